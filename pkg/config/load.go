@@ -1,0 +1,237 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/finding"
+)
+
+// LoadFile reads and validates the images.yaml at path. An invalid file gives a finding.List with every problem.
+func LoadFile(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("reading %q: no such file: run `imagefactory init` to write a first one, or name yours with --config", path)
+		}
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	defer f.Close()
+	return Load(f, path)
+}
+
+// Load reads and validates an images.yaml; file names it in positions. The result has every default filled in. When
+// anything is wrong the error is a finding.List with every problem of the file, and the Config is nil.
+func Load(r io.Reader, file string) (*Config, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxImagesFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", file, err)
+	}
+	if len(raw) > maxImagesFileBytes {
+		return nil, fmt.Errorf("reading %q: larger than %d MiB", file, maxImagesFileBytes>>20)
+	}
+	d := newDecoder(file)
+	root := d.parse(raw)
+	if root == nil {
+		d.findings.Sort()
+		return nil, d.findings.Err()
+	}
+	cfg := &Config{file: file}
+	images := d.decodeRoot(root, cfg)
+	v := validator{decoder: d, cfg: cfg, root: root, images: images}
+	v.run()
+	if len(d.findings) > 0 {
+		d.findings.Sort()
+		return nil, d.findings.Err()
+	}
+	cfg.applyDefaults()
+	cfg.index = make(map[string]int, len(cfg.Images))
+	for i := range cfg.Images {
+		cfg.index[cfg.Images[i].Name] = i
+	}
+	return cfg, nil
+}
+
+// decodeRoot decodes both layouts and returns the node of the list of images.
+func (d *decoder) decodeRoot(root *yaml.Node, cfg *Config) *yaml.Node {
+	switch root.Kind {
+	case yaml.SequenceNode:
+		d.decode(root, reflect.ValueOf(&cfg.Images).Elem(), "images")
+		return root
+	case yaml.MappingNode:
+		d.decode(root, reflect.ValueOf(cfg).Elem(), "")
+		images := child(root, "images")
+		if images == nil {
+			d.add(finding.Missing, root, `key "images" is missing`, "add the list of images, `images: []` when there is none yet")
+		}
+		return images
+	default:
+		d.add(finding.BadValue, root, "want a list of images, or a mapping with factory, defaults and images, not "+describe(root), "")
+		return nil
+	}
+}
+
+var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
+
+// parse returns the root node of the only document of the file. An empty file is an empty list.
+func (d *decoder) parse(raw []byte) *yaml.Node {
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	var doc, second yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
+	case err != nil:
+		line := 1
+		msg := err.Error()
+		if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
+			line, _ = strconv.Atoi(m[1])
+			msg = msg[len(m[0]):]
+		}
+		d.findings = append(d.findings, finding.Syntax.At(d.file, line, 1, "invalid YAML: "+msg, ""))
+		return nil
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		d.findings = append(d.findings, finding.Syntax.At(d.file, max(second.Line, 1), 1, "more than one YAML document", "keep all images in one list"))
+		return nil
+	}
+	root := doc.Content[0]
+	if root.Tag == "!!null" {
+		return &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
+	}
+	budget := maxDocumentAliasedSize + 16*len(raw)
+	if !boundedAliases(root, map[*yaml.Node]bool{}, &budget) {
+		d.add(finding.Syntax, root, "aliases expand to too much or contain themselves", "write the entries out, or use `defaults`")
+		return nil
+	}
+	return root
+}
+
+// boundedAliases says whether decoding visits no more than budget nodes: aliases must not multiply without bound or recurse.
+func boundedAliases(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
+	*budget--
+	if *budget < 0 || open[n] {
+		return false
+	}
+	if n.Kind == yaml.AliasNode {
+		open[n] = true
+		defer delete(open, n)
+		return boundedAliases(n.Alias, open, budget)
+	}
+	for _, c := range n.Content {
+		if !boundedAliases(c, open, budget) {
+			return false
+		}
+	}
+	return true
+}
+
+// child returns the value node of a key of a mapping, or nil.
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// applyDefaults fills in what entries leave out; the only place where defaults are known.
+func (c *Config) applyDefaults() {
+	f := &c.Factory
+	setDefault(&f.Project, DefaultProject)
+	setDefault(&f.State.Branch, DefaultBranch)
+	setDefault(&f.Config.Ref, f.State.Branch)
+	setDefault(&f.AnalysisImage, DefaultAnalysisImage)
+	setDefault(&f.Schedule, DefaultSchedule)
+	f.Poll.BaseImages = orDefault(f.Poll.BaseImages, DefaultBaseInterval)
+	f.Poll.Images = orDefault(f.Poll.Images, DefaultImageInterval)
+	f.MaxConcurrent = orDefault(f.MaxConcurrent, DefaultMaxConcurrent)
+	d := &c.Defaults
+	for i := range c.Images {
+		img := &c.Images[i]
+		img.RebuildDelay = orDefault(img.RebuildDelay, *orDefault(d.RebuildDelay, DefaultDelay))
+		if img.MaxRebuildDelay == nil {
+			longest := max(*img.RebuildDelay, *orDefault(d.MaxRebuildDelay, maxDelayFactor**img.RebuildDelay))
+			img.MaxRebuildDelay = &longest
+		}
+		img.AutoRebuild = orDefault(img.AutoRebuild, *orDefault(d.AutoRebuild, true))
+		if !img.Managed() {
+			setDefault(&img.Registry, DefaultExternalReg)
+			img.normalise()
+			continue
+		}
+		setDefault(&img.Registry, d.Registry)
+		setDefault(&img.Registry, DefaultRegistry)
+		img.normalise()
+		img.Source.applyDefaults(&d.Source)
+		setDefault(&img.RebuildPolicy, d.RebuildPolicy)
+		if img.RebuildPolicy == "" {
+			img.RebuildPolicy = Settle
+			if img.Source.PinsBases() {
+				img.RebuildPolicy = Mature
+			}
+		}
+	}
+}
+
+// normalise writes Docker Hub's names as references are normalised, so that they match those found in Dockerfiles.
+func (i *Image) normalise() {
+	if i.Registry == "index.docker.io" || i.Registry == "registry-1.docker.io" {
+		i.Registry = "docker.io"
+	}
+	if i.Registry == "docker.io" && !strings.Contains(i.Repository, "/") {
+		i.Repository = "library/" + i.Repository
+	}
+}
+
+func (s *Source) applyDefaults(d *SourceDefault) {
+	setDefault(&s.Provider, d.Provider)
+	if s.Provider == d.Provider { // a default host is of the default provider
+		setDefault(&s.Host, d.Host)
+	}
+	switch s.Provider {
+	case GitHub:
+		setDefault(&s.Host, "github.com")
+		setDefault(&s.Workflow, d.Workflow)
+	case GitLab:
+		setDefault(&s.Host, "gitlab.com")
+	}
+	setDefault(&s.Repo, d.Repo)
+	setDefault(&s.Branch, d.Branch)
+	setDefault(&s.Branch, DefaultBranch)
+	setDefault(&s.Dockerfile, "Dockerfile")
+	if len(s.Platforms) == 0 {
+		s.Platforms = d.Platforms
+	}
+	if len(s.Platforms) == 0 {
+		s.Platforms = []string{DefaultPlatform}
+	}
+	if s.PinBases == nil {
+		s.PinBases = d.PinBases
+	}
+}
+
+func setDefault[T ~string](v *T, def T) {
+	if *v == "" {
+		*v = def
+	}
+}
+
+func orDefault[T any](v *T, def T) *T {
+	if v != nil {
+		return v
+	}
+	return &def
+}

@@ -1,0 +1,40 @@
+package config
+
+import (
+	"github.com/invopop/jsonschema"
+)
+
+// Schema is the JSON schema of images.yaml, generated from the types, for editors.
+func Schema() *jsonschema.Schema {
+	r := &jsonschema.Reflector{FieldNameTag: "yaml", ExpandedStruct: true, Anonymous: true, RequiredFromJSONSchemaTags: true}
+	s := r.Reflect(&Config{})
+	mapping := &jsonschema.Schema{
+		Type: "object", Properties: s.Properties, Required: []string{"images"}, AdditionalProperties: jsonschema.FalseSchema,
+	}
+	list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Ref: "#/$defs/Image"}}
+	return &jsonschema.Schema{
+		Version: jsonschema.Version, Title: "images.yaml of imagefactory",
+		Description: "The enrolled images: a plain list, or a mapping with factory, defaults and images.",
+		OneOf:       []*jsonschema.Schema{list, mapping}, Definitions: s.Definitions,
+	}
+}
+
+// JSONSchema describes the text form.
+func (Duration) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{
+		OneOf: []*jsonschema.Schema{
+			{Type: "string", Pattern: `^(0|([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?)$`, MinLength: new(uint64(1))},
+			{Type: "integer", Enum: []any{0}},
+		},
+		Examples: []any{"7d", "2w", "12h", 0},
+	}
+}
+
+// JSONSchemaExtend admits the short form, a plain tag.
+func (Tags) JSONSchemaExtend(s *jsonschema.Schema) {
+	object := *s
+	*s = jsonschema.Schema{
+		OneOf:       []*jsonschema.Schema{{Type: "string", MinLength: new(uint64(1))}, &object},
+		Description: "A plain tag, or how the tag that counts is chosen.",
+	}
+}

@@ -1,0 +1,45 @@
+package finding
+
+// Rule is a kind of finding. Its ID is stable: users filter on it.
+type Rule struct {
+	ID       string
+	Severity Severity
+	Text     string // one line: what the rule guards
+}
+
+// The rules of `imagefactory validate`. docs/rules.md explains each.
+var (
+	Syntax       = Rule{"IF001", Error, "the file is not valid YAML"}
+	UnknownKey   = Rule{"IF002", Error, "a key that imagefactory does not know"}
+	BadValue     = Rule{"IF003", Error, "a value of the wrong type or form"}
+	Missing      = Rule{"IF004", Error, "a key that an entry needs is missing"}
+	Duplicate    = Rule{"IF005", Error, "two entries claim the same name or repository"}
+	Cycle        = Rule{"IF006", Error, "images that are built on each other in a circle"}
+	BadState     = Rule{"IF007", Error, "a state file that cannot be read"}
+	Orphan       = Rule{"IF008", Warning, "a state file of an image that is no longer enrolled"}
+	NoState      = Rule{"IF009", Warning, "an image that was never analyzed"}
+	Unresolved   = Rule{"IF010", Warning, "a base image reference that cannot be resolved"}
+	Budget       = Rule{"IF011", Warning, "polls exceed the registry's rate limit"}
+	UnlockedWait = Rule{"IF012", Warning, "a rebuildDelay without pinBases delays only the trigger"}
+	PinnedBase   = Rule{"IF013", Warning, "a base image pinned by digest in the Dockerfile is never moved by a rebuild"}
+	Unpublished  = Rule{"IF014", Warning, "a base image refers to a managed image's repository with a tag that it does not publish"}
+	NoTrigger    = Rule{"IF015", Warning, "rebuilds of an image on a plain git server cannot be started"}
+	FloatingTag  = Rule{"IF016", Warning, "a base image without a tag follows latest, which crosses major versions"}
+	NoStateRepo  = Rule{"IF017", Error, "the state repository is not known"}
+	CRD          = Rule{"IF018", Error, "a generated object that the cluster's CRDs refuse"}
+	TagsAssumed  = Rule{"IF019", Warning, "which tags an image publishes is not known yet"}
+	DataShape    = Rule{"IF020", Error, "a fact in a state file that cannot be true"}
+)
+
+// Rules lists every rule in the order of its ID.
+func Rules() []Rule {
+	return []Rule{
+		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
+		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
+	}
+}
+
+// At makes a finding of the rule at a place.
+func (r Rule) At(file string, line, column int, message, fix string) Finding {
+	return Finding{Rule: r.ID, Severity: r.Severity, File: file, Line: line, Column: column, Message: message, Fix: fix}
+}
