@@ -1,0 +1,337 @@
+// Package graph says what depends on what: which managed images are built on which others (edges), and which base
+// images they use. It is computed from images.yaml and the facts in state, and does no I/O.
+package graph
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Dep is one reference that an image's build uses.
+type Dep struct {
+	Ref    state.Ref
+	Parent string      // name of the managed image that publishes it; empty for an upstream reference
+	Base   string      // name of the base image; empty for a parent and for a reference that has only a digest
+	Uses   []state.Use // without those of the kind syntax
+}
+
+// Moves says whether a rebuild can pick up a new digest of it.
+func (d *Dep) Moves() bool { return !d.Ref.Pinned() }
+
+// Graph is the dependency graph of a fleet.
+type Graph struct {
+	order      []string // parents first; what is in a cycle comes last
+	cycles     [][]string
+	deps       map[string][]Dep
+	parents    map[string][]string
+	children   map[string][]string
+	dependents map[string][]string // base image name to image names
+	refs       map[string]state.Ref
+}
+
+// Build computes the graph of the enrolled images.
+func Build(cfg *config.Config, st *state.State) *Graph {
+	g := &Graph{
+		deps: make(map[string][]Dep, len(cfg.Images)), parents: map[string][]string{}, children: map[string][]string{},
+		dependents: map[string][]string{}, refs: map[string]state.Ref{},
+	}
+	b := builder{Graph: g, publishers: publishersOf(cfg, st), parsed: map[string]parsed{}}
+	for i := range cfg.Images {
+		img := &cfg.Images[i]
+		if facts := st.Images[img.Name]; img.Managed() && facts != nil {
+			b.addDeps(img.Name, facts)
+		}
+	}
+	for _, m := range []map[string][]string{g.children, g.dependents} {
+		for k := range m {
+			slices.Sort(m[k])
+		}
+	}
+	g.sort(cfg.Names())
+	return g
+}
+
+// builder keeps what is needed while a Graph is built.
+type builder struct {
+	*Graph
+	publishers map[string][]publisher
+	parsed     map[string]parsed // many images use the same few references
+}
+
+type parsed struct {
+	ref          state.Ref
+	parent, base string
+	ok           bool
+}
+
+func (g *builder) parse(text string) parsed {
+	p, known := g.parsed[text]
+	if known {
+		return p
+	}
+	ref, err := state.ParseRef(text)
+	p = parsed{ref: ref, ok: err == nil}
+	if p.ok && !ref.Pinned() {
+		p.parent = publisherOf(g.publishers, ref)
+	}
+	if tag, ok := ref.WithoutDigest(); p.ok && ok && p.parent == "" {
+		p.base = state.BaseName(tag)
+	}
+	g.parsed[text] = p
+	return p
+}
+
+func (g *builder) addDeps(name string, facts *state.Image) {
+	deps := make([]Dep, 0, len(facts.BaseImages))
+	for i := range facts.BaseImages {
+		use := &facts.BaseImages[i]
+		p := g.parse(use.Ref)
+		if !p.ok {
+			continue // validation reports what is no reference
+		}
+		d := Dep{Ref: p.ref, Parent: p.parent, Base: p.base, Uses: withoutSyntax(use.Uses)}
+		if len(d.Uses) == 0 {
+			continue
+		}
+		if d.Parent != "" && !slices.Contains(g.parents[name], d.Parent) {
+			g.parents[name] = append(g.parents[name], d.Parent)
+			g.children[d.Parent] = append(g.children[d.Parent], name)
+		}
+		if users := g.dependents[d.Base]; d.Base != "" && (len(users) == 0 || users[len(users)-1] != name) {
+			g.refs[d.Base], _ = d.Ref.WithoutDigest()
+			g.dependents[d.Base] = append(users, name)
+		}
+		deps = append(deps, d)
+	}
+	slices.Sort(g.parents[name])
+	g.deps[name] = deps
+}
+
+func withoutSyntax(uses []state.Use) []state.Use {
+	if !slices.ContainsFunc(uses, func(u state.Use) bool { return u.Kind == state.KindSyntax }) {
+		return uses
+	}
+	return slices.DeleteFunc(slices.Clone(uses), func(u state.Use) bool { return u.Kind == state.KindSyntax })
+}
+
+// publisher is a managed image as the source of tags.
+type publisher struct {
+	name      string
+	publishes func(tag string) bool
+}
+
+func publishersOf(cfg *config.Config, st *state.State) map[string][]publisher {
+	m := make(map[string][]publisher, len(cfg.Images))
+	for i := range cfg.Images {
+		if img := &cfg.Images[i]; img.Managed() {
+			m[img.Ref()] = append(m[img.Ref()], publisher{img.Name, func(tag string) bool { return Publishes(img, st.Images[img.Name], tag) }})
+		}
+	}
+	return m
+}
+
+func publisherOf(publishers map[string][]publisher, ref state.Ref) string {
+	for _, p := range publishers[ref.Registry+"/"+ref.Repository] {
+		if p.publishes(ref.Tag) {
+			return p.name
+		}
+	}
+	return ""
+}
+
+// TagsOf says which published tags of an image count: what images.yaml says, else what analyze decided. known is false
+// when neither is there yet; the answer is then the first that analyze would consider, semantic versions.
+func TagsOf(img *config.Image, facts *state.Image) (tags config.Tags, known bool) {
+	switch {
+	case img.Tags != nil:
+		return *img.Tags, true
+	case facts != nil && facts.Tags != nil:
+		return config.Tags{Strategy: config.TagStrategy(facts.Tags.Strategy), Constraint: facts.Tags.Constraint}, true
+	default:
+		return config.Tags{Strategy: config.SemVer}, false
+	}
+}
+
+// Publishes says whether a managed image publishes a tag. While it is not known which tags count, every tag does.
+func Publishes(img *config.Image, facts *state.Image, tag string) bool {
+	if facts != nil && facts.PublishedTag(tag) != nil {
+		return true
+	}
+	tags, known := TagsOf(img, facts)
+	if !known {
+		return true
+	}
+	matches := func(re string) bool {
+		ok, err := regexp.MatchString(re, tag)
+		return err == nil && ok
+	}
+	if len(tags.Allow) > 0 && !slices.ContainsFunc(tags.Allow, matches) || slices.ContainsFunc(tags.Ignore, matches) {
+		return false
+	}
+	switch tags.Strategy {
+	case config.Digest:
+		return tag == tags.Constraint
+	case config.SemVer:
+		v, err := semver.NewVersion(tag)
+		if err != nil {
+			return false
+		}
+		c, err := semver.NewConstraint(tags.Constraint)
+		return tags.Constraint == "" || err == nil && c.Check(v)
+	default:
+		return true
+	}
+}
+
+// Deps returns what an image's build uses, in the order of its state file.
+func (g *Graph) Deps(name string) []Dep { return g.deps[name] }
+
+// Parents returns the managed images that an image is built on, sorted.
+func (g *Graph) Parents(name string) []string { return g.parents[name] }
+
+// Children returns the managed images that are built on an image, sorted.
+func (g *Graph) Children(name string) []string { return g.children[name] }
+
+// Dependents returns the images that use a base image, sorted.
+func (g *Graph) Dependents(base string) []string { return g.dependents[base] }
+
+// Bases returns the names of all base images in use, sorted.
+func (g *Graph) Bases() []string { return slices.Sorted(maps.Keys(g.dependents)) }
+
+// BaseRef returns the reference of a base image in use.
+func (g *Graph) BaseRef(base string) state.Ref { return g.refs[base] }
+
+// Watched says whether anything that uses the base image can move with it, so that watching it is of use.
+func (g *Graph) Watched(base string) bool {
+	for _, name := range g.dependents[base] {
+		if slices.ContainsFunc(g.deps[name], func(d Dep) bool { return d.Base == base && d.Moves() }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Order returns all enrolled images so that parents come before children; ties by name.
+func (g *Graph) Order() []string { return g.order }
+
+// Cycles returns the groups of images that are built on each other in a circle, each starting with its first name.
+func (g *Graph) Cycles() [][]string { return g.cycles }
+
+// Ancestors returns every managed image that an image is built on, directly or not, sorted.
+func (g *Graph) Ancestors(name string) []string { return g.reach(name, g.parents) }
+
+// Descendants returns every managed image that is built on an image, directly or not, sorted.
+func (g *Graph) Descendants(name string) []string { return g.reach(name, g.children) }
+
+func (g *Graph) reach(name string, next map[string][]string) []string {
+	seen := map[string]bool{name: true}
+	var out []string
+	for queue := next[name]; len(queue) > 0; queue = queue[1:] {
+		if n := queue[0]; !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+			queue = append(slices.Clip(queue), next[n]...)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sort is Kahn's algorithm with a sorted frontier; what remains is in or behind a cycle.
+func (g *Graph) sort(names []string) {
+	waiting := make(map[string]int, len(names))
+	var ready []string
+	for _, n := range names {
+		waiting[n] = len(g.parents[n])
+		if waiting[n] == 0 {
+			ready = append(ready, n)
+		}
+	}
+	g.order = make([]string, 0, len(names))
+	for len(ready) > 0 {
+		var next []string
+		for _, n := range ready {
+			g.order = append(g.order, n)
+			for _, c := range g.children[n] {
+				if waiting[c]--; waiting[c] == 0 {
+					next = append(next, c)
+				}
+			}
+		}
+		slices.Sort(next)
+		ready = next
+	}
+	if len(g.order) == len(names) {
+		return
+	}
+	done := make(map[string]bool, len(names))
+	for _, n := range g.order {
+		done[n] = true
+	}
+	for _, n := range names {
+		if done[n] {
+			continue
+		}
+		g.order = append(g.order, n)
+		if loop := g.shortestLoop(n); loop != nil && slices.Min(loop) == n {
+			g.cycles = append(g.cycles, loop)
+		}
+	}
+}
+
+// shortestLoop returns the shortest way from an image through its parents back to itself, or nil.
+func (g *Graph) shortestLoop(name string) []string {
+	from := map[string]string{}
+	for queue := []string{name}; len(queue) > 0; queue = queue[1:] {
+		for _, p := range g.parents[queue[0]] {
+			if p == name {
+				var loop []string
+				for n := queue[0]; n != name; n = from[n] {
+					loop = append(loop, n)
+				}
+				loop = append(loop, name)
+				slices.Reverse(loop)
+				return loop
+			}
+			if _, seen := from[p]; !seen {
+				from[p] = queue[0]
+				queue = append(queue, p)
+			}
+		}
+	}
+	return nil
+}
+
+// ReducedParents returns the parents of an image without those that are also ancestors of another parent: the edges
+// that a drawing needs.
+func (g *Graph) ReducedParents(name string) []string {
+	parents := g.parents[name]
+	if len(parents) < 2 {
+		return parents
+	}
+	implied := map[string]bool{}
+	for _, p := range parents {
+		for _, a := range g.Ancestors(p) {
+			implied[a] = true
+		}
+	}
+	var out []string
+	for _, p := range parents {
+		if !implied[p] {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// PathString renders a cycle for a message: a → b → a.
+func PathString(loop []string) string {
+	return strings.Join(append(slices.Clone(loop), loop[0]), " → ")
+}

@@ -1,0 +1,69 @@
+package state
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Enrolled records the repository that an image is enrolled with. What was known of the published image is about the
+// repository before, and is forgotten when it changes; the history of rebuilds stays.
+func (i *Image) Enrolled(repository string) {
+	if i.Repository == repository {
+		return
+	}
+	if i.Repository != "" {
+		i.BuiltOn, i.Tags, i.Published = nil, nil, nil
+		i.CurrentVersion, i.CurrentDigest, i.LastBuilt, i.Unpublished = "", "", Time{}, Time{}
+	}
+	i.Repository = repository
+}
+
+// SetDockerfile records what a Dockerfile says. The commit stays while the content is the same: the one at which it was
+// first seen vouches for it, and later commits are no news.
+func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing) {
+	if old := i.Dockerfile; old != nil {
+		d.Extra = old.Extra
+		if old.Repo == d.Repo && old.Path == d.Path && old.Digest == d.Digest && old.Commit != "" {
+			d.Commit = old.Commit
+		}
+	}
+	i.Dockerfile = &d
+	for n := range uses {
+		if old := slices.IndexFunc(i.BaseImages, uses[n].same); old >= 0 {
+			uses[n] = i.BaseImages[old] // with what a newer version may have added
+		}
+	}
+	for n := range unresolved {
+		if old := slices.IndexFunc(i.Unresolved, unresolved[n].same); old >= 0 {
+			unresolved[n] = i.Unresolved[old]
+		}
+	}
+	i.BaseImages, i.Unresolved = uses, unresolved
+}
+
+func (b BaseUse) same(o BaseUse) bool {
+	return b.Ref == o.Ref && slices.EqualFunc(b.Uses, o.Uses, func(x, y Use) bool { return x.Compare(y) == 0 })
+}
+
+func (m Missing) same(o Missing) bool {
+	return m.Text == o.Text && m.Line == o.Line && slices.Equal(m.Variables, o.Variables)
+}
+
+// UseKey is a Use without its platform; unlike a Use it can be compared.
+type UseKey struct {
+	Kind, Stage string
+	Line        int
+}
+
+// Key returns the use without its platform.
+func (u Use) Key() UseKey { return UseKey{u.Kind, u.Stage, u.Line} }
+
+// Use returns the use on a platform; "" stands for all of the image's own.
+func (k UseKey) Use(platform string) Use {
+	return Use{Kind: k.Kind, Stage: k.Stage, Line: k.Line, Platform: platform}
+}
+
+// Compare orders uses by line, then kind, stage and platform.
+func (u Use) Compare(o Use) int {
+	return cmp.Or(cmp.Compare(u.Line, o.Line), cmp.Compare(u.Kind, o.Kind), cmp.Compare(u.Stage, o.Stage), cmp.Compare(u.Platform, o.Platform))
+}

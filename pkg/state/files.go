@@ -1,0 +1,207 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+)
+
+// Folders of the state files below the state folder.
+const (
+	ImagesFolder = "images"
+	BasesFolder  = "base-images"
+)
+
+// maxFileBytes bounds what is read: a state file is a few KiB, and whoever can push to the state repository can write
+// anything into it.
+const maxFileBytes = 1 << 20
+
+var fileName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
+
+const header = "# Written by imagefactory. Facts only; do not edit.\n"
+
+// Load reads the state folder of a file system. A folder that does not exist is an empty state. Files that cannot be
+// read as state give a finding.List with every problem; display is put in front of their paths.
+func Load(fsys fs.FS, display string) (*State, error) {
+	st := New()
+	var problems finding.List
+	images, err := loadFolder(fsys, display, ImagesFolder, &problems, func(i *Image) string { return i.Name })
+	if err != nil {
+		return nil, err
+	}
+	bases, err := loadFolder(fsys, display, BasesFolder, &problems, func(b *Base) string { return b.Name })
+	if err != nil {
+		return nil, err
+	}
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		st.Images[i.Name] = i
+	}
+	for _, b := range bases {
+		st.Bases[b.Name] = b
+	}
+	return st, nil
+}
+
+func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, nameOf func(*T) string) ([]*T, error) {
+	entries, err := fs.ReadDir(fsys, folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading state: %w", err)
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".yaml") && !strings.HasSuffix(e.Name(), ".example.yaml") {
+			names = append(names, e.Name())
+		}
+	}
+	out := make([]*T, len(names))
+	found := make([]finding.List, len(names))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	const batch = 64 // few enough goroutines that starting them costs nothing
+	for start := 0; start < len(names); start += batch {
+		group.Go(func() error {
+			for i := start; i < min(start+batch, len(names)); i++ {
+				out[i], found[i] = loadFile(fsys, display, folder, names[i], nameOf)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions return no error
+	for _, f := range found {
+		*problems = append(*problems, f...)
+	}
+	return out, nil
+}
+
+func loadFile[T any](fsys fs.FS, display, folder, name string, nameOf func(*T) string) (*T, finding.List) {
+	at := path.Join(folder, name)
+	shown := path.Join(display, at)
+	bad := func(line int, message, fix string) (*T, finding.List) {
+		return nil, finding.List{finding.BadState.At(shown, line, min(line, 1), message, fix)}
+	}
+	if !fileName.MatchString(name) {
+		return bad(0, fmt.Sprintf("%q is no name of a state file", name), "state files are named by an image: lower case letters, digits and dashes")
+	}
+	info, err := fs.Lstat(fsys, at)
+	if err != nil {
+		return bad(0, err.Error(), "")
+	}
+	if !info.Mode().IsRegular() {
+		return bad(0, "not a regular file", "links are not followed; replace it by the file itself")
+	}
+	if info.Size() > maxFileBytes {
+		return bad(0, fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git")
+	}
+	data, err := fs.ReadFile(fsys, at)
+	if err != nil {
+		return bad(0, err.Error(), "")
+	}
+	v := new(T)
+	if err := decode(data, v); err != nil {
+		line, message := splitLine(err)
+		return bad(line, message, "restore the file from git, or delete it to learn it anew")
+	}
+	if want := strings.TrimSuffix(name, ".yaml"); nameOf(v) != want {
+		return bad(1, fmt.Sprintf("the file is of %q, but its name says %q", nameOf(v), want), "rename the file")
+	}
+	return v, nil
+}
+
+// decode reads one document. yaml.v3 bounds aliases by itself.
+func decode(data []byte, v any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errors.New("the file is empty")
+	}
+	return yaml.Unmarshal(data, v)
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?line (\d+): `)
+
+func splitLine(err error) (int, string) {
+	message := strings.Join(strings.Fields(err.Error()), " ")
+	m := yamlLine.FindStringSubmatch(message)
+	if m == nil {
+		return 1, strings.TrimPrefix(message, "yaml: ")
+	}
+	line := 0
+	_, _ = fmt.Sscan(m[1], &line) // the pattern admits only digits
+	return line, message[len(m[0]):]
+}
+
+// Encode writes the state as files: path below the state folder to content. The same facts always give the same bytes.
+func (s *State) Encode() (map[string][]byte, error) {
+	files := make(map[string][]byte, len(s.Images)+len(s.Bases))
+	for name, i := range s.Images {
+		b, err := encode(i)
+		if err != nil {
+			return nil, fmt.Errorf("encoding state of image %q: %w", name, err)
+		}
+		files[path.Join(ImagesFolder, name+".yaml")] = b
+	}
+	for name, b := range s.Bases {
+		data, err := encode(b)
+		if err != nil {
+			return nil, fmt.Errorf("encoding state of base image %q: %w", name, err)
+		}
+		files[path.Join(BasesFolder, name+".yaml")] = data
+	}
+	return files, nil
+}
+
+func encode(v any) ([]byte, error) { return yamlenc.Append([]byte(header), v) }
+
+// Changed returns the files that differ between two states, with nil for one that only before has. A file whose facts
+// are the same is not among them, whatever its bytes on disk look like.
+func Changed(before, after map[string][]byte) map[string][]byte {
+	out := map[string][]byte{}
+	for p, data := range after {
+		if old, ok := before[p]; !ok || !bytes.Equal(old, data) {
+			out[p] = data
+		}
+	}
+	for p := range before {
+		if _, ok := after[p]; !ok {
+			out[p] = nil
+		}
+	}
+	return out
+}
+
+// WriteFiles writes files below dir, each atomically, in a fixed order. A nil content removes the file.
+func WriteFiles(dir string, files map[string][]byte) error {
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		target := filepath.Join(dir, filepath.FromSlash(p))
+		if files[p] == nil {
+			if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing state file: %w", err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return fmt.Errorf("making state folder: %w", err)
+		}
+		if err := renameio.WriteFile(target, files[p], 0o644); err != nil {
+			return fmt.Errorf("writing state file: %w", err)
+		}
+	}
+	return nil
+}

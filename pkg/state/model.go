@@ -1,0 +1,244 @@
+package state
+
+import (
+	"fmt"
+	"time"
+)
+
+// Extra holds the keys of a mapping that this version does not know, so that what a newer one wrote survives.
+type Extra map[string]any
+
+// Time is an instant in a state file: UTC, whole seconds, RFC 3339, quoted.
+type Time struct{ time.Time }
+
+// At makes a Time of an instant.
+func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Second)} }
+
+// MarshalText writes RFC 3339 in UTC, and nothing for the zero time.
+func (t Time) MarshalText() ([]byte, error) {
+	if t.IsZero() {
+		return nil, nil
+	}
+	return []byte(t.UTC().Format(time.RFC3339)), nil
+}
+
+// UnmarshalText reads RFC 3339.
+func (t *Time) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*t = Time{}
+		return nil
+	}
+	v, err := time.Parse(time.RFC3339, string(text))
+	if err != nil {
+		return fmt.Errorf("want a time such as 2026-01-31T15:04:05Z, not %q", text)
+	}
+	*t = At(v)
+	return nil
+}
+
+// Platforms maps a platform (linux/amd64) to the digest of its manifest: the effective digests.
+type Platforms map[string]string
+
+// Snapshot is what a tag held: the index (or single manifest) digest and the effective digests.
+type Snapshot struct {
+	Digest    string    `yaml:"digest" json:"digest"`
+	Platforms Platforms `yaml:"platforms,omitempty" json:"platforms,omitempty"`
+}
+
+// Effective is the digest that a build for the platform uses: the platform's manifest, or the whole digest where no
+// platforms are known.
+func (s Snapshot) Effective(platform string) string {
+	if d, ok := s.Platforms[platform]; ok {
+		return d
+	}
+	return s.Digest
+}
+
+// Base is the state of a base image: an upstream reference with a tag.
+type Base struct {
+	Name           string      `yaml:"name" json:"name"`
+	Registry       string      `yaml:"registry" json:"registry"`
+	Repository     string      `yaml:"repository" json:"repository"`
+	Tag            string      `yaml:"tag" json:"tag"`
+	CurrentDigest  string      `yaml:"currentDigest,omitempty" json:"currentDigest,omitempty"`
+	PreviousDigest string      `yaml:"previousDigest,omitempty" json:"previousDigest,omitempty"`
+	LastUpdated    Time        `yaml:"lastUpdated,omitempty" json:"lastUpdated,omitzero"`
+	Baseline       *Candidate  `yaml:"baseline,omitempty" json:"baseline,omitempty"`
+	Candidates     []Candidate `yaml:"candidates,omitempty" json:"candidates,omitempty"`
+	UpdateHistory  []Update    `yaml:"updateHistory,omitempty" json:"updateHistory,omitempty"`
+	Extra          Extra       `yaml:",inline" json:"-"`
+}
+
+// Ref is the normalised reference, docker.io/library/node:22-slim.
+func (b *Base) Ref() string { return b.Registry + "/" + b.Repository + ":" + b.Tag }
+
+// Candidate is a digest that was seen under a base image's tag. FirstSeen is our own clock: what publishers say of
+// themselves can be forged.
+type Candidate struct {
+	Snapshot  `yaml:",inline"`
+	FirstSeen Time   `yaml:"firstSeen" json:"firstSeen"`
+	Withdrawn Time   `yaml:"withdrawn,omitempty" json:"withdrawn,omitzero"` // the tag went back to an older digest
+	Released  Time   `yaml:"released,omitempty" json:"released,omitzero"`   // due now, by hand or by a scan
+	Held      Time   `yaml:"held,omitempty" json:"held,omitzero"`           // never due until released
+	Reason    string `yaml:"reason,omitempty" json:"reason,omitempty"`
+	Extra     Extra  `yaml:",inline" json:"-"`
+}
+
+// Update is one move of a tag.
+type Update struct {
+	At    Time   `yaml:"at" json:"at"`
+	From  string `yaml:"from,omitempty" json:"from,omitempty"`
+	To    string `yaml:"to" json:"to"`
+	Extra Extra  `yaml:",inline" json:"-"`
+}
+
+// Image is the state of an enrolled image, managed or external.
+type Image struct {
+	Name           string      `yaml:"name" json:"name"`
+	Repository     string      `yaml:"repository" json:"repository"` // with registry; the facts below are about it
+	Dockerfile     *Dockerfile `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
+	BaseImages     []BaseUse   `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
+	Unresolved     []Missing   `yaml:"unresolved,omitempty" json:"unresolved,omitempty"`
+	BuiltOn        []BuiltOn   `yaml:"builtOn,omitempty" json:"builtOn,omitempty"`
+	Tags           *Tags       `yaml:"tags,omitempty" json:"tags,omitempty"`
+	CurrentVersion string      `yaml:"currentVersion,omitempty" json:"currentVersion,omitempty"`
+	CurrentDigest  string      `yaml:"currentDigest,omitempty" json:"currentDigest,omitempty"`
+	LastBuilt      Time        `yaml:"lastBuilt,omitempty" json:"lastBuilt,omitzero"`
+	Unpublished    Time        `yaml:"unpublished,omitempty" json:"unpublished,omitzero"` // when the registry was first found to hold no image
+	Published      []Published `yaml:"published,omitempty" json:"published,omitempty"`
+	Rebuild        *Rebuild    `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
+	RebuildHistory []Rebuild   `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
+	Extra          Extra       `yaml:",inline" json:"-"`
+}
+
+// Dockerfile says what was analyzed. Commit is the one at which this content was first seen; it is empty for a file
+// that was read from a working tree, which no commit vouches for.
+type Dockerfile struct {
+	Repo   string `yaml:"repo" json:"repo"`
+	Path   string `yaml:"path" json:"path"`
+	Commit string `yaml:"commit,omitempty" json:"commit,omitempty"`
+	Digest string `yaml:"digest" json:"digest"` // sha256 of the content
+	Extra  Extra  `yaml:",inline" json:"-"`
+}
+
+// BaseUse is an image that the Dockerfile uses, and where.
+type BaseUse struct {
+	Ref   string `yaml:"ref" json:"ref"`
+	Uses  []Use  `yaml:"uses" json:"uses"`
+	Extra Extra  `yaml:",inline" json:"-"`
+}
+
+// Use is one instruction that uses a base image.
+type Use struct {
+	Kind     string `yaml:"kind" json:"kind"` // from, copy, mount, onbuild, syntax
+	Stage    string `yaml:"stage,omitempty" json:"stage,omitempty"`
+	Line     int    `yaml:"line" json:"line"`
+	Platform string `yaml:"platform,omitempty" json:"platform,omitempty"` // where it is not the image's own
+	Extra    Extra  `yaml:",inline" json:"-"`
+}
+
+// KindSyntax is the Use of a BuildKit frontend. It is recorded, but takes no part in deciding: a new frontend changes
+// nothing in the image.
+const KindSyntax = "syntax"
+
+// Missing is a reference that could not be resolved.
+type Missing struct {
+	Text      string   `yaml:"text" json:"text"`
+	Line      int      `yaml:"line" json:"line"`
+	Variables []string `yaml:"missing" json:"missing"`
+	Extra     Extra    `yaml:",inline" json:"-"`
+}
+
+// Evidence says how we know what a published image was built on.
+type Evidence string
+
+// Evidence, strongest first.
+const (
+	Provenance Evidence = "provenance" // BuildKit provenance attestation
+	Annotation Evidence = "annotation" // OCI base image annotations
+	Layers     Evidence = "layers"     // layer prefix of a known base digest
+	Recorded   Evidence = "recorded"   // our own record of the rebuild
+	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline
+)
+
+// BuiltOn is which digest of a base the published image was built on.
+type BuiltOn struct {
+	Ref      string `yaml:"ref" json:"ref"`
+	Snapshot `yaml:",inline"`
+	Evidence Evidence `yaml:"evidence" json:"evidence"`
+	Extra    Extra    `yaml:",inline" json:"-"`
+}
+
+// Tags is how the tag that counts is chosen; decided from what the registry holds, unless images.yaml says.
+type Tags struct {
+	Strategy   string `yaml:"strategy" json:"strategy"`
+	Constraint string `yaml:"constraint,omitempty" json:"constraint,omitempty"`
+	Extra      Extra  `yaml:",inline" json:"-"`
+}
+
+// Published is what a tag of a managed image holds, kept for the tags that other images are built on.
+type Published struct {
+	Tag      string `yaml:"tag" json:"tag"`
+	Snapshot `yaml:",inline"`
+	Since    Time  `yaml:"since" json:"since"`
+	Extra    Extra `yaml:",inline" json:"-"`
+}
+
+// Status is how far a rebuild got.
+type Status string
+
+// Statuses of a rebuild.
+const (
+	Requested Status = "requested" // recorded; the next thing is to start it
+	Running   Status = "running"   // started at the forge
+	Built     Status = "built"     // the run succeeded; the new image was not seen yet
+	Succeeded Status = "succeeded" // seen on the expected base or a later one
+	Unproven  Status = "unproven"  // a new image was seen, without evidence of its base
+	WrongBase Status = "wrongBase" // a new image was seen, on an older base than expected
+	Failed    Status = "failed"    // the run failed, or never ended
+)
+
+// Active says whether the rebuild is not over yet.
+func (s Status) Active() bool { return s == Requested || s == Running || s == Built }
+
+// CountsAsBuilt says whether the rebuild is over and not to be done again.
+func (s Status) CountsAsBuilt() bool { return s == Succeeded || s == Unproven }
+
+// Rebuild is a rebuild that was started, and what became of it.
+type Rebuild struct {
+	ID          string   `yaml:"id" json:"id"`
+	Reason      string   `yaml:"reason" json:"reason"`
+	Bases       []Target `yaml:"bases,omitempty" json:"bases,omitempty"` // what made it due
+	RequestedAt Time     `yaml:"requestedAt" json:"requestedAt"`
+	RunURL      string   `yaml:"runURL,omitempty" json:"runURL,omitempty"`
+	Status      Status   `yaml:"status" json:"status"`
+	Message     string   `yaml:"message,omitempty" json:"message,omitempty"`
+	FinishedAt  Time     `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
+	Failures    int      `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
+	Extra       Extra    `yaml:",inline" json:"-"`
+}
+
+// Target is a base and the digest that an image should be built on.
+type Target struct {
+	Ref      string `yaml:"ref" json:"ref"`
+	Snapshot `yaml:",inline"`
+	Extra    Extra `yaml:",inline" json:"-"`
+}
+
+// State is everything that is known.
+type State struct {
+	Images map[string]*Image // by name
+	Bases  map[string]*Base  // by name
+}
+
+// New returns an empty State.
+func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}} }
+
+// Base returns the state of a base image reference, or nil.
+func (s *State) Base(ref string) *Base {
+	r, err := ParseRef(ref)
+	if err != nil || r.Tag == "" {
+		return nil
+	}
+	return s.Bases[BaseName(r)]
+}

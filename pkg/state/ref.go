@@ -1,0 +1,129 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// Ref is an image reference in its parts, normalised as Docker and BuildKit do.
+type Ref struct {
+	Registry   string // docker.io
+	Repository string // library/node
+	Tag        string // 22-slim; empty when the reference has only a digest
+	Digest     string // set when the reference is pinned
+}
+
+// ParseRef normalises a reference. One without tag and digest gets the tag latest.
+func ParseRef(s string) (Ref, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Ref{}, fmt.Errorf("parsing reference %q: %w", s, err)
+	}
+	named = reference.TagNameOnly(named)
+	r := Ref{Registry: reference.Domain(named), Repository: reference.Path(named)}
+	if t, ok := named.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+	}
+	if d, ok := named.(reference.Digested); ok {
+		r.Digest = d.Digest().String()
+	}
+	return r, nil
+}
+
+// String is the normalised form.
+func (r Ref) String() string {
+	s := r.Registry + "/" + r.Repository
+	if r.Tag != "" {
+		s += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		s += "@" + r.Digest
+	}
+	return s
+}
+
+// Pinned says whether the reference has a digest, so that a rebuild cannot move it.
+func (r Ref) Pinned() bool { return r.Digest != "" }
+
+// WithoutDigest is the tag that a pinned reference was taken from; ok is false when it names none.
+func (r Ref) WithoutDigest() (Ref, bool) {
+	r.Digest = ""
+	return r, r.Tag != ""
+}
+
+const (
+	maxBaseName = 40
+	hashLength  = 13 // 65 bits: whoever may write a Dockerfile must not be able to make the name of another's base
+)
+
+var hashAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+var hashSuffix = regexp.MustCompile(`-[a-z2-7]{13}$`)
+
+// BaseName is the name of a base image: of its state file and its Kargo objects. It is a DNS-1123 label of at most 40
+// characters and depends on the reference alone, so it is stable over time. A reference of Docker's official images
+// that can be read back from its name has a plain one (node-22-bookworm-slim); every other name ends in a hash of the
+// whole reference. So no two references have the same name: plain ones lead back to one reference each, and none of them
+// looks like one with a hash.
+func BaseName(r Ref) string {
+	repository := strings.TrimPrefix(r.Repository, "library/")
+	plain := slug(repository + "-" + r.Tag)
+	if official := r.Registry == "docker.io" && repository != r.Repository; official && len(plain) <= maxBaseName &&
+		!hashSuffix.MatchString(plain) && readBack(plain) == repository+":"+r.Tag {
+		return plain
+	}
+	sum := sha256.Sum256([]byte(r.Registry + "/" + r.Repository + ":" + r.Tag))
+	head := plain
+	if room := maxBaseName - hashLength - 1; len(head) > room {
+		head = head[:room]
+	}
+	head = strings.Trim(head, "-")
+	if head == "" {
+		head = "image"
+	}
+	return head + "-" + hashAlphabet.EncodeToString(sum[:])[:hashLength]
+}
+
+// slug is the text in lower case, with one dash for whatever is neither a letter nor a digit.
+func slug(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, c := range []byte(strings.ToLower(s)) {
+		switch {
+		case c >= 'a' && c <= 'z' || isDigit(c):
+			b = append(b, c)
+		case len(b) > 0 && b[len(b)-1] != '-':
+			b = append(b, '-')
+		}
+	}
+	return strings.TrimRight(string(b), "-")
+}
+
+// readBack guesses the reference from a plain name: the tag starts at the first digit after a dash (else after the
+// first dash), and a dash between two digits of the tag was a dot.
+func readBack(name string) string {
+	at := strings.IndexByte(name, '-')
+	if at < 0 {
+		return ""
+	}
+	for i := at; i+1 < len(name); i++ {
+		if name[i] == '-' && isDigit(name[i+1]) {
+			at = i
+			break
+		}
+	}
+	b := []byte(name)
+	b[at] = ':'
+	for i := at + 2; i+1 < len(b); i++ {
+		if b[i] == '-' && isDigit(b[i-1]) && isDigit(b[i+1]) {
+			b[i] = '.'
+		}
+	}
+	return string(b)
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
