@@ -1,0 +1,329 @@
+package dockerfile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	fstypes "github.com/tonistiigi/fsutil/types"
+)
+
+// convert lets BuildKit plan the build. It returns the references that
+// BuildKit resolves, or an *Error when it refuses the file.
+//
+// BuildKit numbers the images of COPY --from and RUN --mount on from the last
+// stage. It resolves an image that is used by such a number twice at once,
+// which is a data race, so it is not asked then.
+func convert(ctx context.Context, in *input, p *plan) (map[string]struct{}, []Warning, error) {
+	if p.shared > 0 {
+		return nil, []Warning{{Line: p.shared, Message: "the index is no stage's: BuildKit takes it as that of an image, which later versions may refuse"}}, nil
+	}
+	targets := targets(in, p)
+	c := &converter{in: in, src: rewrite(in.src, p), refs: map[string]struct{}{}}
+	var warnings []Warning
+	for _, target := range targets {
+		warning, err := c.run(ctx, target)
+		if err != nil {
+			return nil, nil, err
+		}
+		if warning != nil {
+			warnings = append(warnings, *warning)
+		}
+	}
+	delete(c.refs, placeholder)
+	return c.refs, warnings, nil
+}
+
+// targets returns the stages to plan: the wanted one, and for AllStages every
+// other if there are ONBUILD triggers, because BuildKit runs those only in
+// what a target needs. Stages without a name get one for that.
+func targets(in *input, p *plan) []string {
+	targets := []string{in.opts.Target}
+	if !in.opts.AllStages || p.triggers == 0 {
+		return targets
+	}
+	for i, s := range p.states {
+		if name := fmt.Sprintf("unnamed-stage-%d", i); s.stage.Name == "" && !s.source && p.byName[name] == nil {
+			s.stage.Name, s.rewrite = name, true
+			p.byName[name] = s
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.byName)) {
+		if len(targets) < maxTargets {
+			targets = append(targets, name)
+		}
+	}
+	return targets
+}
+
+// rewrite replaces each FROM that BuildKit could not read by what is known of
+// it, so that BuildKit plans the rest of the file.
+func rewrite(src []byte, p *plan) []byte {
+	lines := bytes.SplitAfter(src, []byte("\n"))
+	for _, s := range p.states {
+		if !s.rewrite {
+			continue
+		}
+		for i, r := range s.stage.Location {
+			text := "\n"
+			if i == 0 {
+				text = s.from() + "\n"
+			}
+			lines[r.Start.Line-1] = []byte(text)
+		}
+	}
+	return bytes.Join(lines, nil)
+}
+
+// from writes the FROM instruction of a stage with what is known of it.
+func (s *state) from() string {
+	words := []string{s.stage.OrigCmd}
+	if s.platform != nil {
+		words = append(words, "--platform="+platforms.FormatAll(*s.platform))
+	}
+	words = append(words, s.stage.BaseName)
+	if s.stage.Name != "" {
+		as := "AS"
+		if s.stage.OrigCmd == strings.ToLower(s.stage.OrigCmd) {
+			as = "as"
+		}
+		words = append(words, as, s.stage.Name)
+	}
+	return strings.Join(words, " ")
+}
+
+// converter runs BuildKit's converter and collects what it resolves.
+type converter struct {
+	in  *input
+	src []byte
+
+	mu   sync.Mutex
+	refs map[string]struct{}
+}
+
+// run plans one target. A refusal is a warning only if BuildKit accepts the
+// file once base images set the variables that it uses and a working
+// directory: whether they do is known to a registry only.
+func (c *converter) run(ctx context.Context, target string) (*Warning, error) {
+	err := c.convert(ctx, target, dockerspec.DockerOCIImageConfig{})
+	if err == nil || ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	refusal := newError(err)
+	if err := c.convert(ctx, target, richConfig(c.src)); err != nil {
+		return nil, refusal
+	}
+	return &Warning{
+		Line:    refusal.Line,
+		Message: "BuildKit refuses this unless the base image sets the environment or working directory for it: " + refusal.Msg,
+	}, nil
+}
+
+var variableName = regexp.MustCompile(`\$\{?([\pL_][\pL\pN_]*)`)
+
+// richConfig is an image that sets every variable that a Dockerfile uses. The
+// value 1 is a valid user, mode, port, signal, path and flag.
+func richConfig(src []byte) dockerspec.DockerOCIImageConfig {
+	names := map[string]struct{}{}
+	for _, m := range variableName.FindAllSubmatch(src, -1) {
+		names[string(m[1])] = struct{}{}
+	}
+	delete(names, "PATH") // is always set
+	var config dockerspec.DockerOCIImageConfig
+	config.WorkingDir = "/w"
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		config.Env = append(config.Env, name+"=1")
+	}
+	return config
+}
+
+func (c *converter) convert(ctx context.Context, target string, config dockerspec.DockerOCIImageConfig) error {
+	client, err := dockerui.NewClient(&recorder{converter: c, config: config, options: c.options(target)})
+	if err != nil {
+		return err
+	}
+	opt := dockerfile2llb.ConvertOpt{
+		Config:         client.Config,
+		Client:         client,
+		TargetPlatform: &client.TargetPlatforms[0],
+		AllStages:      c.in.opts.AllStages,
+	}
+	opt.MetaResolver = client.GatewayClient()
+	if err := setLinter(c.src, client, &opt); err != nil {
+		return err
+	}
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.src, opt)
+	if err != nil {
+		return err
+	}
+	// What a message cannot hold is refused here: text that is no UTF-8.
+	if _, err := res.State.Marshal(ctx); err != nil {
+		return &Error{Line: invalidLine(c.src), Msg: "failed to marshal LLB definition: " + err.Error()}
+	}
+	return nil
+}
+
+// invalidLine returns the first line that is not valid UTF-8, 0 for none.
+func invalidLine(src []byte) int {
+	n := 0
+	for line := range bytes.Lines(src) {
+		if n++; !utf8.Valid(line) {
+			return n
+		}
+	}
+	return 0
+}
+
+// options are the frontend options that a build client would send.
+func (c *converter) options(target string) map[string]string {
+	opts := map[string]string{
+		"target":   target,
+		"platform": platforms.FormatAll(c.in.platform),
+	}
+	for k, v := range c.in.opts.BuildArgs {
+		opts["build-arg:"+k] = v
+	}
+	for name, nc := range c.in.contexts {
+		// What is no image is as good as an empty file system here.
+		opts["context:"+name] = "docker-image://" + scratch
+		if nc.ref != "" {
+			opts["context:"+name] = "docker-image://" + nc.ref
+		}
+	}
+	return opts
+}
+
+// setLinter makes rules count where the file or a build argument asks for
+// check=error=true, except for those that depend on the configuration of a
+// base image.
+func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt) error {
+	config := client.LinterConfig
+	if config == nil {
+		directive, _, _, _ := parser.ParseDirective("check", src)
+		var err error
+		if config, err = linter.ParseLintOptions(directive); err != nil {
+			return fmt.Errorf("failed to parse check options: %w", err)
+		}
+	}
+	if !config.ReturnAsError {
+		return nil
+	}
+	config.SkipRules = append(config.SkipRules,
+		linter.RuleUndefinedVar.Name, linter.RuleJSONArgsRecommended.Name)
+	client.LinterConfig = config
+	opt.Warn = func(string, string, string, string, []parser.Range) {}
+	return nil
+}
+
+// recorder is a build daemon that knows every image and pulls none.
+type recorder struct {
+	*converter
+	config  dockerspec.DockerOCIImageConfig
+	options map[string]string
+}
+
+// errOffline answers what no plan of a build needs.
+var errOffline = errors.New("not available offline")
+
+var (
+	llbCaps     = sync.OnceValue(func() apicaps.CapSet { return pb.Caps.CapSet(pb.Caps.All()) })
+	gatewayCaps = sync.OnceValue(func() apicaps.CapSet { return gatewaypb.Caps.CapSet(nil) })
+)
+
+// BuildOpts returns the options of the build.
+func (r *recorder) BuildOpts() gateway.BuildOpts {
+	return gateway.BuildOpts{
+		Opts:    r.options,
+		Workers: []gateway.WorkerInfo{{Platforms: []ocispecs.Platform{r.in.buildPlatform}}},
+		LLBCaps: llbCaps(),
+		Caps:    gatewayCaps(),
+	}
+}
+
+// ResolveImageConfig writes down a reference.
+func (r *recorder) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	if err := ctx.Err(); err != nil {
+		return "", "", nil, err
+	}
+	r.mu.Lock()
+	r.refs[ref] = struct{}{}
+	r.mu.Unlock()
+	img := dockerspec.DockerOCIImage{Config: r.config}
+	img.Platform = r.in.platform
+	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
+		img.Platform = *opt.ImageOpt.Platform
+	}
+	dt, err := json.Marshal(img)
+	return ref, "", dt, err
+}
+
+// ResolveSourceMetadata knows nothing of a source: it is asked for the date
+// of one only.
+func (r *recorder) ResolveSourceMetadata(_ context.Context, op *pb.SourceOp, _ sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	return &sourceresolver.MetaResponse{Op: op}, nil
+}
+
+// Solve returns an empty file system: a build context without .dockerignore.
+func (r *recorder) Solve(context.Context, gateway.SolveRequest) (*gateway.Result, error) {
+	res := gateway.NewResult()
+	res.SetRef(emptyFiles{})
+	return res, nil
+}
+
+// Inputs returns none.
+func (r *recorder) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
+
+// NewContainer is not available.
+func (r *recorder) NewContainer(context.Context, gateway.NewContainerRequest) (gateway.Container, error) {
+	return nil, errOffline
+}
+
+// Warn drops a warning.
+func (r *recorder) Warn(context.Context, digest.Digest, string, gateway.WarnOpts) error { return nil }
+
+// emptyFiles is a file system without files.
+type emptyFiles struct{}
+
+// ToState returns an empty state.
+func (emptyFiles) ToState() (llb.State, error) { return llb.Scratch(), nil }
+
+// Evaluate does nothing.
+func (emptyFiles) Evaluate(context.Context) error { return nil }
+
+// ReadFile finds no file.
+func (emptyFiles) ReadFile(context.Context, gateway.ReadRequest) ([]byte, error) {
+	return nil, os.ErrNotExist
+}
+
+// StatFile finds no file.
+func (emptyFiles) StatFile(context.Context, gateway.StatRequest) (*fstypes.Stat, error) {
+	return nil, os.ErrNotExist
+}
+
+// ReadDir finds no file.
+func (emptyFiles) ReadDir(context.Context, gateway.ReadDirRequest) ([]*fstypes.Stat, error) {
+	return nil, nil
+}

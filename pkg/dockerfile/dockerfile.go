@@ -1,0 +1,259 @@
+package dockerfile
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Options are the inputs of a build, besides the Dockerfile, that decide
+// which images it uses.
+type Options struct {
+	// BuildArgs are the values of --build-arg. BUILDKIT_SYNTAX and
+	// BUILDKIT_DOCKERFILE_CHECK work as they do for BuildKit.
+	BuildArgs map[string]string
+	// Target is the stage to build, in any case; empty means the last stage.
+	// Only a name can be found: BuildKit knows no stage by its index, so
+	// an index is refused.
+	Target string
+	// Platform is the target platform, linux/amd64 when empty.
+	Platform string
+	// BuildPlatform is the platform of the builder, linux/amd64 when empty.
+	BuildPlatform string
+	// Contexts are the values of --build-context, by name. A name may end in
+	// ::PLATFORM, then the context counts for that platform only. A value
+	// docker-image://REF, or a plain REF, is an image; a path, a URL, an
+	// oci-layout:// or a target: context replaces an image by something that
+	// is not pulled from a registry.
+	Contexts map[string]string
+	// AllStages makes every stage count, not only those that Target needs.
+	AllStages bool
+}
+
+// Kind is the way in which a Dockerfile uses an image.
+type Kind string
+
+// The ways to use an image.
+const (
+	KindFrom    Kind = "from"    // FROM
+	KindCopy    Kind = "copy"    // COPY --from
+	KindMount   Kind = "mount"   // RUN --mount=from
+	KindOnbuild Kind = "onbuild" // either of these in an ONBUILD trigger of a parent stage
+	KindSyntax  Kind = "syntax"  // the frontend, # syntax=
+)
+
+// Image is one use of an image.
+type Image struct {
+	// Ref is the normalised reference: docker.io/library/node:22-slim.
+	// A reference with a tag and a digest keeps both.
+	Ref  string `json:"ref"`
+	Kind Kind   `json:"kind"`
+	// Stage is the name of the stage as written, or its index when it has no
+	// name. It is empty for a syntax image.
+	Stage string `json:"stage"`
+	// Line is the 1-based line of the instruction; for a trigger, that of
+	// the ONBUILD instruction. It is 0 for what no line of the file asks
+	// for, such as a syntax given as a build argument.
+	Line int `json:"line"`
+	// Platform is set when it is not the target platform.
+	Platform string `json:"platform,omitempty"`
+}
+
+// Unresolved is a word of a FROM instruction, the base or its --platform,
+// that means nothing because variables in it have no value. BuildKit refuses
+// such a file, even where the stage is not needed. An image of which only the
+// platform is unresolved is among the images, without a platform.
+type Unresolved struct {
+	Text    string   `json:"text"`    // as written: node:${VERSION}
+	Line    int      `json:"line"`    // 1-based
+	Missing []string `json:"missing"` // the variables, sorted
+}
+
+// Warning is something to tell the author of the file.
+type Warning struct {
+	Line    int    `json:"line"`
+	Message string `json:"message"`
+}
+
+// Result holds what [Resolve] found, each list sorted by line.
+type Result struct {
+	Images     []Image      `json:"images"`
+	Unresolved []Unresolved `json:"unresolved,omitempty"`
+	Warnings   []Warning    `json:"warnings,omitempty"`
+}
+
+// Error says why BuildKit refuses a Dockerfile.
+type Error struct {
+	Line int    `json:"line"` // 1-based, 0 when the reason has no line
+	Msg  string `json:"msg"`
+
+	limit bool // this package refuses the file, not BuildKit
+}
+
+// Error returns the message with its line.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Msg
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
+}
+
+// Resolve finds the images that BuildKit resolves to build src.
+//
+// A file or an option that BuildKit refuses returns an *[Error], as does a
+// file beyond the limits of this package. The only other error is that of a
+// context that ended.
+func Resolve(ctx context.Context, src []byte, opts Options) (res *Result, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			res, err = nil, &Error{Msg: fmt.Sprintf("resolving: internal error: %v", r)}
+		}
+	}()
+	in, err := newInput(src, opts)
+	if err != nil {
+		return nil, err
+	}
+	syntax, foreign, err := syntaxImage(in)
+	if err != nil {
+		return nil, err
+	}
+	res = &Result{}
+	if foreign {
+		res.Warnings = append(res.Warnings, Warning{
+			Line:    syntax.Line,
+			Message: "the file is written for the frontend " + syntax.Ref + ": which images that uses is not known",
+		})
+	} else if err := resolveStages(ctx, in, res); err != nil {
+		return nil, err
+	}
+	if syntax != nil {
+		res.Images = append([]Image{*syntax}, res.Images...)
+	}
+	res.sort()
+	return res, nil
+}
+
+func (r *Result) sort() {
+	slices.SortStableFunc(r.Images, func(a, b Image) int { return a.Line - b.Line })
+	slices.SortStableFunc(r.Unresolved, func(a, b Unresolved) int { return a.Line - b.Line })
+	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return a.Line - b.Line })
+}
+
+// resolveStages fills res with what the stages of the file use.
+func resolveStages(ctx context.Context, in *input, res *Result) error {
+	file, err := parse(in)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	plan, planErr := newPlan(in, file)
+	if plan == nil {
+		return planErr // a limit
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	refs, warnings, err := convert(ctx, in, plan)
+	if err != nil && planErr != nil {
+		return planErr // says the same as BuildKit, but always has a line
+	}
+	if err != nil {
+		return err
+	}
+	if planErr != nil && plan.shared > 0 {
+		return planErr
+	}
+	if planErr != nil {
+		plan.states = nil // the plan is wrong, BuildKit accepts the file
+	}
+	res.Unresolved = plan.unresolved
+	res.Warnings = append(plan.warnings(), warnings...)
+	res.Images = addUnattributed(plan.images(), refs)
+	return nil
+}
+
+// addUnattributed adds the references that BuildKit resolves and that no
+// instruction asks for, such as the image of a named context that
+// SOURCE_DATE_EPOCH names.
+func addUnattributed(images []Image, refs map[string]struct{}) []Image {
+	seen := make(map[string]struct{}, len(images))
+	for _, img := range images {
+		seen[img.Ref] = struct{}{}
+	}
+	for _, ref := range slices.Sorted(maps.Keys(refs)) {
+		if _, ok := seen[ref]; !ok {
+			images = append(images, Image{Ref: ref, Kind: KindFrom})
+		}
+	}
+	return images
+}
+
+// parsed is a Dockerfile as BuildKit's parser gives it.
+type parsed struct {
+	escape rune
+	args   []instructions.ArgCommand
+	stages []instructions.Stage
+}
+
+func parse(in *input) (*parsed, error) {
+	if len(in.src) == 0 {
+		return nil, &Error{Msg: "the Dockerfile cannot be empty"}
+	}
+	tree, err := parser.Parse(bytes.NewReader(in.src))
+	if err != nil {
+		return nil, newError(err)
+	}
+	if n := len(tree.AST.Children); n > maxInstructions {
+		return nil, limitError(tree.AST.Children[maxInstructions].StartLine, "has more than %d instructions", maxInstructions)
+	}
+	// A nil linter makes the parser panic on a "# check=" comment.
+	stages, args, err := instructions.Parse(tree.AST, linter.New(&linter.Config{}))
+	if err != nil {
+		return nil, newError(err)
+	}
+	if len(stages) == 0 {
+		return nil, &Error{Msg: "dockerfile contains no stages to build"}
+	}
+	if len(stages) > MaxStages {
+		return nil, limitError(line(stages[MaxStages].Location), "has more than %d stages", MaxStages)
+	}
+	return &parsed{escape: tree.EscapeToken, args: args, stages: stages}, nil
+}
+
+// syntaxImage returns the frontend image of the file, nil for the built-in
+// frontend. foreign means that the file is no Dockerfile: BuildKit finds a
+// syntax in the "//" and JSON forms too, which no Dockerfile can contain.
+func syntaxImage(in *input) (img *Image, foreign bool, err error) {
+	ref, _, loc, found := parser.DetectSyntax(in.src)
+	at := line(loc)
+	if found {
+		_, _, _, hash := parser.ParseDirective("syntax", in.src)
+		foreign = !hash
+		at = max(at, 1) // the JSON form is given no line
+	}
+	if arg, ok := in.opts.BuildArgs["BUILDKIT_SYNTAX"]; ok {
+		ref, _, _ = strings.Cut(strings.TrimSpace(arg), " ")
+		found = true
+	}
+	if !found {
+		return nil, false, nil
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, false, &Error{Line: at, Msg: fmt.Sprintf("parsing syntax %q: %v", ref, err)}
+	}
+	return &Image{Ref: reference.TagNameOnly(named).String(), Kind: KindSyntax, Line: at}, foreign, nil
+}

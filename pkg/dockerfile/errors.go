@@ -1,0 +1,74 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// newError turns an error of BuildKit into an *Error.
+func newError(err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	e := &Error{Msg: err.Error()}
+	var located *parser.LocationError
+	if errors.As(err, &located) && len(located.Locations) > 0 {
+		e.Line = line(located.Locations[0])
+	}
+	if strings.HasPrefix(e.Msg, "dockerfile parse error on line ") {
+		_, e.Msg, _ = strings.Cut(e.Msg, ": ")
+	}
+	if countsFromZero(e.Msg) {
+		e.Line++
+	}
+	if rules, ok := strings.CutPrefix(e.Msg, lintPrefix); ok {
+		// BuildKit lists them in the order of a map.
+		names := strings.Split(rules, ", ")
+		slices.Sort(names)
+		e.Msg = lintPrefix + strings.Join(names, ", ")
+	}
+	return e
+}
+
+const lintPrefix = "lint violation found for rules: "
+
+// countsFromZero says whether BuildKit's parser gives the line before the
+// one that it could not read: it counts a line only once it is through.
+func countsFromZero(msg string) bool {
+	return strings.HasPrefix(msg, "invalid escape token ") ||
+		strings.HasPrefix(msg, "only one ") && strings.HasSuffix(msg, " parser directive can be used") ||
+		strings.HasPrefix(msg, "dockerfile line greater than max allowed size")
+}
+
+// line returns the first line of a location, 0 when it has none.
+func line(loc []parser.Range) int {
+	if len(loc) == 0 {
+		return 0
+	}
+	return loc[0].Start.Line
+}
+
+// located returns err as an *Error at a line, unless it has one.
+func located(err error, line int) *Error {
+	e := newError(err)
+	if e.Line == 0 {
+		e.Line = line
+	}
+	return e
+}
+
+func refuse(line int, format string, args ...any) *Error {
+	return &Error{Line: line, Msg: fmt.Sprintf(format, args...)}
+}
+
+// atLine returns err as an *Error at a line, whatever line it has.
+func atLine(err error, line int) *Error {
+	e := newError(err)
+	e.Line = line
+	return e
+}

@@ -1,0 +1,562 @@
+package dockerfile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// scratch is the base that is no image, in this spelling only.
+	scratch = "scratch"
+	// placeholder stands for a base that cannot be resolved.
+	placeholder = "unresolved.invalid/image:0"
+)
+
+// plan is the graph of stages and sources of a Dockerfile. It follows
+// BuildKit's dispatch states (dockerfile2llb.toDispatchState) step by step,
+// because their order and their names are what instructions refer to.
+type plan struct {
+	in         *input
+	file       *parsed
+	globals    *globals
+	states     []*state          // stages in order, then the images used as sources
+	byName     map[string]*state // stages, by name in lower case; the last one wins
+	triggers   int
+	shared     int // line of the first COPY --from=INDEX of a source
+	used       map[*state]bool
+	unresolved []Unresolved
+}
+
+// state is a stage, or an image that an instruction uses as a source.
+type state struct {
+	stage    instructions.Stage
+	label    string // for people: name as written or index
+	kind     Kind
+	line     int
+	platform *ocispecs.Platform // of FROM --platform
+	base     *state             // local parent
+	source   bool               // no stage of its own
+	context  *namedContext      // replaces the stage
+	commands []command          // with those of ONBUILD triggers in front
+	deps     []*state
+	inherits bool // ONBUILD triggers of base are in commands
+	missing  []string
+	blank    bool   // the base cannot be resolved
+	rewrite  bool   // the base or the platform cannot be resolved
+	ref      string // of the image, empty for what is no image
+	settled  bool   // ref is final
+}
+
+type command struct {
+	instructions.Command
+	trigger bool
+}
+
+// newPlan builds the plan. When the file is refused it returns the plan as
+// far as it got together with the error; a file beyond a limit gives no plan.
+func newPlan(in *input, file *parsed) (*plan, error) {
+	budget := newBudget()
+	if err := budget.globals(in, file); err != nil {
+		return nil, err
+	}
+	p := &plan{in: in, file: file, byName: map[string]*state{}}
+	if err := p.build(); err != nil {
+		if isLimit(err) {
+			return nil, err
+		}
+		return p, err
+	}
+	if err := budget.stages(p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plan) build() error {
+	var err error
+	if p.globals, err = newGlobals(p.in, p.file); err != nil {
+		return err
+	}
+	for i, st := range p.file.stages {
+		if err := p.addStage(i, st); err != nil {
+			return err
+		}
+	}
+	target, err := p.target()
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Clone(p.states) {
+		for _, cmd := range s.stage.Commands {
+			if err := p.addCommand(s, command{Command: cmd}, line(cmd.Location())); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.checkCycles(); err != nil {
+		return err
+	}
+	return p.resolve(target)
+}
+
+// addStage expands the FROM of a stage and registers it.
+func (p *plan) addStage(index int, st instructions.Stage) error {
+	s := &state{stage: st, label: strconv.Itoa(index), kind: KindFrom, line: line(st.Location)}
+	if st.Name != "" {
+		s.label = writtenName(st)
+	}
+	if err := p.expandBase(s); err != nil {
+		return err
+	}
+	if err := p.expandPlatform(s); err != nil {
+		return err
+	}
+	if st.Name != "" {
+		nc, err := p.in.context(st.Name, s.platform)
+		if err != nil {
+			return refuse(s.line, "%v", err)
+		}
+		s.context = nc
+	}
+	p.register(s)
+	if s.context != nil {
+		s.base = nil
+	}
+	return nil
+}
+
+// writtenName returns the name of a stage in the case of the file.
+func writtenName(st instructions.Stage) string {
+	words := strings.Fields(st.SourceCode)
+	if last := words[len(words)-1]; strings.EqualFold(last, st.Name) {
+		return last
+	}
+	return st.Name
+}
+
+// register adds a state and finds its parent among the stages before it. The
+// name of a parent must be written in lower case.
+func (p *plan) register(s *state) {
+	p.states = append(p.states, s)
+	s.base = p.byName[s.stage.BaseName]
+	if s.stage.Name != "" {
+		p.byName[strings.ToLower(s.stage.Name)] = s
+	}
+}
+
+func (p *plan) expandBase(s *state) error {
+	word := s.stage.BaseName
+	e := p.globals.expand(word)
+	err := e.err
+	if err == nil && e.text == "" {
+		err = fmt.Errorf("base name (%s) should not be blank", word)
+	}
+	if err == nil {
+		err = p.checkBase(e.text)
+	}
+	if err != nil {
+		if p.lacksValue(word, e) {
+			p.addUnresolved(s, word, e)
+			s.blank, s.stage.BaseName = true, placeholder
+			return nil
+		}
+		if e.err == nil && e.text != "" {
+			err = nil // BuildKit refuses it once all stages are known
+		}
+	}
+	if err != nil {
+		return located(err, s.line)
+	}
+	s.stage.BaseName = e.text
+	s.missing = e.missing
+	return nil
+}
+
+// checkBase says why an expanded base can be neither a stage nor an image.
+func (p *plan) checkBase(text string) error {
+	if text == scratch || p.byName[text] != nil {
+		return nil
+	}
+	_, err := reference.ParseNormalizedNamed(text)
+	return err
+}
+
+// expandPlatform finds the platform of a FROM. The image counts even if its
+// platform cannot be resolved.
+func (p *plan) expandPlatform(s *state) error {
+	word := s.stage.Platform
+	if word == "" {
+		return nil
+	}
+	e := p.globals.expand(word)
+	platform, err := parseStagePlatform(word, e)
+	if err != nil {
+		if len(e.missing)+len(e.unset) > 0 {
+			p.addUnresolved(s, word, e)
+			return nil
+		}
+		return located(err, s.line)
+	}
+	s.platform = &platform
+	s.missing = append(s.missing, e.missing...)
+	return nil
+}
+
+func parseStagePlatform(word string, e expansion) (ocispecs.Platform, error) {
+	if e.err != nil {
+		return ocispecs.Platform{}, fmt.Errorf("failed to process arguments for platform %s: %w", e.text, e.err)
+	}
+	if e.text == "" {
+		return ocispecs.Platform{}, fmt.Errorf("empty platform value from expression %s", word)
+	}
+	platform, err := platforms.Parse(e.text)
+	if err != nil {
+		return platform, fmt.Errorf("failed to parse platform %s: %w", word, err)
+	}
+	return platform, nil
+}
+
+// lacksValue says whether the base that is refused could be right if the
+// variables that it misses had a value.
+func (p *plan) lacksValue(word string, e expansion) bool {
+	if len(e.missing)+len(e.unset) == 0 {
+		return false
+	}
+	text, err := p.globals.assume(word)
+	return err == nil && text != "" && p.checkBase(text) == nil
+}
+
+func (p *plan) addUnresolved(s *state, word string, e expansion) {
+	s.rewrite = true
+	missing := e.missing
+	if len(missing) == 0 {
+		missing = e.unset
+	}
+	p.unresolved = append(p.unresolved, Unresolved{Text: word, Line: s.line, Missing: missing})
+}
+
+func (p *plan) target() (*state, error) {
+	if p.in.opts.Target == "" {
+		return p.states[len(p.states)-1], nil
+	}
+	if s := p.byName[strings.ToLower(p.in.opts.Target)]; s != nil {
+		return s, nil
+	}
+	return nil, refuse(0, "target stage %q could not be found", p.in.opts.Target)
+}
+
+// addCommand appends a command to a stage with what it takes files from.
+func (p *plan) addCommand(s *state, cmd command, at int) error {
+	s.commands = append(s.commands, cmd)
+	sources, err := p.sources(s, cmd, at)
+	if err != nil {
+		return err
+	}
+	for _, src := range sources {
+		s.deps = append(s.deps, src)
+		if src.source {
+			if src.line > 0 { // found by its index
+				p.shared = cmp.Or(p.shared, at)
+			}
+			src.line = cmp.Or(src.line, at)
+			p.register(src) // once more if it was, as in BuildKit
+		}
+	}
+	if len(p.states) > maxSources {
+		return limitError(at, "uses more than %d stages and sources", maxSources)
+	}
+	return nil
+}
+
+// sources finds the stages and images that a command takes files from. A
+// mount without from counts as one from scratch: it takes a place among the
+// states, which COPY --from=INDEX can see, and a stage of that name is used.
+func (p *plan) sources(s *state, cmd command, at int) ([]*state, error) {
+	switch c := cmd.Command.(type) {
+	case *instructions.CopyCommand:
+		if c.From == "" {
+			return nil, nil
+		}
+		src, err := p.copySource(s, cmd, c.From)
+		if err != nil {
+			return nil, located(err, at)
+		}
+		return []*state{src}, nil
+	case *instructions.RunCommand:
+		mounts := instructions.GetMounts(c)
+		sources := make([]*state, len(mounts))
+		for i, m := range mounts {
+			from := m.From
+			if from == "" {
+				from = scratch
+			}
+			if sources[i] = p.byName[strings.ToLower(from)]; sources[i] == nil {
+				sources[i] = newSource(s, cmd, KindMount, from)
+			}
+		}
+		return sources, nil
+	}
+	return nil, nil
+}
+
+// copySource finds the source of a COPY --from: by index among the states, by
+// stage name, else an image.
+func (p *plan) copySource(s *state, cmd command, from string) (*state, error) {
+	word, _, err := p.globals.lex.ProcessWord(from, shell.EnvsFromSlice(nil))
+	if err != nil {
+		return nil, err
+	}
+	if word != from {
+		return nil, fmt.Errorf("variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround")
+	}
+	if index, err := strconv.Atoi(from); err == nil {
+		if index < 0 || index >= len(p.states) {
+			return nil, fmt.Errorf("invalid stage index %d", index)
+		}
+		return p.states[index], nil
+	}
+	if src := p.byName[strings.ToLower(from)]; src != nil {
+		return src, nil
+	}
+	return newSource(s, cmd, KindCopy, from), nil
+}
+
+func newSource(s *state, cmd command, kind Kind, from string) *state {
+	if cmd.trigger {
+		kind = KindOnbuild
+	}
+	return &state{stage: instructions.Stage{BaseName: from}, source: true, kind: kind, label: s.label}
+}
+
+// checkCycles refuses stages that take files from each other.
+func (p *plan) checkCycles() error {
+	const (
+		open = iota + 1
+		done
+	)
+	mark := make(map[*state]int, len(p.states))
+	var visit func(*state) bool
+	visit = func(s *state) bool {
+		mark[s] = open
+		for _, dep := range s.deps {
+			if mark[dep] == open || mark[dep] == 0 && visit(dep) {
+				return true
+			}
+		}
+		mark[s] = done
+		return false
+	}
+	for _, s := range p.states {
+		if mark[s] == 0 && visit(s) {
+			return refuse(p.cycleLine(s), "circular dependency detected on stage: %s", s.buildkitName(p))
+		}
+	}
+	return nil
+}
+
+// cycleLine returns the line of the first command of a stage that takes files
+// from another.
+func (p *plan) cycleLine(s *state) int {
+	for _, cmd := range s.commands {
+		switch c := cmd.Command.(type) {
+		case *instructions.CopyCommand:
+			if c.From != "" {
+				return line(c.Location())
+			}
+		case *instructions.RunCommand:
+			if len(instructions.GetMounts(c)) > 0 {
+				return line(c.Location())
+			}
+		}
+	}
+	return s.line
+}
+
+// buildkitName is the name that BuildKit's messages use for a stage.
+func (s *state) buildkitName(p *plan) string {
+	if s.stage.Name != "" {
+		return s.stage.Name
+	}
+	return fmt.Sprintf("stage-%d", slices.Index(p.states, s))
+}
+
+// resolve finds the stages and sources that the target needs, with those of
+// the ONBUILD triggers that stages inherit, and parses every reference:
+// BuildKit refuses an invalid one even where it is not needed.
+func (p *plan) resolve(target *state) error {
+	for {
+		p.used = needed(target)
+		triggering := p.used
+		if p.in.opts.AllStages {
+			p.used = needed(p.states...)
+			triggering = needed(p.targets()...)
+		}
+		if err := p.resolveRefs(); err != nil {
+			return err
+		}
+		more := false
+		for _, s := range slices.Clone(p.states) {
+			if !triggering[s] || s.base == nil || s.inherits {
+				continue
+			}
+			s.inherits = true
+			added, err := p.addTriggers(s)
+			if err != nil {
+				return err
+			}
+			more = more || added
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// targets returns the stages that can be built: those that no later one of
+// the same name hides.
+func (p *plan) targets() []*state {
+	var targets []*state
+	for _, s := range p.states {
+		if !s.source && (s.stage.Name == "" || p.byName[s.stage.Name] == s) {
+			targets = append(targets, s)
+		}
+	}
+	return targets
+}
+
+// needed returns what building some stages takes, themselves included.
+func needed(queue ...*state) map[*state]bool {
+	used := make(map[*state]bool)
+	queue = slices.Clone(queue)
+	for len(queue) > 0 {
+		s := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		if used[s] {
+			continue
+		}
+		used[s] = true
+		if s.base != nil {
+			queue = append(queue, s.base)
+		}
+		queue = append(queue, s.deps...)
+	}
+	return used
+}
+
+// addTriggers gives a stage the ONBUILD triggers of its parent, in front of
+// its own commands. Those of a grandparent are not inherited. It says whether
+// they take files from somewhere.
+func (p *plan) addTriggers(s *state) (bool, error) {
+	own, deps := s.commands, len(s.deps)
+	s.commands = nil
+	for _, cmd := range s.base.commands {
+		onbuild, ok := cmd.Command.(*instructions.OnbuildCommand)
+		if !ok {
+			continue
+		}
+		at := line(onbuild.Location())
+		if p.triggers++; p.triggers > maxInstructions {
+			return false, limitError(at, "runs more than %d ONBUILD triggers", maxInstructions)
+		}
+		trigger, err := parseTrigger(onbuild.Expression)
+		if err != nil {
+			return false, atLine(err, at)
+		}
+		if err := p.addCommand(s, command{Command: trigger, trigger: true}, at); err != nil {
+			return false, err
+		}
+	}
+	s.commands = append(s.commands, own...)
+	return len(s.deps) > deps, nil
+}
+
+// parseTrigger parses a trigger on its own: with the default escape
+// character, whatever the file says.
+func parseTrigger(expression string) (instructions.Command, error) {
+	tree, err := parser.Parse(strings.NewReader(expression))
+	if err != nil {
+		return nil, err
+	}
+	if len(tree.AST.Children) != 1 {
+		return nil, fmt.Errorf("onbuild trigger should be a single expression")
+	}
+	return instructions.ParseCommand(tree.AST.Children[0])
+}
+
+// resolveRefs finds the references of all states without a local parent.
+// BuildKit looks at each source once. One that only a trigger makes needed has
+// had its turn by then, so no named context replaces it.
+func (p *plan) resolveRefs() error {
+	for _, s := range p.states {
+		if s.base != nil || s.settled || s.stage.BaseName == scratch && s.context == nil {
+			continue
+		}
+		named, err := reference.ParseNormalizedNamed(s.stage.BaseName)
+		if err != nil {
+			return refuse(s.line, "failed to parse stage name %q: %v", s.stage.BaseName, err)
+		}
+		s.ref = reference.TagNameOnly(named).String()
+		s.settled = s.source || p.used[s]
+		if !p.used[s] {
+			continue
+		}
+		nc := s.context
+		if nc == nil {
+			if nc, err = p.in.context(s.ref, s.platform); err != nil {
+				return refuse(s.line, "%v", err)
+			}
+		}
+		if nc != nil {
+			s.ref = nc.ref
+		}
+	}
+	return nil
+}
+
+// images returns the uses of images that the build needs.
+func (p *plan) images() []Image {
+	var images []Image
+	seen := make(map[*state]bool, len(p.states))
+	for _, s := range p.states {
+		if seen[s] || !p.used[s] || s.ref == "" || s.blank && s.context == nil {
+			continue
+		}
+		seen[s] = true
+		img := Image{Ref: s.ref, Kind: s.kind, Stage: s.label, Line: s.line}
+		if s.platform != nil {
+			if v := platforms.FormatAll(*s.platform); v != platforms.FormatAll(p.in.platform) {
+				img.Platform = v
+			}
+		}
+		images = append(images, img)
+	}
+	return images
+}
+
+// warnings names the variables that BuildKit takes as empty.
+func (p *plan) warnings() []Warning {
+	var warnings []Warning
+	for _, s := range p.states {
+		if !p.used[s] {
+			continue
+		}
+		slices.Sort(s.missing)
+		for _, name := range slices.Compact(s.missing) {
+			warnings = append(warnings, Warning{
+				Line:    s.line,
+				Message: fmt.Sprintf("%s has no value: BuildKit takes it as empty", name),
+			})
+		}
+	}
+	return warnings
+}
