@@ -1,0 +1,403 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// bases decides about each reference that the image uses.
+func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
+	if facts == nil {
+		return nil
+	}
+	deps := d.g.Deps(img.Name)
+	out := make([]BaseDecision, 0, len(deps))
+	for i := range deps {
+		dep := &deps[i]
+		b := BaseDecision{Ref: dep.Ref.String(), Parent: dep.Parent, Base: dep.Base, Origin: FromNowhere}
+		on := facts.On(b.Ref)
+		switch {
+		case dep.Ref.Pinned():
+			b.Lock, b.Origin = state.Snapshot{Digest: dep.Ref.Digest}, FromPin
+			if base := d.st.Bases[dep.Base]; base != nil {
+				b.Current = base.CurrentDigest
+			}
+		case dep.Parent != "":
+			d.parent(&b, dep, on, platformsOf(img, dep.Uses))
+		default:
+			if base := d.st.Bases[dep.Base]; base != nil && base.Baseline != nil {
+				b.Current = base.CurrentDigest
+				d.upstream(&b, img, base, on, facts, platformsOf(img, dep.Uses))
+			} else if on != nil {
+				b.Lock, b.Origin = on.Snapshot, FromBuilt
+			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// parent decides about a reference that another managed image publishes: it is due as soon as that one has published.
+func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, platforms []string) {
+	published := publishedBy(d.st.Images[dep.Parent], dep.Ref.Tag)
+	switch {
+	case published == nil && on != nil:
+		b.Lock, b.Origin = on.Snapshot, FromBuilt
+	case published == nil:
+	default:
+		b.Lock, b.Origin, b.Current = published.Snapshot, FromPublished, published.Digest
+		b.Due = on != nil && !same(on.Snapshot, published.Snapshot, platforms)
+		if b.Due {
+			b.Since = published.Since.Time
+		}
+	}
+}
+
+// publishedBy is what a parent's tag holds, as far as that is known.
+func publishedBy(parent *state.Image, tag string) *state.Published {
+	if parent == nil {
+		return nil
+	}
+	if p := parent.PublishedTag(tag); p != nil {
+		return p
+	}
+	if parent.CurrentVersion == tag && parent.CurrentDigest != "" {
+		return &state.Published{Tag: tag, Snapshot: state.Snapshot{Digest: parent.CurrentDigest}, Since: parent.LastBuilt}
+	}
+	return nil
+}
+
+// content is one effective content that a tag held, for the platforms of one image. Several digests can share it.
+type content struct {
+	state.Snapshot // the first digest that had this content and was not withdrawn since, or the one that was released
+	effective      string
+	seen           time.Time
+	withdrawn      time.Time // zero while the tag did not go back behind it
+	held           time.Time
+	released       time.Time // counts only when later than held: the last word is valid
+}
+
+func (c *content) isHeld() bool { return !c.held.IsZero() && !c.released.After(c.held) }
+
+func (c *content) isReleased() bool { return !c.released.IsZero() && !c.isHeld() }
+
+func (c *content) isWithdrawn() bool { return !c.withdrawn.IsZero() }
+
+// tagKey is a tag as images of some platforms see it.
+type tagKey struct {
+	base      *state.Base
+	platforms string
+}
+
+// contents remembers the list of each tag: most images use the same few.
+func (d *decider) contents(base *state.Base, platforms []string) []content {
+	key := tagKey{base, strings.Join(platforms, " ")}
+	list, known := d.tags[key]
+	if !known {
+		list = contents(base, platforms)
+		d.tags[key] = list
+	}
+	return list
+}
+
+// contents lists what a tag held, oldest first, as one image sees it: digests that differ only for other platforms are
+// one content, and a tag that returns to an older content withdraws what came after it. The first is the baseline, which
+// is never withdrawn.
+func contents(base *state.Base, platforms []string) []content {
+	out := appendContent(make([]content, 0, 1+len(base.Candidates)), base.Baseline, platforms)
+	list := inOrder(base.Candidates)
+	for i := range list {
+		out = appendContent(out, &list[i], platforms)
+	}
+	return out
+}
+
+// inOrder returns candidates as they came. They are stored so; but a file can have been edited by hand.
+func inOrder(list []state.Candidate) []state.Candidate {
+	for i := 1; i < len(list); i++ {
+		if list[i].FirstSeen.Before(list[i-1].FirstSeen.Time) {
+			list = slices.Clone(list)
+			slices.SortStableFunc(list, func(a, b state.Candidate) int { return a.FirstSeen.Compare(b.FirstSeen.Time) })
+			break
+		}
+	}
+	return list
+}
+
+func appendContent(list []content, c *state.Candidate, platforms []string) []content {
+	eff := effective(c.Snapshot, platforms)
+	at := indexOf(list, eff)
+	switch {
+	case at < 0:
+		list = append(list, content{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, withdrawn: c.Withdrawn.Time})
+		at = len(list) - 1
+	case c.Withdrawn.IsZero():
+		if list[at].isWithdrawn() && !list[at].isReleased() {
+			list[at].Snapshot = c.Snapshot
+		}
+		list[at].withdrawn = time.Time{}
+		for i := at + 1; i < len(list); i++ {
+			if !list[i].isWithdrawn() {
+				list[i].withdrawn = c.FirstSeen.Time
+			}
+		}
+	}
+	if c.Released.After(list[at].released) { // this digest is what a person asked for
+		list[at].Snapshot = c.Snapshot
+	}
+	list[at].held = later(list[at].held, c.Held.Time)
+	list[at].released = later(list[at].released, c.Released.Time)
+	return list
+}
+
+func indexOf(list []content, effective string) int {
+	for i := range list { // without copies of the elements: this is the innermost loop of all
+		if list[i].effective == effective {
+			return i
+		}
+	}
+	return -1
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// effective is what a build for the platforms uses of a snapshot, as one string to compare.
+func effective(s state.Snapshot, platforms []string) string {
+	switch len(platforms) {
+	case 0:
+		return s.Digest
+	case 1:
+		return s.Effective(platforms[0])
+	}
+	parts := make([]string, len(platforms))
+	for i, p := range platforms {
+		parts[i] = s.Effective(p)
+	}
+	return strings.Join(parts, " ")
+}
+
+func same(a, b state.Snapshot, platforms []string) bool {
+	return a.Digest == b.Digest || effective(a, platforms) == effective(b, platforms)
+}
+
+// upstream decides about a base image: which content a build should use now, whether that is to be rebuilt for, and
+// what is waiting. The lock does not depend on the rebuild policy, which only says when to rebuild: so a push that
+// restarts the wait does not take back what a rebuild is already running for.
+func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
+	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.contents(base, platforms)}
+	at, listed := position(v.list, base, on, facts.LastBuilt.Time, platforms)
+	from := at + 1
+	if !listed && at > 0 && !rebuiltFor(facts.Rebuild, b.Ref, v.list[at], platforms) {
+		// Whether this came before or after what the image was built on is not known. When the tag still holds it a
+		// whole delay after the image was built, it came after.
+		v.list = slices.Clone(v.list)
+		v.list[at].seen = later(v.list[at].seen, facts.LastBuilt.Time)
+		from = at
+	}
+	ripe := v.ripe(from)
+	leaves := listed && v.list[at].isWithdrawn() && !v.releasedNow(&v.list[at])
+	switch {
+	case ripe >= 0:
+		b.Lock, b.Origin = v.list[ripe].Snapshot, FromDue
+		b.Due, b.Since = v.triggered(from, ripe)
+	case leaves:
+		ripe = max(v.ripe(0), 0)
+		b.Lock, b.Origin = v.list[ripe].Snapshot, FromOlder
+	case on != nil:
+		b.Lock, b.Origin = on.Snapshot, FromBuilt
+	default:
+		b.Lock, b.Origin = v.list[0].Snapshot, FromBaseline
+	}
+	waits := from
+	if b.Due {
+		waits = ripe + 1
+	}
+	v.waiting(b, waits)
+	if leaves && !b.Due {
+		v.leave(b, ripe, v.list[at].withdrawn)
+	}
+}
+
+// view is what one image sees of one tag at one time.
+type view struct {
+	img    *config.Image
+	now    time.Time
+	locked bool // builds use the lock; else they take what the tag holds
+	list   []content
+}
+
+func (v *view) delay() time.Duration { return v.img.Delay().Std() }
+
+func (v *view) aged(c *content, wait time.Duration) bool { return v.now.Sub(c.seen) >= wait }
+
+// releasedNow: a release of the future does not count, so that the lock of an earlier time can be computed.
+func (v *view) releasedNow(c *content) bool { return c.isReleased() && !c.released.After(v.now) }
+
+// passable says whether a build may come to use it. One that was withdrawn needs a release, and a build with the lock:
+// another one could not get it.
+func (v *view) passable(c *content) bool {
+	return !c.isHeld() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
+}
+
+// ripe is the newest content that may be used now, or -1. The baseline is what to fall back on, whatever its age.
+func (v *view) ripe(from int) int {
+	for i := len(v.list) - 1; i >= from; i-- {
+		if c := &v.list[i]; v.passable(c) && (i == 0 || v.releasedNow(c) || v.aged(c, v.delay())) {
+			return i
+		}
+	}
+	return -1
+}
+
+// current is the index of what the tag holds: the newest content that was not withdrawn.
+func (v *view) current() int {
+	for i := len(v.list) - 1; i > 0; i-- {
+		if !v.list[i].isWithdrawn() {
+			return i
+		}
+	}
+	return 0
+}
+
+// stopped says whether a build would take what is held, because it takes what the tag holds.
+func (v *view) stopped() bool { return !v.locked && v.list[v.current()].isHeld() }
+
+// triggered says whether to rebuild for what is ripe, and since when.
+func (v *view) triggered(from, ripe int) (bool, time.Time) {
+	if v.stopped() {
+		return false, time.Time{}
+	}
+	var first, newest *content
+	for i := from; i < len(v.list); i++ {
+		c := &v.list[i]
+		if !v.passable(c) {
+			continue
+		}
+		if i <= ripe && v.releasedNow(c) {
+			return true, c.released
+		}
+		if first == nil {
+			first = c
+		}
+		newest = c
+	}
+	switch longest := v.img.MaxDelay().Std(); {
+	case v.img.RebuildPolicy == config.Mature:
+		return true, later(first.seen.Add(v.delay()), first.released)
+	case v.aged(newest, v.delay()):
+		return true, newest.seen.Add(v.delay())
+	case v.aged(first, longest):
+		return true, first.seen.Add(longest)
+	}
+	return false, time.Time{}
+}
+
+// leave decides about a rebuild away from a withdrawn content. It waits a little, because a registry whose replicas do
+// not agree looks as if the tag went back and forth; and it waits for a build that takes what the tag holds, unless that
+// is what is wanted.
+func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
+	due := withdrawn.Add(min(v.delay(), WithdrawalWait))
+	switch {
+	case v.stopped():
+		b.Held = true
+	case !v.locked && v.current() != to:
+	case v.now.Before(due):
+		b.Waiting, b.Until = b.Lock.Digest, due
+	default:
+		b.Due, b.Since = true, due
+		b.Waiting, b.Until = "", time.Time{}
+	}
+}
+
+// waiting notes what is newer than what is rebuilt for, and when something would be due if nothing else came.
+func (v *view) waiting(b *BaseDecision, from int) {
+	var first *content
+	for i := from; i < len(v.list); i++ {
+		c := &v.list[i]
+		b.Held = b.Held || c.isHeld()
+		b.Withdrawn = b.Withdrawn || c.isWithdrawn() && !v.releasedNow(c)
+		if !v.passable(c) {
+			continue
+		}
+		if first == nil {
+			first = c
+		}
+		b.Waiting, b.Until = c.Digest, c.seen.Add(v.delay())
+	}
+	if first == nil {
+		return
+	}
+	if v.stopped() {
+		b.Waiting, b.Until = "", time.Time{}
+		return
+	}
+	earliest := first.seen.Add(v.delay())
+	if v.img.RebuildPolicy != config.Mature {
+		earliest = first.seen.Add(v.img.MaxDelay().Std())
+	}
+	if earliest.Before(b.Until) {
+		b.Until = earliest
+	}
+}
+
+// position finds what the image was built on in the list. A digest that is not listed was replaced between two looks at
+// the registry: it counts as what the tag held when the image was built.
+func position(list []content, base *state.Base, on *state.BuiltOn, built time.Time, platforms []string) (at int, listed bool) {
+	if on == nil {
+		return 0, true
+	}
+	eff := effective(asRecorded(base, on.Snapshot), platforms)
+	if at := indexOf(list, eff); at >= 0 {
+		return at, true
+	}
+	for i := len(list) - 1; i > 0; i-- {
+		if !built.IsZero() && !list[i].seen.After(built) {
+			return i, false
+		}
+	}
+	return 0, false
+}
+
+// asRecorded is the snapshot as the base image's state has it: evidence often knows no platforms, or others.
+func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
+	if c := base.Find(s.Digest); c != nil {
+		return c.Snapshot
+	}
+	if base.Baseline.Digest == s.Digest {
+		return base.Baseline.Snapshot
+	}
+	return s
+}
+
+// rebuiltFor says whether the last rebuild was for that content and counts as built.
+func rebuiltFor(r *state.Rebuild, ref string, c content, platforms []string) bool {
+	return r != nil && r.Status.CountsAsBuilt() && slices.ContainsFunc(r.Bases, func(t state.Target) bool {
+		return t.Ref == ref && same(t.Snapshot, c.Snapshot, platforms)
+	})
+}
+
+// rebuildID names a rebuild by what it is for, so that two that decide the same decide on one rebuild. The rebuild
+// before it counts too: trying again is another rebuild.
+func rebuildID(image string, targets []state.Target, before *state.Rebuild) string {
+	h := sha256.New()
+	h.Write([]byte(image))
+	for _, t := range targets {
+		h.Write([]byte("\n" + t.Ref + " " + t.Digest))
+	}
+	if before != nil {
+		h.Write([]byte("\nafter " + before.ID + " " + before.RequestedAt.UTC().Format(time.RFC3339)))
+	}
+	return "r-" + hex.EncodeToString(h.Sum(nil))[:16]
+}

@@ -1,0 +1,91 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Overdue says whether a rebuild that is not over should be, and what then is to be recorded as its failure.
+func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
+	switch {
+	case r == nil || !r.Status.Active():
+		return "", false
+	case r.Status == state.Built:
+		return "the run succeeded, but no new image was seen within " + config.Duration(RunTimeout).String(), past(r.FinishedAt, now)
+	default:
+		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.RequestedAt, now)
+	}
+}
+
+// past says whether RunTimeout is over. A time so far ahead that only a wrong clock can have written it counts too, or
+// the rebuild would never end.
+func past(t state.Time, now time.Time) bool {
+	return now.Sub(t.Time) >= RunTimeout || t.Sub(now) >= RunTimeout
+}
+
+// Outcome judges a rebuild by the published image: builtOn must hold what is known of the new image. It has succeeded
+// when every base that made it due is the expected content or a later one. Where there is no evidence it is unproven,
+// which counts as built.
+func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, string) {
+	facts := st.Images[img.Name]
+	if facts == nil || facts.Rebuild == nil {
+		return state.Unproven, "no rebuild is recorded"
+	}
+	deps := map[string]*graph.Dep{}
+	for i, dep := range g.Deps(img.Name) {
+		deps[dep.Ref.String()] = &g.Deps(img.Name)[i]
+	}
+	status, message := state.Succeeded, ""
+	for _, t := range facts.Rebuild.Bases {
+		dep, on := deps[t.Ref], facts.On(t.Ref)
+		if dep == nil {
+			continue // no longer used: nothing to expect
+		}
+		switch judge(img, st, dep, on, t.Snapshot, facts) {
+		case state.WrongBase:
+			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, short(t.Ref), t.Digest)
+		case state.Unproven:
+			status, message = state.Unproven, "no evidence of the digest of "+short(t.Ref)+" that the new image is built on"
+		}
+	}
+	return status, message
+}
+
+// judge says whether what the image was built on is the target or later.
+func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, facts *state.Image) state.Status {
+	platforms := platformsOf(img, dep.Uses)
+	switch {
+	case on == nil || on.Evidence == state.Recorded || on.Evidence == state.Assumed:
+		return state.Unproven
+	case same(on.Snapshot, target, platforms):
+		return state.Succeeded
+	case dep.Parent != "":
+		p := publishedBy(st.Images[dep.Parent], dep.Ref.Tag)
+		return succeededIf(p != nil && same(on.Snapshot, p.Snapshot, platforms))
+	}
+	base := st.Bases[dep.Base]
+	if base == nil || base.Baseline == nil {
+		return state.WrongBase
+	}
+	list := contents(base, platforms)
+	want, listed := position(list, base, &state.BuiltOn{Snapshot: target}, facts.LastBuilt.Time, platforms)
+	if !listed { // dropped from the candidates meanwhile
+		return state.Unproven
+	}
+	got, known := position(list, base, on, facts.LastBuilt.Time, platforms)
+	if !known { // what the tag held between two looks: newer than what was seen there
+		return succeededIf(got >= want)
+	}
+	return succeededIf(got == want || got > want && (!list[got].isWithdrawn() || list[got].isReleased()))
+}
+
+func succeededIf(ok bool) state.Status {
+	if ok {
+		return state.Succeeded
+	}
+	return state.WrongBase
+}

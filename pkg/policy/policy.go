@@ -1,0 +1,367 @@
+// Package policy decides what is due and says why. It is pure: images.yaml, facts, and a clock in; decisions out.
+// Everything that shows or acts (promote, status, pin) asks it, so that all of them say the same.
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Bounds of the contract.
+const (
+	MaxFailures = 3              // failed rebuilds in a row after which only a reset starts another
+	RunTimeout  = 24 * time.Hour // a rebuild that is not over by then has failed
+	ParentWait  = 24 * time.Hour // how long an ancestor whose rebuild runs or failed keeps its descendants waiting
+	RepeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
+
+	// WithdrawalWait is how long a tag must have gone back before an image is rebuilt to leave what was withdrawn (no
+	// longer than the image's delay). The lock leaves it at once.
+	WithdrawalWait = 6 * time.Hour
+)
+
+// Status is what an image is doing.
+type Status string
+
+// Statuses of an image.
+const (
+	Current  Status = "current"
+	Waiting  Status = "waiting" // for a candidate to ripen, or for a parent; see Decision.Until
+	Due      Status = "due"
+	Running  Status = "running"
+	Failed   Status = "failed" // tried again at Decision.Until, or never without a reset
+	Held     Status = "held"
+	OptedOut Status = "optedOut"
+	Unknown  Status = "unknown"
+)
+
+// Statuses lists every status in the order in which they are shown.
+func Statuses() []Status {
+	return []Status{Due, Running, Waiting, Failed, Held, OptedOut, Unknown, Current}
+}
+
+// Decision says what an image is doing, and why.
+type Decision struct {
+	Image   string         `json:"image"`
+	Status  Status         `json:"status"`
+	Reason  string         `json:"reason"`
+	Since   time.Time      `json:"since,omitzero"`    // when it became due, or the rebuild was requested
+	Until   time.Time      `json:"until,omitzero"`    // until when it waits
+	Rebuild string         `json:"rebuild,omitempty"` // id of the rebuild that is running, or that would be started
+	Bases   []BaseDecision `json:"bases,omitempty"`
+	Targets []state.Target `json:"targets,omitempty"` // what makes it due
+}
+
+// Origin says where the digest of a lock entry comes from.
+type Origin string
+
+// Origins of a lock entry.
+const (
+	FromDue       Origin = "due"       // the newest candidate that has ripened or was released
+	FromOlder     Origin = "older"     // the newest such digest before one that was withdrawn, which the image is built on
+	FromBuilt     Origin = "built"     // what the published image was built on
+	FromBaseline  Origin = "baseline"  // what the tag held when the base image was first recorded
+	FromPublished Origin = "published" // what the parent published last
+	FromPin       Origin = "pinned"    // the digest in the Dockerfile
+	FromNowhere   Origin = "unknown"   // no digest is known yet
+)
+
+// BaseDecision is what a build should use for one reference, and what waits under it.
+type BaseDecision struct {
+	Ref     string         `json:"ref"`
+	Parent  string         `json:"parent,omitempty"` // managed image that publishes it
+	Base    string         `json:"base,omitempty"`   // name of the base image
+	Lock    state.Snapshot `json:"lock"`
+	Origin  Origin         `json:"origin"`
+	Due     bool           `json:"due,omitempty"`     // to be rebuilt for: the lock is not what the image was built on
+	Since   time.Time      `json:"since,omitzero"`    // when it became due
+	Waiting string         `json:"waiting,omitempty"` // newest digest that is not due yet
+	Until   time.Time      `json:"until,omitzero"`    // when something is due if nothing else comes
+	Held    bool           `json:"held,omitempty"`    // what would be newer is held
+	// Withdrawn says that the tag went back behind something newer. It may come back, without an event of Kargo's.
+	Withdrawn bool   `json:"withdrawn,omitempty"`
+	Current   string `json:"current,omitempty"` // what the tag holds now
+}
+
+// Decide decides about every enrolled image, in the order of the graph: parents first.
+func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
+	d := decider{cfg: cfg, st: st, g: g, now: now, blockers: map[string]blocker{}, tags: map[tagKey][]content{}}
+	out := make([]Decision, 0, len(cfg.Images))
+	for _, name := range g.Order() {
+		out = append(out, d.image(cfg.Find(name)))
+	}
+	return out
+}
+
+// Lock says what a build of the image should use for each reference, from facts alone.
+func Lock(img *config.Image, st *state.State, g *graph.Graph, now time.Time) []BaseDecision {
+	d := decider{st: st, g: g, now: now, tags: map[tagKey][]content{}}
+	return d.bases(img, st.Images[img.Name])
+}
+
+// Recheck returns the names of the base images whose tags are to be resolved again before anything is started: those
+// that are due or waiting for an image, and those that may return to what was withdrawn.
+func Recheck(decisions []Decision) []string {
+	var out []string
+	for _, dec := range decisions {
+		for _, b := range dec.Bases {
+			if b.Base != "" && (b.Due || !b.Until.IsZero() || b.Withdrawn) {
+				out = append(out, b.Base)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// RetryAfter is the distance to the next try after that many failures in a row: an hour, then four times as long each.
+func RetryAfter(failures int) time.Duration {
+	d := time.Hour
+	for range min(failures, MaxFailures) - 1 {
+		d *= 4
+	}
+	return d
+}
+
+type decider struct {
+	cfg      *config.Config
+	st       *state.State
+	g        *graph.Graph
+	now      time.Time
+	blockers map[string]blocker // by image: what its descendants wait for
+	tags     map[tagKey][]content
+}
+
+// blocker is an image that is due or running, at or above another one. It is waited for until ParentWait after since.
+type blocker struct {
+	image string
+	since time.Time
+}
+
+func (b blocker) blocks(now time.Time) bool { return b.image != "" && now.Sub(b.since) < ParentWait }
+
+func (d *decider) image(img *config.Image) Decision {
+	facts := d.st.Images[img.Name]
+	dec := Decision{Image: img.Name}
+	switch {
+	case facts == nil:
+		dec.Status, dec.Reason = Unknown, "never analyzed"
+		return dec
+	case !img.Managed():
+		d.external(&dec, facts)
+		return dec
+	}
+	dec.Bases = d.bases(img, facts)
+	d.want(&dec, img, facts)
+	above := d.above(img.Name)
+	own := d.restrain(&dec, img, facts, above)
+	if own.blocks(d.now) && !own.since.Before(above.since) {
+		above = own
+	}
+	if above.blocks(d.now) {
+		d.blockers[img.Name] = above
+	}
+	return dec
+}
+
+func (d *decider) external(dec *Decision, facts *state.Image) {
+	if facts.CurrentDigest == "" {
+		dec.Status, dec.Reason = Unknown, "external image, not seen in its registry yet"
+		return
+	}
+	dec.Status, dec.Reason = Current, "external image, watched"
+	if facts.CurrentVersion != "" {
+		dec.Reason += " at " + facts.CurrentVersion
+	}
+}
+
+// want sets what the facts alone ask for: due, waiting, held, unknown or current.
+func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
+	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" {
+		dec.Status, dec.Reason, dec.Since = Due, "never published", facts.Unpublished.Time
+	}
+	var waiting, held, unknown []string
+	for _, b := range dec.Bases {
+		switch {
+		case b.Due:
+			dec.Targets = append(dec.Targets, state.Target{Ref: b.Ref, Snapshot: b.Lock})
+			if dec.Status != Due || b.Since.Before(dec.Since) {
+				dec.Since = b.Since
+			}
+			dec.Status, dec.Until = Due, time.Time{}
+		case !b.Until.IsZero():
+			waiting = append(waiting, short(b.Ref))
+			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
+				dec.Until = b.Until
+			}
+		case b.Held:
+			held = append(held, short(b.Ref))
+		case b.Origin == FromNowhere:
+			unknown = append(unknown, short(b.Ref))
+		}
+	}
+	switch {
+	case len(dec.Targets) > 0:
+		dec.Reason = "newer digest of " + refsOf(dec.Targets) + " is due"
+	case dec.Status == Due: // never published
+	case len(waiting) > 0:
+		dec.Status, dec.Reason = Waiting, "newer digest of "+strings.Join(waiting, ", ")+" is younger than the delay of "+img.Delay().String()
+	case len(held) > 0:
+		dec.Status, dec.Reason = Held, "newer digest of "+strings.Join(held, ", ")+" is held"
+	case len(facts.Unresolved) > 0:
+		u := facts.Unresolved[0]
+		dec.Status, dec.Reason = Unknown, fmt.Sprintf("cannot resolve %s on line %d of the Dockerfile: no value for %s", u.Text, u.Line, strings.Join(u.Variables, ", "))
+	case facts.Dockerfile == nil:
+		dec.Status, dec.Reason = Unknown, "Dockerfile not analyzed yet"
+	case len(unknown) > 0:
+		dec.Status, dec.Reason = Unknown, "registry not asked yet for "+strings.Join(unknown, ", ")
+	default:
+		dec.Status, dec.Reason = Current, "built on the newest digests that are due"
+	}
+}
+
+// restrain applies what keeps a due image from being rebuilt now. It returns the image itself as a blocker when its
+// descendants are to wait for it.
+func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image, above blocker) blocker {
+	r := facts.Rebuild
+	if r == nil {
+		r = &state.Rebuild{}
+	}
+	failures, requested, ended := r.Failures, r.RequestedAt.Time, r.FinishedAt.Time
+	if message, overdue := Overdue(r, d.now); overdue {
+		failures, ended = failures+1, d.now
+		if dec.Status == Due {
+			dec.Reason = message + "; " + dec.Reason
+		}
+	} else if r.Status.Active() {
+		dec.Status, dec.Since, dec.Until, dec.Rebuild = Running, requested, time.Time{}, r.ID
+		dec.Reason = runningReason(r)
+		return blocker{img.Name, requested}
+	}
+	if !img.Rebuilds() {
+		d.optOut(dec)
+		return blocker{}
+	}
+	if dec.Status != Due {
+		return blocker{}
+	}
+	dec.Rebuild = rebuildID(img.Name, dec.Targets, facts.Rebuild)
+	own := blocker{img.Name, d.now}
+	switch retry, again := ended.Add(RetryAfter(failures)), ended.Add(RepeatAfter); {
+	case failures >= MaxFailures:
+		dec.Status = Failed
+		dec.Reason = fmt.Sprintf("%d rebuilds failed in a row; no more until `imagefactory reset %s`", failures, img.Name)
+		return blocker{}
+	case failures > 0 && d.now.Before(retry):
+		dec.Status, dec.Until = Failed, retry
+		dec.Reason = fmt.Sprintf("rebuild failed (%d of %d); %s", failures, MaxFailures, dec.Reason)
+		return blocker{img.Name, requested}
+	case repeats(r, dec.Targets) && d.now.Before(again):
+		dec.Status, dec.Until = Waiting, again
+		dec.Reason += "; it was already rebuilt for that, and is not again within " + config.Duration(RepeatAfter).String()
+		return blocker{}
+	case failures > 0:
+		own.since = requested
+	case !img.Source.Triggerable():
+		own.since = dec.Since
+	}
+	if above.blocks(d.now) {
+		dec.Status, dec.Until = Waiting, above.since.Add(ParentWait)
+		dec.Reason = fmt.Sprintf("%s; waits for %s, which is rebuilt first", dec.Reason, above.image)
+	}
+	return own
+}
+
+func (d *decider) optOut(dec *Decision) {
+	if dec.Status == Due || dec.Status == Waiting || dec.Status == Held {
+		dec.Reason = "autoRebuild is false; " + dec.Reason
+	} else {
+		dec.Reason = "autoRebuild is false"
+	}
+	dec.Status, dec.Since, dec.Until = OptedOut, time.Time{}, time.Time{}
+}
+
+// repeats says whether a rebuild that counts as built was for exactly these targets. Then what it published does not
+// show it, and one more would hardly do.
+func repeats(r *state.Rebuild, targets []state.Target) bool {
+	return len(targets) > 0 && r.Status.CountsAsBuilt() && slices.EqualFunc(r.Bases, targets, func(a, b state.Target) bool {
+		return a.Ref == b.Ref && a.Digest == b.Digest
+	})
+}
+
+// above returns what keeps an image waiting the longest, of all its ancestors. They were decided about before it.
+func (d *decider) above(name string) blocker {
+	var longest blocker
+	for _, p := range d.g.Parents(name) {
+		if b := d.blockers[p]; b.blocks(d.now) && (longest.image == "" || b.since.After(longest.since)) {
+			longest = b
+		}
+	}
+	return longest
+}
+
+func runningReason(r *state.Rebuild) string {
+	switch r.Status {
+	case state.Requested:
+		return "rebuild requested: " + r.Reason
+	case state.Built:
+		return "rebuild finished; the new image was not seen yet"
+	default:
+		return "rebuild running: " + r.Reason
+	}
+}
+
+// Startable returns the decisions that may start now, in order, so that no forge host has more than max running.
+func Startable(cfg *config.Config, decisions []Decision) []Decision {
+	busy := map[string]int{}
+	for _, dec := range decisions {
+		if img := cfg.Find(dec.Image); dec.Status == Running && img.Managed() {
+			busy[img.Source.Host]++
+		}
+	}
+	var out []Decision
+	for _, dec := range decisions {
+		img := cfg.Find(dec.Image)
+		if dec.Status != Due || !img.Source.Triggerable() || busy[img.Source.Host] >= *cfg.Factory.MaxConcurrent {
+			continue
+		}
+		busy[img.Source.Host]++
+		out = append(out, dec)
+	}
+	return out
+}
+
+func refsOf(targets []state.Target) string {
+	refs := make([]string, len(targets))
+	for i, t := range targets {
+		refs[i] = short(t.Ref)
+	}
+	return strings.Join(refs, ", ")
+}
+
+// short is a reference as people write it.
+func short(ref string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
+}
+
+// platformsOf returns the platforms that a reference is used for, sorted.
+func platformsOf(img *config.Image, uses []state.Use) []string {
+	if !slices.ContainsFunc(uses, func(u state.Use) bool { return u.Platform != "" }) && len(img.Source.Platforms) == 1 {
+		return img.Source.Platforms
+	}
+	var out []string
+	for _, u := range uses {
+		if u.Platform != "" {
+			out = append(out, u.Platform)
+		} else {
+			out = append(out, img.Source.Platforms...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,190 @@
+package policy_test
+
+import (
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+const maxStateFile = 48 << 10
+
+// lockSeen is the lock of one reference in the step before.
+type lockSeen struct{ digest, image string }
+
+// checkLock asserts what a build with the lock may use.
+func (w *world) checkLock(name string, b *policy.BaseDecision) {
+	if b.Base == "" {
+		return
+	}
+	base, on := w.st.Bases[b.Base], w.st.Images[name].On(b.Ref)
+	c := base.Find(b.Lock.Digest)
+	if c == nil {
+		require.True(w.t, b.Lock.Digest == base.Baseline.Digest || on != nil && b.Lock.Digest == on.Digest, "%s: lock of %s is a digest of nowhere", name, b.Ref)
+		return
+	}
+	require.True(w.t, c.Withdrawn.IsZero() || !c.Released.IsZero(), "%s %s: lock of %s is withdrawn", w.now, name, b.Ref)
+	if on != nil && w.seqOf[on.Digest] == w.seqOf[c.Digest] {
+		return
+	}
+	require.True(w.t, c.Held.IsZero(), "%s: lock of %s is held", name, b.Ref)
+	seen := c.FirstSeen.Time
+	for _, o := range base.Candidates { // the same content under another index
+		if w.seqOf[o.Digest] == w.seqOf[c.Digest] && o.FirstSeen.Before(seen) {
+			seen = o.FirstSeen.Time
+		}
+	}
+	delay := w.cfg.Find(name).Delay().Std()
+	require.True(w.t, !c.Released.IsZero() || w.now.Sub(seen) >= delay, "%s %s: lock of %s is younger than the delay", w.now, name, b.Ref)
+}
+
+// checkStart asserts what may be started.
+func (w *world) checkStart(dec policy.Decision) {
+	facts := w.st.Images[dec.Image]
+	require.False(w.t, w.active(dec.Image), "%s: two rebuilds at once", dec.Image)
+	require.True(w.t, w.cfg.Find(dec.Image).Rebuilds())
+	require.False(w.t, w.ids[dec.Rebuild], "%s: rebuild id used twice", dec.Image)
+	w.ids[dec.Rebuild] = true
+	require.NotEmpty(w.t, dec.Targets)
+	for _, target := range dec.Targets {
+		on := facts.On(target.Ref)
+		require.NotNil(w.t, on, "%s: due for %s, of which nothing is known", dec.Image, target.Ref)
+		require.NotEqual(w.t, on.Digest, target.Digest, "%s: rebuilt for what it is built on", dec.Image)
+		if seq := w.seqOf[target.Digest]; seq != 0 {
+			require.NotEqual(w.t, seq, w.seqOf[on.Digest], "%s: rebuilt for the same effective digest of %s", dec.Image, target.Ref)
+			base := w.st.Base(target.Ref)
+			c := base.Find(target.Digest)
+			require.True(w.t, c == nil || c.Held.IsZero() && (c.Withdrawn.IsZero() || !c.Released.IsZero()), "%s: rebuilt for a held or withdrawn digest", dec.Image)
+		}
+	}
+}
+
+// check asserts what must hold after every step.
+func (w *world) check() {
+	w.decisions = w.decide()
+	for _, dec := range w.decisions {
+		for i := range dec.Bases {
+			w.checkLock(dec.Image, &dec.Bases[i])
+			w.checkOrderOfLocks(dec.Image, &dec.Bases[i])
+		}
+		w.checkNotStarving(dec.Image)
+	}
+	w.loosened = false
+	if w.daily(10) {
+		w.checkSize()
+	}
+}
+
+func (w *world) checkSize() {
+	files, err := w.st.Encode()
+	require.NoError(w.t, err)
+	for path, data := range files {
+		require.Less(w.t, len(data), maxStateFile, path)
+	}
+}
+
+// checkOrderOfLocks asserts that a lock never goes back while the published image stays the same, except away from a
+// withdrawn digest, or because a person held it or changed the delay.
+func (w *world) checkOrderOfLocks(name string, b *policy.BaseDecision) {
+	if b.Base == "" {
+		return
+	}
+	key, published := name+" "+b.Ref, w.st.Images[name].CurrentDigest
+	before := w.lastLock[key]
+	w.lastLock[key] = lockSeen{b.Lock.Digest, published}
+	if w.loosened || before.image != published || w.seqOf[b.Lock.Digest] >= w.seqOf[before.digest] {
+		return
+	}
+	c := w.st.Bases[b.Base].Find(before.digest)
+	require.True(w.t, c == nil || !c.Withdrawn.IsZero(), "%s %s: the lock of %s went back", w.now, name, b.Ref)
+}
+
+// checkNotStarving asserts that an image gets, in time, to every content that its bases' tags moved through.
+func (w *world) checkNotStarving(name string) {
+	img := w.cfg.Find(name)
+	if !img.Rebuilds() || w.exempt[name] || w.failAll {
+		return
+	}
+	built := w.images[name]
+	for _, ref := range w.deps[name] {
+		if parent, ok := strings.CutPrefix(ref, "ghcr.io/acme/"); ok {
+			p := w.images[strings.TrimSuffix(parent, ":latest")]
+			if built.used[ref].Digest != p.digest {
+				w.notLaterThan(p.at, 0, "%s is not rebuilt on %s", name, ref)
+			}
+			continue
+		}
+		t := w.tags[ref]
+		for _, p := range t.waiting {
+			if p.seq <= w.seqOf[built.used[ref].Digest] {
+				continue
+			}
+			bound := img.Delay().Std()
+			if newest := p.seq == t.current.seq; img.RebuildPolicy == config.Settle && !newest {
+				bound = img.MaxDelay().Std()
+			}
+			w.notLaterThan(p.at, bound, "%s starves for push %d of %s, and is on %d", name, p.seq, ref, w.seqOf[built.used[ref].Digest])
+			break // the first is the one that waits the longest
+		}
+	}
+}
+
+func (w *world) notLaterThan(since time.Time, bound time.Duration, message string, args ...any) {
+	if since.Before(w.excused) {
+		since = w.excused
+	}
+	if w.now.Sub(since) <= bound+w.slack {
+		return
+	}
+	for _, dec := range w.decide() {
+		w.t.Logf("%+v", dec)
+	}
+	files, _ := w.st.Encode()
+	for p, data := range files {
+		w.t.Log(p, string(data))
+	}
+	require.LessOrEqual(w.t, w.now.Sub(since), bound+w.slack, append([]any{"at %s: " + message, w.now}, args...)...)
+}
+
+// settle lets everything come to rest, without failures and new pushes, and asserts that nothing was lost.
+func (w *world) settle() {
+	w.quiet, w.failAll = true, false
+	for _, t := range w.tags {
+		t.flaps = nil
+	}
+	longest := w.rule.delay
+	for i := range w.cfg.Images {
+		longest = max(longest, w.cfg.Images[i].Delay().Std())
+	}
+	for range int((longest + 8*day) / time.Hour) {
+		w.step(nil)
+	}
+	for _, dec := range w.decide() {
+		if w.exempt[dec.Image] {
+			continue
+		}
+		require.Contains(w.t, []policy.Status{policy.Current, policy.OptedOut, policy.Held}, dec.Status, "%s: %s", dec.Image, dec.Reason)
+		facts, built := w.st.Images[dec.Image], w.images[dec.Image]
+		require.Equal(w.t, built.digest, facts.CurrentDigest)
+		for _, b := range dec.Bases {
+			if b.Base == "" || dec.Status != policy.Current {
+				continue
+			}
+			t := w.tags[b.Ref]
+			require.Equal(w.t, t.current.Digest, w.st.Bases[b.Base].CurrentDigest, "%s was not observed", b.Ref)
+			require.Equal(w.t, t.current.seq, w.seqOf[built.used[b.Ref].Digest], "%s is not on what %s holds", dec.Image, b.Ref)
+		}
+	}
+	before, err := w.st.Encode()
+	require.NoError(w.t, err)
+	w.now = w.now.Add(time.Hour)
+	w.sweep()
+	after, err := w.st.Encode()
+	require.NoError(w.t, err)
+	require.Empty(w.t, state.Changed(before, after), "a pass that learns nothing changes a file")
+	w.checkSize()
+}

@@ -1,0 +1,289 @@
+package policy_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+var update = flag.Bool("update", false, "write docs/simulation.md")
+
+const (
+	python = "docker.io/library/python:3.12-slim"
+	node   = "docker.io/library/node:22-slim"
+	seeds  = 20
+	tableF = "../../docs/simulation.md"
+)
+
+// pattern is a way in which bases move and people act.
+type pattern struct {
+	name   string
+	deps   func() map[string][]string
+	extra  map[string]string
+	step   func(w *world)
+	proven bool   // only with evidence: without, nobody can know what a build got from a tag that flaps
+	count  string // the image whose rebuilds the table shows
+	check  func(w *world)
+}
+
+func one() map[string][]string { return map[string][]string{"app": {python}} }
+
+func every(days int) func(*world) {
+	return func(w *world) {
+		if w.daily(days) {
+			w.push(python)
+		}
+	}
+}
+
+// at says whether this is the step of that hour.
+func (w *world) at(d time.Duration) bool { return w.now.Sub(epoch) == d }
+
+// newest is the candidate of what python holds, as state has it, or nil.
+func (w *world) newest() *state.Candidate {
+	return w.st.Base(python).Find(w.tags[python].current.Digest)
+}
+
+var diamond = map[string][]string{
+	"a": {python}, "b": {"ghcr.io/acme/a:latest"}, "c": {"ghcr.io/acme/a:latest"},
+	"d": {"ghcr.io/acme/b:latest", "ghcr.io/acme/c:latest", python},
+}
+
+var patterns = []pattern{
+	{name: "pushed every day", deps: one, step: every(1), count: "app"},
+	{name: "pushed every 5 days", deps: one, step: every(5), count: "app"},
+	{name: "pushed every 30 days", deps: one, step: every(30), count: "app"},
+	{name: "other platforms only, five times in 12 hours, every 10 days", deps: one, count: "app", step: func(w *world) {
+		if h := w.hours() % 240; h < 12 && h%3 == 0 || h == 12 {
+			w.pushOther(python)
+		}
+	}, check: func(w *world) { require.Zero(w.t, w.rebuilds["app"]) }},
+	{name: "taken back after 20 hours", deps: one, count: "app", step: func(w *world) {
+		good := w.tags[python].current
+		if w.daily(10) && !w.at(90*day-time.Hour) {
+			w.push(python)
+		} else if w.hours()%240 == 19 && good.seq > 1 {
+			good.seq, good.Snapshot = 1, w.st.Base(python).Baseline.Snapshot
+			w.move(python, good)
+		}
+	}, check: func(w *world) {
+		if w.rule.delay > 20*time.Hour && w.weather == calm {
+			require.Zero(w.t, w.rebuilds["app"])
+		}
+	}},
+	{name: "taken back, and returned 3 days later", deps: one, count: "app", step: returns},
+	{name: "replicas disagree for 3 days after each push, every 10 days", deps: one, proven: true, count: "app", step: func(w *world) {
+		if w.daily(10) {
+			old := w.tags[python].current
+			w.push(python)
+			w.tags[python].flaps = &old
+		} else if w.hours()%240 == 71 {
+			w.tags[python].flaps = nil
+		}
+	}},
+	{name: "two delays on one base, every 5 days", count: "slow", extra: map[string]string{"slow": "  rebuildDelay: 12d\n"}, step: every(5),
+		deps: func() map[string][]string { return map[string][]string{"app": {python}, "slow": {python}} }},
+	{name: "delay changed while waiting, every 10 days", deps: one, count: "app", step: func(w *world) {
+		every(10)(w)
+		if h := w.hours() % 480; h == 300 || h == 420 {
+			w.rule.delay = map[int]time.Duration{300: 2 * w.rule.delay, 420: w.rule.delay / 2}[h]
+			w.configure(nil)
+			w.loosened = true
+		}
+	}},
+	{name: "base dropped while its candidate waits", deps: func() map[string][]string { return map[string][]string{"app": {python, node}} }, count: "app", step: func(w *world) {
+		if w.at(10 * day) {
+			w.push(node)
+		}
+		if w.at(10*day + 20*time.Hour) {
+			w.setBases("app", python)
+			delete(w.tags, node)
+		}
+	}, check: func(w *world) { require.Zero(w.t, w.rebuilds["app"]) }},
+	{name: "builds fail for 20 days, then reset, every 10 days", deps: one, count: "app", step: func(w *world) {
+		every(10)(w)
+		if w.failAll = w.now.Sub(epoch) > 20*day && w.now.Sub(epoch) < 40*day; w.failAll {
+			w.excused = w.now.Add(3 * day)
+		}
+	}},
+	{name: "released after a day, and held after two, every 15 days", deps: one, count: "app", step: func(w *world) {
+		every(15)(w)
+		switch c := w.newest(); {
+		case c == nil:
+		case w.hours()%360 == 24:
+			c.Release("fixes a serious finding", w.now)
+		case w.hours()%360 == 48:
+			c.Hold("breaks the fonts", w.now)
+			w.loosened = true
+		}
+		if c := w.newest(); c != nil && !c.Held.IsZero() {
+			w.excused = w.now
+		}
+	}},
+	{name: "diamond, tip also on the base, every 10 days", deps: func() map[string][]string { return cloneDeps(diamond) }, count: "d", step: every(10), check: func(w *world) {
+		if w.weather == calm {
+			require.Equal(w.t, w.rebuilds["a"], w.rebuilds["d"], "the tip is built once per change")
+		}
+	}},
+	{name: "diamond, delay shortened while it waits", deps: func() map[string][]string { return cloneDeps(diamond) }, count: "d", step: func(w *world) {
+		every(30)(w)
+		if w.at(33 * day) {
+			w.rule.delay, w.excused = 12*time.Hour, w.now
+			w.configure(nil)
+		}
+	}, check: func(w *world) {
+		if w.weather == calm {
+			require.Equal(w.t, w.rebuilds["a"], w.rebuilds["d"], "the tip is built once per change")
+		}
+	}},
+	{name: "chain of five, every 10 days", count: "i5", step: every(10), deps: func() map[string][]string {
+		m := map[string][]string{"i1": {python}}
+		for i := 2; i <= 5; i++ {
+			m[fmt.Sprintf("i%d", i)] = []string{fmt.Sprintf("ghcr.io/acme/i%d:latest", i-1)}
+		}
+		return m
+	}, check: func(w *world) {
+		if w.weather == calm {
+			require.Equal(w.t, w.rebuilds["i1"], w.rebuilds["i5"])
+		}
+	}},
+	{name: "autoRebuild: false, every 5 days", deps: one, extra: map[string]string{"app": "  autoRebuild: false\n"}, count: "app", step: every(5),
+		check: func(w *world) { require.Zero(w.t, w.rebuilds["app"]) }},
+}
+
+// returns takes a push back and brings the same digest again: no Freight and no event come of that.
+func returns(w *world) {
+	t := w.tags[python]
+	switch w.hours() % 720 {
+	case 100:
+		old := t.current
+		w.push(python)
+		w.kept = [2]push{old, t.current}
+	case 112:
+		w.move(python, w.kept[0])
+	case 184:
+		w.move(python, w.kept[1])
+	}
+}
+
+func cloneDeps(m map[string][]string) map[string][]string {
+	out := map[string][]string{}
+	for k, v := range m {
+		out[k] = slices.Clone(v)
+	}
+	return out
+}
+
+var rules = []rule{
+	{config.Mature, day, true}, {config.Mature, 7 * day, true}, {config.Settle, day, false}, {config.Settle, 7 * day, false},
+}
+
+func live(t *testing.T, p pattern, r rule, wx weather, seed uint64) *world {
+	w := newWorld(t, seed, r, wx, p.deps(), p.extra)
+	for range 90 * 24 {
+		w.step(p.step)
+	}
+	w.settle()
+	if p.check != nil {
+		p.check(w)
+	}
+	return w
+}
+
+func TestSimulation(t *testing.T) {
+	type row struct {
+		pushes, calm int
+		stormy       float64
+	}
+	rows := make([][]row, len(patterns))
+	t.Run("patterns", func(t *testing.T) {
+		for i, p := range patterns {
+			rows[i] = make([]row, len(rules))
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				for j, r := range rules {
+					w := live(t, p, r, calm, 1)
+					rows[i][j] = row{pushes: w.moves, calm: w.rebuilds[p.count]}
+				}
+				for seed := range seeds {
+					j, round := seed%len(rules), seed/len(rules)
+					s := rules[j]
+					s.pin = s.pin != (round%4 >= 2) // either policy also with the other way to build
+					w := live(t, p, s, stormy(round%2 == 0 || p.proven), uint64(seed)+2)
+					rows[i][j].stormy += float64(w.rebuilds[p.count]) * float64(len(rules)) / seeds
+				}
+			})
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	var b strings.Builder
+	b.WriteString(introduction)
+	for i, p := range patterns {
+		for j, r := range rules {
+			row := rows[i][j]
+			fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %.1f |\n", p.name, r.policy, config.Duration(r.delay), row.pushes, row.calm, row.stormy)
+		}
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(tableF, []byte(b.String()), 0o644))
+	}
+	want, err := os.ReadFile(tableF)
+	require.NoError(t, err)
+	require.Equal(t, string(want), b.String(), "docs/simulation.md is stale: go test ./pkg/policy -run Simulation -update")
+}
+
+const introduction = `<!-- Generated by: go test ./pkg/policy -run Simulation -update. Do not edit. -->
+# Ninety days of rebuilds, simulated
+
+How often is an image rebuilt, and can it be forgotten? A test lives through ninety days of a small fleet, hour by
+hour, with a clock of its own. It models what is around imagefactory:
+
+- a **registry** whose tags move by the patterns below;
+- **Kargo**, which polls every six hours and makes an event only of a digest that it never saw before;
+- the **Jobs** that analyze, and the hourly pass of promote, which looks at everything every sixth time, and in between
+  at the tags that wait, are due, or may return to a digest that was withdrawn;
+- a **forge** whose runs take minutes to hours and publish an image;
+- **people** who push, release, hold, reset, and change delays.
+
+The facts are recorded and the decisions made by the same functions that the commands use. Each pattern is lived through
+once in calm weather, where nothing fails, and with twenty seeds in a storm: events are lost, Jobs fail with all their
+retries or record an answer that is hours old, registries cannot be reached or give half an answer, whole passes fail,
+dispatches are answered with 502, promote is killed between recording and starting a rebuild, runs fail or never end,
+developers push on their own. Half of the storms have provenance, the other half no evidence at all of what an image was
+built on; and both policies are also tried with the other way to build, with or without the lock.
+
+After every hour the test asserts that
+
+- the lock never holds a digest that is younger than the delay, held, or known to be withdrawn, unless it was released or
+  is what the published image is built on already;
+- the lock never goes back, except away from a withdrawn digest, or because a person held a digest or changed a delay;
+- a rebuild is never started for what the image is built on already, for a digest that only changes other platforms,
+  while another one runs, or under an id that was used before;
+- nothing starves: every content that stayed under a tag is picked up within the delay (under settle, within the longest
+  delay when newer ones arrive) and a slack for what failed on the way, and so is what a parent published;
+- state files stay small.
+
+In calm weather it also asserts that the tip of a diamond is built once for each change. At the end failures and pushes
+stop, and the test asserts that everything comes to rest on what the tags hold, and that one more pass changes no byte.
+
+What it does not promise: without any evidence nobody can know what a build got from a tag that moved, went back or was
+pushed to by hand while the build ran. Such an image catches up with the next digest.
+
+Calm: rebuilds of the image that the pattern is about (of the tip, where there are several) in ninety days and until all
+is at rest. Storm: the mean of five seeds each, with tries that failed, and with what developers' own pushes to parents
+set off. In calm weather mature is run with the lock and settle without it, as they are by default.
+
+| pattern | policy | delay | pushes | rebuilds, calm | rebuilds, storm |
+|---|---|---|---:|---:|---:|
+`
