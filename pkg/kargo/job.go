@@ -1,0 +1,137 @@
+package kargo
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// CredentialsPath is the folder in the pods that holds credentials as files: USE/HOST/token for the uses git and api,
+// registry/HOST/config.json for registries.
+const CredentialsPath = "/var/run/imagefactory/credentials"
+
+// Arguments of the AnalysisTemplate.
+const (
+	subjectArg = "subject"
+	tagArg     = "tag"
+	digestArg  = "digest"
+	bracesArg  = "braces"
+)
+
+// analysisTemplate runs `imagefactory analyze` for one image of one piece of Freight.
+//
+// Kargo never repeats a verification, so the metric does: a Job of up to four pods, every 15 minutes until one succeeded,
+// at most 24 times. Six hours outlast a registry's rate limit; without an end, a Stage whose analysis cannot succeed
+// would never take its next Freight, because Kargo waits for a verification to end.
+func (b *builder) analysisTemplate() *AnalysisTemplate {
+	const attempts = 24
+	args := []Arg{{Name: subjectArg}, {Name: tagArg}, {Name: digestArg}}
+	command := []string{"analyze", "{{args.subject}}", "--tag={{args.tag}}", "--digest={{args.digest}}"}
+	for _, a := range append(b.repositoryArgs(), "--push", "--promote") {
+		command = append(command, templateText(a))
+	}
+	if slices.ContainsFunc(command, func(a string) bool { return strings.Contains(a, bracesRef) }) {
+		args = append(args, Arg{Name: bracesArg, Value: "{{"})
+	}
+	return &AnalysisTemplate{b.shared(argoAPI, "AnalysisTemplate", AnalysisTemplateName), AnalysisTemplateSpec{
+		Args: args,
+		Metrics: []Metric{{
+			Name: "analyze", Interval: "15m", Count: attempts, ConsecutiveSuccessLimit: 1,
+			FailureLimit: attempts - 1, ConsecutiveErrorLimit: attempts - 1,
+			Provider: Provider{Job: b.job(command, JobSpec{BackoffLimit: 3, ActiveDeadlineSeconds: 1800, TTLSecondsAfterFinished: 3600})},
+		}},
+	}}
+}
+
+const bracesRef = "{{args." + bracesArg + "}}"
+
+// templateText keeps text from being taken for an argument by Argo Rollouts, which substitutes once, and fails on what
+// it does not know.
+func templateText(s string) string { return strings.ReplaceAll(s, "{{", bracesRef) }
+
+// argument keeps an argument of a container from being expanded by Kubernetes, which replaces $(NAME), and $$ by $.
+func argument(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+
+// repositoryArgs say where state and images.yaml are.
+func (b *builder) repositoryArgs() []string {
+	f := &b.cfg.Factory
+	return []string{
+		argument("--state-repo=" + b.opts.StateURL),
+		argument("--branch=" + f.State.Branch),
+		argument("--path=" + b.opts.StatePath),
+		argument("--config=" + b.opts.ConfigPath),
+		argument("--config-ref=" + f.Config.Ref),
+		argument("--project=" + f.Project),
+	}
+}
+
+// cronJob runs `imagefactory promote`. A run that fails is followed by the next one.
+func (b *builder) cronJob() *CronJob {
+	schedule, zone := timeZone(b.cfg.Factory.Schedule)
+	return &CronJob{b.header("batch/v1", "CronJob", CronJobName), CronJobSpec{
+		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 600,
+		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3,
+		JobTemplate: b.job(append(append([]string{"promote"}, b.repositoryArgs()...), "--push"),
+			JobSpec{BackoffLimit: 2, ActiveDeadlineSeconds: 3000, TTLSecondsAfterFinished: 86400}),
+	}}
+}
+
+// timeZone separates a time zone from a schedule: Kubernetes has its own field for it.
+func timeZone(schedule string) (expression, zone string) {
+	for _, prefix := range []string{"CRON_TZ=", "TZ="} {
+		if rest, ok := strings.CutPrefix(schedule, prefix); ok {
+			zone, expression, _ = strings.Cut(rest, " ")
+			return strings.TrimSpace(expression), zone
+		}
+	}
+	return schedule, ""
+}
+
+// job completes a JobSpec with a pod that runs imagefactory. It keeps the restricted pod security standard.
+func (b *builder) job(args []string, spec JobSpec) JobTemplate {
+	const user = 65532
+	labels := TemplateMetadata{Labels{ManagedBy: managedBy}}
+	container := Container{
+		Name: "imagefactory", Image: b.cfg.Factory.AnalysisImage, Args: args,
+		Env: []EnvVar{{"HOME", "/tmp"}},
+		Resources: Resources{
+			Limits:   Quantities{Memory: "512Mi"},
+			Requests: Quantities{CPU: "50m", Memory: "128Mi"},
+		},
+		SecurityContext: ContainerSecurityContext{ReadOnlyRootFilesystem: true, Capabilities: Capabilities{Drop: []string{"ALL"}}},
+		VolumeMounts:    []VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
+	}
+	pod := PodSpec{
+		ServiceAccountName: ServiceAccountName, AutomountToken: true, RestartPolicy: "Never",
+		SecurityContext: PodSecurityContext{RunAsNonRoot: true, RunAsUser: user, RunAsGroup: user, FSGroup: user, SeccompProfile: SeccompProfile{"RuntimeDefault"}},
+		Volumes:         []Volume{{Name: "tmp", EmptyDir: &EmptyDir{SizeLimit: "2Gi"}}},
+	}
+	if secrets := b.credentials(); len(secrets) > 0 {
+		const ownerAndGroupRead = 0o440
+		container.VolumeMounts = append(container.VolumeMounts, VolumeMount{Name: "credentials", MountPath: CredentialsPath, ReadOnly: true})
+		pod.Volumes = append(pod.Volumes, Volume{Name: "credentials", Projected: &ProjectedVolume{ownerAndGroupRead, secrets}})
+	}
+	pod.Containers = []Container{container}
+	spec.Template = PodTemplate{labels, pod}
+	return JobTemplate{labels, spec}
+}
+
+// credentials places the keys of all Secrets in one volume. A Secret that is missing leaves its file out instead of
+// keeping the pod from starting: what needs it is reported, all else is done.
+func (b *builder) credentials() []ProjectedSecrets {
+	var out []ProjectedSecrets
+	add := func(s *config.SecretKey, path string) {
+		if s != nil {
+			out = append(out, ProjectedSecrets{SecretProjection{Name: s.Secret, Items: []KeyToPath{{s.Key, path}}, Optional: true}})
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(b.cfg.Factory.Credentials)) {
+		c := b.cfg.Factory.Credentials[host]
+		add(c.API, "api/"+host+"/token")
+		add(c.Git, "git/"+host+"/token")
+		add(c.Registry, "registry/"+host+"/config.json")
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package kargo
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// Names of objects that exist once.
+const (
+	ServiceAccountName   = "image-factory"
+	AnalysisTemplateName = "analyze"
+	CronJobName          = "promote"
+	GitHubTask           = "rebuild-github"
+	GitLabTask           = "rebuild-gitlab"
+)
+
+// Aliases under which a Promotion keeps the outputs of its steps: the run's id and URL are in the Promotion's
+// status.state["rebuild::dispatch"], under the keys run and url. The id is UnknownRun where the forge gave none.
+const (
+	TaskAlias    = "rebuild"
+	DispatchStep = "dispatch"
+	RunStep      = "run"
+	UnknownRun   = "unknown"
+)
+
+// BaseWarehouse is the name of the Warehouse that watches a base image.
+func BaseWarehouse(base string) string { return "base-" + base }
+
+// ImageWarehouse is the name of the Warehouse that watches an enrolled image.
+func ImageWarehouse(image string) string { return "image-" + image }
+
+// RebuildStage is the name of the Stage to which a Promotion rebuilds an image.
+func RebuildStage(image string) string { return "rebuild-" + image }
+
+// observeStage is the name of the Stage that has the Freight of a Warehouse analyzed.
+func observeStage(warehouse string) string { return "observe-" + warehouse }
+
+// DefaultAPISecret names the Secret and key with the token for a host's API where factory.credentials names none:
+// github-workflow-token for github.com, else the host (a port after a dash) and -api-token.
+func DefaultAPISecret(host string) config.SecretKey {
+	if host == "github.com" {
+		return config.SecretKey{Secret: "github-workflow-token", Key: "token"}
+	}
+	const longest, suffix = 200, "-api-token" // a name has at most 253 characters
+	name := strings.ReplaceAll(strings.ToLower(host), ":", "-")
+	if len(name) > longest {
+		sum := sha256.Sum256([]byte(host))
+		name = strings.TrimRight(name[:longest], "-.") + "-" + hex.EncodeToString(sum[:])[:10]
+	}
+	return config.SecretKey{Secret: name + suffix, Key: "token"}
+}
+
+// apiSecret names the Secret and key with the token for a host's API.
+func apiSecret(cfg *config.Config, host string) config.SecretKey {
+	if c := cfg.Factory.Credentials[host]; c.API != nil {
+		return *c.API
+	}
+	return DefaultAPISecret(host)
+}

@@ -1,0 +1,220 @@
+package kargo
+
+import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+)
+
+// rebuild adds the Stage to which a Promotion rebuilds an image. There is none for an image that nothing can start, and
+// none for one that uses nothing that moves: a Stage must take Freight of some Warehouse.
+func (b *builder) rebuild(img *config.Image) {
+	if !startable(img) {
+		return
+	}
+	sources := b.sources(img.Name)
+	if len(sources) == 0 {
+		return
+	}
+	requests := make([]FreightRequest, len(sources))
+	for i, s := range sources {
+		requests[i] = from(s.warehouse)
+	}
+	task, vars := b.call(img, sources)
+	stage := &Stage{Header: b.header(kargoAPI, "Stage", RebuildStage(img.Name)), Spec: StageSpec{
+		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: task}, Vars: vars}}}},
+		RequestedFreight:  requests,
+	}}
+	stage.Metadata.Labels.Image, stage.Metadata.Labels.Role = img.Name, Rebuild
+	b.objects = append(b.objects, stage)
+	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
+}
+
+// startable says whether a build can be started. An image that is never rebuilt by itself needs no workflow.
+func startable(img *config.Image) bool {
+	return img.Managed() && img.Source.Triggerable() && (img.Source.Provider != config.GitHub || img.Source.Workflow != "")
+}
+
+// source is a Warehouse whose Freight makes a rebuild.
+type source struct {
+	warehouse string
+	repoURL   string // as the Warehouse watches it
+	repo      string // as a Dockerfile names it
+}
+
+// sources returns the Warehouses of what a rebuild of the image can pick up, in the order of the state file.
+func (b *builder) sources(name string) []source {
+	var out []source
+	for _, d := range b.g.Deps(name) {
+		if !d.Moves() {
+			continue
+		}
+		s := b.sourceOf(&d)
+		if !slices.ContainsFunc(out, func(o source) bool { return o.warehouse == s.warehouse }) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (b *builder) sourceOf(d *graph.Dep) source {
+	warehouse, registry, repository := BaseWarehouse(d.Base), d.Ref.Registry, d.Ref.Repository
+	if d.Parent != "" {
+		parent := b.cfg.Find(d.Parent)
+		warehouse, registry, repository = ImageWarehouse(d.Parent), parent.Registry, parent.Repository
+	}
+	return source{warehouse: warehouse, repoURL: b.repoURL(registry, repository), repo: registry + "/" + repository}
+}
+
+// call returns the PromotionTask that starts a build of the image, and its variables. Those that have the task's
+// default are left out.
+func (b *builder) call(img *config.Image, sources []source) (task string, vars []Var) {
+	src := img.Source
+	b.tasks[src.Provider] = true
+	if host, _ := home(src.Provider); src.Host != host {
+		secret := apiSecret(b.cfg, src.Host)
+		vars = append(vars, Var{apiVar, apiURL(src)}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
+	}
+	if src.Provider == config.GitLab {
+		vars = append(vars, Var{projectVar, url.PathEscape(src.Repo)}, Var{refVar, text(src.Branch)})
+		if src.Job != "" || len(src.Variables) > 0 {
+			vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
+		}
+		return GitLabTask, vars
+	}
+	vars = append(vars, Var{repoVar, pathEscape(src.Repo)}, Var{workflowVar, url.PathEscape(src.Workflow)}, Var{refVar, text(src.Branch)})
+	if len(src.Inputs) > 0 {
+		vars = append(vars, Var{inputsVar, value(newTemplates(img, sources).object(src.Inputs))})
+	}
+	return GitHubTask, vars
+}
+
+// pathEscape escapes each segment of a path.
+func pathEscape(p string) string {
+	segments := strings.Split(p, "/")
+	for i := range segments {
+		segments[i] = url.PathEscape(segments[i])
+	}
+	return strings.Join(segments, "/")
+}
+
+var placeholder = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
+
+// templates compiles the values of workflow inputs and pipeline variables into expressions.
+type templates struct {
+	image     string
+	promotion string
+	base      string
+	digest    string
+	prelude   string // binds what base and digest use
+	used      bool   // base or digest is used
+}
+
+func newTemplates(img *config.Image, sources []source) *templates {
+	repoURLs := make(map[string]string, len(sources))
+	repos := make(map[string]string, len(sources))
+	for _, s := range sources {
+		repoURLs[s.warehouse], repos[s.warehouse] = s.repoURL, s.repo
+	}
+	t := &templates{
+		image: literal(img.Name), promotion: "ctx.promotion",
+		prelude: "let image = imageFrom(" + byOrigin(repoURLs) + ", warehouse(" + origin + ")); ",
+		base:    "image.RepoURL + ':' + image.Tag",
+		digest:  "image.Digest",
+	}
+	if !maps.Equal(repoURLs, repos) { // a mirror is watched, and a build knows nothing of it
+		t.base = byOrigin(repos) + " + ':' + image.Tag"
+	}
+	return t
+}
+
+// byOrigin is the expression for the value that belongs to the Warehouse of the Promotion's Freight.
+func byOrigin(values map[string]string) string {
+	keys := slices.Sorted(maps.Keys(values))
+	if first := values[keys[0]]; !slices.ContainsFunc(keys, func(k string) bool { return values[k] != first }) {
+		return literal(first)
+	}
+	list := make([]string, len(keys))
+	for i, k := range keys {
+		list[i] = literal(k) + ": " + literal(values[k])
+	}
+	return "{" + strings.Join(list, ", ") + "}[" + origin + "]"
+}
+
+// object compiles values into a map.
+func (t *templates) object(values map[string]string) string {
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, literal(k)+": "+t.compile(values[k]))
+	}
+	return t.with("{" + strings.Join(list, ", ") + "}")
+}
+
+// jobVariable tells a pipeline which job to run.
+const jobVariable = "IMAGEFACTORY_JOB"
+
+// pipelineVariables compiles a pipeline's variables into a list of keys and values, as GitLab wants them.
+func (t *templates) pipelineVariables(src *config.Source) string {
+	var list []string
+	add := func(key, expression string) {
+		list = append(list, "{'key': "+literal(key)+", 'value': "+expression+"}")
+	}
+	for _, k := range slices.Sorted(maps.Keys(src.Variables)) {
+		if k != jobVariable || src.Job == "" {
+			add(k, t.compile(src.Variables[k]))
+		}
+	}
+	if src.Job != "" {
+		add(jobVariable, literal(src.Job))
+	}
+	return t.with("[" + strings.Join(list, ", ") + "]")
+}
+
+func (t *templates) with(expression string) string {
+	if t.used {
+		return t.prelude + expression
+	}
+	return expression
+}
+
+// compile turns a text with placeholders into an expression.
+func (t *templates) compile(s string) string {
+	var parts []string
+	last := 0
+	for _, m := range placeholder.FindAllStringSubmatchIndex(s, -1) {
+		expression := t.expression(strings.TrimSpace(s[m[2]:m[3]]))
+		if expression == "" {
+			continue // validation reports what is no placeholder
+		}
+		if m[0] > last {
+			parts = append(parts, literal(s[last:m[0]]))
+		}
+		parts = append(parts, expression)
+		last = m[1]
+	}
+	if last < len(s) || len(parts) == 0 {
+		parts = append(parts, literal(s[last:]))
+	}
+	return strings.Join(parts, " + ")
+}
+
+func (t *templates) expression(name string) string {
+	switch name {
+	case "image":
+		return t.image
+	case "promotion":
+		return t.promotion
+	case "base":
+		t.used = true
+		return t.base
+	case "digest":
+		t.used = true
+		return t.digest
+	}
+	return ""
+}

@@ -1,0 +1,160 @@
+package kargo
+
+import (
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// Variables of the PromotionTasks.
+const (
+	apiVar       = "api"    // URL of the forge's API
+	secretVar    = "secret" // name of the Secret with the token
+	keyVar       = "key"    // key in it
+	refVar       = "ref"    // branch
+	repoVar      = "repo"   // GitHub: owner/repo
+	workflowVar  = "workflow"
+	inputsVar    = "inputs"
+	projectVar   = "project" // GitLab: path, escaped
+	variablesVar = "variables"
+)
+
+// home returns the host of a provider that the defaults of its PromotionTask are for, and the URL of its API.
+func home(p config.Provider) (host, api string) {
+	if p == config.GitLab {
+		return "gitlab.com", "https://gitlab.com/api/v4"
+	}
+	return "github.com", "https://api.github.com"
+}
+
+// apiURL is where a forge other than its provider's home has its API. GitHub Enterprise Server has it under the host's
+// own name, GitHub Enterprise Cloud with data residency (SUBDOMAIN.ghe.com) in front of it.
+func apiURL(src *config.Source) string {
+	switch {
+	case src.Provider == config.GitLab:
+		return "https://" + src.Host + "/api/v4"
+	case strings.HasSuffix(src.Host, ".ghe.com"):
+		return "https://api." + src.Host
+	default:
+		return "https://" + src.Host + "/api/v3"
+	}
+}
+
+const (
+	token = "trim(secret(vars." + secretVar + ")[vars." + keyVar + "])"
+
+	accepted = "response.status >= 200 && response.status < 300"
+	// A forge that refuses for good says 4xx; these four can pass: a token that is being replaced, a rate limit (GitHub
+	// answers 403 or 429), a slow network.
+	refusedForGood = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429])"
+	unsent         = "(task.outputs?." + DispatchStep + "?.run ?? '') == ''"
+	known          = "success() && (task.outputs?." + DispatchStep + "?.run ?? '" + UnknownRun + "') != '" + UnknownRun + "'"
+	isMap          = "type(response.body) == 'map'"
+)
+
+// dispatchRetry bounds the attempts to start a run.
+func dispatchRetry() *Retry { return &Retry{ErrorThreshold: 100, Timeout: "2h"} }
+
+// runRetry bounds the wait for a run. One that is not over after a day has failed, as package policy has it.
+func runRetry() *Retry { return &Retry{ErrorThreshold: 1000, Timeout: "24h"} }
+
+const (
+	requestTimeout   = "30s"
+	dispatchInterval = "30s"
+	runInterval      = "1m"
+)
+
+// task returns the PromotionTask of a provider.
+func (b *builder) task(p config.Provider) *PromotionTask {
+	name, vars, steps := GitHubTask, []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, githubSteps()
+	if p == config.GitLab {
+		name, vars, steps = GitLabTask, []Var{{projectVar, ""}, {variablesVar, value("[]")}}, gitlabSteps()
+	}
+	host, api := home(p)
+	secret := apiSecret(b.cfg, host)
+	t := &PromotionTask{Header: b.header(kargoAPI, "PromotionTask", name), Spec: PromotionTaskSpec{
+		Vars:  append([]Var{{apiVar, api}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
+		Steps: append([]Step{hasToken()}, steps...),
+	}}
+	t.Metadata.Annotations.SyncWave = waveShared
+	return t
+}
+
+// hasToken says what is missing, instead of a request that is refused and tried again for hours.
+func hasToken() Step {
+	return Step{
+		As: "token", If: value(token + " == ''"), Uses: "fail",
+		Config: map[string]string{"message": "Secret ${{ vars." + secretVar + " }} has no key ${{ vars." + keyVar + " }}: create it with a token for ${{ vars." + apiVar + " }}"},
+	}
+}
+
+func githubSteps() []Step {
+	const (
+		runs = "${{ vars.api }}/repos/${{ vars.repo }}/actions"
+		// Servers that do not know return_run_details refuse the request because of it.
+		tooOld = "(response.status == 422 && (response.body?.message ?? '') contains 'return_run_details')"
+		over   = "response.status == 200 && response.body.status == 'completed'"
+	)
+	headers := []HTTPHeader{
+		{"Authorization", "Bearer ${{ " + token + " }}"},
+		{"Accept", "application/vnd.github+json"},
+		{"Content-Type", "application/json"},
+	}
+	dispatch := HTTPConfig{
+		Method: "POST", URL: runs + "/workflows/${{ vars.workflow }}/dispatches", Headers: headers,
+		Body:    value("quote({'ref': vars.ref, 'return_run_details': true, 'inputs': vars.inputs})"),
+		Timeout: requestTimeout, PollInterval: dispatchInterval,
+		SuccessExpression: accepted + " || " + tooOld,
+		FailureExpression: refusedForGood + " && !" + tooOld,
+		ErrorExpression:   "response.body.message",
+		Outputs: []HTTPOutput{
+			{"run", "response.status == 200 && " + isMap + " && response.body.workflow_run_id != nil ? string(int(response.body.workflow_run_id)) : '" + UnknownRun + "'"},
+			{"url", "response.status == 200 && " + isMap + " ? (response.body.html_url ?? '') : ''"},
+			{"refused", "response.status == 422"},
+		},
+	}
+	legacy := dispatch
+	legacy.Body = value("quote({'ref': vars.ref, 'inputs': vars.inputs})")
+	legacy.SuccessExpression, legacy.FailureExpression = accepted, refusedForGood
+	legacy.Outputs = []HTTPOutput{{"sent", "true"}}
+	return []Step{
+		{As: DispatchStep, If: value("success() && " + unsent), Retry: dispatchRetry(), Uses: "http", Config: dispatch},
+		{
+			As: "legacy", Retry: dispatchRetry(), Uses: "http", Config: legacy,
+			If: value("success() && (task.outputs?." + DispatchStep + "?.refused ?? false) && !(task.outputs?.legacy?.sent ?? false)"),
+		},
+		{As: RunStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
+			Method: "GET", URL: runs + "/runs/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:2],
+			Timeout: requestTimeout, PollInterval: runInterval,
+			SuccessExpression: over + " && response.body.conclusion == 'success'",
+			FailureExpression: over + " && response.body.conclusion != 'success'",
+			ErrorExpression:   "response.body.html_url + ' ended as ' + response.body.conclusion",
+		}},
+	}
+}
+
+func gitlabSteps() []Step {
+	const pipeline = "${{ vars.api }}/projects/${{ vars.project }}/pipeline"
+	headers := []HTTPHeader{{"PRIVATE-TOKEN", exactly(token)}, {"Content-Type", "application/json"}}
+	return []Step{
+		{As: DispatchStep, If: value("success() && " + unsent), Retry: dispatchRetry(), Uses: "http", Config: HTTPConfig{
+			Method: "POST", URL: pipeline, Headers: headers,
+			Body:    value("quote({'ref': vars.ref, 'variables': vars.variables})"),
+			Timeout: requestTimeout, PollInterval: dispatchInterval,
+			SuccessExpression: accepted,
+			FailureExpression: refusedForGood,
+			ErrorExpression:   "string(response.body.message ?? response.body.error)",
+			Outputs: []HTTPOutput{
+				{"run", isMap + " && response.body.id != nil ? string(int(response.body.id)) : '" + UnknownRun + "'"},
+				{"url", isMap + " ? (response.body.web_url ?? '') : ''"},
+			},
+		}},
+		{As: RunStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
+			Method: "GET", URL: pipeline + "s/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:1],
+			Timeout: requestTimeout, PollInterval: runInterval,
+			SuccessExpression: "response.status == 200 && response.body.status == 'success'",
+			FailureExpression: "response.status == 200 && response.body.status in ['failed', 'canceled', 'skipped']",
+			ErrorExpression:   "response.body.web_url + ' ended as ' + response.body.status",
+		}},
+	}
+}

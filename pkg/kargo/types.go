@@ -1,0 +1,275 @@
+package kargo
+
+// Object is one resource of dist, ready to be encoded.
+type Object interface {
+	Kind() string
+	Name() string
+	Namespace() string // empty for a cluster-scoped object
+}
+
+// Header is what every object starts with.
+type Header struct {
+	APIVersion string   `json:"apiVersion"`
+	ObjectKind string   `json:"kind"`
+	Metadata   Metadata `json:"metadata"`
+}
+
+// Kind is the object's kind.
+func (h *Header) Kind() string { return h.ObjectKind }
+
+// Name is the object's name.
+func (h *Header) Name() string { return h.Metadata.Name }
+
+// Namespace is the object's namespace, empty for a cluster-scoped object.
+func (h *Header) Namespace() string { return h.Metadata.Namespace }
+
+// Metadata is the part of Kubernetes' ObjectMeta that is written.
+type Metadata struct {
+	Name        string      `json:"name"`
+	Namespace   string      `json:"namespace,omitempty"`
+	Labels      Labels      `json:"labels"`
+	Annotations Annotations `json:"annotations,omitzero"`
+}
+
+// Annotations are the annotations that are written.
+type Annotations struct {
+	SyncWave string `json:"argocd.argoproj.io/sync-wave,omitempty"`
+}
+
+// Labels are the labels that are written. Base and Image name what the object is for.
+type Labels struct {
+	ManagedBy string `json:"app.kubernetes.io/managed-by"`
+	Base      string `json:"imagefactory/base,omitempty"`
+	Image     string `json:"imagefactory/image,omitempty"`
+	Role      Role   `json:"imagefactory/role,omitempty"`
+}
+
+// Role says what a Stage is for.
+type Role string
+
+// Roles of Stages. Stages that observe are promoted automatically, see [ProjectConfig].
+const (
+	Observe Role = "observe"
+	Rebuild Role = "rebuild"
+)
+
+// Keys of labels.
+const (
+	RoleLabel  = "imagefactory/role"
+	ImageLabel = "imagefactory/image"
+	BaseLabel  = "imagefactory/base"
+)
+
+const (
+	managedBy  = "imagefactory"
+	kargoAPI   = "kargo.akuity.io/v1alpha1"
+	argoAPI    = "argoproj.io/v1alpha1"
+	kargoGroup = "kargo.akuity.io"
+)
+
+// Project is Kargo's Project: cluster-scoped, it creates the namespace of its name.
+type Project struct {
+	Header
+}
+
+// ProjectConfig configures a Project; it has the Project's name.
+type ProjectConfig struct {
+	Header
+	Spec ProjectConfigSpec `json:"spec"`
+}
+
+// ProjectConfigSpec is the spec of a ProjectConfig.
+type ProjectConfigSpec struct {
+	PromotionPolicies []PromotionPolicy `json:"promotionPolicies"`
+}
+
+// PromotionPolicy allows auto-promotion for the Stages that a selector matches.
+type PromotionPolicy struct {
+	AutoPromotionEnabled bool          `json:"autoPromotionEnabled"`
+	StageSelector        StageSelector `json:"stageSelector"`
+}
+
+// StageSelector selects Stages by label.
+type StageSelector struct {
+	MatchLabels map[string]string `json:"matchLabels"`
+}
+
+// Warehouse watches one repository.
+type Warehouse struct {
+	Header
+	Spec WarehouseSpec `json:"spec"`
+}
+
+// WarehouseSpec is the spec of a Warehouse.
+type WarehouseSpec struct {
+	FreightCreationPolicy string         `json:"freightCreationPolicy"`
+	Interval              string         `json:"interval"`
+	Subscriptions         []Subscription `json:"subscriptions"`
+}
+
+// Subscription is what a Warehouse watches.
+type Subscription struct {
+	Image ImageSubscription `json:"image"`
+}
+
+// ImageSubscription watches the tags of an image repository.
+type ImageSubscription struct {
+	AllowTagsRegexes       []string `json:"allowTagsRegexes,omitempty"`
+	Constraint             string   `json:"constraint,omitempty"`
+	DiscoveryLimit         int      `json:"discoveryLimit"`
+	IgnoreTagsRegexes      []string `json:"ignoreTagsRegexes,omitempty"`
+	ImageSelectionStrategy string   `json:"imageSelectionStrategy"`
+	RepoURL                string   `json:"repoURL"`
+	StrictSemvers          bool     `json:"strictSemvers"`
+}
+
+// Stage takes Freight from Warehouses.
+type Stage struct {
+	Header
+	Spec StageSpec `json:"spec"`
+}
+
+// StageSpec is the spec of a Stage.
+type StageSpec struct {
+	PromotionTemplate PromotionTemplate `json:"promotionTemplate"`
+	RequestedFreight  []FreightRequest  `json:"requestedFreight"`
+	Verification      *Verification     `json:"verification,omitempty"`
+}
+
+// FreightRequest names a Warehouse whose Freight a Stage takes.
+type FreightRequest struct {
+	Origin  FreightOrigin  `json:"origin"`
+	Sources FreightSources `json:"sources"`
+}
+
+// FreightOrigin is a Warehouse.
+type FreightOrigin struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// FreightSources says that Freight comes directly from its Warehouse.
+type FreightSources struct {
+	Direct bool `json:"direct"`
+}
+
+// PromotionTemplate is what a Promotion to a Stage does.
+type PromotionTemplate struct {
+	Spec PromotionTemplateSpec `json:"spec"`
+}
+
+// PromotionTemplateSpec is the spec of a PromotionTemplate.
+type PromotionTemplateSpec struct {
+	Steps []Step `json:"steps"`
+}
+
+// Step is a promotion step: a builtin one (Uses) or a PromotionTask (Task).
+type Step struct {
+	As     string   `json:"as,omitempty"`
+	Config any      `json:"config,omitempty"`
+	If     string   `json:"if,omitempty"`
+	Retry  *Retry   `json:"retry,omitempty"`
+	Task   *TaskRef `json:"task,omitempty"`
+	Uses   string   `json:"uses,omitempty"`
+	Vars   []Var    `json:"vars,omitempty"`
+}
+
+// TaskRef names a PromotionTask.
+type TaskRef struct {
+	Name string `json:"name"`
+}
+
+// Retry bounds the attempts of a step.
+type Retry struct {
+	ErrorThreshold int    `json:"errorThreshold"`
+	Timeout        string `json:"timeout"`
+}
+
+// Var is a variable of a PromotionTask. Its value is a template.
+type Var struct {
+	Name  string `json:"name"`
+	Value string `json:"value,omitempty"`
+}
+
+// Verification runs an AnalysisTemplate after each Promotion.
+type Verification struct {
+	AnalysisTemplates []TemplateRef `json:"analysisTemplates"`
+	Args              []Var         `json:"args"`
+}
+
+// TemplateRef names an AnalysisTemplate.
+type TemplateRef struct {
+	Name string `json:"name"`
+}
+
+// PromotionTask holds the steps of a rebuild once for all Stages.
+type PromotionTask struct {
+	Header
+	Spec PromotionTaskSpec `json:"spec"`
+}
+
+// PromotionTaskSpec is the spec of a PromotionTask.
+type PromotionTaskSpec struct {
+	Steps []Step `json:"steps"`
+	Vars  []Var  `json:"vars"`
+}
+
+// HTTPConfig is the configuration of Kargo's step http.
+type HTTPConfig struct {
+	Body              string       `json:"body,omitempty"`
+	ErrorExpression   string       `json:"errorExpression"`
+	FailureExpression string       `json:"failureExpression"`
+	Headers           []HTTPHeader `json:"headers"`
+	Method            string       `json:"method"`
+	Outputs           []HTTPOutput `json:"outputs,omitempty"`
+	PollInterval      string       `json:"pollInterval"`
+	SuccessExpression string       `json:"successExpression"`
+	Timeout           string       `json:"timeout"`
+	URL               string       `json:"url"`
+}
+
+// HTTPHeader is a header of a request.
+type HTTPHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HTTPOutput is a value taken from an answer.
+type HTTPOutput struct {
+	Name           string `json:"name"`
+	FromExpression string `json:"fromExpression"`
+}
+
+// AnalysisTemplate is the Argo Rollouts kind that runs the analysis.
+type AnalysisTemplate struct {
+	Header
+	Spec AnalysisTemplateSpec `json:"spec"`
+}
+
+// AnalysisTemplateSpec is the spec of an AnalysisTemplate.
+type AnalysisTemplateSpec struct {
+	Args    []Arg    `json:"args"`
+	Metrics []Metric `json:"metrics"`
+}
+
+// Arg is an argument of an AnalysisTemplate; without a value the caller must give one.
+type Arg struct {
+	Name  string `json:"name"`
+	Value string `json:"value,omitempty"`
+}
+
+// Metric is a measurement that is taken again until it succeeded.
+type Metric struct {
+	ConsecutiveErrorLimit   int      `json:"consecutiveErrorLimit"`
+	ConsecutiveSuccessLimit int      `json:"consecutiveSuccessLimit"`
+	Count                   int      `json:"count"`
+	FailureLimit            int      `json:"failureLimit"`
+	Interval                string   `json:"interval"`
+	Name                    string   `json:"name"`
+	Provider                Provider `json:"provider"`
+}
+
+// Provider measures with a Job.
+type Provider struct {
+	Job JobTemplate `json:"job"`
+}
