@@ -8,8 +8,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
@@ -39,9 +39,9 @@ func builtinOf(gk schema.GroupKind) (builtin, bool) {
 	case schema.GroupKind{Kind: "Secret"}:
 		b.object = &corev1.Secret{}
 	case schema.GroupKind{Group: rbacv1.GroupName, Kind: "Role"}:
-		b.name, b.object = path.ValidatePathSegmentName, &rbacv1.Role{}
+		b.name, b.object = pathSegment, &rbacv1.Role{}
 	case schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"}:
-		b.name, b.object = path.ValidatePathSegmentName, &rbacv1.RoleBinding{}
+		b.name, b.object = pathSegment, &rbacv1.RoleBinding{}
 	case schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}:
 		b.object = &batchv1.Job{}
 	case schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}:
@@ -90,3 +90,6 @@ func (b builtin) validate(r *report, version string, data []byte) {
 func metaOf(obj metav1.Object) *metav1.ObjectMeta {
 	return obj.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta)
 }
+
+// pathSegment is the rule for names of RBAC objects.
+func pathSegment(name string, _ bool) []string { return content.IsPathSegmentName(name) }

@@ -107,7 +107,7 @@ func (b *budget) text(text string, s *scope, line int) (int, error) {
 				return 0, err
 			}
 		}
-		if modifier := text[m[6]:m[7]]; m[2] != m[3] && modifier != "" && strings.Contains("#%/", modifier) {
+		if modifier := text[m[6]:m[7]]; m[2] != m[3] && modifier != "" && strings.ContainsAny(modifier, "#%/") {
 			end := m[7] + operand(text[m[7]:])
 			word := end - m[7]
 			for j := i + 1; j < len(matches) && matches[j][0] < end; j++ {

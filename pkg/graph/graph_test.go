@@ -3,6 +3,7 @@ package graph_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -306,7 +307,7 @@ func BenchmarkBuildGraph(b *testing.B) {
 			deps[fmt.Sprintf("i%d", i)] = refs
 		}
 		cfg, st := fleet(b, deps)
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				graph.Build(cfg, st)

@@ -2,10 +2,10 @@ package kargo
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -264,7 +264,7 @@ func TestSchemas(t *testing.T) {
 
 func BenchmarkObjects(b *testing.B) {
 	for _, n := range []int{1000, 5000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			cfg, st := bigFleet(b, n)
 			g := graph.Build(cfg, st)
 			b.ReportAllocs()

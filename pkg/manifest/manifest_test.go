@@ -46,7 +46,7 @@ type document struct {
 	Metadata struct{ Name string }
 }
 
-func parse(t *testing.T, data []byte) []document {
+func parse(data []byte) []document {
 	var out []document
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for {
@@ -63,7 +63,7 @@ func TestRender(t *testing.T) {
 	got, err := Render(objs)
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(string(got), Header+"\napiVersion: "))
-	docs := parse(t, got)
+	docs := parse(got)
 	require.Len(t, docs, len(objs))
 	for i, o := range objs {
 		assert.Equal(t, o.Kind(), docs[i].Kind)
@@ -89,7 +89,7 @@ func TestRenderSplit(t *testing.T) {
 		assert.True(t, strings.HasPrefix(string(data), Header+"\n"), name)
 		assert.Equal(t, strings.ToLower(name), name)
 	}
-	docs := parse(t, files["stage-rebuild-service-0001.k8s.yaml"])
+	docs := parse(files["stage-rebuild-service-0001.k8s.yaml"])
 	require.Len(t, docs, 1)
 	assert.Equal(t, "rebuild-service-0001", docs[0].Metadata.Name)
 	var k struct{ Resources []string }

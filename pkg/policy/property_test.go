@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func history(t *rapid.T, b *state.Base) {
 			}
 			b.Observe(s, at)
 		default:
-			b.Observe(snapOf(fmt.Sprint(i+1)), at)
+			b.Observe(snapOf(strconv.Itoa(i+1)), at)
 		}
 	}
 }
@@ -226,7 +227,7 @@ func many(t require.TestingT, n int) *fleet {
 				continue
 			}
 			f.tag(r, cand("1", 20), cand("2", 10), cand("3", 9, likeAMD64("2")), cand("4", 2))
-			f.on(name, r, fmt.Sprint(k))
+			f.on(name, r, strconv.Itoa(k))
 		}
 	}
 	return f
@@ -236,7 +237,7 @@ func BenchmarkDecide(b *testing.B) {
 	for _, n := range []int{1000, 5000} {
 		f := many(b, n)
 		g := graph.Build(f.cfg, f.st)
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				policy.Decide(f.cfg, f.st, g, now)

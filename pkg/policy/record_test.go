@@ -84,10 +84,10 @@ func TestOutcomeOfARebuild(t *testing.T) {
 			} else {
 				assert.Nil(t, facts.On(ref))
 			}
-			switch {
-			case test.want == test.status:
+			switch test.want {
+			case test.status:
 				assert.Equal(t, before, facts.Rebuild.Failures)
-			case test.want == state.WrongBase:
+			case state.WrongBase:
 				assert.Equal(t, 2, facts.Rebuild.Failures)
 				assert.Contains(t, facts.Rebuild.Message, "node:22")
 			default:

@@ -100,7 +100,6 @@ type world struct {
 	weather weather
 	now     time.Time
 
-	yaml   string
 	cfg    *config.Config
 	st     *state.State
 	g      *graph.Graph

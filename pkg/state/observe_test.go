@@ -3,6 +3,7 @@ package state_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -201,7 +202,7 @@ func TestSetBuiltOn(t *testing.T) {
 func TestRebuildsAreCounted(t *testing.T) {
 	i := &state.Image{}
 	fail := func(n int, status state.Status) {
-		i.Request(state.Rebuild{ID: fmt.Sprint(n), RequestedAt: state.At(hour(n))})
+		i.Request(state.Rebuild{ID: strconv.Itoa(n), RequestedAt: state.At(hour(n))})
 		require.Equal(t, state.Requested, i.Rebuild.Status)
 		i.Rebuild.Finish(state.Built, "", hour(n))
 		i.Rebuild.Finish(status, "why", hour(n+1))
@@ -248,7 +249,7 @@ func TestTime(t *testing.T) {
 	require.NoError(t, back.UnmarshalText(nil))
 	assert.True(t, back.IsZero())
 	for _, bad := range []string{"yesterday", "2026-01-31", "2026-01-31 15:04:05", "1769871845"} {
-		assert.Error(t, back.UnmarshalText([]byte(bad)), bad)
+		require.Error(t, back.UnmarshalText([]byte(bad)), bad)
 	}
 	data, err := json.Marshal(state.Candidate{FirstSeen: at})
 	require.NoError(t, err)

@@ -91,7 +91,7 @@ func alike(t *rapid.T, name string) state.Ref {
 	join := func(label string, upper bool) string {
 		s := word.Draw(t, label)
 		for range rapid.IntRange(0, 3).Draw(t, label+" words") {
-			s += sep.Draw(t, label+" separator") + word.Draw(t, label)
+			s = sep.Draw(t, label+" separator") + word.Draw(t, label) + s
 		}
 		if upper && rapid.Bool().Draw(t, label+" case") {
 			s = strings.ToUpper(s)

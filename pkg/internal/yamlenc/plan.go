@@ -331,7 +331,7 @@ func (p *plan) collect(l level, building map[reflect.Type]*plan) (fields []field
 			inner = inner.Elem()
 		}
 		isStruct := inner.Kind() == reflect.Struct
-		if !sf.IsExported() && !(sf.Anonymous && isStruct) {
+		if !sf.IsExported() && (!sf.Anonymous || !isStruct) {
 			continue
 		}
 		tag, err := parseTag(sf)

@@ -107,7 +107,7 @@ func plainStart(s string) bool {
 func isWord(s string) bool {
 	switch len(s) {
 	case 1:
-		return strings.Contains("~=yYnN", s)
+		return strings.ContainsAny(s, "~=yYnN")
 	case 2:
 		return s == "<<" || strings.EqualFold(s, "no") || strings.EqualFold(s, "on")
 	case 3:
