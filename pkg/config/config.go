@@ -152,6 +152,8 @@ const (
 	Git    Provider = "git"
 )
 
+func (p Provider) known() bool { return p == GitHub || p == GitLab || p == Git }
+
 // RebuildPolicy says which of several waiting digests becomes due; see package policy.
 type RebuildPolicy string
 

@@ -287,7 +287,7 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 
 // onlyFor reports keys that mean nothing for the provider at hand.
 func (v *validator) onlyFor(n *yaml.Node, at string, got, want Provider, keys ...string) {
-	if got == want {
+	if got == want || !got.known() {
 		return
 	}
 	for _, key := range keys {
@@ -314,7 +314,7 @@ func (v *validator) workflow(n *yaml.Node, at, name string) {
 }
 
 func (v *validator) provider(n *yaml.Node, at string, p Provider) {
-	if p != "" && p != GitHub && p != GitLab && p != Git {
+	if p != "" && !p.known() {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown provider %q", at, p), suggest(string(p), []string{string(GitHub), string(GitLab), string(Git)}))
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	yamlv3 "go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
@@ -115,7 +114,7 @@ func TestHostileFleet(t *testing.T) {
 		inputs := rapid.MapOfN(hostile().Filter(allowed), hostile().Filter(allowed), 0, 4).Draw(t, "inputs")
 		ref := "b" + branch.ReplaceAllString(hostile().Draw(t, "branch"), "") + "e"
 		workflow := "w" + rapid.SampledFrom([]string{"/", "?", "#", "%2e", " ", "${{x}}", "é", "\n"}).Draw(t, "workflow")
-		images, err := yamlv3.Marshal(map[string]any{
+		images, err := yamlenc.Marshal(map[string]any{
 			"images": []any{map[string]any{"name": "app", "repository": "o/app", "source": map[string]any{
 				"provider": "github", "repo": "o/app", "branch": ref, "workflow": "build.yml", "inputs": inputs,
 			}}},

@@ -51,21 +51,21 @@ func (l *Local) Dockerfile(img *config.Image) (*File, error) {
 		return nil, fmt.Errorf("opening checkout: %w", err)
 	}
 	defer root.Close()
-	f, err := root.Open(filepath.FromSlash(path.Clean(img.Source.Dockerfile)))
+	name := filepath.FromSlash(path.Clean(img.Source.Dockerfile))
+	info, err := root.Stat(name) // before it is opened: opening a pipe waits for ever
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("reading %q: no such file: check source.dockerfile of %q, or --source-dir", shown, img.Name)
 	case err != nil:
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("reading %q: not a regular file", shown)
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	f, err := root.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("reading %q: not a regular file", shown)
-	}
+	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
