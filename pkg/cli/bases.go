@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/dockerfile"
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/source"
+)
+
+type basesOptions struct {
+	target    string
+	platform  string
+	buildArgs []string
+	contexts  []string
+	allStages bool
+	output    string
+}
+
+// fileBases is what `bases -o json` prints for a file. A stable format: scripts read it.
+type fileBases struct {
+	File       string                  `json:"file"`
+	Images     []dockerfile.Image      `json:"images"`
+	Unresolved []dockerfile.Unresolved `json:"unresolved"`
+	Error      string                  `json:"error,omitempty"` // FILE:LINE: MESSAGE
+}
+
+func newBases(w *World) *cobra.Command {
+	o := &basesOptions{}
+	cmd := &cobra.Command{
+		Use:   "bases FILE...",
+		Short: "List every image that BuildKit resolves for a build of a Dockerfile",
+		Long: `Bases lists every image reference that BuildKit resolves for a build of each FILE ("-" is stdin): FROM, COPY --from,
+RUN --mount, ONBUILD of a local parent stage, and the syntax directive. References are normalised. What has no value is
+listed as unresolved; a file that BuildKit refuses gets an error with its line, and the exit code is 1.`,
+		Example: `  imagefactory bases Dockerfile
+  imagefactory bases */Dockerfile --build-arg VERSION=22 -o json
+  imagefactory bases Dockerfile --target runtime --platform linux/arm64 --build-context base=docker-image://alpine:3.22`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, files []string) error { return runBases(cmd.Context(), w, o, files) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.target, "target", "", "stage that is built (default the last)")
+	f.StringVar(&o.platform, "platform", "linux/amd64", "platform that is built for")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE`; NAME alone takes the environment's")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "named context `NAME=REF`")
+	f.BoolVar(&o.allStages, "all-stages", false, "count stages that the target does not need, too")
+	f.StringVarP(&o.output, "output", "o", "table", "table or json (one line per file)")
+	return cmd
+}
+
+func runBases(ctx context.Context, w *World, o *basesOptions, files []string) error {
+	if err := checkOutput(o.output, "table", "json"); err != nil {
+		return err
+	}
+	opts := dockerfile.Options{Target: o.target, Platform: o.platform, AllStages: o.allStages}
+	var err error
+	if opts.BuildArgs, err = keyValues(w, "build-arg", o.buildArgs, true); err != nil {
+		return err
+	}
+	if opts.Contexts, err = keyValues(w, "build-context", o.contexts, false); err != nil {
+		return err
+	}
+	failed := false
+	var rows [][]string
+	for _, file := range files {
+		found := basesOf(ctx, w, file, opts)
+		failed = failed || found.Error != ""
+		if o.output == "json" {
+			if err := report.JSONLine(w.Out, found); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, basesRows(found)...)
+		if found.Error != "" {
+			if err := say(w, "error: %s", found.Error); err != nil {
+				return err
+			}
+		}
+	}
+	if o.output == "table" {
+		if err := report.Table(w.Out, []string{"FILE", "LINE", "KIND", "STAGE", "IMAGE"}, rows); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options) fileBases {
+	found := fileBases{File: file, Images: []dockerfile.Image{}, Unresolved: []dockerfile.Unresolved{}}
+	content, err := readInput(w, file)
+	if err != nil {
+		found.Error = err.Error()
+		return found
+	}
+	res, err := dockerfile.Resolve(ctx, content, opts)
+	if err != nil {
+		var refused *dockerfile.Error
+		if errors.As(err, &refused) && refused.Line > 0 {
+			found.Error = fmt.Sprintf("%s:%d: %s", file, refused.Line, refused.Msg)
+		} else {
+			found.Error = fmt.Sprintf("%s: %s", file, err)
+		}
+		return found
+	}
+	found.Images = append(found.Images, res.Images...)
+	found.Unresolved = append(found.Unresolved, res.Unresolved...)
+	return found
+}
+
+func basesRows(found fileBases) [][]string {
+	var rows [][]string
+	for _, i := range found.Images {
+		ref := i.Ref
+		if i.Platform != "" {
+			ref += " (" + i.Platform + ")"
+		}
+		rows = append(rows, []string{found.File, strconv.Itoa(i.Line), string(i.Kind), i.Stage, ref})
+	}
+	for _, u := range found.Unresolved {
+		rows = append(rows, []string{found.File, strconv.Itoa(u.Line), "unresolved", "", u.Text + " (no value for " + strings.Join(u.Missing, ", ") + ")"})
+	}
+	return rows
+}
+
+// readInput reads a Dockerfile of bounded size.
+func readInput(w *World, file string) ([]byte, error) {
+	in := w.In
+	if file != "-" {
+		f, err := os.Open(file)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("reading %q: no such file", file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading Dockerfile: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	content, err := io.ReadAll(io.LimitReader(in, source.MaxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", file, err)
+	}
+	return content, nil
+}
+
+// keyValues reads NAME=VALUE flags. As with docker build, a build argument without = takes the environment's value.
+func keyValues(w *World, flag string, list []string, env bool) (map[string]string, error) {
+	out := make(map[string]string, len(list))
+	for _, kv := range list {
+		name, value, ok := strings.Cut(kv, "=")
+		switch {
+		case name == "" || !ok && !env:
+			return nil, factory.Usagef("--%s %q: want NAME=VALUE", flag, kv)
+		case ok:
+			out[name] = value
+		default:
+			if v := w.Getenv(name); v != "" {
+				out[name] = v
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,171 @@
+// Package cli is the command line of imagefactory: it parses, calls one use case of package factory, and prints. Data
+// goes to stdout, everything else to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+// Exit codes of the contract.
+const (
+	exitOK         = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitDifference = 3
+)
+
+// System returns the world of a real process.
+func System() *World {
+	return &World{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Getenv: os.Getenv}
+}
+
+// World is everything outside that a command touches beside files.
+type World struct {
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer
+	Now    func() time.Time
+	Getenv func(string) string
+}
+
+// errDifference makes the exit code 3: what is on disk is not what would be written.
+var errDifference = errors.New("out of date")
+
+// errInvalid makes the exit code 2 when everything was said already.
+var errInvalid = errors.New("invalid input")
+
+// errReported makes the exit code 1 when everything was said already.
+var errReported = errors.New("failed")
+
+// Main runs a command line and returns its exit code.
+func Main(ctx context.Context, args []string, w *World) int {
+	root := newRoot(w)
+	root.SetArgs(args)
+	root.SetIn(w.In)
+	root.SetOut(w.Out)
+	root.SetErr(w.Err)
+	err := root.ExecuteContext(ctx)
+	var (
+		findings finding.List
+		usage    *factory.UsageError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errInvalid):
+		return exitUsage
+	case errors.Is(err, errReported):
+		return exitFailed
+	case errors.Is(err, errDifference):
+		return exitDifference
+	case errors.As(err, &findings):
+		_ = report.Findings(w.Err, findings) // nothing better can be done when stderr is gone
+		return exitUsage
+	case errors.As(err, &usage):
+		_ = say(w, "imagefactory: %s", err)
+		return exitUsage
+	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+		_ = say(w, "imagefactory: %s", unknownCommand(err))
+		return exitUsage
+	default:
+		_ = say(w, "imagefactory: %s", err)
+		return exitFailed
+	}
+}
+
+// unknownCommand makes one line of cobra's message and its suggestions.
+func unknownCommand(err error) string {
+	message, similar, _ := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if names := strings.Fields(similar); len(names) > 0 {
+		message += "; did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return message + " (see `imagefactory --help`)"
+}
+
+// pathFlags are the flags that say where a fleet's files are.
+type pathFlags struct{ config, state, out string }
+
+func (p *pathFlags) paths() factory.Paths {
+	return factory.Paths{Config: p.config, StateDir: p.state, OutDir: p.out}
+}
+
+func newRoot(w *World) *cobra.Command {
+	paths := &pathFlags{}
+	root := &cobra.Command{
+		Use:   "imagefactory",
+		Short: "Keep container images fresh when their base images change",
+		Long: `imagefactory keeps the images that a team builds fresh when the public base images under them change.
+
+It reads images.yaml (what is enrolled), analyzes Dockerfiles as BuildKit does, keeps the facts in state/ in git,
+generates the Kargo resources in dist/ that watch registries and execute rebuilds, and decides what is due.`,
+		Example: `  imagefactory init                                    # a first images.yaml
+  imagefactory analyze --source-dir .. --offline       # Dockerfiles to state/
+  imagefactory synth                                   # state/ to dist/
+  imagefactory status                                  # what is due, and why`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	fromEnv := func(name, fallback string) string {
+		if v := w.Getenv(name); v != "" {
+			return v
+		}
+		return fallback
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&paths.config, "config", fromEnv("IMAGEFACTORY_CONFIG", config.DefaultConfigFile), "`file` that enrols images (env IMAGEFACTORY_CONFIG)")
+	flags.StringVar(&paths.state, "state-dir", fromEnv("IMAGEFACTORY_STATE_DIR", config.DefaultStateFolder), "`folder` of the state files (env IMAGEFACTORY_STATE_DIR)")
+	flags.StringVar(&paths.out, "out-dir", fromEnv("IMAGEFACTORY_OUT_DIR", config.DefaultOutFolder), "`folder` of the generated resources (env IMAGEFACTORY_OUT_DIR)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return factory.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newAnalyze(w, paths), newSynth(w, paths), newValidate(w, paths), newBases(w), newEnroll(w, paths), newInit(w, paths),
+		newStatus(w, paths), newGraph(w, paths), newPin(w, paths), newPromote(w, paths), newSchema(w), newVersion(w),
+		newCompletion(w),
+	)
+	root.SetHelpCommand(newHelp())
+	return root
+}
+
+// args wraps cobra's checks of arguments, so that a mistake is a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return factory.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// checkOutput checks the value of the flag --output.
+func checkOutput(value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return factory.Usagef("--output %q: want %s", value, strings.Join(allowed, ", "))
+}
+
+// imageNames completes the names of enrolled images.
+func imageNames(paths *pathFlags) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		cfg, err := config.LoadFile(paths.config)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return cfg.Names(), cobra.ShellCompDirectiveNoFileComp
+	}
+}

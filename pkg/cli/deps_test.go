@@ -1,0 +1,89 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/imagefactory/imagefactory"
+
+// goPackage is what `go list -json` says of a package, as far as it is needed here.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+// listPackages lists every package of the module, by the path below it.
+func listPackages(t *testing.T) map[string]goPackage {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", "./...")
+	cmd.Dir = repositoryRoot
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	packages := map[string]goPackage{}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else {
+			require.NoError(t, err)
+		}
+		packages[strings.TrimPrefix(p.ImportPath, module+"/")] = p
+	}
+}
+
+// TestImportDirection: cli uses factory, and factory everything else; nothing points back.
+func TestImportDirection(t *testing.T) {
+	packages := listPackages(t)
+	require.Contains(t, packages, "pkg/cli")
+	for path, p := range packages {
+		for _, imported := range p.Imports {
+			switch strings.TrimPrefix(imported, module+"/") {
+			case "pkg/cli":
+				assert.Equal(t, "cmd/imagefactory", path, "only main may import cli")
+			case "pkg/factory":
+				assert.Contains(t, []string{"pkg/cli"}, path, "only cli may import factory")
+			case "pkg/report":
+				assert.Contains(t, []string{"pkg/cli"}, path, "only cli prints")
+			}
+		}
+	}
+}
+
+// TestPurePackages: what decides and generates does no I/O itself and knows no registry, no git and no cluster.
+func TestPurePackages(t *testing.T) {
+	packages := listPackages(t)
+	for _, pure := range []string{"pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding"} {
+		require.Contains(t, packages, pure)
+		for _, imported := range packages[pure].Imports {
+			assert.NotContains(t, []string{"os", "os/exec", "net", "net/http", "io/fs", "path/filepath", "time/tzdata"}, imported, pure)
+		}
+		for _, dep := range packages[pure].Deps {
+			for _, banned := range []string{
+				"github.com/go-git/", "github.com/google/go-containerregistry", "github.com/google/go-github", "gitlab.com/gitlab-org/",
+				"k8s.io/client-go", "github.com/moby/buildkit", "github.com/spf13/cobra",
+				module + "/pkg/source", module + "/pkg/registry", module + "/pkg/forge", module + "/pkg/cluster", module + "/pkg/dockerfile",
+			} {
+				assert.False(t, dep == banned || strings.HasPrefix(dep, banned), "%s depends on %s", pure, dep)
+			}
+		}
+	}
+}
+
+// TestBinary: libraries that only tests need are not linked into what is shipped.
+func TestBinary(t *testing.T) {
+	deps := listPackages(t)["cmd/imagefactory"].Deps
+	require.NotEmpty(t, deps)
+	for _, banned := range []string{"github.com/santhosh-tekuri/", "github.com/stretchr/", "github.com/rogpeppe/", "pgregory.net/"} {
+		assert.False(t, slices.ContainsFunc(deps, func(dep string) bool { return strings.HasPrefix(dep, banned) }), banned)
+	}
+	assert.NotContains(t, deps, "testing")
+}

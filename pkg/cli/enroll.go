@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+type enrollOptions struct {
+	image        config.Image
+	managed      bool
+	source       config.Source
+	provider     string
+	buildArgs    []string
+	tag          string
+	rebuildDelay string
+	noRebuild    bool
+	pinBases     bool
+	dryRun       bool
+}
+
+// sourceFlags make an image a managed one.
+var sourceFlags = []string{"provider", "host", "repo", "branch", "dockerfile", "target", "build-arg", "platform", "workflow", "job", "pin-bases"}
+
+func newEnroll(w *World, paths *pathFlags) *cobra.Command {
+	o := &enrollOptions{}
+	cmd := &cobra.Command{
+		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...]",
+		Short: "Add an image to images.yaml",
+		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. Without a flag that says
+where it is built from (--repo and those around it) the image is external: watched, never rebuilt. The file is checked as a whole before it is written.`,
+		Example: `  imagefactory enroll web --repository acme/web --provider github --repo acme/web --workflow build.yml
+  imagefactory enroll postgres --repository library/postgres --tag 16`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			o.image.Name = names[0]
+			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)
+			return runEnroll(w, paths, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.image.Registry, "registry", "", "registry `host` (default ghcr.io; docker.io for an external image)")
+	f.StringVar(&o.image.Repository, "repository", "", "`path` of the image in its registry")
+	f.StringVar(&o.tag, "tag", "", "the one `tag` that counts (default: decided from what the registry holds)")
+	f.StringVar(&o.provider, "provider", "", "forge of the source: github, gitlab or git")
+	f.StringVar(&o.source.Host, "host", "", "`host` of a self-hosted forge")
+	f.StringVar(&o.source.Repo, "repo", "", "source repository, such as `owner/repo`")
+	f.StringVar(&o.source.Branch, "branch", "", "`branch` that is built (default main)")
+	f.StringVar(&o.source.Dockerfile, "dockerfile", "", "`path` of the Dockerfile in the repository (default Dockerfile)")
+	f.StringVar(&o.source.Target, "target", "", "`stage` that is built (default the last)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE` that the workflow gives")
+	f.StringSliceVar(&o.source.Platforms, "platform", nil, "`platforms` that are built (default linux/amd64)")
+	f.StringVar(&o.source.Workflow, "workflow", "", "GitHub Actions workflow `file`")
+	f.StringVar(&o.source.Job, "job", "", "GitLab `job`")
+	f.BoolVar(&o.pinBases, "pin-bases", false, "the workflow builds with the lock that pin prints")
+	f.StringVar(&o.rebuildDelay, "rebuild-delay", "", "`time` that a new digest of a base image waits (default 7d)")
+	f.BoolVar(&o.noRebuild, "no-rebuild", false, "watch the image and never rebuild it by itself")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
+	return cmd
+}
+
+func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
+	img := o.image
+	if img.Repository == "" {
+		return factory.Usagef("enroll needs --repository, the path of the image in its registry")
+	}
+	if o.managed {
+		src := o.source
+		src.Provider = config.Provider(o.provider)
+		if o.pinBases {
+			src.PinBases = &o.pinBases
+		}
+		args, err := keyValues(w, "build-arg", o.buildArgs, false)
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			src.BuildArgs = args
+		}
+		img.Source = &src
+	}
+	if o.tag != "" {
+		img.Tags = &config.Tags{Strategy: config.Digest, Constraint: o.tag}
+	}
+	if o.rebuildDelay != "" {
+		d, err := config.ParseDuration(o.rebuildDelay)
+		if err != nil {
+			return factory.Usagef("--rebuild-delay: %s", err)
+		}
+		img.RebuildDelay = &d
+	}
+	if o.noRebuild {
+		never := false
+		img.AutoRebuild = &never
+	}
+	text, err := os.ReadFile(paths.config)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("reading %q: no such file: run `imagefactory init` first", paths.config)
+	}
+	if err != nil {
+		return fmt.Errorf("reading configuration: %w", err)
+	}
+	out, err := config.Append(text, paths.config, &img)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return report.Diff(w.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
+	}
+	if err := renameio.WriteFile(paths.config, out, 0o644, renameio.WithExistingPermissions()); err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	return say(w, "enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)
+}

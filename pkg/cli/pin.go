@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+func newPin(w *World, paths *pathFlags) *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "pin NAME",
+		Short: "Print the lock: the digests that a build of an image should use",
+		Long: `Pin prints, from state alone, which digest of each base a build of the image should use: the newest one that is due,
+but never older than what the published image was built on. A build with it never uses a digest that has not waited for
+the rebuildDelay. As a source policy, BuildKit applies it without a change to the Dockerfile. A workflow that builds
+with it is enrolled with source.pinBases: true.`,
+		Example: `  imagefactory pin web -o json
+  imagefactory pin web -o source-policy > policy.json
+  EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=policy.json docker buildx build .`,
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: imageNames(paths),
+		RunE: func(_ *cobra.Command, names []string) error {
+			if err := checkOutput(output, "json", "source-policy"); err != nil {
+				return err
+			}
+			fleet, err := factory.Open(paths.paths())
+			if err != nil {
+				return err
+			}
+			lock, err := fleet.Pin(names[0], w.Now())
+			if err != nil {
+				return err
+			}
+			for _, b := range lock.Bases {
+				if b.Origin == policy.FromNowhere {
+					if err := say(w, "warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
+						return err
+					}
+				}
+			}
+			if output == "source-policy" {
+				return report.JSON(w.Out, lock.SourcePolicy())
+			}
+			return report.JSON(w.Out, lock)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or source-policy")
+	return cmd
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+func newStatus(w *World, paths *pathFlags) *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "status [NAME...]",
+		Short: "Show what every image is doing, and why",
+		Long: `Status shows for every enrolled image, from state alone, whether it is current, waiting until a date, due, running,
+failed, held, opted out or unknown, and why.`,
+		Example: `  imagefactory status
+  imagefactory status web -o json`,
+		Args:              args(cobra.ArbitraryArgs),
+		ValidArgsFunction: imageNames(paths),
+		RunE: func(_ *cobra.Command, names []string) error {
+			if err := checkOutput(output, "table", "json"); err != nil {
+				return err
+			}
+			fleet, err := factory.Open(paths.paths())
+			if err != nil {
+				return err
+			}
+			now := w.Now()
+			decisions, err := fleet.Decide(names, now)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return report.JSON(w.Out, decisions)
+			}
+			return report.Decisions(w.Out, decisions, now)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+type synthOptions struct{ dryRun, diff, check, split bool }
+
+func newSynth(w *World, paths *pathFlags) *cobra.Command {
+	o := &synthOptions{}
+	cmd := &cobra.Command{
+		Use:   "synth",
+		Short: "Generate the Kargo resources in dist from images.yaml and state",
+		Long: `Synth generates the Kargo resources that watch registries, analyze and rebuild, from images.yaml and the state folder,
+and writes them to dist/image-factory.k8s.yaml. Argo CD applies that file after review.`,
+		Example: `  imagefactory synth
+  imagefactory synth --check      # in CI: exit code 3 and a diff when dist is stale
+  imagefactory synth --split      # one file per resource and a kustomization`,
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runSynth(w, paths, o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the resources and write nothing")
+	f.BoolVar(&o.diff, "diff", false, "print what would change in dist and write nothing")
+	f.BoolVar(&o.check, "check", false, "like --diff, with exit code 3 when something would change")
+	f.BoolVar(&o.split, "split", false, "one file per resource and a kustomization.yaml")
+	return cmd
+}
+
+func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
+	if o.dryRun && (o.diff || o.check) || o.diff && o.check {
+		return factory.Usagef("--dry-run, --diff and --check exclude each other")
+	}
+	fleet, err := factory.Open(paths.paths())
+	if err != nil {
+		return err
+	}
+	files, err := fleet.Synth(o.split)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return printFiles(w, files)
+	}
+	changes, err := manifest.Compare(paths.out, files)
+	if err != nil {
+		return err
+	}
+	if o.diff || o.check {
+		for _, c := range changes {
+			if err := report.Diff(w.Out, c.Diff); err != nil {
+				return err
+			}
+		}
+		if len(changes) == 0 {
+			return say(w, "%s is up to date", paths.out)
+		}
+		if err := say(w, "%s is stale: %s not as synth would write; run `imagefactory synth` and commit", paths.out, plural(len(changes), "file")); err != nil {
+			return err
+		}
+		if o.check {
+			return errDifference
+		}
+		return nil
+	}
+	if err := manifest.Write(paths.out, files); err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		return say(w, "%s is up to date", paths.out)
+	}
+	return say(w, "%s written to %s", plural(len(changes), "file"), paths.out)
+}
+
+// printFiles prints resources as one stream of documents.
+func printFiles(w *World, files map[string][]byte) error {
+	for i, name := range slices.Sorted(maps.Keys(files)) {
+		data := files[name]
+		if i > 0 && !bytes.HasPrefix(data, []byte("---")) {
+			if _, err := fmt.Fprintln(w.Out, "---"); err != nil {
+				return err
+			}
+		}
+		if _, err := w.Out.Write(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// say prints a line of news to stderr.
+func say(w *World, format string, a ...any) error {
+	_, err := fmt.Fprintln(w.Err, report.Plain(fmt.Sprintf(format, a...)))
+	return err
+}
+
+// plural counts things: "1 file", "2 files".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

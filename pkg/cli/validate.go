@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+type validateOptions struct {
+	output string
+	crds   string
+	strict bool
+}
+
+func newValidate(w *World, paths *pathFlags) *cobra.Command {
+	o := &validateOptions{}
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Find everything that is wrong in images.yaml and state",
+		Long: `Validate checks images.yaml and the state files, reports every problem at once as FILE:LINE:COLUMN, and lints both.
+With --crds it also checks the resources that synth would write against the CRDs in a folder, as an API server does:
+schema, defaults, CEL rules, and unknown fields as errors.
+
+The exit code is 2 when there is an error, and 0 when there are only warnings.`,
+		Example: `  imagefactory validate
+  imagefactory validate --crds ./crds -o sarif > findings.sarif
+  imagefactory validate -o github          # annotations in GitHub Actions`,
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runValidate(w, paths, o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "text", "text, json, sarif or github")
+	f.StringVar(&o.crds, "crds", "", "`folder` of CRDs to check the generated resources against")
+	f.BoolVar(&o.strict, "strict", false, "exit with 2 for warnings too")
+	return cmd
+}
+
+func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
+	if err := checkOutput(o.output, "text", "json", "sarif", "github"); err != nil {
+		return err
+	}
+	list, err := factory.Validate(paths.paths(), o.crds)
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = finding.List{}
+	}
+	switch o.output {
+	case "json":
+		err = report.JSON(w.Out, list)
+	case "sarif":
+		err = report.SARIF(w.Out, list, version())
+	case "github":
+		err = report.GitHubAnnotations(w.Out, list)
+	default:
+		err = report.Findings(w.Out, list)
+	}
+	if err != nil {
+		return err
+	}
+	warnings := len(list.Warnings())
+	if err := say(w, "%s, %s", plural(len(list)-warnings, "error"), plural(warnings, "warning")); err != nil {
+		return err
+	}
+	if len(list) > warnings || o.strict && warnings > 0 {
+		return errInvalid
+	}
+	return nil
+}

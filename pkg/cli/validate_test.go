@@ -1,0 +1,220 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/finding"
+)
+
+const (
+	digestA = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	digestB = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+	withURL = "factory: {state: {url: https://github.com/acme/factory.git}}\nimages:\n"
+	web     = "  - {name: web, repository: acme/web, tags: \"1\", source: {provider: github, repo: acme/web, workflow: b.yml, pinBases: true}}\n"
+	webHead = "name: web\nrepository: ghcr.io/acme/web\n"
+	alpine  = "name: alpine-3-22\nregistry: docker.io\nrepository: library/alpine\ntag: \"3.22\"\n"
+)
+
+func using(refs ...string) string {
+	var b strings.Builder
+	b.WriteString(webHead + "baseImages:\n")
+	for _, ref := range refs {
+		b.WriteString("- {ref: \"" + ref + "\", uses: [{kind: from, line: 1}]}\n")
+	}
+	return b.String()
+}
+
+// TestEveryRule breaks every rule once and sees it reported at its place, with a severity that decides the exit code.
+func TestEveryRule(t *testing.T) {
+	tests := map[string]struct {
+		files map[string]string
+		crds  bool
+		at    string // FILE or FILE:LINE:COLUMN, below the fleet's folder
+		text  string
+	}{
+		finding.Syntax.ID:     {map[string]string{"images.yaml": "images: [\n"}, false, "images.yaml:1:1", "invalid YAML"},
+		finding.UnknownKey.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, "workflow", "workflwo", 1)}, false, "images.yaml:3:93", `did you mean "workflow"`},
+		finding.BadValue.ID:   {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1"`, "rebuildDelay: soon", 1)}, false, "images.yaml:3:53", `duration "soon"`},
+		finding.Missing.ID:    {map[string]string{"images.yaml": withURL + "  - name: web\n"}, false, "images.yaml:3:5", `add "repository"`},
+		finding.Duplicate.ID:  {map[string]string{"images.yaml": withURL + web + web}, false, "images.yaml:4:12", "line 3"},
+		finding.Cycle.ID:      {map[string]string{"state/images/web.yaml": using("ghcr.io/acme/web:1")}, false, "images.yaml:3:12", `image "web" is built on itself`},
+		finding.BadState.ID:   {map[string]string{"state/images/web.yaml": "name: [\n"}, false, "state/images/web.yaml:1:1", "restore the file from git"},
+		finding.Orphan.ID:     {map[string]string{"state/images/old.yaml": "name: old\nrepository: ghcr.io/acme/old\n"}, false, "state/images/old.yaml", "no longer enrolled"},
+		finding.NoState.ID:    {nil, false, "images.yaml:3:12", "imagefactory analyze web"},
+		finding.Unresolved.ID: {map[string]string{"state/images/web.yaml": webHead + "unresolved: [{text: 'node:$V', line: 3, missing: [V]}]\n"}, false, "images.yaml:3:12", "line 3 of the Dockerfile uses node:$V"},
+		finding.Budget.ID: {map[string]string{"images.yaml": "factory: {poll: {images: 1m}, state: {url: https://github.com/acme/f.git}}\nimages:\n" +
+			"  - {name: web, repository: library/redis, tags: \"8\"}\n"}, false, "images.yaml:1:1", "360 pulls from docker.io in 6 hours"},
+		finding.UnlockedWait.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, ", pinBases: true", "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "pinBases"},
+		finding.PinnedBase.ID:   {map[string]string{"state/images/web.yaml": using("docker.io/library/alpine:3.22@" + digestA)}, false, "images.yaml:3:12", "pinned by its digest"},
+		finding.Unpublished.ID:  {map[string]string{"state/images/web.yaml": using("ghcr.io/acme/web:2")}, false, "images.yaml:3:12", "does not publish this tag"},
+		finding.NoTrigger.ID: {map[string]string{"images.yaml": withURL + "  - {name: web, repository: acme/web, source: {provider: git, host: git.example.com, repo: web}}\n",
+			"state/images/web.yaml": webHead}, false, "images.yaml:3:12", "plain git server"},
+		finding.FloatingTag.ID: {map[string]string{"state/images/web.yaml": using("docker.io/library/alpine:latest")}, false, "images.yaml:3:12", "follows the tag latest"},
+		finding.NoStateRepo.ID: {map[string]string{"images.yaml": "images:\n" + web}, false, "images.yaml:1:1", "factory.state.url"},
+		finding.CRD.ID: {map[string]string{"crds/warehouse.yaml": warehouseCRD, "state/images/web.yaml": webHead}, true,
+			"dist/warehouse-image-web.k8s.yaml", "spec.subscriptions"},
+		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed, for web"},
+		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml", `"latest" is no digest`},
+	}
+	for _, rule := range finding.Rules() {
+		t.Run(rule.ID, func(t *testing.T) {
+			tt, ok := tests[rule.ID]
+			require.True(t, ok, "no test breaks %s: %s", rule.ID, rule.Text)
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"images.yaml": withURL + web})
+			writeFiles(t, dir, tt.files)
+			args := []string{"validate", "-o", "json"}
+			if tt.crds {
+				args = append(args, "--crds", dir+"/crds")
+			}
+			got := run(t, dir, args...)
+			var list finding.List
+			require.NoError(t, json.Unmarshal([]byte(got.out), &list), got.err)
+			var found finding.List
+			for _, f := range list {
+				if f.Rule == rule.ID {
+					found = append(found, f)
+				}
+			}
+			require.Len(t, found, 1, got.out)
+			found[0].File = strings.TrimPrefix(found[0].File, dir+"/")
+			assert.Equal(t, rule.Severity, found[0].Severity)
+			line := found[0].String()
+			at, _, _ := strings.Cut(line, ": ")
+			assert.Equal(t, tt.at, at)
+			assert.Contains(t, line, tt.text)
+
+			wantCode := 0
+			if list.Err() != nil {
+				wantCode = 2
+			}
+			assert.Equal(t, wantCode, got.code)
+			assert.Equal(t, 2, run(t, dir, append(args, "--strict")...).code)
+			text := run(t, dir, append(args[:1:1], args[3:]...)...)
+			assert.Contains(t, text.out, found[0].Message)
+			assert.Contains(t, text.out, "["+rule.ID+"]")
+		})
+	}
+}
+
+const warehouseCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: warehouses.kargo.akuity.io}
+spec:
+  group: kargo.akuity.io
+  scope: Namespaced
+  names: {kind: Warehouse, plural: warehouses}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          apiVersion: {type: string}
+          kind: {type: string}
+          metadata: {type: object}
+          spec:
+            type: object
+            x-kubernetes-preserve-unknown-fields: true
+            properties:
+              subscriptions: {type: array, maxItems: 0, items: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// TestSARIF reads a log as code hosts do, with texts that would break out of anything that is put together by hand.
+func TestSARIF(t *testing.T) {
+	dir := t.TempDir() + "/a dir%20#?"
+	writeFiles(t, dir, map[string]string{
+		"images.yaml":           withURL + web + "  - {name: x, repository: acme/x, \"\\e[31m\\\"}]\\u009b\\r\\n</script>\": 1}\n",
+		"state/images/old.yaml": "name: old\n",
+	})
+	got := run(t, dir, "validate", "-o", "sarif")
+	assert.Equal(t, 2, got.code)
+	assert.NotContains(t, got.out, "\u001b")
+	assert.NotContains(t, got.out, "\u009b")
+	var log struct {
+		Schema, Version string
+		Runs            []struct {
+			Tool struct {
+				Driver struct {
+					Name, InformationURI string
+					Rules                []struct {
+						ID, HelpURI      string
+						ShortDescription struct{ Text string }
+					}
+				}
+			}
+			Results []struct {
+				RuleID, Level string
+				RuleIndex     int
+				Message       struct{ Text string }
+				Locations     []struct {
+					PhysicalLocation struct {
+						ArtifactLocation struct{ URI string }
+						Region           struct{ StartLine, StartColumn int }
+					}
+				}
+			}
+		}
+	}
+	decoder := json.NewDecoder(strings.NewReader(strings.Replace(got.out, `"$schema"`, `"schema"`, 1)))
+	require.NoError(t, decoder.Decode(&log))
+	assert.Equal(t, "2.1.0", log.Version)
+	assert.Contains(t, log.Schema, "sarif-2.1.0")
+	require.Len(t, log.Runs, 1)
+	driver := log.Runs[0].Tool.Driver
+	assert.Equal(t, "imagefactory", driver.Name)
+	require.Len(t, driver.Rules, len(finding.Rules()))
+	require.Len(t, log.Runs[0].Results, 1)
+	r := log.Runs[0].Results[0]
+	assert.Equal(t, finding.UnknownKey.ID, r.RuleID)
+	assert.Equal(t, r.RuleID, driver.Rules[r.RuleIndex].ID)
+	assert.Equal(t, "error", r.Level)
+	assert.Contains(t, r.Message.Text, "unknown key")
+	require.Len(t, r.Locations, 1)
+	place := r.Locations[0].PhysicalLocation
+	assert.True(t, strings.HasSuffix(place.ArtifactLocation.URI, "/a%20dir%2520%23%3F/images.yaml"), place.ArtifactLocation.URI)
+	assert.Equal(t, 4, place.Region.StartLine)
+	assert.Equal(t, 35, place.Region.StartColumn)
+	for _, rule := range driver.Rules {
+		assert.NotEmpty(t, rule.ShortDescription.Text)
+		assert.True(t, strings.HasSuffix(rule.HelpURI, "#"+strings.ToLower(rule.ID)))
+	}
+
+	// Without findings the list of results is there and empty, or a code host would keep the old ones.
+	clean := t.TempDir()
+	writeFiles(t, clean, map[string]string{"images.yaml": withURL + "  []\n"})
+	assert.Contains(t, run(t, clean, "validate", "-o", "sarif").out, `"results": []`)
+}
+
+// TestFactsThatCannotBeTrue: whoever can push to the state repository can write anything.
+func TestFactsThatCannotBeTrue(t *testing.T) {
+	tests := map[string]struct{ file, text, want string }{
+		"reference":      {"state/images/web.yaml", using("A B"), `parsing reference "A B"`},
+		"not normalised": {"state/images/web.yaml", using("alpine"), `"alpine" is not normalised: want "docker.io/library/alpine:latest"`},
+		"built on":       {"state/images/web.yaml", webHead + "builtOn: [{ref: a, digest: sha256:1, evidence: assumed}]\n", `"sha256:1" is no digest`},
+		"published":      {"state/images/web.yaml", webHead + "published: [{tag: a, digest: \"" + digestA + "\", platforms: {linux/amd64: x}, since: \"2026-01-01T00:00:00Z\"}]\n", `"x" is no digest`},
+		"current":        {"state/images/web.yaml", webHead + "currentDigest: \"" + digestA + "a\"\n", "is no digest"},
+		"name":           {"state/base-images/alpine-3-22.yaml", strings.Replace(alpine, "3.22", "3.21", 1), "belongs into alpine-3-21.yaml"},
+		"baseline":       {"state/base-images/alpine-3-22.yaml", alpine + "baseline: {digest: x, firstSeen: \"2026-01-01T00:00:00Z\"}\n", `"x" is no digest`},
+		"first seen":     {"state/base-images/alpine-3-22.yaml", alpine + "candidates: [{digest: \"" + digestA + "\"}]\n", "has no firstSeen"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"images.yaml": withURL + web, tt.file: tt.text})
+			got := run(t, dir, "validate")
+			assert.Equal(t, 2, got.code)
+			assert.Contains(t, got.out, tt.file+": ")
+			assert.Contains(t, got.out, tt.want)
+			assert.Contains(t, got.out, "["+finding.DataShape.ID+"]")
+		})
+	}
+}

@@ -1,0 +1,77 @@
+package factory_test
+
+import (
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/internal/fleetgen"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/source"
+)
+
+var sizes = []int{100, 1000, 5000}
+
+// analyzed writes a fleet of n images and its state.
+func analyzed(b *testing.B, n int) (factory.Paths, *source.Local) {
+	b.Helper()
+	dir := b.TempDir()
+	require.NoError(b, fleetgen.Write(dir, n))
+	p := factory.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
+	src, err := source.NewLocal(filepath.Join(dir, "src"))
+	require.NoError(b, err)
+	fleet, err := factory.Open(p)
+	require.NoError(b, err)
+	r, err := fleet.Analyze(b.Context(), nil, src)
+	require.NoError(b, err)
+	require.NoError(b, fleet.Save(r))
+	return p, src
+}
+
+func BenchmarkAnalyze(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p, src := analyzed(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				fleet, err := factory.Open(p)
+				require.NoError(b, err)
+				_, err = fleet.Analyze(b.Context(), nil, src)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+func BenchmarkSynth(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p, _ := analyzed(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				fleet, err := factory.Open(p)
+				require.NoError(b, err)
+				files, err := fleet.Synth(false)
+				require.NoError(b, err)
+				require.NoError(b, manifest.Write(p.OutDir, files))
+			}
+		})
+	}
+}
+
+// BenchmarkOpen is the share of synth that parsing takes.
+func BenchmarkOpen(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p, _ := analyzed(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := factory.Open(p)
+				require.NoError(b, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package factory
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/policy"
+)
+
+// Decide says what every enrolled image is doing, or only the named ones, in the order in which they are rebuilt.
+func (f *Fleet) Decide(names []string, now time.Time) ([]policy.Decision, error) {
+	all := policy.Decide(f.Config, f.State, f.Graph, now)
+	if len(names) == 0 {
+		return all, nil
+	}
+	wanted, err := f.images(names)
+	if err != nil {
+		return nil, err
+	}
+	keep := map[string]bool{}
+	for _, img := range wanted {
+		keep[img.Name] = true
+	}
+	var out []policy.Decision
+	for _, d := range all {
+		if keep[d.Image] {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// Startable returns the decisions that promote would start now.
+func (f *Fleet) Startable(now time.Time) []policy.Decision {
+	return append([]policy.Decision{}, policy.Startable(f.Config, policy.Decide(f.Config, f.State, f.Graph, now))...) // never null in JSON
+}
+
+// Lock is what a build of an image should use for each base.
+type Lock struct {
+	Image string                `json:"image"`
+	Bases []policy.BaseDecision `json:"bases"`
+}
+
+// Pin returns the lock of a managed image, from state alone.
+func (f *Fleet) Pin(name string, now time.Time) (*Lock, error) {
+	img, err := f.Image(name)
+	if err != nil {
+		return nil, err
+	}
+	if !img.Managed() {
+		return nil, Usagef("%q is an external image: it is not built here, so it has no lock", name)
+	}
+	if f.State.Images[name] == nil {
+		return nil, fmt.Errorf("pinning %q: it was never analyzed; run `imagefactory analyze %s`", name, name)
+	}
+	return &Lock{Image: name, Bases: policy.Lock(img, f.State, f.Graph, now)}, nil
+}

@@ -1,0 +1,234 @@
+package factory
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/crd"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Docker Hub's limit for pulls without login, which counts GETs of manifests:
+// https://docs.docker.com/docker-hub/usage/.
+const (
+	hubPullsPerWindow = 100
+	hubWindow         = 6 * time.Hour
+)
+
+// Validate finds everything that is wrong in images.yaml and the state files, all at once, and lints both. With a
+// folder of CRDs it also checks the objects that Synth would write. The error is for what is no finding, such as a
+// file that cannot be opened.
+func Validate(p Paths, crdDir string) (finding.List, error) {
+	cfg, st, configErr, stateErr := read(p)
+	var all finding.List
+	for _, err := range []error{configErr, stateErr} {
+		var list finding.List
+		if errors.As(err, &list) {
+			all = append(all, list...)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if cfg != nil && st != nil {
+		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
+		all = append(all, cycles(cfg, f.Graph)...)
+		all = append(all, f.untrue()...)
+		all = append(all, f.lint()...)
+		if crdDir != "" && all.Err() == nil {
+			problems, err := f.againstCRDs(crdDir)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, problems...)
+		}
+	}
+	all.Sort()
+	return all, nil
+}
+
+func (f *Fleet) lint() finding.List {
+	publishers := map[string]string{} // repository to the managed image that it is of
+	for i := range f.Config.Images {
+		if img := &f.Config.Images[i]; img.Managed() {
+			publishers[img.Ref()] = img.Name
+		}
+	}
+	var l finding.List
+	for i := range f.Config.Images {
+		l = append(l, f.lintImage(&f.Config.Images[i], publishers)...)
+	}
+	l = append(l, f.lintFleet()...)
+	l = append(l, f.lintState()...)
+	l = append(l, f.lintBudget()...)
+	return append(l, f.lintLocation()...)
+}
+
+func (f *Fleet) lintLocation() finding.List {
+	_, err := f.location()
+	var l finding.List
+	if err != nil && !errors.As(err, &l) {
+		l = finding.List{finding.NoStateRepo.At(f.Config.File(), 1, 1, err.Error(), "")}
+	}
+	return l
+}
+
+func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) finding.List {
+	var l finding.List
+	at := func(r finding.Rule, message, fix string) {
+		l = append(l, r.At(f.Config.File(), img.Line, img.Column, fmt.Sprintf("%s: %s", img.Name, message), fix))
+	}
+	facts := f.State.Images[img.Name]
+	if facts == nil {
+		at(finding.NoState, "never analyzed, so its base images are not watched", "run `imagefactory analyze "+img.Name+"`")
+		return l
+	}
+	if !img.Managed() {
+		return l
+	}
+	for _, u := range facts.Unresolved {
+		at(finding.Unresolved, fmt.Sprintf("line %d of the Dockerfile uses %s, and %s has no value", u.Line, u.Text, strings.Join(u.Variables, ", ")), "give it in source.buildArgs")
+	}
+	for _, dep := range f.Graph.Deps(img.Name) {
+		ref, publisher := dep.Ref.String(), publishers[dep.Ref.Registry+"/"+dep.Ref.Repository]
+		switch {
+		case dep.Ref.Pinned():
+			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", ref), "drop the digest and set pinBases, or let a bot move it")
+		case dep.Parent == "" && publisher != "":
+			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")
+		case dep.Parent == "" && dep.Ref.Tag == "latest":
+			at(finding.FloatingTag, fmt.Sprintf("%s follows the tag latest", ref), "name a version in the Dockerfile")
+		}
+	}
+	if !img.Source.Triggerable() && img.Rebuilds() {
+		at(finding.NoTrigger, "a plain git server cannot be asked for a build: it is watched, and shown when it is due", "set autoRebuild: false to say that this is meant")
+	}
+	return l
+}
+
+// lintFleet reports what is often true of many images at once, in one finding each.
+func (f *Fleet) lintFleet() finding.List {
+	var unlocked, undecided []*config.Image
+	for i := range f.Config.Images {
+		img := &f.Config.Images[i]
+		facts := f.State.Images[img.Name]
+		if facts == nil {
+			continue
+		}
+		if _, known := graph.TagsOf(img, facts); !known {
+			undecided = append(undecided, img)
+		}
+		if img.Rebuilds() && img.Source.Triggerable() && !img.Source.PinsBases() && img.Delay() > 0 {
+			unlocked = append(unlocked, img)
+		}
+	}
+	var l finding.List
+	if len(undecided) > 0 {
+		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
+			"which tags count is not decided yet, and semantic versions are assumed, for "+listed(undecided),
+			"set `tags`, or let `analyze` ask the registry"))
+	}
+	if len(unlocked) > 0 {
+		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
+			"without pinBases a build takes whatever its tags hold, so rebuildDelay delays only the trigger, for "+listed(unlocked),
+			"build with the lock that `imagefactory pin` prints, and set source.pinBases: true"))
+	}
+	return l
+}
+
+// listed names the first few images of a list and counts the rest.
+func listed(images []*config.Image) string {
+	const shown = 5
+	names := make([]string, 0, shown)
+	for _, img := range images[:min(shown, len(images))] {
+		names = append(names, img.Name)
+	}
+	out := strings.Join(names, ", ")
+	if more := len(images) - shown; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
+
+// lintState reports state files that nothing uses.
+func (f *Fleet) lintState() finding.List {
+	var l finding.List
+	for name := range f.State.Images {
+		if f.Config.Find(name) == nil {
+			l = append(l, finding.Orphan.At(f.stateFile(state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enrol it again, or remove the file"))
+		}
+	}
+	for name, b := range f.State.Bases {
+		if len(f.Graph.Dependents(name)) == 0 {
+			l = append(l, finding.Orphan.At(f.stateFile(state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), "remove the file"))
+		}
+	}
+	return l
+}
+
+// lintBudget compares what the Warehouses ask Docker Hub for with what it answers without login.
+func (f *Fleet) lintBudget() finding.List {
+	if c := f.Config.Factory.Credentials["docker.io"]; c.Registry != nil || len(f.Config.Factory.Mirrors["docker.io"]) > 0 {
+		return nil
+	}
+	bases, images := 0, 0
+	for _, name := range f.Graph.Bases() {
+		if f.Graph.BaseRef(name).Registry == "docker.io" && f.Graph.Watched(name) {
+			bases++
+		}
+	}
+	for i := range f.Config.Images {
+		if f.Config.Images[i].Registry == "docker.io" {
+			images++
+		}
+	}
+	poll := f.Config.Factory.Poll
+	pulls := bases*polls(*poll.BaseImages) + images*polls(*poll.Images)
+	if pulls <= hubPullsPerWindow {
+		return nil
+	}
+	return finding.List{finding.Budget.At(f.Config.File(), 1, 1,
+		fmt.Sprintf("%d base images every %s and %d images every %s are %d pulls from docker.io in 6 hours, and %d are allowed without login",
+			bases, poll.BaseImages, images, poll.Images, pulls, hubPullsPerWindow),
+		"set factory.credentials for docker.io, a mirror, or longer factory.poll intervals")}
+}
+
+func polls(interval config.Duration) int {
+	return int((hubWindow + interval.Std() - 1) / interval.Std())
+}
+
+// againstCRDs checks what Synth would write against the CRDs of a cluster.
+func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
+	set, err := crd.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := f.Objects()
+	if err != nil {
+		return nil, err
+	}
+	files, err := manifest.RenderSplit(objects)
+	if err != nil {
+		return nil, err
+	}
+	var l finding.List
+	for name, data := range files {
+		var obj map[string]any
+		if err := yaml.Unmarshal(data, &obj); err != nil {
+			return nil, fmt.Errorf("reading %q back: %w", name, err)
+		}
+		problems, _ := set.Validate(obj)
+		for _, p := range problems {
+			l = append(l, finding.CRD.At(display(f.Paths.OutDir, name), 0, 0, fmt.Sprintf("%s: %s: %s", p.Object, cmp.Or(p.Path, "object"), p.Message), "is the CRD of another Kargo version?"))
+		}
+	}
+	return l, nil
+}

@@ -1,0 +1,176 @@
+// Package report prints what the other packages found: tables, drawings, and the formats that code hosts read.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/imagefactory/imagefactory/pkg/policy"
+)
+
+// JSON prints a value as indented JSON. HTML is not escaped: nothing of it goes into a page.
+func JSON(w io.Writer, v any) error {
+	return writeJSON(w, v, "  ")
+}
+
+// JSONLine prints a value as one line of JSON.
+func JSONLine(w io.Writer, v any) error { return writeJSON(w, v, "") }
+
+func writeJSON(w io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("printing JSON: %w", err)
+	}
+	if _, err := w.Write(escapeUnsafe(b.Bytes())); err != nil {
+		return fmt.Errorf("printing JSON: %w", err)
+	}
+	return nil
+}
+
+// escapeUnsafe escapes what JSON admits in a text and a terminal would obey. Outside of texts there is none of it.
+func escapeUnsafe(data []byte) []byte {
+	isUnsafe := func(r rune) bool { return r != '\n' && unsafe(r) }
+	if !bytes.ContainsFunc(data, isUnsafe) {
+		return data
+	}
+	var b bytes.Buffer
+	for _, r := range string(data) {
+		if isUnsafe(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
+}
+
+// Table prints rows below a header, aligned. Control characters of untrusted text are replaced.
+func Table(w io.Writer, header []string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	writeRow(tw, header)
+	for _, row := range rows {
+		writeRow(tw, row)
+	}
+	if err := tw.Flush(); err != nil {
+		return fmt.Errorf("printing table: %w", err)
+	}
+	return nil
+}
+
+func writeRow(w io.Writer, cells []string) {
+	clean := make([]string, len(cells))
+	for i, c := range cells {
+		clean[i] = Plain(c)
+	}
+	_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(clean, "\t"), "\t ")) // a tabwriter reports errors when it is flushed
+}
+
+// Plain replaces control characters, so that text from a Dockerfile or registry cannot steer a terminal.
+func Plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unsafe(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// unsafe says whether a terminal obeys a character instead of showing it: control characters, and those that change the
+// direction of the text around them.
+func unsafe(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// Diff prints a unified diff of files that others may have written, line by line and neutralised as Plain does.
+func Diff(w io.Writer, diff string) error {
+	var b strings.Builder
+	for line := range strings.Lines(diff) {
+		text := strings.TrimRight(line, "\r\n")
+		for i, part := range strings.Split(text, "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			b.WriteString(Plain(part))
+		}
+		b.WriteString(line[len(text):])
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("printing diff: %w", err)
+	}
+	return nil
+}
+
+// Decisions prints what every image is doing, followed by a line of totals.
+func Decisions(w io.Writer, decisions []policy.Decision, now time.Time) error {
+	rows := make([][]string, len(decisions))
+	counts := map[policy.Status]int{}
+	for i := range decisions {
+		d := &decisions[i]
+		counts[d.Status]++
+		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), d.Reason}
+	}
+	if err := Table(w, []string{"IMAGE", "STATUS", "WHEN", "WHY"}, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", Totals(counts))
+	return err
+}
+
+// Totals counts images by status: "2 due, 1 waiting, 7 current".
+func Totals(counts map[policy.Status]int) string {
+	var parts []string
+	for _, s := range policy.Statuses() {
+		if n := counts[s]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, statusWord(s)))
+		}
+	}
+	if len(parts) == 0 {
+		return "no images are enrolled"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func statusWord(s policy.Status) string {
+	if s == policy.OptedOut {
+		return "opted out"
+	}
+	return string(s)
+}
+
+// When says until when an image waits or since when it is due, with the distance from now.
+func When(d *policy.Decision, now time.Time) string {
+	switch {
+	case !d.Until.IsZero():
+		return "until " + d.Until.UTC().Format("2006-01-02 15:04") + " (" + ahead(d.Until.Sub(now)) + ")"
+	case !d.Since.IsZero():
+		return "since " + d.Since.UTC().Format("2006-01-02 15:04") + " (" + distance(now.Sub(d.Since)) + ")"
+	}
+	return ""
+}
+
+func ahead(d time.Duration) string {
+	if d < time.Minute {
+		return "now"
+	}
+	return "in " + distance(d)
+}
+
+func distance(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "now"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+}

@@ -1,0 +1,113 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+)
+
+// obeyed says whether a terminal would obey a character rather than show it.
+func obeyed(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// hostile draws texts full of what terminals, JSON, Mermaid and DOT treat specially.
+var hostile = rapid.StringOfN(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\x00\x1b\r\n\t\u009b\u202e\u2066\x7f\"\\[](){}<>;#%:|`"))), 0, 40, -1)
+
+func TestNothingSteersATerminal(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := hostile.Draw(t, "text")
+		assert.False(t, strings.ContainsFunc(Plain(text), obeyed))
+
+		var b bytes.Buffer
+		require.NoError(t, JSONLine(&b, map[string]string{"a": text}))
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+		assert.False(t, strings.ContainsFunc(strings.TrimSuffix(b.String(), "\n"), obeyed))
+		var back map[string]string
+		require.NoError(t, json.Unmarshal(b.Bytes(), &back))
+		assert.Equal(t, strings.ToValidUTF8(text, "\ufffd"), back["a"])
+
+		b.Reset()
+		require.NoError(t, Table(&b, []string{"A", "B"}, [][]string{{text, "x"}}))
+		assert.Equal(t, 2, strings.Count(b.String(), "\n"))
+		assert.False(t, strings.ContainsFunc(strings.ReplaceAll(b.String(), "\n", ""), obeyed))
+
+		b.Reset()
+		list := finding.List{finding.BadValue.At(text, 1, 0, text, text)}
+		require.NoError(t, GitHubAnnotations(&b, list))
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+		assert.False(t, strings.ContainsFunc(strings.TrimSuffix(b.String(), "\n"), obeyed))
+		b.Reset()
+		require.NoError(t, Findings(&b, list))
+		assert.Equal(t, 1, strings.Count(b.String(), "\n"))
+	})
+}
+
+func TestLabelsStayInTheirNodes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := hostile.Draw(t, "text")
+		d := Drawing{Nodes: []Node{{ID: "image/" + text, Kind: "managed", Label: text, key: "i0"}}}
+		var b bytes.Buffer
+		require.NoError(t, d.Mermaid(&b))
+		label, found := strings.CutPrefix(b.String(), "flowchart LR\n  i0[\"")
+		require.True(t, found)
+		label, found = strings.CutSuffix(label, "\"]\n")
+		require.True(t, found)
+		assert.False(t, strings.ContainsAny(label, "\"\n<>[]{}"), label)
+
+		b.Reset()
+		require.NoError(t, d.DOT(&b))
+		_, label, found = strings.Cut(b.String(), "i0 [label=\"")
+		require.True(t, found)
+		label, found = strings.CutSuffix(label, "\"];\n}\n")
+		require.True(t, found)
+		bare := strings.NewReplacer(`\\`, "", `\"`, "").Replace(label)
+		assert.False(t, strings.ContainsAny(bare, "\"\n\\"), label)
+	})
+}
+
+func TestDiff(t *testing.T) {
+	tests := map[string]struct{ in, want string }{
+		"plain":         {"--- a\n+b\tc\n", "--- a\n+b\tc\n"},
+		"windows":       {"-a\r\n+b\r\n", "-a\r\n+b\r\n"},
+		"no end":        {"+a", "+a"},
+		"escape":        {"+\x1b[2J\n", "+\ufffd[2J\n"},
+		"overwritten":   {"+evil\rgood\n", "+evil\ufffdgood\n"},
+		"several":       {"+a\r\r\n", "+a\r\r\n"},
+		"c1, direction": {"+\u009b\u202e\n", "+\ufffd\ufffd\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			require.NoError(t, Diff(&b, tt.in))
+			assert.Equal(t, tt.want, b.String())
+		})
+	}
+}
+
+func TestWhen(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		in   policy.Decision
+		want string
+	}{
+		"nothing": {policy.Decision{}, ""},
+		"now":     {policy.Decision{Since: now}, "since 2026-03-01 12:00 (now)"},
+		"minutes": {policy.Decision{Since: now.Add(-59 * time.Minute)}, "since 2026-03-01 11:01 (59m)"},
+		"hours":   {policy.Decision{Until: now.Add(47 * time.Hour)}, "until 2026-03-03 11:00 (in 47h)"},
+		"days":    {policy.Decision{Until: now.Add(48 * time.Hour)}, "until 2026-03-03 12:00 (in 2d)"},
+		"past":    {policy.Decision{Until: now.Add(-time.Hour)}, "until 2026-03-01 11:00 (now)"},
+		"zone":    {policy.Decision{Since: now.In(time.FixedZone("x", 3600)).Add(-time.Hour)}, "since 2026-03-01 11:00 (1h)"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, When(&tt.in, now)) })
+	}
+}

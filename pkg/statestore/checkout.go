@@ -1,0 +1,109 @@
+// Package statestore knows where state lives: a folder of a git checkout, and the repository behind it.
+package statestore
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/format/config"
+)
+
+// Checkout is a git checkout on this machine.
+type Checkout struct {
+	Root   string // folder that holds .git
+	Origin string // https URL of the remote origin, without credentials; empty when there is none
+}
+
+// FindCheckout finds the checkout that a folder is in. It reads git's own files, so no git is needed. found is false
+// when the folder is in no checkout.
+func FindCheckout(dir string) (c Checkout, found bool, err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return c, false, fmt.Errorf("finding checkout: %w", err)
+	}
+	for {
+		gitDir, err := resolveGitDir(filepath.Join(dir, ".git"))
+		if err == nil {
+			c.Root = dir
+			c.Origin, err = originOf(gitDir)
+			return c, true, err
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return c, false, fmt.Errorf("finding checkout: %w", err)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return c, false, nil
+		}
+		dir = parent
+	}
+}
+
+// resolveGitDir follows the file .git of a worktree or submodule to the folder that holds the configuration
+// (gitrepository-layout(5): "gitdir: <path>", and commondir inside it).
+func resolveGitDir(p string) (string, error) {
+	info, err := os.Stat(p)
+	if err != nil {
+		return "", err
+	}
+	if info.IsDir() {
+		return p, nil
+	}
+	text, err := os.ReadFile(p)
+	if err != nil {
+		return "", err
+	}
+	target, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir: ")
+	if !ok {
+		return "", fmt.Errorf("%q is neither a folder nor a link of git", p)
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(p), target)
+	}
+	if common, err := os.ReadFile(filepath.Join(target, "commondir")); err == nil {
+		return filepath.Join(target, strings.TrimSpace(string(common))), nil
+	}
+	return target, nil
+}
+
+func originOf(gitDir string) (string, error) {
+	f, err := os.Open(filepath.Join(gitDir, "config"))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading git configuration: %w", err)
+	}
+	defer f.Close()
+	cfg := config.New()
+	if err := config.NewDecoder(f).Decode(cfg); err != nil {
+		return "", fmt.Errorf("reading git configuration %q: %w", f.Name(), err)
+	}
+	return HTTPSURL(cfg.Section("remote").Subsection("origin").Option("url")), nil
+}
+
+var scpForm = regexp.MustCompile(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/].*)$`)
+
+// HTTPSURL turns a remote's URL into the https URL of the same repository, without credentials: the Jobs in the cluster
+// have tokens, not ssh keys. A URL that has no such form (a local path) gives "".
+func HTTPSURL(remote string) string {
+	if m := scpForm.FindStringSubmatch(remote); m != nil && !strings.Contains(remote, "://") {
+		return "https://" + m[1] + "/" + m[2]
+	}
+	u, err := url.Parse(remote)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	switch u.Scheme {
+	case "http", "https":
+		return u.Scheme + "://" + u.Host + u.EscapedPath() // without user, query and fragment, which can hold a token
+	case "ssh", "git", "git+ssh":
+		return "https://" + u.Hostname() + u.EscapedPath()
+	}
+	return ""
+}
