@@ -51,34 +51,50 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	if o.dryRun {
 		return printFiles(w, files)
 	}
-	changes, err := manifest.Compare(paths.out, files)
+	if o.diff || o.check {
+		return compareDist(w, paths.out, files, o.check)
+	}
+	changes, err := manifest.Write(paths.out, files)
 	if err != nil {
 		return err
 	}
-	if o.diff || o.check {
-		for _, c := range changes {
-			if err := report.Diff(w.Out, c.Diff); err != nil {
-				return err
-			}
+	removed := 0
+	for i := range changes {
+		if changes[i].Action == manifest.Removed {
+			removed++
 		}
-		if len(changes) == 0 {
-			return say(w, "%s is up to date", paths.out)
-		}
-		if err := say(w, "%s is stale: %s not as synth would write; run `imagefactory synth` and commit", paths.out, plural(len(changes), "file")); err != nil {
-			return err
-		}
-		if o.check {
-			return errDifference
-		}
-		return nil
 	}
-	if err := manifest.Write(paths.out, files); err != nil {
+	switch {
+	case len(changes) == 0:
+		return say(w, "%s is up to date", paths.out)
+	case removed > 0:
+		return say(w, "%s written to %s, %s removed that nothing needs any longer", plural(len(changes)-removed, "file"), paths.out, plural(removed, "file"))
+	default:
+		return say(w, "%s written to %s", plural(len(changes), "file"), paths.out)
+	}
+}
+
+// compareDist prints what synth would change in dist; with check that is an error.
+func compareDist(w *World, dist string, files map[string][]byte, check bool) error {
+	changes, err := manifest.Compare(dist, files)
+	if err != nil {
 		return err
 	}
 	if len(changes) == 0 {
-		return say(w, "%s is up to date", paths.out)
+		return say(w, "%s is up to date", dist)
 	}
-	return say(w, "%s written to %s", plural(len(changes), "file"), paths.out)
+	for i := range changes {
+		if err := report.Diff(w.Out, changes[i].Diff()); err != nil {
+			return err
+		}
+	}
+	if err := say(w, "%s is stale: %s not as synth would write; run `imagefactory synth` and commit", dist, plural(len(changes), "file")); err != nil {
+		return err
+	}
+	if check {
+		return errDifference
+	}
+	return nil
 }
 
 // printFiles prints resources as one stream of documents.

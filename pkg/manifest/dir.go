@@ -30,7 +30,8 @@ const (
 type Change struct {
 	File   string // name in the folder
 	Action Action
-	Diff   string // unified diff, bounded
+
+	have, want []byte
 }
 
 // Bounds of a diff. Comparing takes time that grows with the size and with the number of differences.
@@ -46,11 +47,11 @@ func Compare(dir string, want map[string][]byte) ([]Change, error) {
 		have, err := read(dir, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			changes = append(changes, Change{name, Added, diff("/dev/null", name, nil, want[name])})
+			changes = append(changes, Change{name, Added, nil, want[name]})
 		case err != nil:
 			return nil, err
 		case !bytes.Equal(have, want[name]):
-			changes = append(changes, Change{name, Changed, diff(name, name, have, want[name])})
+			changes = append(changes, Change{name, Changed, have, want[name]})
 		}
 	}
 	stale, err := staleFiles(dir, want)
@@ -62,7 +63,7 @@ func Compare(dir string, want map[string][]byte) ([]Change, error) {
 		if err != nil {
 			return nil, err
 		}
-		changes = append(changes, Change{name, Removed, diff(name, "/dev/null", have, nil)})
+		changes = append(changes, Change{name, Removed, have, nil})
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.File, b.File) })
 	return changes, nil
@@ -86,11 +87,19 @@ func checkName(name string) error {
 	return nil
 }
 
-func diff(from, to string, have, want []byte) string {
-	if len(have)+len(want) > maxCompared {
-		return fmt.Sprintf("--- %s\n+++ %s\n(too large to show: %d bytes before, %d after)\n", from, to, len(have), len(want))
+// Diff is the change as a unified diff of bounded size.
+func (c *Change) Diff() string {
+	from, to := c.File, c.File
+	switch c.Action {
+	case Added:
+		from = "/dev/null"
+	case Removed:
+		to = "/dev/null"
 	}
-	text := udiff.Unified(from, to, string(have), string(want))
+	if len(c.have)+len(c.want) > maxCompared {
+		return fmt.Sprintf("--- %s\n+++ %s\n(too large to show: %d bytes before, %d after)\n", from, to, len(c.have), len(c.want))
+	}
+	text := udiff.Unified(from, to, string(c.have), string(c.want))
 	if len(text) <= maxDiff {
 		return text
 	}
@@ -138,33 +147,34 @@ func generated(path string) (bool, error) {
 	return string(start[:n]) == Header+"\n", nil
 }
 
-// Write makes dir hold what is wanted: each file is replaced at once or not at all, one that is right already is not
-// touched, and generated files that are no longer wanted are removed after all others are written. When it fails in
-// between, a second call finishes.
-func Write(dir string, want map[string][]byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making folder for generated files: %w", err)
+// Write makes dir hold what is wanted and returns what it changed: each file is replaced at once or not at all, one that
+// is right already is not touched, and generated files that are no longer wanted are removed after all others are
+// written. When it fails in between, a second call finishes.
+func Write(dir string, want map[string][]byte) ([]Change, error) {
+	changes, err := Compare(dir, want)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		have, err := read(dir, name)
-		if err == nil && bytes.Equal(have, want[name]) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making folder for generated files: %w", err)
+	}
+	for i := range changes {
+		c := &changes[i]
+		if c.Action == Removed {
 			continue
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := renameio.WriteFile(filepath.Join(dir, name), want[name], 0o644); err != nil {
-			return fmt.Errorf("writing generated file: %w", err)
+		if err := renameio.WriteFile(filepath.Join(dir, c.File), c.want, 0o644, renameio.WithTempDir(dir)); err != nil {
+			return nil, fmt.Errorf("writing generated file: %w", err)
 		}
 	}
-	stale, err := staleFiles(dir, want)
-	if err != nil {
-		return err
-	}
-	for _, name := range stale {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing stale generated file: %w", err)
+	for i := range changes {
+		c := &changes[i]
+		if c.Action != Removed {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, c.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("removing stale generated file: %w", err)
 		}
 	}
-	return nil
+	return changes, nil
 }

@@ -17,6 +17,12 @@ func write(t *testing.T, dir, name string, data []byte) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 }
 
+// put is Write without its report.
+func put(dir string, want map[string][]byte) error {
+	_, err := Write(dir, want)
+	return err
+}
+
 func names(t *testing.T, dir string) []string {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -42,16 +48,23 @@ func TestCompare(t *testing.T) {
 	changes, err := Compare(dir, want)
 	require.NoError(t, err)
 	require.Len(t, changes, 3)
-	assert.Equal(t, Change{"added.yaml", Added, "--- /dev/null\n+++ added.yaml\n@@ -0,0 +1,2 @@\n+" + Header + "\n+c: 1\n"}, changes[0])
-	assert.Equal(t, Change{"changed.yaml", Changed, "--- changed.yaml\n+++ changed.yaml\n@@ -1,3 +1,3 @@\n " + Header + "\n a: 1\n-b: 2\n+b: 3\n"}, changes[1])
-	assert.Equal(t, Change{"stale.yaml", Removed, "--- stale.yaml\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-" + Header + "\n-a: 1\n"}, changes[2])
+	assertChange(t, "added.yaml", Added, "--- /dev/null\n+++ added.yaml\n@@ -0,0 +1,2 @@\n+"+Header+"\n+c: 1\n", &changes[0])
+	assertChange(t, "changed.yaml", Changed, "--- changed.yaml\n+++ changed.yaml\n@@ -1,3 +1,3 @@\n "+Header+"\n a: 1\n-b: 2\n+b: 3\n", &changes[1])
+	assertChange(t, "stale.yaml", Removed, "--- stale.yaml\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-"+Header+"\n-a: 1\n", &changes[2])
 
 	before := names(t, dir)
-	require.NoError(t, Write(dir, want))
+	require.NoError(t, put(dir, want))
 	assert.ElementsMatch(t, append(without(before, "stale.yaml"), "added.yaml"), names(t, dir))
 	changes, err = Compare(dir, want)
 	require.NoError(t, err)
 	assert.Empty(t, changes)
+}
+
+func assertChange(t *testing.T, file string, action Action, diff string, got *Change) {
+	t.Helper()
+	assert.Equal(t, file, got.File)
+	assert.Equal(t, action, got.Action)
+	assert.Equal(t, diff, got.Diff())
 }
 
 func without(list []string, name string) []string {
@@ -67,13 +80,13 @@ func without(list []string, name string) []string {
 func TestWriteLeavesUnchangedFilesAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "dist")
 	want := map[string][]byte{"a.yaml": ours("a: 1\n"), "b.yaml": ours("b: 1\n")}
-	require.NoError(t, Write(dir, want))
+	require.NoError(t, put(dir, want))
 	past := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name := range want {
 		require.NoError(t, os.Chtimes(filepath.Join(dir, name), past, past))
 	}
 	want["b.yaml"] = ours("b: 2\n")
-	require.NoError(t, Write(dir, want))
+	require.NoError(t, put(dir, want))
 	for name, same := range map[string]bool{"a.yaml": true, "b.yaml": false} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -89,9 +102,9 @@ func TestWriteSwitchesBetweenLayouts(t *testing.T) {
 	require.NoError(t, err)
 	single, err := Render(objs)
 	require.NoError(t, err)
-	require.NoError(t, Write(dir, split))
+	require.NoError(t, put(dir, split))
 	assert.Len(t, names(t, dir), len(split))
-	require.NoError(t, Write(dir, map[string][]byte{DefaultFile: single}))
+	require.NoError(t, put(dir, map[string][]byte{DefaultFile: single}))
 	assert.Equal(t, []string{DefaultFile}, names(t, dir))
 }
 
@@ -99,13 +112,13 @@ func TestWriteFails(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "stale.yaml", ours("a: 1\n"))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "a.yaml"), 0o700))
-	require.ErrorContains(t, Write(dir, map[string][]byte{"a.yaml": ours("")}), "reading generated file")
+	require.ErrorContains(t, put(dir, map[string][]byte{"a.yaml": ours("")}), "reading generated file")
 	assert.Contains(t, names(t, dir), "stale.yaml", "nothing is removed when not all is written")
 	_, err := Compare(dir, map[string][]byte{"a.yaml": ours("")})
 	require.ErrorContains(t, err, "reading generated file")
 
 	write(t, dir, "file", nil)
-	require.ErrorContains(t, Write(filepath.Join(dir, "file"), nil), "making folder")
+	require.ErrorContains(t, put(filepath.Join(dir, "file"), nil), "not a directory")
 	_, err = Compare(filepath.Join(dir, "file"), nil)
 	require.ErrorContains(t, err, "reading folder")
 }
@@ -113,7 +126,7 @@ func TestWriteFails(t *testing.T) {
 func TestNamesStayInTheFolder(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "../a.yaml", "a/b.yaml", `a\b.yaml`, "/a.yaml"} {
 		dir := t.TempDir()
-		require.ErrorContains(t, Write(dir, map[string][]byte{name: ours("")}), "no name of a file", name)
+		require.ErrorContains(t, put(dir, map[string][]byte{name: ours("")}), "no name of a file", name)
 		_, err := Compare(dir, map[string][]byte{name: ours("")})
 		require.ErrorContains(t, err, "no name of a file", name)
 		assert.Empty(t, names(t, dir))
@@ -134,7 +147,7 @@ func TestDiffIsBounded(t *testing.T) {
 	changes, err := Compare(dir, map[string][]byte{"a.yaml": ours(""), "b.yaml": ours(strings.Repeat(line, 350_000))})
 	require.NoError(t, err)
 	require.Len(t, changes, 2)
-	assert.Less(t, len(changes[0].Diff), maxDiff+100)
-	assert.Regexp(t, `\n\(\d+ more lines\)\n$`, changes[0].Diff)
-	assert.Equal(t, "--- /dev/null\n+++ b.yaml\n(too large to show: 0 bytes before, 35000075 after)\n", changes[1].Diff)
+	assert.Less(t, len(changes[0].Diff()), maxDiff+100)
+	assert.Regexp(t, `\n\(\d+ more lines\)\n$`, changes[0].Diff())
+	assert.Equal(t, "--- /dev/null\n+++ b.yaml\n(too large to show: 0 bytes before, 35000075 after)\n", changes[1].Diff())
 }

@@ -148,7 +148,7 @@ func BenchmarkCompare(b *testing.B) {
 	dir := b.TempDir()
 	data, err := Render(objects(b, 1000))
 	require.NoError(b, err)
-	require.NoError(b, Write(dir, map[string][]byte{DefaultFile: data}))
+	require.NoError(b, put(dir, map[string][]byte{DefaultFile: data}))
 	for name, want := range map[string][]byte{
 		"equal":   data,
 		"few":     bytes.Replace(data, []byte("6h0m0s"), []byte("12h0m0s"), 3),

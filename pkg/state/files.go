@@ -199,7 +199,7 @@ func WriteFiles(dir string, files map[string][]byte) error {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return fmt.Errorf("making state folder: %w", err)
 		}
-		if err := renameio.WriteFile(target, files[p], 0o644); err != nil {
+		if err := renameio.WriteFile(target, files[p], 0o644, renameio.WithTempDir(filepath.Dir(target))); err != nil {
 			return fmt.Errorf("writing state file: %w", err)
 		}
 	}
