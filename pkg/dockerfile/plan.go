@@ -55,6 +55,7 @@ type state struct {
 	rewrite  bool   // the base or the platform cannot be resolved
 	ref      string // of the image, empty for what is no image
 	settled  bool   // ref is final
+	late     bool   // a source that had its turn before it was known to be needed
 }
 
 type command struct {
@@ -507,6 +508,7 @@ func (p *plan) resolveRefs() error {
 		}
 		s.ref = reference.TagNameOnly(named).String()
 		s.settled = s.source || p.used[s]
+		s.late = s.source && !p.used[s]
 		if !p.used[s] {
 			continue
 		}
@@ -526,9 +528,10 @@ func (p *plan) resolveRefs() error {
 // images returns the uses of images that the build needs.
 func (p *plan) images() []Image {
 	var images []Image
+	run := p.run()
 	seen := make(map[*state]bool, len(p.states))
 	for _, s := range p.states {
-		if seen[s] || !p.used[s] || s.ref == "" || s.blank && s.context == nil {
+		if seen[s] || !p.used[s] || s.late && !run[s] || s.ref == "" || s.blank && s.context == nil {
 			continue
 		}
 		seen[s] = true
@@ -541,6 +544,22 @@ func (p *plan) images() []Image {
 		images = append(images, img)
 	}
 	return images
+}
+
+// run returns what the commands that BuildKit runs take files from. A stage
+// that a named context replaces runs none; the sources of its commands are
+// looked up all the same, but not those that come late.
+func (p *plan) run() map[*state]bool {
+	run := make(map[*state]bool)
+	for s := range p.used {
+		if s.context != nil {
+			continue
+		}
+		for _, dep := range s.deps {
+			run[dep] = true
+		}
+	}
+	return run
 }
 
 // warnings names the variables that BuildKit takes as empty.
