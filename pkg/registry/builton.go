@@ -1,0 +1,341 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+const (
+	maxAttestations = 32 // of one image
+	maxStatements   = 16 // in one attestation manifest
+	maxPlatforms    = 8  // of one image that are looked at for annotations and layers
+	maxLayerProbes  = 8  // snapshots of a base whose layers are compared
+	annotationName  = "org.opencontainers.image.base.name"
+	annotationDgst  = "org.opencontainers.image.base.digest"
+)
+
+// Base is a reference that an image's build uses.
+type Base struct {
+	Ref       state.Ref
+	Platforms []string         // for which a build uses it; empty for all
+	Known     []state.Snapshot // what it was seen to hold, oldest first: the baseline and the candidates
+	Final     bool             // the image's last stage is built on it: its layers come first in the image
+}
+
+// BuiltOn finds what a published image, given with its digest, was built on. Of each base it takes the strongest
+// evidence: BuildKit's provenance attestation, then the annotations for the base image of the OCI image specification,
+// then, for the final base when there is nothing else, that the image's layers begin with those of one of its known
+// snapshots. Labels say nothing: an image inherits them from its base. A base without evidence is not in the answer.
+//
+// Evidence names the digest of an index or of one platform. Either is answered with the known snapshot that has it, the
+// oldest when there are several, because naming one that is too new would lose an update; and one that is not known
+// with its digest, and its platforms when the registry still has it.
+func (c *Client) BuiltOn(ctx context.Context, published state.Ref, bases []Base) ([]state.BuiltOn, error) {
+	out, err := c.builtOn(ctx, published, bases)
+	if err != nil {
+		return nil, fmt.Errorf("finding what %q was built on: %w", published, err)
+	}
+	return out, nil
+}
+
+func (c *Client) builtOn(ctx context.Context, published state.Ref, bases []Base) ([]state.BuiltOn, error) {
+	if published.Digest == "" {
+		return nil, errors.New("want a reference with a digest")
+	}
+	src, err := c.source(published)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.manifest(ctx, src, published.Digest)
+	if err != nil {
+		return nil, err
+	}
+	proven, err := c.provenance(ctx, src, m)
+	if err != nil {
+		return nil, err
+	}
+	out, rest, err := c.match(ctx, bases, proven, state.Provenance)
+	if err != nil || len(rest) == 0 {
+		return out, err
+	}
+	images, err := c.images(ctx, src, m)
+	if err != nil {
+		return nil, err
+	}
+	more, _, err := c.match(ctx, rest, annotated(m, images), state.Annotation)
+	if err != nil {
+		return nil, err
+	}
+	if out = append(out, more...); len(out) > 0 {
+		return out, nil
+	}
+	for i := range bases {
+		if bases[i].Final {
+			return c.byLayers(ctx, src, images, &bases[i])
+		}
+	}
+	return out, nil
+}
+
+// match finds the bases among the materials. rest are those that are not there.
+func (c *Client) match(ctx context.Context, bases []Base, materials []material, evidence state.Evidence) (out []state.BuiltOn, rest []Base, err error) {
+	for i := range bases {
+		used := bases[i].among(materials)
+		if len(used) == 0 {
+			rest = append(rest, bases[i])
+			continue
+		}
+		s, err := c.snapshotFor(ctx, &bases[i], used)
+		if err != nil {
+			return nil, nil, err
+		}
+		out = append(out, state.BuiltOn{Ref: bases[i].Ref.String(), Snapshot: s, Evidence: evidence})
+	}
+	return out, rest, nil
+}
+
+// among lists the materials that are the base: those of its tag, or else, of its repository, those that have no tag but
+// a digest that is known of it. Of these it takes the ones for its platforms when there are any.
+func (b *Base) among(materials []material) []material {
+	var tagged, untagged []material
+	for _, m := range materials {
+		if m.ref.Registry != b.Ref.Registry || m.ref.Repository != b.Ref.Repository {
+			continue
+		}
+		switch {
+		case m.ref.Tag != "" && m.ref.Tag == b.Ref.Tag, b.Ref.Pinned() && b.Ref.Digest == m.digest:
+			tagged = append(tagged, m)
+		case m.ref.Tag == "" && slices.ContainsFunc(b.Known, func(s state.Snapshot) bool { return holds(s, m.digest) }):
+			untagged = append(untagged, m)
+		}
+	}
+	found := tagged
+	if len(found) == 0 {
+		found = untagged
+	}
+	ours := slices.DeleteFunc(slices.Clone(found), func(m material) bool {
+		return len(b.Platforms) > 0 && m.platform != "" && !slices.Contains(b.Platforms, m.platform)
+	})
+	if len(ours) > 0 {
+		return ours
+	}
+	return found
+}
+
+func holds(s state.Snapshot, digest string) bool {
+	if s.Digest == digest {
+		return true
+	}
+	for _, d := range s.Platforms {
+		if d == digest {
+			return true
+		}
+	}
+	return false
+}
+
+// snapshotFor finds the snapshot that materials of one base come from: the oldest known one that has them all, else the
+// oldest that has any, else what the registry says of their digests.
+func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (state.Snapshot, error) {
+	var oldest *state.Snapshot
+	for i := range b.Known {
+		n := 0
+		for _, m := range used {
+			if holds(b.Known[i], m.digest) {
+				n++
+			}
+		}
+		if n == len(used) {
+			return b.Known[i], nil
+		}
+		if n > 0 && oldest == nil {
+			oldest = &b.Known[i]
+		}
+	}
+	if oldest != nil {
+		return *oldest, nil
+	}
+	out := state.Snapshot{Digest: used[0].digest}
+	seen := map[string]bool{}
+	for _, m := range used {
+		if seen[m.digest] {
+			continue
+		}
+		seen[m.digest] = true
+		s, err := c.unknown(ctx, b, m)
+		if err != nil {
+			return state.Snapshot{}, err
+		}
+		out.Platforms = merge(out.Platforms, s.Platforms, m.platform)
+	}
+	return out, nil
+}
+
+// merge adds platforms, all of them or the one that was used when there are others already.
+func merge(all, more state.Platforms, used string) state.Platforms {
+	if len(all) == 0 {
+		return maps.Clone(more)
+	}
+	for p, d := range more {
+		if _, taken := all[p]; !taken || p == used {
+			all[p] = d
+		}
+	}
+	return all
+}
+
+// unknown resolves a digest that the base was never seen to hold. A registry that does not tell leaves its platforms
+// open.
+func (c *Client) unknown(ctx context.Context, b *Base, m material) (state.Snapshot, error) {
+	s := state.Snapshot{Digest: m.digest}
+	src, err := c.source(b.Ref)
+	if err != nil {
+		return s, err
+	}
+	found, err := c.manifest(ctx, src, m.digest)
+	switch {
+	case ctx.Err() != nil:
+		return s, err
+	case err != nil:
+		return s, nil //nolint:nilerr // the digest is evidence enough
+	case !found.index && m.platform != "":
+		s.Platforms = state.Platforms{m.platform: m.digest}
+		return s, nil
+	}
+	if resolved, err := c.snapshotOf(ctx, src, found); err == nil {
+		return resolved, nil
+	}
+	return s, ctx.Err()
+}
+
+// provenance gets what the attestations in an image's index say it was built on.
+func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([]material, error) {
+	subjects := map[string]bool{}
+	for i := range index.Manifests {
+		subjects[index.Manifests[i].Digest.String()] = true
+	}
+	var out []material
+	read := 0
+	for i := range index.Manifests {
+		d := &index.Manifests[i]
+		subject := d.Annotations[attestationOf]
+		if d.Annotations[attestationType] != attestationIs || !subjects[subject] {
+			continue
+		}
+		if read++; read > maxAttestations {
+			return nil, bad(src.host(), "the index %s has more than %d attestations", index.digest, maxAttestations)
+		}
+		found, err := c.attestation(ctx, src, d.Digest.String(), subject)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+// attestation reads one attestation manifest. One that is gone, as after a copy, says nothing.
+func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
+	m, err := c.manifest(ctx, src, digest)
+	if notFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []material
+	read := 0
+	for i := range m.Layers {
+		d := &m.Layers[i]
+		if d.MediaType != inTotoMediaType || !isProvenance(d) {
+			continue
+		}
+		if read++; read > maxStatements {
+			return nil, bad(src.host(), "the attestation %s has more than %d statements", digest, maxStatements)
+		}
+		data, err := c.blob(ctx, src, d, maxProvenanceBytes)
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err := parseProvenance(data, subject)
+		if err != nil {
+			return nil, &Error{Host: src.host(), problem: "the provenance " + d.Digest.String() + " is not valid", cause: err}
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func isProvenance(d *v1.Descriptor) bool {
+	t := d.Annotations[predicateTypeLabel]
+	return len(t) >= len(slsaPrefix) && t[:len(slsaPrefix)] == slsaPrefix
+}
+
+// image is the manifest of one platform of a published image.
+type image struct {
+	platform string // empty when a single manifest does not say
+	manifest *manifest
+}
+
+// images gets the manifests of the image's platforms, sorted.
+func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, error) {
+	if !m.index {
+		s, err := c.snapshotOf(ctx, src, m)
+		if err != nil {
+			return nil, err
+		}
+		one := image{manifest: m}
+		for p := range s.Platforms {
+			one.platform = p
+		}
+		return []image{one}, nil
+	}
+	found, err := c.platformsOf(ctx, src, m)
+	if err != nil {
+		return nil, err
+	}
+	var out []image
+	for _, p := range slices.Sorted(maps.Keys(found)) {
+		if len(out) == maxPlatforms {
+			break
+		}
+		child, err := c.manifest(ctx, src, found[p])
+		if err != nil {
+			return nil, err
+		}
+		if !child.index {
+			out = append(out, image{platform: p, manifest: child})
+		}
+	}
+	return out, nil
+}
+
+// annotated reads the annotations for the base image, of the index and of each platform's manifest.
+func annotated(index *manifest, images []image) []material {
+	var out []material
+	add := func(m *manifest, platform string) {
+		ref, err := state.ParseRef(m.Annotations[annotationName])
+		digest, bad := v1.NewHash(m.Annotations[annotationDgst])
+		if err == nil && bad == nil {
+			ref.Digest = ""
+			out = append(out, material{ref: ref, platform: platform, digest: digest.String()})
+		}
+	}
+	for _, i := range images {
+		add(i.manifest, i.platform)
+	}
+	if len(out) == 0 && index.index {
+		add(index, "")
+	}
+	return out
+}

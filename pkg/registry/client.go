@@ -1,0 +1,255 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+const (
+	defaultConcurrency = 4
+	userAgent          = "imagefactory"
+)
+
+// Options say how registries are asked. The zero value is good.
+type Options struct {
+	// Keychain has the credentials. Default authn.DefaultKeychain: what docker and podman login wrote.
+	Keychain authn.Keychain
+	// Mirrors are asked first, in order, for what is in a registry: host, or host/prefix, by the host of the registry.
+	// One that fails or does not have it is passed over, without trying again.
+	Mirrors map[string][]string
+	// Transport sends requests. Default a clone of remote.DefaultTransport.
+	Transport http.RoundTripper
+	// Concurrency is how many requests may be under way to one host. Default 4.
+	Concurrency int
+	// Sleep waits before asking again. For tests.
+	Sleep func(context.Context, time.Duration) error
+	// Insecure says which hosts may be asked without TLS. Default those of this machine.
+	Insecure func(host string) bool
+}
+
+// Client asks registries. It may be used by many goroutines; it signs in once for each repository and remembers small
+// manifests, which their digest keeps true, so one Client should serve a whole run.
+type Client struct {
+	keychain authn.Keychain
+	mirrors  map[string][]string
+	insecure func(host string) bool
+	hosts    *hosts
+	patient  http.RoundTripper // asks again
+	hasty    http.RoundTripper // for mirrors: there is somebody else to ask
+
+	mu        sync.Mutex
+	sessions  map[place]*session
+	manifests map[string]*manifest
+}
+
+// New makes a Client.
+func New(o Options) *Client {
+	if o.Keychain == nil {
+		o.Keychain = authn.DefaultKeychain
+	}
+	if o.Transport == nil {
+		o.Transport = remote.DefaultTransport
+		if t, ok := o.Transport.(*http.Transport); ok {
+			o.Transport = t.Clone()
+		}
+	}
+	if o.Concurrency <= 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Insecure == nil {
+		o.Insecure = isLoopback
+	}
+	c := &Client{
+		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency),
+		sessions: map[place]*session{}, manifests: map[string]*manifest{},
+	}
+	patient := polite{inner: o.Transport, tries: tries, hosts: c.hosts, sleep: o.Sleep, insecure: o.Insecure}
+	hasty := patient
+	hasty.tries = 1
+	c.patient, c.hasty = transport.NewUserAgent(&patient, userAgent), transport.NewUserAgent(&hasty, userAgent)
+	return c
+}
+
+// Requests reports what was asked so far, by host.
+func (c *Client) Requests() map[string]Usage { return c.hosts.all() }
+
+// place is where a repository can be asked for.
+type place struct {
+	repo   name.Repository
+	mirror bool
+}
+
+func (p place) host() string { return hostName(p.repo.RegistryStr()) }
+
+// source is a repository with the places that have it: mirrors, then the registry itself.
+type source struct {
+	repository string
+	places     []place
+}
+
+// host is that of the registry itself.
+func (s source) host() string { return s.places[len(s.places)-1].host() }
+
+// source finds the places of a reference's repository. The reference is checked again: it can come from a file.
+func (c *Client) source(ref state.Ref) (source, error) {
+	repository := ref.Registry + "/" + ref.Repository
+	if parsed, err := state.ParseRef(ref.String()); err != nil || parsed.Registry != ref.Registry || parsed.Repository != ref.Repository {
+		return source{}, fmt.Errorf("%q is no normalised reference", ref)
+	}
+	s := source{repository: repository}
+	for _, m := range c.mirrors[ref.Registry] {
+		p, err := c.place(m + "/" + ref.Repository)
+		if err != nil {
+			return source{}, fmt.Errorf("reading mirror %q of %s: %w", m, ref.Registry, err)
+		}
+		p.mirror = true
+		s.places = append(s.places, p)
+	}
+	p, err := c.place(repository)
+	if err != nil {
+		return source{}, err
+	}
+	s.places = append(s.places, p)
+	return s, nil
+}
+
+func (c *Client) place(repository string) (place, error) {
+	host, path, _ := strings.Cut(repository, "/")
+	var opts []name.Option
+	if c.insecure(host) {
+		opts = append(opts, name.Insecure)
+	}
+	reg, err := name.NewRegistry(host, opts...)
+	if err != nil {
+		return place{}, err
+	}
+	return place{repo: reg.Repo(path)}, nil
+}
+
+// ask asks one place after the other until one has a good answer. When none has, the error is that of the last one, the
+// registry itself, with those before it.
+func ask[T any](ctx context.Context, places []place, question func(place) (T, error)) (T, error) {
+	var before []string
+	for i, at := range places {
+		answer, err := question(at)
+		switch {
+		case err == nil:
+			return answer, nil
+		case ctx.Err() != nil || i == len(places)-1 && before == nil:
+			return answer, err
+		case i == len(places)-1:
+			return answer, fmt.Errorf("%w (before that: %s)", err, strings.Join(before, "; "))
+		}
+		before = append(before, err.Error())
+	}
+	var none T
+	return none, ErrUnpublished
+}
+
+// session is signed in for one repository.
+type session struct {
+	busy   chan struct{}
+	client *http.Client
+}
+
+// session signs in, unless that was done.
+func (c *Client) session(ctx context.Context, at place) (*http.Client, error) {
+	c.mu.Lock()
+	s := c.sessions[at]
+	if s == nil {
+		s = &session{busy: make(chan struct{}, 1)}
+		c.sessions[at] = s
+	}
+	c.mu.Unlock()
+	select {
+	case s.busy <- struct{}{}:
+		defer func() { <-s.busy }()
+	case <-ctx.Done():
+		return nil, problemOf(ctx, at.host(), ctx.Err())
+	}
+	if s.client != nil {
+		return s.client, nil
+	}
+	auth, err := authn.Resolve(ctx, c.keychain, at.repo)
+	if err != nil {
+		return nil, &Error{Host: at.host(), problem: "reading the credentials", cause: err}
+	}
+	base := c.patient
+	if at.mirror {
+		base = c.hasty
+	}
+	t, err := transport.NewWithContext(ctx, at.repo.Registry, auth, base, []string{at.repo.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, problemOf(ctx, at.host(), err)
+	}
+	s.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
+	return s.client, nil
+}
+
+// answer is a whole answer with status 200.
+type answer struct {
+	header http.Header
+	body   []byte
+	url    string // where it came from in the end
+}
+
+// send asks one place, for a path below the repository or an absolute URL.
+func (c *Client) send(ctx context.Context, at place, method, path, accept string, limit int64) (*answer, error) {
+	client, err := c.session(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	target := path
+	if !strings.Contains(path, "://") {
+		target = at.repo.Scheme() + "://" + at.repo.RegistryStr() + "/v2/" + at.repo.RepositoryStr() + "/" + path
+	}
+	req, err := http.NewRequestWithContext(withLimit(ctx, limit), method, target, http.NoBody)
+	if err != nil {
+		return nil, bad(at.host(), "making the request failed")
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, problemOf(ctx, at.host(), err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, problemOf(ctx, at.host(), err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, statusError(at.host(), resp.StatusCode, codeOf(body), retryAfter(resp.Header, time.Now()))
+	}
+	return &answer{header: resp.Header, body: body, url: resp.Request.URL.String()}, nil
+}
+
+// codeOf reads the code of an error answer.
+func codeOf(body []byte) string {
+	var e struct {
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &e) != nil || len(e.Errors) == 0 {
+		return ""
+	}
+	return e.Errors[0].Code
+}

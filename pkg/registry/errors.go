@@ -1,0 +1,119 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// ErrUnpublished says that a repository does not exist or has no tag that counts.
+var ErrUnpublished = errors.New("nothing is published")
+
+// errNoImage is a manifest of a kind that no build can use.
+var errNoImage = errors.New("neither an image nor an index of images")
+
+// Error is a registry that gave no usable answer. Its text never holds what the registry wrote, nor a URL: both can
+// contain credentials.
+type Error struct {
+	Host    string // as in references: docker.io
+	Status  int    // HTTP status of the answer; 0 when there was none or its content is the problem
+	problem string
+	cause   error
+}
+
+func (e *Error) Error() string {
+	text := "asking " + e.Host + ": " + e.problem
+	if e.cause != nil {
+		text += ": " + e.cause.Error()
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.cause }
+
+// errorCode is the form of the error codes of the OCI distribution specification.
+var errorCode = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,39}$`)
+
+// statusError explains a status: what it means and what to do.
+func statusError(host string, status int, code string, retryAfter time.Duration) *Error {
+	problem := fmt.Sprintf("unexpected status %d", status)
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		problem = fmt.Sprintf("access denied (%d): the repository does not exist or %s needs credentials; "+
+			"sign in with docker login, or set factory.credentials", status, host)
+	case status == http.StatusNotFound:
+		problem = "not found (404)"
+	case status == http.StatusTooManyRequests:
+		problem = "too many requests (429)"
+		if retryAfter > 0 {
+			problem += ", to be asked again in " + retryAfter.Round(time.Second).String()
+		}
+		problem += ": sign in for a higher limit, set factory.mirrors, or ask less often"
+	case status >= http.StatusInternalServerError:
+		problem = fmt.Sprintf("the registry is in trouble (%d %s), try again later", status, http.StatusText(status))
+	}
+	if errorCode.MatchString(code) {
+		problem += " [" + code + "]"
+	}
+	return &Error{Host: host, Status: status, problem: problem}
+}
+
+// bad says that the content of an answer is not usable.
+func bad(host, format string, args ...any) *Error {
+	return &Error{Host: host, problem: fmt.Sprintf(format, args...)}
+}
+
+// problemOf turns what came out of a request into an error that is safe to show. Only errors made here are: those of the
+// sign-in quote answers and URLs.
+func problemOf(ctx context.Context, host string, err error) error {
+	if cause := ctx.Err(); cause != nil {
+		return &Error{Host: host, problem: "stopped waiting", cause: cause}
+	}
+	var status *transport.Error
+	if errors.As(err, &status) {
+		code := ""
+		if len(status.Errors) > 0 {
+			code = string(status.Errors[0].Code)
+		}
+		return statusError(host, status.StatusCode, code, 0)
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return bad(host, "signing in failed: its token server gave no usable answer")
+}
+
+func isStatus(err error, statuses ...int) bool {
+	var e *Error
+	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
+}
+
+func notFound(err error) bool { return isStatus(err, http.StatusNotFound) }
+
+// jsonProblem says what is wrong with JSON without repeating it.
+func jsonProblem(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &syntax) || errors.As(err, &kind) {
+		return err
+	}
+	return errors.New("a value has the wrong form")
+}
+
+// quoteShort quotes what a registry wrote.
+func quoteShort(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strconv.Quote(s)
+}

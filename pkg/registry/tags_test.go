@@ -1,0 +1,222 @@
+package registry_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/registry"
+)
+
+// inPages makes the registry give n tags at a time, with a link to the next page.
+func inPages(all []string, n int) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/app/tags/list" {
+			return false
+		}
+		from, _ := strconv.Atoi(r.URL.Query().Get("from"))
+		page := all[from:min(from+n, len(all))]
+		if from+n < len(all) {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?from=%d>; rel="next"`, r.URL.Path, from+n))
+		}
+		quoted := make([]string, len(page))
+		for i, tag := range page {
+			quoted[i] = strconv.Quote(tag)
+		}
+		_, _ = w.Write([]byte(`{"name":"app","tags":[` + strings.Join(quoted, ",") + `]}`))
+		return true
+	}
+}
+
+func TestTags(t *testing.T) {
+	s := serve(t)
+	_, err := client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+	require.ErrorContains(t, err, "not found (404)")
+
+	all := []string{"b", "a", "not/a tag", "c", "1.2", "x"}
+	s.breaks(inPages(all, 2))
+	got, err := client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b", "a", "c", "1.2", "x"}, got)
+	s.asked()
+
+	for name, c := range map[string]struct{ link, body, want string }{
+		"elsewhere":    {`<http://127.0.0.1:1/v2/app/tags/list>; rel="next"`, `{"tags":["a"]}`, "leads elsewhere"},
+		"another form": {`http://x`, `{"tags":["a"]}`, "wrong form"},
+		"in a circle":  {`</v2/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`, "more than"},
+		"truncated":    {"", `{"tags":["a"`, "not valid JSON"},
+		"web page":     {"", `<html>`, "not valid JSON"},
+		"other values": {"", `{"tags":[1]}`, "not valid JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/v2/" {
+					return false
+				}
+				w.Header().Set("Link", c.link)
+				_, _ = w.Write([]byte(c.body))
+				return true
+			})
+			_, err := client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+			require.ErrorContains(t, err, c.want)
+			assert.LessOrEqual(t, len(s.asked()), 200)
+		})
+	}
+
+	many := make([]string, 50_001)
+	for i := range many {
+		many[i] = fmt.Sprintf("t%d", i)
+	}
+	s.breaks(inPages(many, 1000))
+	_, err = client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+	require.ErrorContains(t, err, "more than 50000 tags")
+	s.breaks(inPages(many[:50_000], 1000))
+	got, err = client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+	require.NoError(t, err)
+	assert.Len(t, got, 50_000)
+}
+
+func TestNewestOfList(t *testing.T) {
+	sig := "sha256-" + fakeDigest("x")[7:] + ".sig"
+	for name, c := range map[string]struct {
+		have []string
+		tags *config.Tags // nil: not decided
+		want string
+		used config.Tags
+		err  string
+	}{
+		"versions":             {have: []string{"1.9.0", "v1.10.0", "latest", "1.10", "zzz"}, want: "v1.10.0", used: config.Tags{Strategy: config.SemVer}},
+		"two spellings":        {have: []string{"v1.0.0", "1.0.0"}, want: "v1.0.0", used: config.Tags{Strategy: config.SemVer}},
+		"spelt the other way":  {have: []string{"1.0.0", "v1.0.0"}, want: "v1.0.0", used: config.Tags{Strategy: config.SemVer}},
+		"a date is no version": {have: []string{"20260101", "16", "16.2", "latest"}, want: "latest", used: config.Tags{Strategy: config.Digest, Constraint: "latest"}},
+		"only signatures":      {have: []string{sig}, err: "nothing is published: no tag counts"},
+		"no tags":              {have: []string{}, err: "nothing is published: no tag counts"},
+		"constraint":           {have: []string{"1.0.0", "1.5.0", "2.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.5.0"},
+		"constraint, none":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^2"}, err: "nothing is published"},
+		"constraint, releases": {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.0.0"},
+		"pre-release":          {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer}, want: "1.1.0-rc.1"},
+		"ignore":               {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer, Ignore: []string{"-rc"}}, want: "1.0.0"},
+		"allow":                {have: []string{"1.0.0", "v2.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Allow: []string{`^\d`}}, want: "1.0.0"},
+		"lexical":              {have: []string{"2026-01-02", "2026-01-10", "2025-12-31", sig}, tags: &config.Tags{Strategy: config.Lexical}, want: "2026-01-10"},
+		"lexical, ignore":      {have: []string{"b", "z"}, tags: &config.Tags{Strategy: config.Lexical, Ignore: []string{"z"}}, want: "b"},
+		"bad constraint":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "?"}, err: `reading constraint "?"`},
+		"bad expression":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Allow: []string{"("}}, err: `reading expression "("`},
+		"unknown strategy":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: "Best"}, err: `unknown strategy "Best"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			s.breaks(inPages(c.have, 2))
+			tags, decided := config.Tags{Strategy: config.SemVer}, c.tags != nil
+			if decided {
+				tags, c.used = *c.tags, *c.tags
+			}
+			tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, decided)
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, tag)
+			assert.Equal(t, c.used, used)
+		})
+	}
+}
+
+func TestNewestOfNothing(t *testing.T) {
+	s := serve(t)
+	for _, tags := range []config.Tags{{Strategy: config.SemVer}, {Strategy: config.Digest, Constraint: "latest"}, {Strategy: config.NewestBuild}} {
+		_, _, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", tags, true)
+		require.ErrorIs(t, err, registry.ErrUnpublished)
+	}
+	_, _, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false)
+	require.ErrorIs(t, err, registry.ErrUnpublished)
+	s.breaks(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true })
+	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, registry.ErrUnpublished, "whoever may not look does not know that there is nothing")
+}
+
+func TestNewestDigest(t *testing.T) {
+	s := serve(t)
+	s.push("app:edge", newImage(t, "linux/amd64", day, nil))
+	tags := config.Tags{Strategy: config.Digest, Constraint: "edge"}
+	tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, true)
+	require.NoError(t, err)
+	assert.Equal(t, "edge", tag)
+	assert.Equal(t, tags, used)
+	assert.Equal(t, []string{"HEAD app/manifests/edge"}, s.asked(), "no list is needed")
+}
+
+func TestNewestBuild(t *testing.T) {
+	s := serve(t)
+	s.push("app:bbb", newImage(t, "linux/amd64", day, nil))
+	s.push("app:aaa", newIndex(entry{platform: "linux/amd64", what: newImage(t, "linux/amd64", day.Add(time.Hour), nil)}))
+	s.push("app:ccc", newImage(t, "linux/amd64", time.Time{}, nil))
+	old := raw{[]byte(`{"schemaVersion":1}`), "application/vnd.docker.distribution.manifest.v1+prettyjws"}
+	s.push("app:ancient", old)
+	tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	require.NoError(t, err)
+	assert.Equal(t, "aaa", tag)
+	assert.Equal(t, config.Tags{Strategy: config.NewestBuild}, used)
+
+	tag, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Ignore: []string{"^aaa$"}}, true)
+	require.NoError(t, err)
+	assert.Equal(t, "bbb", tag)
+	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Allow: []string{"^ccc$"}}, true)
+	require.ErrorContains(t, err, "no image says when it was built")
+
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v2/app/manifests/bbb" {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	})
+	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	require.ErrorContains(t, err, "access denied", "half an answer is none")
+}
+
+func TestNewestBuildIsBounded(t *testing.T) {
+	s := serve(t)
+	img := newImage(t, "linux/amd64", day, nil)
+	s.push("app:build-1", img)
+	manifest, err := img.RawManifest()
+	require.NoError(t, err)
+	tags := make([]string, 0, 500)
+	for i := range 500 {
+		tags = append(tags, fmt.Sprintf("build-%d", i))
+	}
+	slices.Sort(tags) // as many registries do: build-499 is not the last
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if inPages(tags, 1000)(w, r) {
+			return true
+		}
+		if !isManifestGet(r) {
+			return false
+		}
+		body("application/vnd.oci.image.manifest.v1+json", string(manifest))(w, r)
+		return true
+	})
+	s.asked()
+	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	require.NoError(t, err)
+	asked := s.asked()
+	gets := 0
+	for _, r := range asked {
+		if path, _ := url.PathUnescape(r); len(path) > 18 && path[:18] == "GET app/manifests/" {
+			gets++
+		}
+	}
+	assert.Equal(t, 50, gets)
+	assert.Contains(t, asked, "GET app/manifests/build-499", "the highest number")
+	assert.Contains(t, asked, "GET app/manifests/"+tags[499], "the last in the list")
+}

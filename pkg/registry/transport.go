@@ -1,0 +1,282 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+const (
+	tries          = 5
+	firstWait      = 500 * time.Millisecond
+	maxWait        = time.Minute // a registry that asks for more is left alone
+	attemptTimeout = 2 * time.Minute
+	maxOtherBytes  = 1 << 20 // of answers that nobody gave a bound: pings, tokens
+	maxErrorBytes  = 64 << 10
+	maxRedirects   = 5
+)
+
+// Usage is what was asked of a host.
+type Usage struct {
+	Requests  int // that were answered
+	Pulls     int // of these, manifest GETs: registries count them against a pull limit
+	Remaining int // the pulls that the registry said are left, -1 when it did not say
+}
+
+// hosts keeps what is shared by all requests to a host.
+type hosts struct {
+	mu    sync.Mutex
+	limit int
+	slots map[string]chan struct{}
+	usage map[string]Usage
+}
+
+func newHosts(limit int) *hosts {
+	return &hosts{limit: limit, slots: map[string]chan struct{}{}, usage: map[string]Usage{}}
+}
+
+// acquire waits until there may be one more request to the host.
+func (h *hosts) acquire(ctx context.Context, host string) (release func(), err error) {
+	h.mu.Lock()
+	slot := h.slots[host]
+	if slot == nil {
+		slot = make(chan struct{}, h.limit)
+		h.slots[host] = slot
+	}
+	h.mu.Unlock()
+	select {
+	case slot <- struct{}{}:
+		return func() { <-slot }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (h *hosts) count(host string, req *http.Request, answer http.Header) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	u, known := h.usage[host]
+	if !known {
+		u.Remaining = -1
+	}
+	u.Requests++
+	if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/manifests/") {
+		u.Pulls++
+	}
+	remaining, _, _ := strings.Cut(answer.Get("RateLimit-Remaining"), ";") // 76;w=21600
+	if n, err := strconv.Atoi(strings.TrimSpace(remaining)); err == nil && n >= 0 {
+		u.Remaining = n
+	}
+	h.usage[host] = u
+}
+
+func (h *hosts) all() map[string]Usage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.usage)
+}
+
+// polite sends requests: a few at once to each host, within bounds, and again when it makes sense. It reads the whole
+// answer, so that one that breaks off in the middle is asked for again too. It keeps its place while it waits: a host
+// that is in trouble is not asked more by those who come next.
+type polite struct {
+	inner    http.RoundTripper
+	tries    int
+	hosts    *hosts
+	sleep    func(context.Context, time.Duration) error
+	insecure func(host string) bool
+}
+
+type bodyLimit struct{}
+
+// withLimit bounds the size of the answer to a request.
+func withLimit(ctx context.Context, bytes int64) context.Context {
+	return context.WithValue(ctx, bodyLimit{}, bytes)
+}
+
+// RoundTrip implements http.RoundTripper. Every error but that of the context is an *Error.
+func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
+	host := hostName(req.URL.Host)
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	if req.URL.Scheme != "https" && !p.insecure(req.URL.Host) {
+		return nil, bad(host, "refusing to ask without TLS")
+	}
+	release, err := p.hosts.acquire(req.Context(), host)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for try := 1; ; try++ {
+		resp, err := p.once(req, host)
+		wait, again := p.again(req.Context(), resp, err, try)
+		if !again {
+			return resp, err
+		}
+		if err := p.sleep(req.Context(), wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// again says whether to ask once more, and when.
+func (p *polite) again(ctx context.Context, resp *http.Response, err error, try int) (time.Duration, bool) {
+	if try >= p.tries || ctx.Err() != nil {
+		return 0, false
+	}
+	wait := firstWait << (try - 1)
+	wait += rand.N(wait) - wait/2 //nolint:gosec // jitter keeps no secret
+	if err != nil {
+		return wait, temporary(err)
+	}
+	if !mayPass(resp.StatusCode) {
+		return 0, false
+	}
+	if asked := retryAfter(resp.Header, time.Now()); asked > 0 {
+		wait = asked
+	}
+	return wait, wait <= maxWait
+}
+
+// once sends the request and reads the whole answer.
+func (p *polite) once(req *http.Request, host string) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), attemptTimeout)
+	defer cancel()
+	out := req.Clone(ctx)
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		out.Body = body
+	}
+	resp, err := p.inner.RoundTrip(out)
+	if err != nil {
+		return nil, broken(req.Context(), host, err)
+	}
+	defer resp.Body.Close()
+	p.hosts.count(host, req, resp.Header)
+	limit, ok := req.Context().Value(bodyLimit{}).(int64)
+	if !ok {
+		limit = maxOtherBytes
+	}
+	failed := resp.StatusCode >= http.StatusBadRequest
+	if failed {
+		limit = maxErrorBytes
+	} else if resp.ContentLength > limit && req.Method != http.MethodHead {
+		return nil, tooLarge(host, limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil && !failed {
+		return nil, broken(req.Context(), host, err)
+	}
+	if int64(len(body)) > limit {
+		if !failed {
+			return nil, tooLarge(host, limit)
+		}
+		body = body[:limit]
+	}
+	resp.Body, resp.Request = io.NopCloser(bytes.NewReader(body)), req
+	return resp, nil
+}
+
+func tooLarge(host string, limit int64) *Error {
+	return bad(host, "the answer is larger than the %d KiB that are read", limit>>10)
+}
+
+func broken(ctx context.Context, host string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &Error{Host: host, problem: "the connection failed", cause: err}
+}
+
+// temporary says whether an error can be another one the next time. A refused connection or an unknown host is not: they
+// take longer to get well than it is worth to wait.
+func temporary(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func mayPass(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusRequestTimeout:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return false
+	}
+	return status >= http.StatusInternalServerError
+}
+
+// retryAfter reads Retry-After (RFC 9110, 10.2.3): seconds or a date. It is zero when there is nothing to be read.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+		return time.Duration(max(n, 0)) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
+
+// checkRedirect lets redirects go to another host: registries keep blobs elsewhere. Credentials do not follow, since
+// they are added for the registry's own host only. A public host must not send us into the private network.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	host := hostName(via[0].URL.Host)
+	if len(via) > maxRedirects {
+		return bad(host, "more than %d redirects", maxRedirects)
+	}
+	if private(req.URL) && !private(via[0].URL) {
+		return bad(host, "refusing a redirect to a private address")
+	}
+	return nil
+}
+
+func private(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return isLoopback(u.Host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
+}
+
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hostName is the host as references name it.
+func hostName(host string) string {
+	if host == name.DefaultRegistry {
+		return "docker.io"
+	}
+	return host
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
