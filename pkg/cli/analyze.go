@@ -65,7 +65,7 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	if !o.dryRun {
-		if err := fleet.Save(r); err != nil {
+		if err := fleet.Save(&r.StateChange); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -41,11 +40,9 @@ type ImageReport struct {
 
 // AnalyzeReport is what an analysis came to.
 type AnalyzeReport struct {
-	Images  []ImageReport     `json:"images"`
-	Changed []string          `json:"changed"` // state files, below the state folder
-	Failed  int               `json:"failed"`
-	before  map[string][]byte // state files before
-	after   map[string][]byte // those that changed
+	Images []ImageReport `json:"images"`
+	StateChange
+	Failed int `json:"failed"`
 }
 
 // Analyze reads the Dockerfiles of the named images (all when there are none) and updates the fleet's state in memory.
@@ -71,7 +68,7 @@ func (f *Fleet) Analyze(ctx context.Context, names []string, src DockerfileSourc
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("analyzing: %w", err)
 	}
-	report := &AnalyzeReport{Images: []ImageReport{}, before: before}
+	report := &AnalyzeReport{Images: []ImageReport{}}
 	for i, img := range images {
 		f.learn(img, &findings[i])
 	}
@@ -86,31 +83,8 @@ func (f *Fleet) Analyze(ctx context.Context, names []string, src DockerfileSourc
 	if err := cycles(f.Config, f.Graph).Err(); err != nil {
 		return nil, err
 	}
-	after, err := f.State.Encode()
-	if err != nil {
-		return nil, err
-	}
-	report.after = state.Changed(before, after)
-	report.Changed = slices.AppendSeq([]string{}, maps.Keys(report.after)) // never null in JSON
-	slices.Sort(report.Changed)
-	return report, nil
-}
-
-// Save writes the state files that an analysis changed.
-func (f *Fleet) Save(r *AnalyzeReport) error { return state.WriteFiles(f.Paths.StateDir, r.after) }
-
-// Diff shows what Save would change.
-func (r *AnalyzeReport) Diff(stateDir string) string {
-	var b strings.Builder
-	for _, p := range r.Changed {
-		shown := display(stateDir, p)
-		from := shown
-		if r.before[p] == nil {
-			from = "/dev/null"
-		}
-		b.WriteString(udiff.Unified(from, shown, string(r.before[p]), string(r.after[p])))
-	}
-	return b.String()
+	report.StateChange, err = f.changeSince(before)
+	return report, err
 }
 
 // analysis is what the Dockerfile of one image says.

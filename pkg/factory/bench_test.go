@@ -27,7 +27,7 @@ func analyzed(b *testing.B, n int) (factory.Paths, *source.Local) {
 	require.NoError(b, err)
 	r, err := fleet.Analyze(b.Context(), nil, src)
 	require.NoError(b, err)
-	require.NoError(b, fleet.Save(r))
+	require.NoError(b, fleet.Save(&r.StateChange))
 	return p, src
 }
 

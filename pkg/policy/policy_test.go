@@ -333,7 +333,7 @@ func TestStatusOfAnImage(t *testing.T) {
 		{"failed twice, four hours ago", func(_ *fleet, i *state.Image) { i.Rebuild = failed(2, 4) }, policy.Due, ""},
 		{"failed three times", func(_ *fleet, i *state.Image) { i.Rebuild = failed(3, 9999) }, policy.Failed, "imagefactory reset app"},
 		{"overdue, the third time", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Running, 25, 0); i.Rebuild.Failures = 2 }, policy.Failed, "reset"},
-		{"reset", func(_ *fleet, i *state.Image) { i.Rebuild = failed(3, 0); i.Reset() }, policy.Due, ""},
+		{"reset", func(_ *fleet, i *state.Image) { i.Rebuild = failed(3, 0); i.Reset("fixed") }, policy.Due, ""},
 		{"rebuilt for just that", func(_ *fleet, i *state.Image) {
 			i.Rebuild = active(state.Unproven, 3, 2)
 			i.Rebuild.Bases = []state.Target{{Ref: ref, Snapshot: snapOf("1")}}
@@ -558,7 +558,7 @@ func TestRebuildIDs(t *testing.T) {
 	f.st.Images["app"].Rebuild.Finish(state.Failed, "", now.Add(-time.Hour))
 	second := f.decide()["app"].Rebuild
 	assert.NotEqual(t, first, second, "trying again is another one")
-	f.st.Images["app"].Reset()
+	f.st.Images["app"].Reset("fixed")
 	assert.Equal(t, second, f.decide()["app"].Rebuild)
 	f.tag(ref, cand("1", 8), cand("2", 8))
 	assert.NotEqual(t, second, f.decide()["app"].Rebuild)

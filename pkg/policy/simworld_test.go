@@ -468,7 +468,7 @@ func (w *world) people() {
 			w.stuckSince[name] = w.now
 		}
 		if !w.failAll && w.now.Sub(w.stuckSince[name]) >= 2*day {
-			w.st.Images[name].Reset()
+			w.st.Images[name].Reset("fixed")
 		}
 	}
 }

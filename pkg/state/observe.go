@@ -192,12 +192,12 @@ func (r *Rebuild) Finish(status Status, message string, now time.Time) {
 	}
 }
 
-// Reset forgets failures in a row, so that rebuilds start again.
-func (i *Image) Reset() bool {
+// Reset forgets failures in a row, so that rebuilds start again, and says whether there were any.
+func (i *Image) Reset(reason string) bool {
 	if i.Rebuild == nil || i.Rebuild.Failures == 0 {
 		return false
 	}
-	i.Rebuild.Failures = 0
+	i.Rebuild.Failures, i.Rebuild.Message = 0, "reset: "+reason
 	return true
 }
 

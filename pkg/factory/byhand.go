@@ -1,0 +1,75 @@
+package factory
+
+import (
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Release makes a candidate of a base image due now: the newest, or the one that BASE@DIGEST names. BASE is the name of
+// a base image or its reference. The state changes in memory: see Save.
+func (f *Fleet) Release(base, reason string, now time.Time) (*StateChange, error) {
+	return f.judge(base, func(c *state.Candidate) { c.Release(reason, now) })
+}
+
+// Hold keeps a candidate from becoming due until it is released; it is named as for Release.
+func (f *Fleet) Hold(base, reason string, now time.Time) (*StateChange, error) {
+	return f.judge(base, func(c *state.Candidate) { c.Hold(reason, now) })
+}
+
+func (f *Fleet) judge(base string, verdict func(*state.Candidate)) (*StateChange, error) {
+	candidate, err := f.candidate(base)
+	if err != nil {
+		return nil, err
+	}
+	return f.change(func() { verdict(candidate) })
+}
+
+// Reset forgets the failures in a row of an image, so that its rebuilds start again.
+func (f *Fleet) Reset(name, reason string) (*StateChange, error) {
+	img, err := f.Image(name)
+	if err != nil {
+		return nil, err
+	}
+	facts := f.State.Images[img.Name]
+	if facts == nil || facts.Rebuild == nil || facts.Rebuild.Failures == 0 {
+		return nil, Usagef("no rebuild of %q has failed: there is nothing to reset", name)
+	}
+	return f.change(func() { facts.Reset(reason) })
+}
+
+func (f *Fleet) change(do func()) (*StateChange, error) {
+	before, err := f.State.Encode()
+	if err != nil {
+		return nil, err
+	}
+	do()
+	c, err := f.changeSince(before)
+	return &c, err
+}
+
+// candidate finds what BASE or BASE@DIGEST means.
+func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
+	name, digest, pinned := strings.Cut(spec, "@")
+	base := f.State.Bases[name]
+	if base == nil {
+		ref, err := state.ParseRef(name)
+		if err != nil {
+			return nil, Usagef("%q is neither the name of a base image nor a reference", name)
+		}
+		base = f.State.Bases[state.BaseName(ref)]
+	}
+	switch {
+	case base == nil:
+		return nil, Usagef("nothing is known of base image %q: `imagefactory graph` shows those in use", name)
+	case len(base.Candidates) == 0:
+		return nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
+	case !pinned:
+		return &base.Candidates[len(base.Candidates)-1], nil
+	}
+	if c := base.Find(digest); c != nil {
+		return c, nil
+	}
+	return nil, Usagef("%s is no candidate of %s; the newest is %s", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
+}
