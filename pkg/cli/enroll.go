@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -116,7 +117,11 @@ func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 	if o.dryRun {
 		return report.Diff(w.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
 	}
-	if err := renameio.WriteFile(paths.config, out, 0o644, renameio.WithExistingPermissions()); err != nil {
+	target, err := filepath.EvalSymlinks(paths.config) // a link stays a link
+	if err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	if err := renameio.WriteFile(target, out, 0o644, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("writing configuration: %w", err)
 	}
 	return say(w, "enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)

@@ -2,9 +2,9 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -19,7 +19,7 @@ type entry struct {
 	Registry     string       `json:"registry,omitempty"`
 	Repository   string       `json:"repository"`
 	Source       *entrySource `json:"source,omitempty"`
-	Tags         *entryTags   `json:"tags,omitempty"`
+	Tags         any          `json:"tags,omitempty"` // a plain tag, or entryTags
 	RebuildDelay *Duration    `json:"rebuildDelay,omitempty"`
 	AutoRebuild  *bool        `json:"autoRebuild,omitempty"`
 }
@@ -51,32 +51,42 @@ func entryOf(img *Image) entry {
 			BuildArgs: s.BuildArgs, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases,
 		}
 	}
-	if img.Tags != nil {
-		e.Tags = &entryTags{img.Tags.Strategy, img.Tags.Constraint}
+	switch t := img.Tags; {
+	case t == nil:
+	case t.Strategy == Digest:
+		e.Tags = t.Constraint
+	default:
+		e.Tags = entryTags{t.Strategy, t.Constraint}
 	}
 	return e
 }
 
 // Append adds an entry to the text of an images.yaml and keeps every byte of the rest: comments, order, layout. The
-// result is validated as a whole; when anything is wrong with it the error is a finding.List, whose positions are those
-// of the text as it would be.
+// text is validated as a whole, before and after; what is wrong with the entry is a finding.List.
 func Append(text []byte, file string, img *Image) ([]byte, error) {
-	before, err := Load(bytes.NewReader(text), file)
+	if _, err := Load(bytes.NewReader(text), file); err != nil {
+		return nil, err
+	}
+	before, _ := newDecoder(file).load(text) // as it was written, without defaults
+	in, err := newInsertion(string(text), file, img)
 	if err != nil {
 		return nil, err
 	}
-	out, err := insert(text, file, img)
-	if err != nil {
-		return nil, err
+	for _, at := range in.places() {
+		out := in.at(at)
+		d := newDecoder(file)
+		after, ok := d.load(out)
+		n := len(before.Images)
+		if !ok || len(after.Images) != n+1 || !reflect.DeepEqual(entryOf(&after.Images[n]), entryOf(img)) ||
+			!reflect.DeepEqual(withoutPlaces(before.Images), withoutPlaces(after.Images[:n])) {
+			continue // this place is inside of something
+		}
+		if err := d.findings.Err(); err != nil {
+			return nil, err
+		}
+		return out, nil
 	}
-	after, err := Load(bytes.NewReader(out), file)
-	if err != nil {
-		return nil, err
-	}
-	if n := len(before.Images); len(after.Images) != n+1 || !reflect.DeepEqual(withoutPlaces(before.Images), withoutPlaces(after.Images[:n])) {
-		return nil, fmt.Errorf("adding %q to %q: the layout of the file does not allow it; add the entry by hand", img.Name, file)
-	}
-	return out, nil
+	return nil, fmt.Errorf("adding %q to %q: the layout of the file does not allow it; add the entry by hand", img.Name, file)
 }
 
 func withoutPlaces(images []Image) []Image {
@@ -88,66 +98,132 @@ func withoutPlaces(images []Image) []Image {
 	return out
 }
 
-func insert(text []byte, file string, img *Image) ([]byte, error) {
+// insertion is an entry on its way into a text.
+type insertion struct {
+	lines   []string // with their ends
+	after   int      // number of lines that the last entry has at least
+	indent  int      // of the dash
+	spaced  bool     // entries are set apart by blank lines
+	newline string
+	body    string
+}
+
+func newInsertion(text, file string, img *Image) (*insertion, error) {
 	d := newDecoder(file)
-	root := d.parse(text)
+	root := d.parse([]byte(text))
 	if root == nil {
 		return nil, d.findings.Err()
 	}
-	newline := "\n"
-	if bytes.Contains(text, []byte("\r\n")) {
-		newline = "\r\n"
+	if strings.ContainsAny(strings.ReplaceAll(text, "\r\n", "\n"), "\r\u0085\u2028\u2029") {
+		return nil, fmt.Errorf("adding %q to %q: the file has line ends that only YAML knows; add the entry by hand", img.Name, file)
 	}
 	body, err := yamlenc.Marshal([]entry{entryOf(img)})
 	if err != nil {
 		return nil, fmt.Errorf("writing entry %q: %w", img.Name, err)
 	}
-	lines := strings.SplitAfter(string(text), "\n")
+	in := &insertion{lines: strings.SplitAfter(text, "\n"), newline: "\n", body: string(body)}
+	if strings.Contains(text, "\r\n") {
+		in.newline = "\r\n"
+	}
 	list := root
 	if root.Kind == yaml.MappingNode {
 		list = child(root, "images")
 	}
-	for list.Kind == yaml.AliasNode {
-		return nil, errors.New("adding an entry: the list of images is an alias; add the entry by hand")
-	}
-	at, indent := len(lines), 0
 	switch {
+	case list.Kind == yaml.AliasNode:
+		return nil, fmt.Errorf("adding %q to %q: the list of images is an alias; add the entry by hand", img.Name, file)
 	case len(list.Content) > 0 && list.Style&yaml.FlowStyle != 0:
 		d.add(finding.Syntax, list, "the list of images is in flow style, [ ]", "write one entry per line, each beginning with a dash")
 		return nil, d.findings.Err()
 	case len(list.Content) > 0:
-		first := list.Content[0]
-		dash := strings.LastIndex(lines[first.Line-1][:first.Column-1], "-")
-		at, indent = lastLine(list), max(dash, 0)
-	case root.Kind == yaml.MappingNode:
-		// `images: []` or `images:`: the entry goes below the key.
-		key := keyNode(root, "images")
-		line := lines[key.Line-1]
-		head, rest, _ := strings.Cut(line, ":")
-		lines[key.Line-1] = head + ":" + strings.Replace(strings.Replace(rest, " []", "", 1), " null", "", 1)
-		at, indent = key.Line, key.Column+1
-	case list.Style&yaml.FlowStyle != 0: // the whole file is []
-		at = list.Line
-		lines[at-1] = strings.Replace(lines[at-1], "[]", "", 1)
+		in.after, in.indent = lastLine(list), list.Column-1
+		if n := len(list.Content); n > 1 {
+			in.spaced = strings.TrimSpace(in.line(list.Content[n-1].Line-2)) == ""
+		}
+	default:
+		in.removeEmpty(list)
+		in.after = len(in.lines)
+		if key := keyNode(root, "images"); key != nil {
+			in.after, in.indent = key.Line, key.Column+1
+		} else if list.Style&yaml.FlowStyle != 0 {
+			in.after = list.Line
+		}
 	}
-	// A block scalar or comment at the end of the last entry may reach further than its nodes say.
-	for at < len(lines) && belongsToEntry(lines[at], indent) {
-		at++
+	return in, nil
+}
+
+func (in *insertion) line(i int) string {
+	if i < 0 || i >= len(in.lines) {
+		return "x"
 	}
+	return in.lines[i]
+}
+
+// removeEmpty takes the text of an empty list away: [], ~ or null.
+func (in *insertion) removeEmpty(list *yaml.Node) {
+	i := list.Line - 1
+	if i < 0 || i >= len(in.lines) {
+		return
+	}
+	line := []rune(in.lines[i])
+	start := min(list.Column-1, len(line))
+	rest := string(line[start:])
+	switch {
+	case list.Style&yaml.FlowStyle != 0:
+		for !strings.Contains(rest, "]") && i+1 < len(in.lines) { // it ends on a later line
+			rest += in.lines[i+1]
+			in.lines = slices.Delete(in.lines, i+1, i+2)
+		}
+		_, rest, _ = strings.Cut(rest, "]")
+	case list.Value != "" && strings.HasPrefix(rest, list.Value):
+		rest = rest[len(list.Value):]
+	default:
+		return
+	}
+	in.lines[i] = strings.TrimRight(string(line[:start]), " ") + rest
+}
+
+// places returns numbers of lines after which the entry may go, the most likely first. Where the last entry ends is not
+// to be seen from lines alone: a text that goes over several of them can contain anything.
+func (in *insertion) places() []int {
+	const tries = 100
+	first := min(in.after, len(in.lines))
+	for i := first; i < len(in.lines); i++ {
+		line := strings.TrimLeft(in.lines[i], " ")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		if len(in.lines[i])-len(line) <= in.indent {
+			break
+		}
+		first = i + 1 // indented deeper than the dash: part of the entry
+	}
+	var out []int
+	for i := first; i <= len(in.lines) && len(out) < tries; i++ {
+		out = append(out, i)
+	}
+	return out
+}
+
+// at writes the text with the entry after so many lines.
+func (in *insertion) at(n int) []byte {
 	var b strings.Builder
-	for _, l := range lines[:at] {
+	for _, l := range in.lines[:n] {
 		b.WriteString(l)
 	}
 	if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
-		b.WriteString(newline)
+		b.WriteString(in.newline)
 	}
-	for line := range strings.Lines(string(body)) {
-		b.WriteString(strings.Repeat(" ", indent) + strings.TrimRight(line, "\n") + newline)
+	if in.spaced {
+		b.WriteString(in.newline)
 	}
-	for _, l := range lines[at:] {
+	for line := range strings.Lines(in.body) {
+		b.WriteString(strings.Repeat(" ", in.indent) + strings.TrimRight(line, "\n") + in.newline)
+	}
+	for _, l := range in.lines[n:] {
 		b.WriteString(l)
 	}
-	return []byte(b.String()), nil
+	return []byte(b.String())
 }
 
 func lastLine(n *yaml.Node) int {
@@ -156,10 +232,4 @@ func lastLine(n *yaml.Node) int {
 		last = max(last, lastLine(c))
 	}
 	return last
-}
-
-// belongsToEntry says whether a line is indented deeper than the dash of an entry: what it holds is part of the entry.
-func belongsToEntry(line string, dash int) bool {
-	trimmed := strings.TrimLeft(line, " ")
-	return strings.TrimSpace(trimmed) != "" && len(line)-len(trimmed) > dash
 }

@@ -141,7 +141,7 @@ func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
 `, []string{
 			`images.yaml:1:25: a: repository: parsing "O/A"`,
 			`images.yaml:2:25: b: repository: parsing "o/b:tag"`,
-			`images.yaml:3:42: c: registry: "https://ghcr.io": want a host without scheme`,
+			`images.yaml:3:42: c: registry: want a host without scheme`,
 			`images.yaml:4:10: name: "Not_A_Label"`,
 		}},
 		"sources": {`- name: a
@@ -197,7 +197,7 @@ images: []
 			`images.yaml:7:49: factory.credentials: "bad host" is no host name`,
 			`images.yaml:7:76: factory.credentials.bad host.api.secret: "A_B"`,
 			`images.yaml:7:86: factory.credentials.bad host.api.key: "a b"`,
-			`images.yaml:8:25: factory.mirrors.docker.io[0]: "http://mirror": want a host without scheme`,
+			`images.yaml:8:25: factory.mirrors.docker.io[0]: want a host without scheme`,
 			`images.yaml:9:27: defaults.rebuildPolicy: unknown policy "settel" (did you mean "settle"?)`,
 		}},
 		"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
@@ -243,6 +243,18 @@ func TestDurationRoundTrip(t *testing.T) {
 	})
 }
 
+// note is a list whose last entry ends in the inputs of its source.
+const note = "- name: a\n  repository: o/a\n  source:\n    provider: github\n    repo: o/a\n    workflow: b.yml\n    inputs:\n"
+
+// rest is what follows the name of the added entry.
+func rest(indent int) string {
+	var b strings.Builder
+	for _, line := range []string{"repository: o/new", "source:", "  provider: github", "  repo: o/new", "  workflow: b.yml"} {
+		b.WriteString(strings.Repeat(" ", indent) + line + "\n")
+	}
+	return b.String()
+}
+
 func TestAppendKeepsTheFile(t *testing.T) {
 	img := &config.Image{Name: "new", Repository: "o/new", Source: &config.Source{Provider: config.GitHub, Repo: "o/new", Workflow: "b.yml"}}
 	tests := map[string]struct{ before, after string }{
@@ -256,6 +268,32 @@ func TestAppendKeepsTheFile(t *testing.T) {
 		"indented, in the middle, no newline at the end": {
 			"images:\n    -   name: a\n        repository: o/a\nfactory:\n  project: x",
 			"images:\n    -   name: a\n        repository: o/a\n    - name: new\n      repository: o/new\n      source:\n        provider: github\n        repo: o/new\n        workflow: b.yml\nfactory:\n  project: x",
+		},
+		"tilde":               {"images: ~\nfactory: {}\n", "images:\n  - name: new\n" + rest(4) + "factory: {}\n"},
+		"spaced brackets":     {"images: [ ] # x [] y\n", "images: # x [] y\n  - name: new\n" + rest(4)},
+		"brackets below":      {"images:\n  [\n  ]\n", "images:\n  - name: new\n" + rest(4) + "\n"},
+		"comment with []":     {"images: # list: of [] images\n", "images: # list: of [] images\n  - name: new\n" + rest(4)},
+		"whole file brackets": {"[\n]\n", "\n- name: new\n" + rest(2)},
+		"dash alone":          {"images:\n  -\n    name: a\n    repository: o/a\n", "images:\n  -\n    name: a\n    repository: o/a\n  - name: new\n" + rest(4)},
+		"block text with a blank line": {
+			note + "      a: |\n        x\n\n        y\n\n# tail\n",
+			note + "      a: |\n        x\n\n        y\n- name: new\n" + rest(2) + "\n# tail\n",
+		},
+		"block text that keeps blank lines": {
+			note + "      a: |+\n        x\n\n\n# tail\n",
+			note + "      a: |+\n        x\n\n\n- name: new\n" + rest(2) + "# tail\n",
+		},
+		"quoted text at the margin": {
+			note + "      a: \"x\n\ny\"\n",
+			note + "      a: \"x\n\ny\"\n- name: new\n" + rest(2),
+		},
+		"entries set apart": {
+			"- name: a\n  repository: o/a\n\n- name: b\n  repository: o/b\n",
+			"- name: a\n  repository: o/a\n\n- name: b\n  repository: o/b\n\n- name: new\n" + rest(2),
+		},
+		"flow entry over lines": {
+			"- {name: a, registry: docker.io,\n   repository: o/a\n  }\n",
+			"- {name: a, registry: docker.io,\n   repository: o/a\n  }\n- name: new\n" + rest(2),
 		},
 		"crlf": {
 			"- name: a\r\n  repository: o/a\r\n",
@@ -276,6 +314,8 @@ func TestAppendRefuses(t *testing.T) {
 	require.ErrorContains(t, err, `images.yaml:2:9: name "new" is taken by the entry on line 1`)
 	_, err = config.Append([]byte("[{name: a, repository: o/x}]\n"), "images.yaml", &config.Image{Name: "new", Repository: "o/new"})
 	require.ErrorContains(t, err, "flow style")
+	_, err = config.Append([]byte("- name: a\r  repository: o/a\r"), "images.yaml", &config.Image{Name: "new", Repository: "o/new"})
+	require.ErrorContains(t, err, "by hand")
 	_, err = config.Append(nil, "images.yaml", &config.Image{Name: "new"})
 	require.ErrorContains(t, err, "has no repository")
 }

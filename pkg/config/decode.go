@@ -45,7 +45,11 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
+		known := len(d.findings)
 		d.decode(n, v.Elem(), path)
+		if len(d.findings) > known && v.Elem().Kind() != reflect.Struct {
+			v.SetZero() // what was reported once is not looked at again
+		}
 		return
 	}
 	if s, ok := v.Addr().Interface().(scalarOrMapping); ok && n.Kind == yaml.ScalarNode {
@@ -112,7 +116,7 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	d.eachPair(n, path, func(key, value *yaml.Node) {
 		i, ok := fields.index[key.Value]
 		if !ok {
-			d.add(finding.UnknownKey, key, fmt.Sprintf("unknown key %q in %s", key.Value, path), suggest(key.Value, fields.names))
+			d.add(finding.UnknownKey, key, fmt.Sprintf("unknown key %q in %s", key.Value, orFile(path)), hint(key.Value, fields.names))
 			return
 		}
 		d.decode(value, v.Field(i), join(path, key.Value))
@@ -137,7 +141,7 @@ func (d *decoder) eachPair(n *yaml.Node, path string, f func(key, value *yaml.No
 			continue
 		}
 		if line, dup := seen[key.Value]; dup {
-			d.add(finding.Duplicate, key, fmt.Sprintf("key %q of %s stands twice, first on line %d", key.Value, path, line), "")
+			d.add(finding.Duplicate, key, fmt.Sprintf("key %q of %s stands twice, first on line %d", key.Value, orFile(path), line), "")
 			continue
 		}
 		seen[key.Value] = key.Line
@@ -179,6 +183,21 @@ func suggest(got string, known []string) string {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	return "known here: " + strings.Join(known, ", ")
+}
+
+// hint explains what suggest cannot: YAML's merge key.
+func hint(key string, known []string) string {
+	if key == "<<" {
+		return "merge keys are not supported; put what entries share into `defaults`"
+	}
+	return suggest(key, known)
+}
+
+func orFile(path string) string {
+	if path == "" {
+		return "the file"
+	}
+	return path
 }
 
 func describe(n *yaml.Node) string {

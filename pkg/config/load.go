@@ -40,16 +40,8 @@ func Load(r io.Reader, file string) (*Config, error) {
 		return nil, fmt.Errorf("reading %q: larger than %d MiB", file, maxImagesFileBytes>>20)
 	}
 	d := newDecoder(file)
-	root := d.parse(raw)
-	if root == nil {
-		d.findings.Sort()
-		return nil, d.findings.Err()
-	}
-	cfg := &Config{file: file}
-	images := d.decodeRoot(root, cfg)
-	v := validator{decoder: d, cfg: cfg, root: root, images: images}
-	v.run()
-	if len(d.findings) > 0 {
+	cfg, ok := d.load(raw)
+	if !ok || len(d.findings) > 0 {
 		d.findings.Sort()
 		return nil, d.findings.Err()
 	}
@@ -59,6 +51,18 @@ func Load(r io.Reader, file string) (*Config, error) {
 		cfg.index[cfg.Images[i].Name] = i
 	}
 	return cfg, nil
+}
+
+// load decodes and validates a text, without defaults. ok is false when it is no YAML.
+func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
+	cfg = &Config{file: d.file}
+	root := d.parse(raw)
+	if root == nil {
+		return cfg, false
+	}
+	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg)}
+	v.run()
+	return cfg, true
 }
 
 // decodeRoot decodes both layouts and returns the node of the list of images.

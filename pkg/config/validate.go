@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -181,7 +182,7 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 	if img.RebuildDelay != nil && img.MaxRebuildDelay != nil && *img.MaxRebuildDelay < *img.RebuildDelay {
 		v.add(finding.BadValue, child(n, "maxRebuildDelay"), fmt.Sprintf("%s: maxRebuildDelay %s is shorter than rebuildDelay %s", at, img.MaxRebuildDelay, img.RebuildDelay), "")
 	}
-	if tags := child(n, "tags"); tags != nil {
+	if tags := child(n, "tags"); tags != nil && tags.Kind != yaml.SequenceNode {
 		v.tags(tags, at+": tags", img.Tags)
 	}
 	if src := child(n, "source"); src != nil && src.Kind == yaml.MappingNode {
@@ -396,7 +397,7 @@ func firstProblem(s string, problems []string) error {
 
 func checkHost(host string) error {
 	if strings.Contains(host, "://") {
-		return fmt.Errorf("%q: want a host without scheme", host)
+		return errors.New("want a host without scheme") // not shown: a URL can hold a password
 	}
 	if len(host) > 255 || !hostForm.MatchString(host) || strings.Contains(host, "..") {
 		return fmt.Errorf("%q is no host name", host)
