@@ -172,12 +172,13 @@ func (c *converter) convert(ctx context.Context, target string, config dockerspe
 		AllStages:      c.in.opts.AllStages,
 	}
 	opt.MetaResolver = client.GatewayClient()
-	if err := setLinter(c.src, client, &opt); err != nil {
+	violation, err := setLinter(c.src, client, &opt)
+	if err != nil {
 		return err
 	}
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.src, opt)
 	if err != nil {
-		return err
+		return located(err, *violation)
 	}
 	// What a message cannot hold is refused here: text that is no UTF-8.
 	if _, err := res.State.Marshal(ctx); err != nil {
@@ -218,24 +219,29 @@ func (c *converter) options(target string) map[string]string {
 
 // setLinter makes rules count where the file or a build argument asks for
 // check=error=true, except for those that depend on the configuration of a
-// base image.
-func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt) error {
+// base image. It returns where the line of the first violation will be.
+func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt) (*int, error) {
+	violation := new(int)
 	config := client.LinterConfig
 	if config == nil {
 		directive, _, _, _ := parser.ParseDirective("check", src)
 		var err error
 		if config, err = linter.ParseLintOptions(directive); err != nil {
-			return fmt.Errorf("failed to parse check options: %w", err)
+			return nil, fmt.Errorf("failed to parse check options: %w", err)
 		}
 	}
 	if !config.ReturnAsError {
-		return nil
+		return violation, nil
 	}
 	config.SkipRules = append(config.SkipRules,
 		linter.RuleUndefinedVar.Name, linter.RuleJSONArgsRecommended.Name)
 	client.LinterConfig = config
-	opt.Warn = func(string, string, string, string, []parser.Range) {}
-	return nil
+	opt.Warn = func(_, _, _, _ string, at []parser.Range) {
+		if n := line(at); *violation == 0 || n > 0 && n < *violation {
+			*violation = n
+		}
+	}
+	return violation, nil
 }
 
 // recorder is a build daemon that knows every image and pulls none.
