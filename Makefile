@@ -25,7 +25,7 @@ demo: build ## run the main job on the sample fleet, into bin/demo
 	@echo '--- state to Kargo resources'
 	$(BIN) synth --state-dir bin/demo/state --out-dir bin/demo/dist
 	@grep -c '^kind:' bin/demo/dist/image-factory.k8s.yaml | sed 's/$$/ resources in bin\/demo\/dist\/image-factory.k8s.yaml/'
-	@echo '--- what is built on runtime-node'
+	@echo '--- what is built on runtime-node, and what it is built on'
 	$(BIN) graph runtime-node --state-dir bin/demo/state
 	@echo '--- lints'
 	$(BIN) validate --state-dir bin/demo/state
@@ -65,8 +65,9 @@ generate: build ## write every generated file anew: schema, state and dist of th
 	$(BIN) synth
 	$(GO) test ./pkg/policy -run Simulation -update
 
-check: generate ## fail when a generated file in git is not up to date
+check: build ## fail when a generated file in git is not up to date
 	$(BIN) synth --check
+	$(MAKE) generate
 	git diff --exit-code
 	@test -z "$$(git status --porcelain)" || { git status --short; exit 1; }
 

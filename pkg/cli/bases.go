@@ -73,7 +73,12 @@ func runBases(ctx context.Context, w *World, o *basesOptions, files []string) er
 	failed := false
 	var rows [][]string
 	for _, file := range files {
-		found := basesOf(ctx, w, file, opts)
+		found, warnings := basesOf(ctx, w, file, opts)
+		for _, warning := range warnings {
+			if err := say(w, "warning: %s:%d: %s", file, warning.Line, warning.Message); err != nil {
+				return err
+			}
+		}
 		failed = failed || found.Error != ""
 		if o.output == "json" {
 			if err := report.JSONLine(w.Out, found); err != nil {
@@ -99,12 +104,12 @@ func runBases(ctx context.Context, w *World, o *basesOptions, files []string) er
 	return nil
 }
 
-func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options) fileBases {
+func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options) (fileBases, []dockerfile.Warning) {
 	found := fileBases{File: file, Images: []dockerfile.Image{}, Unresolved: []dockerfile.Unresolved{}}
 	content, err := readInput(w, file)
 	if err != nil {
 		found.Error = err.Error()
-		return found
+		return found, nil
 	}
 	res, err := dockerfile.Resolve(ctx, content, opts)
 	if err != nil {
@@ -114,11 +119,11 @@ func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options
 		} else {
 			found.Error = fmt.Sprintf("%s: %s", file, err)
 		}
-		return found
+		return found, nil
 	}
 	found.Images = append(found.Images, res.Images...)
 	found.Unresolved = append(found.Unresolved, res.Unresolved...)
-	return found
+	return found, res.Warnings
 }
 
 func basesRows(found fileBases) [][]string {

@@ -3,10 +3,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -101,6 +103,16 @@ func (p *pathFlags) paths() factory.Paths {
 	return factory.Paths{Config: p.config, StateDir: p.state, OutDir: p.out}
 }
 
+// beside puts folders that nobody named beside images.yaml, wherever the command is run.
+func (p *pathFlags) beside() {
+	if p.state == "" {
+		p.state = filepath.Join(filepath.Dir(p.config), config.DefaultStateFolder)
+	}
+	if p.out == "" {
+		p.out = filepath.Join(filepath.Dir(p.config), config.DefaultOutFolder)
+	}
+}
+
 func newRoot(w *World) *cobra.Command {
 	paths := &pathFlags{}
 	root := &cobra.Command{
@@ -117,16 +129,11 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	fromEnv := func(name, fallback string) string {
-		if v := w.Getenv(name); v != "" {
-			return v
-		}
-		return fallback
-	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&paths.config, "config", fromEnv("IMAGEFACTORY_CONFIG", config.DefaultConfigFile), "`file` that enrols images (env IMAGEFACTORY_CONFIG)")
-	flags.StringVar(&paths.state, "state-dir", fromEnv("IMAGEFACTORY_STATE_DIR", config.DefaultStateFolder), "`folder` of the state files (env IMAGEFACTORY_STATE_DIR)")
-	flags.StringVar(&paths.out, "out-dir", fromEnv("IMAGEFACTORY_OUT_DIR", config.DefaultOutFolder), "`folder` of the generated resources (env IMAGEFACTORY_OUT_DIR)")
+	flags.StringVar(&paths.config, "config", cmp.Or(w.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrols images (env IMAGEFACTORY_CONFIG)")
+	flags.StringVar(&paths.state, "state-dir", w.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
+	flags.StringVar(&paths.out, "out-dir", w.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
+	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return factory.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 	})

@@ -28,7 +28,8 @@ import (
 func TestSampleFleet(t *testing.T) {
 	dir := t.TempDir()
 	images := filepath.Join(repositoryRoot, "images.yaml")
-	analyze := []string{"analyze", "--source-dir", filepath.Join(repositoryRoot, "testdata/fleet"), "--offline", "--config", images}
+	here := []string{"--config", images, "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist")}
+	analyze := append([]string{"analyze", "--source-dir", filepath.Join(repositoryRoot, "testdata/fleet"), "--offline"}, here...)
 	got := run(t, dir, analyze...)
 	require.Equal(t, 0, got.code, got.err)
 
@@ -57,21 +58,21 @@ func TestSampleFleet(t *testing.T) {
 	assert.Len(t, want, managed, "want.json has an image that is not enrolled")
 
 	assert.Contains(t, run(t, dir, analyze...).err, "nothing new")
-	require.Equal(t, 0, run(t, dir, "synth", "--config", images).code)
+	require.Equal(t, 0, run(t, dir, append([]string{"synth"}, here...)...).code)
 	first, err := os.ReadFile(filepath.Join(dir, "dist/image-factory.k8s.yaml"))
 	require.NoError(t, err)
-	assert.Equal(t, 0, run(t, dir, "synth", "--config", images, "--check").code)
+	assert.Equal(t, 0, run(t, dir, append([]string{"synth", "--check"}, here...)...).code)
 	require.NoError(t, os.Remove(filepath.Join(dir, "dist/image-factory.k8s.yaml")))
-	require.Equal(t, 0, run(t, dir, "synth", "--config", images).code)
+	require.Equal(t, 0, run(t, dir, append([]string{"synth"}, here...)...).code)
 	second, err := os.ReadFile(filepath.Join(dir, "dist/image-factory.k8s.yaml"))
 	require.NoError(t, err)
 	assert.Equal(t, string(first), string(second))
 	assert.NotContains(t, string(first), dir, "something of this machine is in dist")
 
-	validated := run(t, dir, "validate", "--config", images)
+	validated := run(t, dir, append([]string{"validate"}, here...)...)
 	assert.Equal(t, 0, validated.code, validated.out)
-	for _, verb := range [][]string{{"status"}, {"graph"}, {"graph", "-o", "dot"}, {"promote", "--dry-run"}, {"pin", "base-os"}} {
-		assert.Equal(t, 0, run(t, dir, append(verb, "--config", images)...).code, verb)
+	for _, verb := range [][]string{{"status"}, {"graph"}, {"graph", "-o", "dot"}, {"promote", "--dry-run"}, {"pin", "base-os", "--partial"}} {
+		assert.Equal(t, 0, run(t, dir, append(verb, here...)...).code, verb)
 	}
 }
 
@@ -86,7 +87,7 @@ func TestSourcePolicy(t *testing.T) {
 			"baseline: {digest: \"" + digestA + "\", firstSeen: \"2026-01-01T00:00:00Z\"}\n" +
 			"candidates: [{digest: \"" + digestB + "\", firstSeen: \"2026-02-01T00:00:00Z\"}]\n",
 	})
-	got := run(t, dir, "pin", "web", "-o", "source-policy")
+	got := run(t, dir, "pin", "web", "-o", "source-policy", "--partial")
 	require.Equal(t, 0, got.code, got.err)
 	var policy spb.Policy
 	require.NoError(t, json.Unmarshal([]byte(got.out), &policy))

@@ -20,7 +20,7 @@ func newGraph(w *World, paths *pathFlags) *cobra.Command {
 		Use:   "graph [NAME]",
 		Short: "Draw what is built on what",
 		Long: `Graph draws the images and the base images that they are built on: the whole fleet, or one image with what it is
-built on (--up), what is built on it (--down), or both. Edges that follow from others are left out of drawings.`,
+built on (--up), what is built on it (--down), or both; or a base image (node:22) with what is built on it. Edges that follow from others are left out of drawings.`,
 		Example: `  imagefactory graph                       # Mermaid, for a README
   imagefactory graph base-node --down -o dot | dot -Tsvg > graph.svg
   imagefactory graph web --up -o json`,
@@ -46,21 +46,12 @@ func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error
 	if err != nil {
 		return err
 	}
-	keep := fleet.Graph.Order()
+	d := report.Draw(fleet.Config, fleet.Graph, fleet.Graph.Order(), func(_, _ string) bool { return true })
 	if len(names) == 1 {
-		if _, err := fleet.Image(names[0]); err != nil {
+		if d, err = drawPart(fleet, names[0], o); err != nil {
 			return err
 		}
-		part := []string{names[0]}
-		if o.up || !o.down {
-			part = append(part, fleet.Graph.Ancestors(names[0])...)
-		}
-		if o.down || !o.up {
-			part = append(part, fleet.Graph.Descendants(names[0])...)
-		}
-		keep = slices.DeleteFunc(slices.Clone(keep), func(n string) bool { return !slices.Contains(part, n) })
 	}
-	d := report.Draw(fleet.Config, fleet.Graph, keep)
 	switch o.output {
 	case "json":
 		return report.JSON(w.Out, d)
@@ -69,4 +60,34 @@ func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error
 	default:
 		return d.Mermaid(w.Out)
 	}
+}
+
+// drawPart draws what one image is built on, and what is built on it. Of a base image there is only the latter.
+func drawPart(fleet *factory.Fleet, name string, o *graphOptions) (report.Drawing, error) {
+	g := fleet.Graph
+	both := o.up == o.down
+	var above, below []string // images to show with their base images, and without
+	start := fleet.Base(name)
+	if start == "" {
+		if _, err := fleet.Image(name); err != nil {
+			return report.Drawing{}, err
+		}
+		below = []string{name}
+		if o.up || both {
+			above = append(g.Ancestors(name), name)
+		}
+		if o.down || both {
+			below = append(below, g.Descendants(name)...)
+		}
+	} else {
+		for _, user := range g.Dependents(start) {
+			below = append(append(below, user), g.Descendants(user)...)
+		}
+	}
+	names := slices.DeleteFunc(slices.Clone(g.Order()), func(n string) bool {
+		return !slices.Contains(above, n) && !slices.Contains(below, n)
+	})
+	return report.Draw(fleet.Config, g, names, func(image, base string) bool {
+		return base == start || slices.Contains(above, image)
+	}), nil
 }

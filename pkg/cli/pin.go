@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/factory"
@@ -9,7 +11,7 @@ import (
 )
 
 func newPin(w *World, paths *pathFlags) *cobra.Command {
-	output := ""
+	output, partial := "", false
 	cmd := &cobra.Command{
 		Use:   "pin NAME",
 		Short: "Print the lock: the digests that a build of an image should use",
@@ -34,12 +36,8 @@ with it is enrolled with source.pinBases: true.`,
 			if err != nil {
 				return err
 			}
-			for _, b := range lock.Bases {
-				if b.Origin == policy.FromNowhere {
-					if err := say(w, "warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
-						return err
-					}
-				}
+			if err := checkLock(w, lock, partial); err != nil {
+				return err
 			}
 			if output == "source-policy" {
 				return report.JSON(w.Out, lock.SourcePolicy())
@@ -48,5 +46,22 @@ with it is enrolled with source.pinBases: true.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or source-policy")
+	cmd.Flags().BoolVar(&partial, "partial", false, "print what is known when the digest of a base is not")
 	return cmd
+}
+
+// checkLock refuses a lock that leaves a base open: a build with it would take what the tag holds.
+func checkLock(w *World, lock *factory.Lock, partial bool) error {
+	for _, b := range lock.Bases {
+		if b.Origin != policy.FromNowhere {
+			continue
+		}
+		if !partial {
+			return fmt.Errorf("pinning %q: no digest of %s is known yet, and a build would take what its tag holds; analyze with the registry first, or give --partial to accept that", lock.Image, b.Ref)
+		}
+		if err := say(w, "warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -37,7 +37,7 @@ started, at most factory.maxConcurrentRebuilds on one forge.`,
 			for i := range start {
 				rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
 			}
-			if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE", "WHY"}, rows); err != nil {
+			if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 				return err
 			}
 			return say(w, "%s would be started", plural(len(start), "rebuild"))

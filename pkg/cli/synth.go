@@ -52,7 +52,7 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 		return printFiles(w, files)
 	}
 	if o.diff || o.check {
-		return compareDist(w, paths.out, files, o.check)
+		return compareDist(w, paths.out, files, o)
 	}
 	changes, err := manifest.Write(paths.out, files)
 	if err != nil {
@@ -75,7 +75,7 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 }
 
 // compareDist prints what synth would change in dist; with check that is an error.
-func compareDist(w *World, dist string, files map[string][]byte, check bool) error {
+func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions) error {
 	changes, err := manifest.Compare(dist, files)
 	if err != nil {
 		return err
@@ -88,10 +88,14 @@ func compareDist(w *World, dist string, files map[string][]byte, check bool) err
 			return err
 		}
 	}
-	if err := say(w, "%s is stale: %s not as synth would write; run `imagefactory synth` and commit", dist, plural(len(changes), "file")); err != nil {
+	command := "imagefactory synth"
+	if o.split {
+		command += " --split"
+	}
+	if err := say(w, "%s is stale: %s not as synth would write; run `%s` and commit", dist, plural(len(changes), "file"), command); err != nil {
 		return err
 	}
-	if check {
+	if o.check {
 		return errDifference
 	}
 	return nil

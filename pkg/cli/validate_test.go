@@ -60,7 +60,7 @@ func TestEveryRule(t *testing.T) {
 		finding.CRD.ID: {map[string]string{"crds/warehouse.yaml": warehouseCRD, "state/images/web.yaml": webHead}, true,
 			"dist/warehouse-image-web.k8s.yaml", "spec.subscriptions"},
 		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed, for web"},
-		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml", `"latest" is no digest`},
+		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `"latest" is no digest`},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 			writeFiles(t, dir, map[string]string{"images.yaml": withURL + web, tt.file: tt.text})
 			got := run(t, dir, "validate")
 			assert.Equal(t, 2, got.code)
-			assert.Contains(t, got.out, tt.file+": ")
+			assert.Contains(t, got.out, tt.file+":")
 			assert.Contains(t, got.out, tt.want)
 			assert.Contains(t, got.out, "["+finding.DataShape.ID+"]")
 		})

@@ -49,17 +49,25 @@ func (f *Fleet) change(do func()) (*StateChange, error) {
 	return &c, err
 }
 
+// Base returns the name of the base image in use that a name or reference means, or "".
+func (f *Fleet) Base(nameOrRef string) string {
+	if len(f.Graph.Dependents(nameOrRef)) > 0 {
+		return nameOrRef
+	}
+	ref, err := state.ParseRef(nameOrRef)
+	if err != nil || f.Config.Find(nameOrRef) != nil {
+		return ""
+	}
+	if name := state.BaseName(ref); len(f.Graph.Dependents(name)) > 0 {
+		return name
+	}
+	return ""
+}
+
 // candidate finds what BASE or BASE@DIGEST means.
 func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 	name, digest, pinned := strings.Cut(spec, "@")
-	base := f.State.Bases[name]
-	if base == nil {
-		ref, err := state.ParseRef(name)
-		if err != nil {
-			return nil, Usagef("%q is neither the name of a base image nor a reference", name)
-		}
-		base = f.State.Bases[state.BaseName(ref)]
-	}
+	base := f.State.Bases[f.Base(name)]
 	switch {
 	case base == nil:
 		return nil, Usagef("nothing is known of base image %q: `imagefactory graph` shows those in use", name)

@@ -39,7 +39,7 @@ func Open(p Paths) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{Paths: p, Config: cfg, State: st}
-	if err := f.untrue().Err(); err != nil {
+	if err := untrue(st, p.StateDir).Err(); err != nil {
 		return nil, err
 	}
 	f.Graph = graph.Build(cfg, st)

@@ -1,10 +1,12 @@
 package factory
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path"
 	"regexp"
-	"slices"
+	"strconv"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -14,82 +16,109 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // untrue reports facts that cannot be true. Whoever can push to the state repository can write anything into it, so
 // nothing is decided or generated from such a file.
-func (f *Fleet) untrue() finding.List {
+func untrue(st *state.State, stateDir string) finding.List {
 	var l finding.List
-	add := func(folder, name string, problems []string) {
-		for _, p := range problems {
-			l = append(l, finding.DataShape.At(f.stateFile(folder, name), 0, 0, p, "restore the file from git"))
-		}
+	for name, img := range st.Images {
+		l = append(l, factsOf(stateFile(stateDir, state.ImagesFolder, name)).image(img)...)
 	}
-	for name, img := range f.State.Images {
-		add(state.ImagesFolder, name, imageProblems(img))
-	}
-	for name, b := range f.State.Bases {
-		add(state.BasesFolder, name, baseProblems(b))
+	for name, b := range st.Bases {
+		l = append(l, factsOf(stateFile(stateDir, state.BasesFolder, name)).base(b)...)
 	}
 	l.Sort()
 	return l
 }
 
-func (f *Fleet) stateFile(folder, name string) string {
-	return display(f.Paths.StateDir, path.Join(folder, name+".yaml"))
+func stateFile(stateDir, folder, name string) string {
+	return display(stateDir, path.Join(folder, name+".yaml"))
 }
 
-func imageProblems(img *state.Image) []string {
-	var out []string
+// facts checks one state file.
+type facts struct {
+	file       string
+	list       finding.List
+	badDigests map[string]bool // each is reported once
+}
+
+func factsOf(file string) *facts { return &facts{file: file, badDigests: map[string]bool{}} }
+
+// wrong reports a value, at the first place where the file has it.
+func (f *facts) wrong(value, format string, args ...any) {
+	line, column := 0, 0
+	if text, err := os.ReadFile(f.file); err == nil { // it was read before; without it only the place is missing
+		if at := bytes.Index(text, []byte(value)); at >= 0 && value != "" {
+			line, column = 1+bytes.Count(text[:at], []byte("\n")), at-bytes.LastIndexByte(text[:at], '\n')
+		}
+	}
+	f.list = append(f.list, finding.DataShape.At(f.file, line, column, fmt.Sprintf(format, args...), "restore the file from git"))
+}
+
+func (f *facts) image(img *state.Image) finding.List {
 	for _, b := range img.BaseImages {
 		if r, err := state.ParseRef(b.Ref); err != nil {
-			out = append(out, err.Error())
+			f.wrong(b.Ref, "%v", err)
 		} else if r.String() != b.Ref {
-			out = append(out, fmt.Sprintf("reference %q is not normalised: want %q", b.Ref, r))
+			f.wrong(b.Ref, "reference %q is not normalised: want %q", b.Ref, r)
+		}
+		for _, u := range b.Uses {
+			if u.Line < 0 {
+				f.wrong(strconv.Itoa(u.Line), "%d is no line", u.Line)
+			}
 		}
 	}
-	digests := []string{img.CurrentDigest}
+	f.digest(img.CurrentDigest)
 	for _, b := range img.BuiltOn {
-		digests = append(digests, snapshotDigests(b.Snapshot)...)
+		f.snapshot(b.Snapshot)
+		if !b.Evidence.Known() {
+			f.wrong(string(b.Evidence), "unknown evidence %q", b.Evidence)
+		}
 	}
 	for _, p := range img.Published {
-		digests = append(digests, snapshotDigests(p.Snapshot)...)
+		f.snapshot(p.Snapshot)
 	}
-	return append(out, badDigests(digests)...)
+	if r := img.Rebuild; r != nil {
+		if !r.Status.Known() {
+			f.wrong(string(r.Status), "unknown status %q of a rebuild", r.Status)
+		}
+		if r.Failures < 0 {
+			f.wrong(strconv.Itoa(r.Failures), "%d failures in a row", r.Failures)
+		}
+	}
+	return f.list
 }
 
-func baseProblems(b *state.Base) []string {
+func (f *facts) base(b *state.Base) finding.List {
 	if r, err := state.ParseRef(b.Ref()); err != nil || r.String() != b.Ref() {
-		return []string{fmt.Sprintf("%q is no reference of a base image", b.Ref())}
+		f.wrong(b.Repository, "%q is no reference of a base image", b.Ref())
+		return f.list
 	}
-	var out []string
 	if want := state.BaseName(state.Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag}); want != b.Name {
-		out = append(out, fmt.Sprintf("the state of %s belongs into %s.yaml", b.Ref(), want))
+		f.wrong(b.Name, "the state of %s belongs into %s.yaml", b.Ref(), want)
 	}
-	digests := []string{b.CurrentDigest, b.PreviousDigest}
+	f.digest(b.CurrentDigest)
+	f.digest(b.PreviousDigest)
 	if b.Baseline != nil {
-		digests = append(digests, snapshotDigests(b.Baseline.Snapshot)...)
+		f.snapshot(b.Baseline.Snapshot)
 	}
 	for _, c := range b.Candidates {
-		digests = append(digests, snapshotDigests(c.Snapshot)...)
+		f.snapshot(c.Snapshot)
 		if c.FirstSeen.IsZero() {
-			out = append(out, fmt.Sprintf("candidate %s has no firstSeen", c.Digest))
+			f.wrong(c.Digest, "candidate %s has no firstSeen", c.Digest)
 		}
 	}
-	return append(out, badDigests(digests)...)
+	return f.list
 }
 
-func snapshotDigests(s state.Snapshot) []string {
-	out := []string{s.Digest}
+func (f *facts) snapshot(s state.Snapshot) {
+	f.digest(s.Digest)
 	for _, d := range s.Platforms {
-		out = append(out, d)
+		f.digest(d)
 	}
-	return out
 }
 
-func badDigests(digests []string) []string {
-	var out []string
-	for _, d := range digests {
-		if d != "" && !digestForm.MatchString(d) {
-			out = append(out, fmt.Sprintf("%q is no digest", d))
-		}
+func (f *facts) digest(d string) {
+	if d == "" || digestForm.MatchString(d) || f.badDigests[d] {
+		return
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	f.badDigests[d] = true
+	f.wrong(d, "%q is no digest", d)
 }

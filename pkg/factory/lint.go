@@ -38,11 +38,11 @@ func Validate(p Paths, crdDir string) (finding.List, error) {
 			return nil, err
 		}
 	}
-	if cfg != nil && st != nil {
+	all = append(all, untrue(st, p.StateDir)...)
+	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
 		all = append(all, cycles(cfg, f.Graph)...)
-		all = append(all, f.untrue()...)
-		all = append(all, f.lint()...)
+		all = append(all, f.lint(all)...)
 		if crdDir != "" && all.Err() == nil {
 			problems, err := f.againstCRDs(crdDir)
 			if err != nil {
@@ -55,7 +55,12 @@ func Validate(p Paths, crdDir string) (finding.List, error) {
 	return all, nil
 }
 
-func (f *Fleet) lint() finding.List {
+// lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already.
+func (f *Fleet) lint(already finding.List) finding.List {
+	broken := map[string]bool{}
+	for _, problem := range already {
+		broken[problem.File] = true
+	}
 	publishers := map[string]string{} // repository to the managed image that it is of
 	for i := range f.Config.Images {
 		if img := &f.Config.Images[i]; img.Managed() {
@@ -64,7 +69,9 @@ func (f *Fleet) lint() finding.List {
 	}
 	var l finding.List
 	for i := range f.Config.Images {
-		l = append(l, f.lintImage(&f.Config.Images[i], publishers)...)
+		if img := &f.Config.Images[i]; !broken[stateFile(f.Paths.StateDir, state.ImagesFolder, img.Name)] {
+			l = append(l, f.lintImage(img, publishers)...)
+		}
 	}
 	l = append(l, f.lintFleet()...)
 	l = append(l, f.lintState()...)
@@ -163,12 +170,12 @@ func (f *Fleet) lintState() finding.List {
 	var l finding.List
 	for name := range f.State.Images {
 		if f.Config.Find(name) == nil {
-			l = append(l, finding.Orphan.At(f.stateFile(state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enrol it again, or remove the file"))
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enrol it again, or remove the file"))
 		}
 	}
 	for name, b := range f.State.Bases {
 		if len(f.Graph.Dependents(name)) == 0 {
-			l = append(l, finding.Orphan.At(f.stateFile(state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), "remove the file"))
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), "remove the file"))
 		}
 	}
 	return l

@@ -1,6 +1,9 @@
 package factory
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -16,11 +19,28 @@ const OutFile = "image-factory.k8s.yaml"
 
 // Objects generates the Kargo resources of the fleet.
 func (f *Fleet) Objects() ([]kargo.Object, error) {
+	if err := f.needState(); err != nil {
+		return nil, err
+	}
 	location, err := f.location()
 	if err != nil {
 		return nil, err
 	}
 	return kargo.Objects(f.Config, f.State, f.Graph, location)
+}
+
+// needState refuses a state folder that is not there: taken for an empty one, it would take every Warehouse of a base
+// image out of dist.
+func (f *Fleet) needState() error {
+	if _, err := os.Stat(f.Paths.StateDir); !errors.Is(err, fs.ErrNotExist) {
+		return nil // another problem was reported when the state was read
+	}
+	for i := range f.Config.Images {
+		if f.Config.Images[i].Managed() {
+			return Usagef("there is no state folder %q: run `imagefactory analyze` first, or name yours with --state-dir", f.Paths.StateDir)
+		}
+	}
+	return nil
 }
 
 // Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource.

@@ -210,7 +210,8 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 	leaves := listed && v.list[at].isWithdrawn() && !v.releasedNow(&v.list[at])
 	switch {
 	case ripe >= 0:
-		b.Lock, b.Origin = v.list[ripe].Snapshot, FromDue
+		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe
+		b.Released = v.releasedNow(&v.list[ripe]) && !v.aged(&v.list[ripe], v.delay())
 		b.Due, b.Since = v.triggered(from, ripe)
 	case leaves:
 		ripe = max(v.ripe(0), 0)

@@ -62,7 +62,7 @@ type Origin string
 
 // Origins of a lock entry.
 const (
-	FromDue       Origin = "due"       // the newest candidate that has ripened or was released
+	FromRipe      Origin = "ripe"      // the newest candidate that has ripened or was released
 	FromOlder     Origin = "older"     // the newest such digest before one that was withdrawn, which the image is built on
 	FromBuilt     Origin = "built"     // what the published image was built on
 	FromBaseline  Origin = "baseline"  // what the tag held when the base image was first recorded
@@ -73,16 +73,17 @@ const (
 
 // BaseDecision is what a build should use for one reference, and what waits under it.
 type BaseDecision struct {
-	Ref     string         `json:"ref"`
-	Parent  string         `json:"parent,omitempty"` // managed image that publishes it
-	Base    string         `json:"base,omitempty"`   // name of the base image
-	Lock    state.Snapshot `json:"lock"`
-	Origin  Origin         `json:"origin"`
-	Due     bool           `json:"due,omitempty"`     // to be rebuilt for: the lock is not what the image was built on
-	Since   time.Time      `json:"since,omitzero"`    // when it became due
-	Waiting string         `json:"waiting,omitempty"` // newest digest that is not due yet
-	Until   time.Time      `json:"until,omitzero"`    // when something is due if nothing else comes
-	Held    bool           `json:"held,omitempty"`    // what would be newer is held
+	Ref      string         `json:"ref"`
+	Parent   string         `json:"parent,omitempty"` // managed image that publishes it
+	Base     string         `json:"base,omitempty"`   // name of the base image
+	Lock     state.Snapshot `json:"lock,omitzero"`
+	Origin   Origin         `json:"origin"`
+	Due      bool           `json:"due,omitempty"`      // to be rebuilt for: the lock is not what the image was built on
+	Since    time.Time      `json:"since,omitzero"`     // when it became due
+	Waiting  string         `json:"waiting,omitempty"`  // newest digest that is not due yet
+	Until    time.Time      `json:"until,omitzero"`     // when something is due if nothing else comes
+	Released bool           `json:"released,omitempty"` // the lock was released before it was old enough
+	Held     bool           `json:"held,omitempty"`     // what would be newer is held
 	// Withdrawn says that the tag went back behind something newer. It may come back, without an event of Kargo's.
 	Withdrawn bool   `json:"withdrawn,omitempty"`
 	Current   string `json:"current,omitempty"` // what the tag holds now
@@ -207,7 +208,7 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	}
 	switch {
 	case len(dec.Targets) > 0:
-		dec.Reason = "newer digest of " + refsOf(dec.Targets) + " is due"
+		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
 	case len(waiting) > 0:
 		dec.Status, dec.Reason = Waiting, "newer digest of "+strings.Join(waiting, ", ")+" is younger than the delay of "+img.Delay().String()
@@ -336,12 +337,33 @@ func Startable(cfg *config.Config, decisions []Decision) []Decision {
 	return out
 }
 
-func refsOf(targets []state.Target) string {
-	refs := make([]string, len(targets))
-	for i, t := range targets {
-		refs[i] = short(t.Ref)
+// dueReason says why each base that is due is.
+func dueReason(bases []BaseDecision) string {
+	var newer, released, withdrawn, parents []string
+	for i := range bases {
+		switch b := &bases[i]; {
+		case !b.Due:
+		case b.Parent != "":
+			parents = append(parents, b.Parent)
+		case b.Origin == FromOlder:
+			withdrawn = append(withdrawn, short(b.Ref))
+		case b.Released:
+			released = append(released, short(b.Ref))
+		default:
+			newer = append(newer, short(b.Ref))
+		}
 	}
-	return strings.Join(refs, ", ")
+	var parts []string
+	say := func(refs []string, format string) {
+		if len(refs) > 0 {
+			parts = append(parts, fmt.Sprintf(format, strings.Join(refs, ", ")))
+		}
+	}
+	say(newer, "newer digest of %s is due")
+	say(released, "newer digest of %s was released")
+	say(withdrawn, "digest of %s that it is built on was withdrawn")
+	say(parents, "%s has published")
+	return strings.Join(parts, "; ")
 }
 
 // short is a reference as people write it.

@@ -157,33 +157,33 @@ func TestWhatIsDue(t *testing.T) {
 		{"nothing new", "0", nil, both(want{policy.Current, "0", policy.FromBuilt, 0})},
 		{"not known what it is built on", "?", nil, both(want{policy.Current, "0", policy.FromBaseline, 0})},
 		{"too young", "0", []state.Candidate{cand("1", 6)}, both(want{policy.Waiting, "0", policy.FromBuilt, 1})},
-		{"old enough to the second", "0", []state.Candidate{cand("1", 7)}, both(want{policy.Due, "1", policy.FromDue, 0})},
-		{"old enough, and unknown what it is built on", "?", []state.Candidate{cand("1", 8)}, both(want{policy.Due, "1", policy.FromDue, 0})},
+		{"old enough to the second", "0", []state.Candidate{cand("1", 7)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"old enough, and unknown what it is built on", "?", []state.Candidate{cand("1", 8)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"built on it", "1", []state.Candidate{cand("1", 8)}, both(want{policy.Current, "1", policy.FromBuilt, 0})},
 		{"built on it while it is young", "1", []state.Candidate{cand("1", 1)}, both(want{policy.Current, "1", policy.FromBuilt, 0})},
 		{"built on a newer one", "2", []state.Candidate{cand("1", 9), cand("2", 1)}, both(want{policy.Current, "2", policy.FromBuilt, 0})},
-		{"the newest of two", "0", []state.Candidate{cand("1", 9), cand("2", 8)}, both(want{policy.Due, "2", policy.FromDue, 0})},
+		{"the newest of two", "0", []state.Candidate{cand("1", 9), cand("2", 8)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{
 			"a newer one arrived", "0", []state.Candidate{cand("1", 9), cand("2", 3)},
-			[2]want{{policy.Due, "1", policy.FromDue, 0}, {policy.Waiting, "1", policy.FromDue, 4}},
+			[2]want{{policy.Due, "1", policy.FromRipe, 0}, {policy.Waiting, "1", policy.FromRipe, 4}},
 		},
 		{
 			"newer ones arrive for the longest delay", "0", []state.Candidate{cand("1", 28), cand("2", 20), cand("3", 8), cand("4", 3)},
-			both(want{policy.Due, "3", policy.FromDue, 0}),
+			both(want{policy.Due, "3", policy.FromRipe, 0}),
 		},
 		{
 			"newer ones arrive for less than that", "0", []state.Candidate{cand("1", 27), cand("2", 20), cand("3", 8), cand("4", 3)},
-			[2]want{{policy.Due, "3", policy.FromDue, 0}, {policy.Waiting, "3", policy.FromDue, 1}},
+			[2]want{{policy.Due, "3", policy.FromRipe, 0}, {policy.Waiting, "3", policy.FromRipe, 1}},
 		},
-		{"released", "0", []state.Candidate{cand("1", 1, released(0))}, both(want{policy.Due, "1", policy.FromDue, 0})},
-		{"released, and a younger one", "0", []state.Candidate{cand("1", 2, released(1)), cand("2", 1)}, both(want{policy.Due, "1", policy.FromDue, 0})},
+		{"released", "0", []state.Candidate{cand("1", 1, released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"released, and a younger one", "0", []state.Candidate{cand("1", 2, released(1)), cand("2", 1)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"released in the future", "0", []state.Candidate{cand("1", 1, released(-1))}, both(want{policy.Waiting, "0", policy.FromBuilt, 6})},
 		{"held", "0", []state.Candidate{cand("1", 8, held(1))}, both(want{policy.Held, "0", policy.FromBuilt, 0})},
-		{"held lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, held(1))}, both(want{policy.Due, "1", policy.FromDue, 0})},
-		{"held in the middle", "0", []state.Candidate{cand("1", 10), cand("2", 9, held(1)), cand("3", 8)}, both(want{policy.Due, "3", policy.FromDue, 0})},
+		{"held lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, held(1))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"held in the middle", "0", []state.Candidate{cand("1", 10), cand("2", 9, held(1)), cand("3", 8)}, both(want{policy.Due, "3", policy.FromRipe, 0})},
 		{"built on it before it was held", "1", []state.Candidate{cand("1", 9, held(1))}, both(want{policy.Current, "1", policy.FromBuilt, 0})},
 		{"withdrawn", "0", []state.Candidate{cand("1", 9, withdrawn(1))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
-		{"withdrawn and released", "0", []state.Candidate{cand("1", 9, withdrawn(1), released(0))}, both(want{policy.Due, "1", policy.FromDue, 0})},
+		{"withdrawn and released", "0", []state.Candidate{cand("1", 9, withdrawn(1), released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"withdrawn, and a younger one waits", "0", []state.Candidate{cand("1", 9, withdrawn(5)), cand("2", 2)}, both(want{policy.Waiting, "0", policy.FromBuilt, 5})},
 		{"built on what was withdrawn", "2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}, both(want{policy.Due, "1", policy.FromOlder, 0})},
 		{"withdrawn a moment ago", "2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(0))}, both(want{policy.Waiting, "1", policy.FromOlder, 0.25})},
@@ -194,18 +194,18 @@ func TestWhatIsDue(t *testing.T) {
 			both(want{policy.Due, "1", policy.FromOlder, 0}),
 		},
 		{"only another platform changed", "0", []state.Candidate{cand("1", 8, likeAMD64("0"))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
-		{"then another platform changed: no new wait", "0", []state.Candidate{cand("1", 8), cand("2", 1, likeAMD64("1"))}, both(want{policy.Due, "1", policy.FromDue, 0})},
+		{"then another platform changed: no new wait", "0", []state.Candidate{cand("1", 8), cand("2", 1, likeAMD64("1"))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{
 			"back to the old content under a new index", "0", []state.Candidate{cand("1", 9), cand("2", 8, likeAMD64("0"))},
 			both(want{policy.Current, "0", policy.FromBuilt, 0}),
 		},
 		{"of two indexes of one content the held one", "0", []state.Candidate{cand("1", 9), cand("2", 8, likeAMD64("1"), held(1))}, both(want{policy.Held, "0", policy.FromBuilt, 0})},
-		{"of two indexes of one content released last", "0", []state.Candidate{cand("1", 3, held(2)), cand("2", 2, likeAMD64("1"), released(1))}, both(want{policy.Due, "2", policy.FromDue, 0})},
-		{"a withdrawn content returns under a new index", "0", []state.Candidate{cand("1", 9, withdrawn(8)), cand("2", 7, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromDue, 0})},
-		{"out of order, edited by hand", "0", []state.Candidate{cand("2", 8), cand("1", 9)}, both(want{policy.Due, "2", policy.FromDue, 0})},
+		{"of two indexes of one content released last", "0", []state.Candidate{cand("1", 3, held(2)), cand("2", 2, likeAMD64("1"), released(1))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"a withdrawn content returns under a new index", "0", []state.Candidate{cand("1", 9, withdrawn(8)), cand("2", 7, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"out of order, edited by hand", "0", []state.Candidate{cand("2", 8), cand("1", 9)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"seen in the future", "0", []state.Candidate{cand("1", -1)}, both(want{policy.Waiting, "0", policy.FromBuilt, 8})},
-		{"built on a digest between two looks", "x", []state.Candidate{cand("1", 40), cand("2", 20)}, both(want{policy.Due, "2", policy.FromDue, 0})},
-		{"built on a digest after the last look", "x", []state.Candidate{cand("1", 30.5)}, both(want{policy.Due, "1", policy.FromDue, 0})},
+		{"built on a digest between two looks", "x", []state.Candidate{cand("1", 40), cand("2", 20)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"built on a digest after the last look", "x", []state.Candidate{cand("1", 30.5)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"built on a digest older than the baseline", "x", nil, both(want{policy.Current, "x", policy.FromBuilt, 0})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -578,4 +578,21 @@ func TestACycleIsDecidedAllTheSame(t *testing.T) {
 	got := f.decide()
 	assert.Len(t, got, 3)
 	assert.Equal(t, policy.Due, got["a"].Status)
+}
+
+func TestTheReasonSaysWhatHappened(t *testing.T) {
+	for want, test := range map[string]struct {
+		on         string
+		candidates []state.Candidate
+	}{
+		"newer digest of node:22 is due":                          {"0", []state.Candidate{cand("1", 9)}},
+		"newer digest of node:22 was released":                    {"0", []state.Candidate{cand("1", 1, released(0))}},
+		"digest of node:22 that it is built on was withdrawn":     {"2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}},
+		"newer digest of node:22 is younger than the delay of 7d": {"0", []state.Candidate{cand("1", 1)}},
+	} {
+		f := app(t, mature, test.candidates...)
+		f.lock("app")
+		f.on("app", ref, test.on)
+		assert.Equal(t, want, f.decide()["app"].Reason)
+	}
 }

@@ -36,8 +36,9 @@ type Drawing struct {
 	Edges []Edge `json:"edges"`
 }
 
-// Draw collects the images of a list and everything that they are built on directly.
-func Draw(cfg *config.Config, g *graph.Graph, names []string) Drawing {
+// Draw collects the images of a list, what they are built on among themselves, and the base images for which shown is
+// true of the image that uses them and of their name.
+func Draw(cfg *config.Config, g *graph.Graph, names []string, shown func(image, base string) bool) Drawing {
 	d := Drawing{Nodes: []Node{}, Edges: []Edge{}}
 	bases := map[string]Node{}
 	for i, name := range names {
@@ -63,6 +64,9 @@ func Draw(cfg *config.Config, g *graph.Graph, names []string) Drawing {
 				id := dep.Base
 				if id == "" { // a reference that has only a digest
 					id = e.Ref
+				}
+				if !shown(name, id) {
+					continue
 				}
 				e.From = "base/" + id
 				bases[e.From] = Node{ID: e.From, Kind: "base", Label: short(dep.Ref.String())}

@@ -116,7 +116,7 @@ func Decisions(w io.Writer, decisions []policy.Decision, now time.Time) error {
 		counts[d.Status]++
 		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), d.Reason}
 	}
-	if err := Table(w, []string{"IMAGE", "STATUS", "WHEN", "WHY"}, rows); err != nil {
+	if err := Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", Totals(counts))

@@ -37,7 +37,8 @@ var fileName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
 const header = "# Written by imagefactory. Facts only; do not edit.\n"
 
 // Load reads the state folder of a file system. A folder that does not exist is an empty state. Files that cannot be
-// read as state give a finding.List with every problem; display is put in front of their paths.
+// read as state give a finding.List with every problem, beside the State of the others; display is put in front of their
+// paths.
 func Load(fsys fs.FS, display string) (*State, error) {
 	st := New()
 	var problems finding.List
@@ -49,16 +50,17 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := problems.Err(); err != nil {
-		return nil, err
-	}
 	for _, i := range images {
-		st.Images[i.Name] = i
+		if i != nil {
+			st.Images[i.Name] = i
+		}
 	}
 	for _, b := range bases {
-		st.Bases[b.Name] = b
+		if b != nil {
+			st.Bases[b.Name] = b
+		}
 	}
-	return st, nil
+	return st, problems.Err()
 }
 
 func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, nameOf func(*T) string) ([]*T, error) {

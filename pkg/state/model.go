@@ -3,6 +3,8 @@ package state
 import (
 	"fmt"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Extra holds the keys of a mapping that this version does not know, so that what a newer one wrote survives.
@@ -33,6 +35,14 @@ func (t *Time) UnmarshalText(text []byte) error {
 		return fmt.Errorf("want a time such as 2026-01-31T15:04:05Z, not %q", text)
 	}
 	*t = At(v)
+	return nil
+}
+
+// UnmarshalYAML reads what UnmarshalText reads, and names the line of what it refuses.
+func (t *Time) UnmarshalYAML(n *yaml.Node) error {
+	if err := t.UnmarshalText([]byte(n.Value)); err != nil {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", n.Line, err)}}
+	}
 	return nil
 }
 
@@ -161,6 +171,15 @@ const (
 	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline
 )
 
+// Known says whether this version knows the evidence.
+func (e Evidence) Known() bool {
+	switch e {
+	case Provenance, Annotation, Layers, Recorded, Assumed:
+		return true
+	}
+	return false
+}
+
 // BuiltOn is which digest of a base the published image was built on.
 type BuiltOn struct {
 	Ref      string `yaml:"ref" json:"ref"`
@@ -197,6 +216,15 @@ const (
 	WrongBase Status = "wrongBase" // a new image was seen, on an older base than expected
 	Failed    Status = "failed"    // the run failed, or never ended
 )
+
+// Known says whether this version knows the status.
+func (s Status) Known() bool {
+	switch s {
+	case Requested, Running, Built, Succeeded, Unproven, WrongBase, Failed:
+		return true
+	}
+	return false
+}
 
 // Active says whether the rebuild is not over yet.
 func (s Status) Active() bool { return s == Requested || s == Running || s == Built }
