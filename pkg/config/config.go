@@ -206,14 +206,6 @@ func (s *Source) PinsBases() bool { return s.PinBases != nil && *s.PinBases }
 // Triggerable says whether a build can be started through the forge's API. A plain git server has none.
 func (s *Source) Triggerable() bool { return s.Provider != Git }
 
-// GitURL is the https URL of the repository, without credentials. A repo that is a URL or a local path already stays.
-func (s *Source) GitURL() string {
-	if strings.Contains(s.Repo, "://") || strings.HasPrefix(s.Repo, "/") {
-		return s.Repo
-	}
-	return "https://" + s.Host + "/" + s.Repo + ".git"
-}
-
 // RepoName is the last part of the repository's path: the folder that a checkout of it commonly has.
 func (s *Source) RepoName() string {
 	name := strings.TrimSuffix(strings.TrimRight(s.Repo, "/"), ".git")

@@ -207,10 +207,10 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	}
 	switch s.Provider {
 	case GitHub:
-		setDefault(&s.Host, "github.com")
+		setDefault(&s.Host, HomeHost(GitHub))
 		setDefault(&s.Workflow, d.Workflow)
 	case GitLab:
-		setDefault(&s.Host, "gitlab.com")
+		setDefault(&s.Host, HomeHost(GitLab))
 	}
 	setDefault(&s.Repo, d.Repo)
 	setDefault(&s.Branch, d.Branch)

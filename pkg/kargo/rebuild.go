@@ -78,7 +78,7 @@ func (b *builder) call(img *config.Image, sources []source) (task string, vars [
 	b.tasks[src.Provider] = true
 	if host, _ := home(src.Provider); src.Host != host {
 		secret := apiSecret(b.cfg, src.Host)
-		vars = append(vars, Var{apiVar, apiURL(src)}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
+		vars = append(vars, Var{apiVar, src.APIURL()}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
 	}
 	if src.Provider == config.GitLab {
 		vars = append(vars, Var{projectVar, url.PathEscape(src.Repo)}, Var{refVar, text(src.Branch)})

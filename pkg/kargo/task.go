@@ -1,10 +1,6 @@
 package kargo
 
-import (
-	"strings"
-
-	"github.com/imagefactory/imagefactory/pkg/config"
-)
+import "github.com/imagefactory/imagefactory/pkg/config"
 
 // Variables of the PromotionTasks.
 const (
@@ -21,23 +17,8 @@ const (
 
 // home returns the host of a provider that the defaults of its PromotionTask are for, and the URL of its API.
 func home(p config.Provider) (host, api string) {
-	if p == config.GitLab {
-		return "gitlab.com", "https://gitlab.com/api/v4"
-	}
-	return "github.com", "https://api.github.com"
-}
-
-// apiURL is where a forge other than its provider's home has its API. GitHub Enterprise Server has it under the host's
-// own name, GitHub Enterprise Cloud with data residency (SUBDOMAIN.ghe.com) in front of it.
-func apiURL(src *config.Source) string {
-	switch {
-	case src.Provider == config.GitLab:
-		return "https://" + src.Host + "/api/v4"
-	case strings.HasSuffix(src.Host, ".ghe.com"):
-		return "https://api." + src.Host
-	default:
-		return "https://" + src.Host + "/api/v3"
-	}
+	host = config.HomeHost(p)
+	return host, (&config.Source{Provider: p, Host: host}).APIURL()
 }
 
 const (

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -73,7 +74,7 @@ func New(o Options) *Client {
 		o.Sleep = sleep
 	}
 	if o.Insecure == nil {
-		o.Insecure = isLoopback
+		o.Insecure = config.IsLoopback
 	}
 	c := &Client{
 		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency),

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
 const (
@@ -251,15 +253,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 
 func private(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
-	return isLoopback(u.Host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
-}
-
-func isLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return config.IsLoopback(u.Host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }
 
 // hostName is the host as references name it.

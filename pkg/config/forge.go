@@ -1,0 +1,58 @@
+package config
+
+import (
+	"net"
+	"strings"
+)
+
+// HomeHost is the public host of a provider; empty when it has none.
+func HomeHost(p Provider) string {
+	switch p {
+	case GitHub:
+		return "github.com"
+	case GitLab:
+		return "gitlab.com"
+	}
+	return ""
+}
+
+// APIURL is where the forge has its REST API. GitHub Enterprise Server has it under the host's own name, GitHub Enterprise
+// Cloud with data residency (SUBDOMAIN.ghe.com) in front of it. A plain git server has none.
+func (s *Source) APIURL() string {
+	base := scheme(s.Host) + s.Host
+	switch {
+	case s.Provider == GitLab:
+		return base + "/api/v4"
+	case s.Provider != GitHub:
+		return ""
+	case s.Host == HomeHost(GitHub), strings.HasSuffix(s.Host, ".ghe.com"):
+		return "https://api." + s.Host
+	default:
+		return base + "/api/v3"
+	}
+}
+
+// GitURL is the URL of the repository, without credentials. A repo that is a URL or a local path already stays.
+func (s *Source) GitURL() string {
+	if strings.Contains(s.Repo, "://") || strings.HasPrefix(s.Repo, "/") {
+		return s.Repo
+	}
+	return scheme(s.Host) + s.Host + "/" + s.Repo + ".git"
+}
+
+// scheme is https, and http for this machine itself, where nobody listens in and servers have no certificate.
+func scheme(host string) string {
+	if IsLoopback(host) {
+		return "http://"
+	}
+	return "https://"
+}
+
+// IsLoopback says whether a host, with a port or not, is this machine.
+func IsLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

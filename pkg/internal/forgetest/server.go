@@ -1,0 +1,130 @@
+// Package forgetest is a forge's REST API in a test: a server on this machine that speaks the published shapes of GitHub's
+// or GitLab's API for what imagefactory asks, and fails the test on anything else.
+package forgetest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Server is one forge. Its API is below /api/v3 (GitHub) or /api/v4 (GitLab) of Host.
+type Server struct {
+	Host  string // with the port: the source.host of an image
+	Token string // when set, requests without this token are answered with 401
+
+	t   testing.TB
+	mux *http.ServeMux
+
+	mu       sync.Mutex
+	requests []Request
+	faults   []Fault
+}
+
+// Request is one request that came in.
+type Request struct {
+	Method string
+	Path   string // with the query
+	Status int    // of the answer
+}
+
+// Fault is answered instead of what the server would say.
+type Fault struct {
+	Match  string // method and path prefix: "POST /api/v3/repos/"
+	Status int
+	Header http.Header
+	Body   string
+	Break  bool // cut the connection instead of answering
+	After  bool // do what was asked first, then fail: the answer is lost
+}
+
+// New starts a server that knows nothing yet; it stops with the test.
+func New(t testing.TB) *Server {
+	s := &Server{t: t, mux: http.NewServeMux()}
+	server := httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(server.Close)
+	s.Host = strings.TrimPrefix(server.URL, "http://")
+	return s
+}
+
+// Handle answers requests of a pattern of http.ServeMux, such as "GET /api/v3/repos/{owner}/{repo}/contents/{path...}".
+func (s *Server) Handle(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, h) }
+
+// Fail makes the next requests that match fail, one fault for each request, in order.
+func (s *Server) Fail(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, faults...)
+}
+
+// Requests are the requests so far whose method and path begin with a prefix, such as "POST /api/v3/".
+func (s *Server) Requests(prefix string) []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Request
+	for _, r := range s.requests {
+		if strings.HasPrefix(r.Method+" "+r.Path, prefix) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.RequestURI(), Status: rec.status})
+	}()
+	if f := s.fault(r); f != nil {
+		if f.After {
+			s.mux.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		if f.Break {
+			rec.status = 0
+			panic(http.ErrAbortHandler)
+		}
+		for k, v := range f.Header {
+			rec.Header()[k] = v
+		}
+		rec.WriteHeader(f.Status)
+		_, _ = rec.Write([]byte(f.Body))
+		return
+	}
+	if s.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.Token && r.Header.Get("Private-Token") != s.Token {
+		rec.Header().Set("Content-Type", "application/json")
+		rec.WriteHeader(http.StatusUnauthorized)
+		_, _ = rec.Write([]byte(`{"message":"Bad credentials"}`))
+		return
+	}
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.t.Errorf("the forge was asked for what no client should ask: %s %s", r.Method, r.URL.RequestURI())
+	}
+	s.mux.ServeHTTP(rec, r)
+}
+
+func (s *Server) fault(r *http.Request) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, f := range s.faults {
+		if strings.HasPrefix(r.Method+" "+r.URL.RequestURI(), f.Match) {
+			s.faults = slices.Delete(s.faults, i, i+1)
+			return &f
+		}
+	}
+	return nil
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
