@@ -1,0 +1,111 @@
+package progress_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/imagefactory/imagefactory/pkg/progress"
+)
+
+// clock moves by a step each time that it is read.
+type clock struct {
+	mu   sync.Mutex
+	now  time.Time
+	step time.Duration
+}
+
+func (c *clock) read() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(c.step)
+	return c.now
+}
+
+func TestLinesInALog(t *testing.T) {
+	var out bytes.Buffer
+	p := progress.New(&out, progress.Options{Now: (&clock{step: time.Second}).read, Unit: "image"})
+	p.Start(24, "analyzing")
+	p.Add(1)
+	for i := range 25 {
+		p.Item(fmt.Sprintf("web-%d\x1b[31m", i))()
+	}
+	p.Finish()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	assert.Equal(t, []string{
+		"analyzing: 10 of 25 images, 1.0/s, about 15s left, at web-9\ufffd[31m",
+		"analyzing: 20 of 25 images, 1.0/s, about 5s left, at web-19\ufffd[31m",
+		"analyzing: 25 of 25 images, 1.0/s",
+	}, lines)
+}
+
+func TestShortWorkSaysNothing(t *testing.T) {
+	var out bytes.Buffer
+	p := progress.New(&out, progress.Options{Now: (&clock{step: time.Millisecond}).read, Unit: "image"})
+	p.Start(100, "analyzing")
+	for range 100 {
+		p.Item("web")()
+	}
+	p.Finish()
+	assert.Empty(t, out.String())
+}
+
+func TestQuietAndNilSayNothing(t *testing.T) {
+	var out bytes.Buffer
+	for _, p := range []*progress.Progress{nil, progress.New(&out, progress.Options{Quiet: true})} {
+		p.Start(1, "analyzing")
+		p.Add(1)
+		p.Item("web")()
+		p.Finish()
+	}
+	assert.Empty(t, out.String())
+}
+
+func TestABarOnATerminalIsTakenAway(t *testing.T) {
+	var out bytes.Buffer
+	p := progress.New(&out, progress.Options{Terminal: true, Now: time.Now, Unit: "image"})
+	p.Start(0, "analyzing")
+	p.Add(40)
+	for i := range 40 { // longer than the time between two drawings
+		done := p.Item(fmt.Sprintf("an-image-with-a-name-that-is-far-too-long-for-a-line-%d", i))
+		time.Sleep(10 * time.Millisecond)
+		done()
+	}
+	p.Finish()
+	assert.Regexp(t, `\([1-9]\d?/40, `, out.String())
+	assert.Contains(t, out.String(), "analyzing an-image-with-a-name-that-is-fa…")
+	assert.Empty(t, strings.TrimSpace(screen(out.String())), "nothing is left of it")
+}
+
+// screen is what a terminal shows in the end, as far as a bar uses one: \r, and the sequence that erases the line.
+func screen(written string) string {
+	var line []rune
+	at := 0
+	for written != "" {
+		if rest, ok := strings.CutPrefix(written, "\x1b[2K"); ok {
+			line, written = nil, rest
+			continue
+		}
+		r := []rune(written)[0]
+		written = strings.TrimPrefix(written, string(r))
+		if r == '\r' {
+			at = 0
+			continue
+		}
+		for len(line) <= at {
+			line = append(line, ' ')
+		}
+		line[at] = r
+		at++
+	}
+	return string(line)
+}
+
+func TestWhatIsNoTerminal(t *testing.T) {
+	assert.False(t, progress.IsTerminal(&bytes.Buffer{}))
+}
