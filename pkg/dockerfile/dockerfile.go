@@ -65,6 +65,9 @@ type Image struct {
 	Line int `json:"line"`
 	// Platform is set when it is not the target platform.
 	Platform string `json:"platform,omitempty"`
+	// Final says that the target stage is built on it, directly or through
+	// other stages: the layers of what is built begin with its layers.
+	Final bool `json:"final,omitempty"`
 }
 
 // Unresolved is a word of a FROM instruction, the base or its --platform,

@@ -34,6 +34,7 @@ type plan struct {
 	triggers   int
 	shared     int // line of the first COPY --from=INDEX of a source
 	used       map[*state]bool
+	final      *state // where the parents of the target end
 	unresolved []Unresolved
 }
 
@@ -96,6 +97,9 @@ func (p *plan) build() error {
 	target, err := p.target()
 	if err != nil {
 		return err
+	}
+	for p.final = target; p.final.base != nil; {
+		p.final = p.final.base
 	}
 	for _, s := range slices.Clone(p.states) {
 		for _, cmd := range s.stage.Commands {
@@ -535,7 +539,7 @@ func (p *plan) images() []Image {
 			continue
 		}
 		seen[s] = true
-		img := Image{Ref: s.ref, Kind: s.kind, Stage: s.label, Line: s.line}
+		img := Image{Ref: s.ref, Kind: s.kind, Stage: s.label, Line: s.line, Final: s == p.final}
 		if s.platform != nil {
 			if v := platforms.FormatAll(*s.platform); v != platforms.FormatAll(p.in.platform) {
 				img.Platform = v

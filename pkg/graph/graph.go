@@ -20,6 +20,7 @@ type Dep struct {
 	Parent string      // name of the managed image that publishes it; empty for an upstream reference
 	Base   string      // name of the base image; empty for a parent and for a reference that has only a digest
 	Uses   []state.Use // without those of the kind syntax
+	Final  bool        // the layers of the image begin with those of it
 }
 
 // Moves says whether a rebuild can pick up a new digest of it.
@@ -96,7 +97,7 @@ func (g *builder) addDeps(name string, facts *state.Image) {
 		if !p.ok {
 			continue // validation reports what is no reference
 		}
-		d := Dep{Ref: p.ref, Parent: p.parent, Base: p.base, Uses: withoutSyntax(use.Uses)}
+		d := Dep{Ref: p.ref, Parent: p.parent, Base: p.base, Uses: withoutSyntax(use.Uses), Final: use.Final}
 		if len(d.Uses) == 0 {
 			continue
 		}

@@ -61,6 +61,12 @@ type CronJobSpec struct {
 	TimeZone                   string      `json:"timeZone,omitempty"`
 }
 
+// Job runs a pod to its end.
+type Job struct {
+	Header
+	Spec JobSpec `json:"spec"`
+}
+
 // JobTemplate makes Jobs.
 type JobTemplate struct {
 	Metadata TemplateMetadata `json:"metadata"`

@@ -90,7 +90,7 @@ func TestHostileTemplates(t *testing.T) {
 			list = append(list, map[string]any{"key": k, "value": v})
 		}
 		if src.Job != "" {
-			list = append(list, map[string]any{"key": jobVariable, "value": src.Job})
+			list = append(list, map[string]any{"key": config.JobVariable, "value": src.Job})
 		}
 		require.ElementsMatch(t, list, got)
 	})

@@ -44,13 +44,18 @@ func DefaultAPISecret(host string) config.SecretKey {
 	if host == "github.com" {
 		return config.SecretKey{Secret: "github-workflow-token", Key: "token"}
 	}
-	const longest, suffix = 200, "-api-token" // a name has at most 253 characters
+	return config.SecretKey{Secret: hostPart(host) + "-api-token", Key: "token"}
+}
+
+// hostPart is a host as part of a name.
+func hostPart(host string) string {
+	const longest = 200 // a name has at most 253 characters
 	name := strings.ReplaceAll(strings.ToLower(host), ":", "-")
 	if len(name) > longest {
 		sum := sha256.Sum256([]byte(host))
 		name = strings.TrimRight(name[:longest], "-.") + "-" + hex.EncodeToString(sum[:])[:10]
 	}
-	return config.SecretKey{Secret: name + suffix, Key: "token"}
+	return name
 }
 
 // apiSecret names the Secret and key with the token for a host's API.

@@ -266,7 +266,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 }
 
 func TestJobVariableWins(t *testing.T) {
-	src := &config.Source{Job: "{{image}}", Variables: map[string]string{jobVariable: "other", "A": "{{image}}"}}
+	src := &config.Source{Job: "{{image}}", Variables: map[string]string{config.JobVariable: "other", "A": "{{image}}"}}
 	got := newTemplates(&config.Image{Name: "app"}, []source{{"w", "r", "r"}}).pipelineVariables(src)
 	assert.Equal(t, `[{'key': 'A', 'value': 'app'}, {'key': 'IMAGEFACTORY_JOB', 'value': '\u007b\u007bimage\u007d\u007d'}]`, got)
 }

@@ -3,7 +3,6 @@ package kargo
 import (
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -103,8 +102,6 @@ func pathEscape(p string) string {
 	return strings.Join(segments, "/")
 }
 
-var placeholder = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
-
 // templates compiles the values of workflow inputs and pipeline variables into expressions.
 type templates struct {
 	image     string
@@ -155,9 +152,6 @@ func (t *templates) object(values map[string]string) string {
 	return t.with("{" + strings.Join(list, ", ") + "}")
 }
 
-// jobVariable tells a pipeline which job to run.
-const jobVariable = "IMAGEFACTORY_JOB"
-
 // pipelineVariables compiles a pipeline's variables into a list of keys and values, as GitLab wants them.
 func (t *templates) pipelineVariables(src *config.Source) string {
 	var list []string
@@ -165,12 +159,12 @@ func (t *templates) pipelineVariables(src *config.Source) string {
 		list = append(list, "{'key': "+literal(key)+", 'value': "+expression+"}")
 	}
 	for _, k := range slices.Sorted(maps.Keys(src.Variables)) {
-		if k != jobVariable || src.Job == "" {
+		if k != config.JobVariable || src.Job == "" {
 			add(k, t.compile(src.Variables[k]))
 		}
 	}
 	if src.Job != "" {
-		add(jobVariable, literal(src.Job))
+		add(config.JobVariable, literal(src.Job))
 	}
 	return t.with("[" + strings.Join(list, ", ") + "]")
 }
@@ -184,21 +178,16 @@ func (t *templates) with(expression string) string {
 
 // compile turns a text with placeholders into an expression.
 func (t *templates) compile(s string) string {
-	var parts []string
-	last := 0
-	for _, m := range placeholder.FindAllStringSubmatchIndex(s, -1) {
-		expression := t.expression(strings.TrimSpace(s[m[2]:m[3]]))
-		if expression == "" {
-			continue // validation reports what is no placeholder
-		}
-		if m[0] > last {
-			parts = append(parts, literal(s[last:m[0]]))
-		}
-		parts = append(parts, expression)
-		last = m[1]
+	if s == "" {
+		return literal("")
 	}
-	if last < len(s) || len(parts) == 0 {
-		parts = append(parts, literal(s[last:]))
+	var parts []string
+	for _, p := range config.Parts(s) {
+		if p.Placeholder != "" {
+			parts = append(parts, t.expression(p.Placeholder))
+		} else {
+			parts = append(parts, literal(p.Text))
+		}
 	}
 	return strings.Join(parts, " + ")
 }

@@ -58,6 +58,8 @@ const (
 	RoleLabel  = "imagefactory/role"
 	ImageLabel = "imagefactory/image"
 	BaseLabel  = "imagefactory/base"
+	// RebuildLabel is on the Promotions that imagefactory creates, with the id of the rebuild.
+	RebuildLabel = "imagefactory/rebuild"
 )
 
 const (

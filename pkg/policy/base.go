@@ -30,11 +30,11 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 				b.Current = base.CurrentDigest
 			}
 		case dep.Parent != "":
-			d.parent(&b, dep, on, platformsOf(img, dep.Uses))
+			d.parent(&b, dep, on, PlatformsOf(img, dep.Uses))
 		default:
 			if base := d.st.Bases[dep.Base]; base != nil && base.Baseline != nil {
 				b.Current = base.CurrentDigest
-				d.upstream(&b, img, base, on, facts, platformsOf(img, dep.Uses))
+				d.upstream(&b, img, base, on, facts, PlatformsOf(img, dep.Uses))
 			} else if on != nil {
 				b.Lock, b.Origin = on.Snapshot, FromBuilt
 			}

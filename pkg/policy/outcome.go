@@ -47,9 +47,9 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, 
 		}
 		switch judge(img, st, dep, on, t.Snapshot, facts) {
 		case state.WrongBase:
-			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, short(t.Ref), t.Digest)
+			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, state.Short(t.Ref), t.Digest)
 		case state.Unproven:
-			status, message = state.Unproven, "no evidence of the digest of "+short(t.Ref)+" that the new image is built on"
+			status, message = state.Unproven, "no evidence of the digest of "+state.Short(t.Ref)+" that the new image is built on"
 		}
 	}
 	return status, message
@@ -57,7 +57,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, 
 
 // judge says whether what the image was built on is the target or later.
 func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, facts *state.Image) state.Status {
-	platforms := platformsOf(img, dep.Uses)
+	platforms := PlatformsOf(img, dep.Uses)
 	switch {
 	case on == nil || on.Evidence == state.Recorded || on.Evidence == state.Assumed:
 		return state.Unproven

@@ -196,14 +196,14 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 			}
 			dec.Status, dec.Until = Due, time.Time{}
 		case !b.Until.IsZero():
-			waiting = append(waiting, short(b.Ref))
+			waiting = append(waiting, state.Short(b.Ref))
 			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
 				dec.Until = b.Until
 			}
 		case b.Held:
-			held = append(held, short(b.Ref))
+			held = append(held, state.Short(b.Ref))
 		case b.Origin == FromNowhere:
-			unknown = append(unknown, short(b.Ref))
+			unknown = append(unknown, state.Short(b.Ref))
 		}
 	}
 	switch {
@@ -346,11 +346,11 @@ func dueReason(bases []BaseDecision) string {
 		case b.Parent != "":
 			parents = append(parents, b.Parent)
 		case b.Origin == FromOlder:
-			withdrawn = append(withdrawn, short(b.Ref))
+			withdrawn = append(withdrawn, state.Short(b.Ref))
 		case b.Released:
-			released = append(released, short(b.Ref))
+			released = append(released, state.Short(b.Ref))
 		default:
-			newer = append(newer, short(b.Ref))
+			newer = append(newer, state.Short(b.Ref))
 		}
 	}
 	var parts []string
@@ -366,13 +366,8 @@ func dueReason(bases []BaseDecision) string {
 	return strings.Join(parts, "; ")
 }
 
-// short is a reference as people write it.
-func short(ref string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
-}
-
-// platformsOf returns the platforms that a reference is used for, sorted.
-func platformsOf(img *config.Image, uses []state.Use) []string {
+// PlatformsOf returns the platforms that a reference is used for, sorted.
+func PlatformsOf(img *config.Image, uses []state.Use) []string {
 	if !slices.ContainsFunc(uses, func(u state.Use) bool { return u.Platform != "" }) && len(img.Source.Platforms) == 1 {
 		return img.Source.Platforms
 	}

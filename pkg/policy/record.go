@@ -16,6 +16,16 @@ func Begin(st *state.State, dec Decision, now time.Time) {
 	st.Images[dec.Image].Request(state.Rebuild{ID: dec.Rebuild, Reason: dec.Reason, Bases: dec.Targets, RequestedAt: state.At(now)})
 }
 
+// Reconsider decides about an image as if its rebuild, which was recorded and never started, had not been.
+func Reconsider(cfg *config.Config, st *state.State, g *graph.Graph, image string, now time.Time) Decision {
+	facts := st.Images[image]
+	kept := *facts
+	facts.Unrequest()
+	defer func() { *facts = kept }()
+	decisions := Decide(cfg, st, g, now)
+	return decisions[slices.IndexFunc(decisions, func(d Decision) bool { return d.Image == image })]
+}
+
 // CloseOverdue records the failure of every rebuild that should be over and is not, and returns the names of their
 // images, sorted.
 func CloseOverdue(st *state.State, now time.Time) []string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // Node is an image or base image of a drawn graph.
@@ -69,7 +70,7 @@ func Draw(cfg *config.Config, g *graph.Graph, names []string, shown func(image, 
 					continue
 				}
 				e.From = "base/" + id
-				bases[e.From] = Node{ID: e.From, Kind: "base", Label: short(dep.Ref.String())}
+				bases[e.From] = Node{ID: e.From, Kind: "base", Label: state.Short(dep.Ref.String())}
 			}
 			d.Edges = append(d.Edges, e)
 		}
@@ -168,8 +169,4 @@ func (d Drawing) DOT(w io.Writer) error {
 // dotString quotes a label as the DOT language does: only quotes and backslashes are special.
 func dotString(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(Plain(s)) + `"`
-}
-
-func short(ref string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
 }

@@ -18,6 +18,14 @@ func (i *Image) Enrolled(repository string) {
 	i.Repository = repository
 }
 
+// DecideTags records by which tags the published image is found.
+func (i *Image) DecideTags(strategy, constraint string) {
+	if i.Tags == nil {
+		i.Tags = &Tags{}
+	}
+	i.Tags.Strategy, i.Tags.Constraint = strategy, constraint
+}
+
 // SetDockerfile records what a Dockerfile says. The commit stays while the content is the same: the one at which it was
 // first seen vouches for it, and later commits are no news.
 func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing) {
@@ -29,9 +37,7 @@ func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing
 	}
 	i.Dockerfile = &d
 	for n := range uses {
-		if old := slices.IndexFunc(i.BaseImages, uses[n].same); old >= 0 {
-			uses[n] = i.BaseImages[old] // with what a newer version may have added
-		}
+		uses[n].keep(i.BaseImages)
 	}
 	for n := range unresolved {
 		if old := slices.IndexFunc(i.Unresolved, unresolved[n].same); old >= 0 {
@@ -41,8 +47,19 @@ func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing
 	i.BaseImages, i.Unresolved = uses, unresolved
 }
 
-func (b BaseUse) same(o BaseUse) bool {
-	return b.Ref == o.Ref && slices.EqualFunc(b.Uses, o.Uses, func(x, y Use) bool { return x.Compare(y) == 0 })
+// keep takes over what a newer version may have added to what is known already.
+func (b *BaseUse) keep(known []BaseUse) {
+	for _, old := range known {
+		if old.Ref != b.Ref {
+			continue
+		}
+		b.Extra = old.Extra
+		for n := range b.Uses {
+			if o := slices.IndexFunc(old.Uses, func(u Use) bool { return u.Compare(b.Uses[n]) == 0 }); o >= 0 {
+				b.Uses[n].Extra = old.Uses[o].Extra
+			}
+		}
+	}
 }
 
 func (m Missing) same(o Missing) bool {

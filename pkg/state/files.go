@@ -64,6 +64,9 @@ func Load(fsys fs.FS, display string) (*State, error) {
 }
 
 func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, nameOf func(*T) string) ([]*T, error) {
+	if info, err := fs.Lstat(fsys, folder); err == nil && !info.IsDir() {
+		return nil, finding.List{finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "links are not followed; replace it by the folder itself")}
+	}
 	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading state: %w", err)

@@ -76,6 +76,7 @@ type Base struct {
 	Baseline       *Candidate  `yaml:"baseline,omitempty" json:"baseline,omitempty"`
 	Candidates     []Candidate `yaml:"candidates,omitempty" json:"candidates,omitempty"`
 	UpdateHistory  []Update    `yaml:"updateHistory,omitempty" json:"updateHistory,omitempty"`
+	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
 	Extra          Extra       `yaml:",inline" json:"-"`
 }
 
@@ -118,6 +119,7 @@ type Image struct {
 	Published      []Published `yaml:"published,omitempty" json:"published,omitempty"`
 	Rebuild        *Rebuild    `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
 	RebuildHistory []Rebuild   `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
+	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
 	Extra          Extra       `yaml:",inline" json:"-"`
 }
 
@@ -134,6 +136,7 @@ type Dockerfile struct {
 // BaseUse is an image that the Dockerfile uses, and where.
 type BaseUse struct {
 	Ref   string `yaml:"ref" json:"ref"`
+	Final bool   `yaml:"final,omitempty" json:"final,omitempty"` // the image's own layers begin with those of it
 	Uses  []Use  `yaml:"uses" json:"uses"`
 	Extra Extra  `yaml:",inline" json:"-"`
 }
@@ -238,6 +241,8 @@ type Rebuild struct {
 	Reason      string   `yaml:"reason" json:"reason"`
 	Bases       []Target `yaml:"bases,omitempty" json:"bases,omitempty"` // what made it due
 	RequestedAt Time     `yaml:"requestedAt" json:"requestedAt"`
+	TriedAt     Time     `yaml:"triedAt,omitempty" json:"triedAt,omitzero"` // when somebody last undertook to start it, if not at once
+	Run         string   `yaml:"run,omitempty" json:"run,omitempty"`        // id of the run at the forge
 	RunURL      string   `yaml:"runURL,omitempty" json:"runURL,omitempty"`
 	Status      Status   `yaml:"status" json:"status"`
 	Message     string   `yaml:"message,omitempty" json:"message,omitempty"`

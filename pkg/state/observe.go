@@ -95,6 +95,26 @@ func (b *Base) thin(now time.Time) {
 	}
 }
 
+// Current returns what the tag was last seen to hold, or nil when its platforms are not known.
+func (b *Base) Current() *Snapshot {
+	s := b.Seen(b.CurrentDigest)
+	if s == nil || len(s.Platforms) == 0 {
+		return nil
+	}
+	return s
+}
+
+// Seen returns what was seen under the tag with a digest, as baseline or candidate, or nil.
+func (b *Base) Seen(digest string) *Snapshot {
+	if b.Baseline != nil && b.Baseline.Digest == digest {
+		return &b.Baseline.Snapshot
+	}
+	if c := b.Find(digest); c != nil {
+		return &c.Snapshot
+	}
+	return nil
+}
+
 // Find returns the candidate of a digest, or nil.
 func (b *Base) Find(digest string) *Candidate {
 	for i := range b.Candidates {
@@ -178,6 +198,15 @@ func (i *Image) Request(r Rebuild) {
 		r.Failures = i.Rebuild.Failures
 	}
 	i.Rebuild = &r
+}
+
+// Unrequest takes back a Request that came to nothing: the rebuild before is the last one again.
+func (i *Image) Unrequest() {
+	i.Rebuild = nil
+	if n := len(i.RebuildHistory); n > 0 {
+		last := i.RebuildHistory[n-1]
+		i.Rebuild, i.RebuildHistory = &last, slices.Clone(i.RebuildHistory[:n-1])
+	}
 }
 
 // Finish records the end of the current rebuild, or with Built that of its run. Failures in a row go on counting from the

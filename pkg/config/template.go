@@ -1,0 +1,43 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// Part is a piece of a template: text, or the name of a placeholder.
+type Part struct{ Text, Placeholder string }
+
+// Parts splits the value of a workflow input or a pipeline variable. What is in braces and no placeholder stays text:
+// validation reports it.
+func Parts(template string) []Part {
+	var parts []Part
+	last := 0
+	for _, m := range placeholder.FindAllStringSubmatchIndex(template, -1) {
+		name := strings.TrimSpace(template[m[2]:m[3]])
+		if !slices.Contains(Placeholders, name) {
+			continue
+		}
+		if m[0] > last {
+			parts = append(parts, Part{Text: template[last:m[0]]})
+		}
+		parts = append(parts, Part{Placeholder: name})
+		last = m[1]
+	}
+	if last < len(template) {
+		parts = append(parts, Part{Text: template[last:]})
+	}
+	return parts
+}
+
+// Fill replaces the placeholders of a template, once: what a value holds is not looked at.
+func Fill(template string, values map[string]string) string {
+	var out strings.Builder
+	for _, p := range Parts(template) {
+		out.WriteString(p.Text + values[p.Placeholder])
+	}
+	return out.String()
+}
+
+// JobVariable tells a GitLab pipeline which job to run: source.job.
+const JobVariable = "IMAGEFACTORY_JOB"

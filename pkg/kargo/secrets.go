@@ -1,0 +1,102 @@
+package kargo
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// CredTypeLabel is the label by which Kargo knows the Secrets that it may read.
+const CredTypeLabel = kargoGroup + "/cred-type"
+
+// ProjectLabel marks a namespace that Kargo may take for the Project of the same name.
+const ProjectLabel = kargoGroup + "/project"
+
+// Values of CredTypeLabel.
+const (
+	GenericCredentials = "generic" // for expressions, such as those of a PromotionTask
+	ImageCredentials   = "image"   // for Kargo's own requests to registries
+)
+
+// Secret is a Secret in the Project's namespace that something of dist reads.
+type Secret struct {
+	Name     string
+	CredType string // value of CredTypeLabel; empty when Kargo does not read it
+	Registry string // of ImageCredentials: the host that they are for
+	Keys     []SecretUse
+}
+
+// SecretUse is what a key of a Secret is for.
+type SecretUse struct {
+	Key   string
+	Use   string // api, git or registry, as in factory.credentials
+	Host  string
+	Kargo bool // Kargo reads it, to start builds and to follow them
+	Jobs  bool // the Jobs have it as a file
+}
+
+// Secrets lists what has to be created beside dist, by name: what factory.credentials names, what the PromotionTasks read
+// where it names nothing, and Kargo's own credentials for the registries that need some.
+func Secrets(cfg *config.Config) []Secret {
+	byName := map[string]*Secret{}
+	add := func(at config.SecretKey, u SecretUse) {
+		s := byName[at.Secret]
+		if s == nil {
+			s = &Secret{Name: at.Secret}
+			byName[at.Secret] = s
+		}
+		if u.Kargo {
+			s.CredType = GenericCredentials
+		}
+		u.Key = at.Key
+		s.Keys = append(s.Keys, u)
+	}
+	started := startedAt(cfg)
+	for _, host := range slices.Sorted(maps.Keys(cfg.Factory.Credentials)) {
+		c := cfg.Factory.Credentials[host]
+		if c.API != nil {
+			add(*c.API, SecretUse{Use: "api", Host: host, Kargo: started[host], Jobs: true})
+		}
+		if c.Git != nil {
+			add(*c.Git, SecretUse{Use: "git", Host: host, Jobs: true})
+		}
+		if c.Registry != nil {
+			add(*c.Registry, SecretUse{Use: "registry", Host: host, Jobs: true})
+			name := imageSecret(host)
+			byName[name] = &Secret{Name: name, CredType: ImageCredentials, Registry: host}
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(started)) {
+		if cfg.Factory.Credentials[host].API == nil {
+			add(apiSecret(cfg, host), SecretUse{Use: "api", Host: host, Kargo: true})
+		}
+	}
+	var out []Secret
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		out = append(out, *byName[name])
+	}
+	return out
+}
+
+// startedAt are the hosts at which builds are started.
+func startedAt(cfg *config.Config) map[string]bool {
+	out := map[string]bool{}
+	for i := range cfg.Images {
+		if img := &cfg.Images[i]; startable(img) {
+			out[img.Source.Host] = true
+		}
+	}
+	return out
+}
+
+// imageSecret names the Secret with Kargo's credentials for a registry.
+func imageSecret(host string) string { return "kargo-image-" + hostPart(host) }
+
+// DoctorJob is a Job that runs `imagefactory doctor` with the rights and credentials of the other Jobs. It is not part of
+// dist.
+func DoctorJob(cfg *config.Config, opts Options) Object {
+	b := builder{cfg: cfg, opts: opts}
+	t := b.job(append([]string{"doctor"}, b.repositoryArgs()...), JobSpec{ActiveDeadlineSeconds: 600, TTLSecondsAfterFinished: 3600})
+	return &Job{b.header("batch/v1", "Job", "doctor"), t.Spec}
+}

@@ -1,0 +1,150 @@
+package state
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// News says in short lines what is new in a state file, given by its path below the state folder: what a commit message
+// tells of it. Either content may be nil.
+func News(file string, before, after []byte) []string {
+	name := strings.TrimSuffix(path.Base(file), ".yaml")
+	if after == nil {
+		return []string{name + ": removed"}
+	}
+	var out []string
+	if path.Dir(file) == BasesFolder {
+		var old, now Base
+		if !parse(before, &old) || !parse(after, &now) {
+			return []string{name + ": updated"}
+		}
+		out = now.news(&old)
+	} else {
+		var old, now Image
+		if !parse(before, &old) || !parse(after, &now) {
+			return []string{name + ": updated"}
+		}
+		out = now.news(&old)
+	}
+	if len(out) == 0 {
+		return []string{name + ": updated"}
+	}
+	return out
+}
+
+func parse(data []byte, v any) bool { return data == nil || decode(data, v) == nil }
+
+func (b *Base) news(old *Base) (out []string) {
+	say := func(format string, args ...any) { out = append(out, Short(b.Ref())+": "+fmt.Sprintf(format, args...)) }
+	switch {
+	case b.Baseline == nil:
+		say("in use")
+	case old.Baseline == nil:
+		say("holds %s", ShortDigest(b.CurrentDigest))
+	case b.CurrentDigest != old.CurrentDigest:
+		say("moved from %s to %s", ShortDigest(old.CurrentDigest), ShortDigest(b.CurrentDigest))
+	}
+	for i := range b.Candidates {
+		c := &b.Candidates[i]
+		was := old.Find(c.Digest)
+		if was == nil {
+			was = &Candidate{}
+		}
+		switch digest := ShortDigest(c.Digest); {
+		case !c.Released.Equal(was.Released.Time) && !c.Released.IsZero():
+			say("released %s: %s", digest, c.Reason)
+		case !c.Held.Equal(was.Held.Time) && !c.Held.IsZero():
+			say("held %s: %s", digest, c.Reason)
+		case !c.Withdrawn.IsZero() && was.Withdrawn.IsZero():
+			say("%s was withdrawn", digest)
+		}
+	}
+	return out
+}
+
+func (i *Image) news(old *Image) (out []string) {
+	say := func(format string, args ...any) { out = append(out, i.Name+": "+fmt.Sprintf(format, args...)) }
+	if i.Dockerfile != nil && (old.Dockerfile == nil || i.Dockerfile.Digest != old.Dockerfile.Digest) {
+		at := ""
+		if i.Dockerfile.Commit != "" {
+			at = " at " + shortCommit(i.Dockerfile.Commit)
+		}
+		say("Dockerfile%s uses %s", at, listOf(refsOf(i.BaseImages)))
+	} else if refs := refsOf(i.BaseImages); !slices.Equal(refs, refsOf(old.BaseImages)) {
+		say("uses %s", listOf(refs))
+	}
+	if !i.Unpublished.IsZero() && old.Unpublished.IsZero() {
+		say("nothing is published yet")
+	}
+	if i.CurrentDigest != old.CurrentDigest && i.CurrentDigest != "" {
+		say("published as %s (%s)", i.CurrentVersion, ShortDigest(i.CurrentDigest))
+	}
+	for _, on := range i.BuiltOn {
+		if was := old.On(on.Ref); was == nil || was.Digest != on.Digest || was.Evidence != on.Evidence {
+			say("built on %s of %s (%s)", ShortDigest(on.Digest), Short(on.Ref), on.Evidence)
+		}
+	}
+	if r := i.Rebuild; r != nil {
+		was := old.Rebuild
+		if was == nil || was.ID != r.ID {
+			was = &Rebuild{}
+		}
+		switch {
+		case was.Status != r.Status && r.Status == Requested:
+			say("rebuild %s requested: %s", r.ID, r.Reason)
+		case was.Status != r.Status:
+			say("rebuild %s is %s%s", r.ID, r.Status, because(r.Message))
+		case was.Run == "" && r.Run != "":
+			say("rebuild %s was run %s", r.ID, r.Run)
+		case was.Failures > 0 && r.Failures == 0:
+			say("%s", r.Message)
+		}
+	}
+	return out
+}
+
+func because(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + message
+}
+
+func refsOf(uses []BaseUse) []string {
+	out := make([]string, len(uses))
+	for i := range uses {
+		out[i] = Short(uses[i].Ref)
+	}
+	return out
+}
+
+func listOf(refs []string) string {
+	if len(refs) == 0 {
+		return "no image"
+	}
+	return strings.Join(refs, ", ")
+}
+
+// Short is a reference as people write it.
+func Short(ref string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
+}
+
+// ShortDigest is a digest as people read it: its algorithm and first twelve digits.
+func ShortDigest(digest string) string {
+	const digits = 12
+	if at := strings.IndexByte(digest, ':'); at >= 0 && len(digest) > at+1+digits {
+		return digest[:at+1+digits]
+	}
+	return digest
+}
+
+func shortCommit(commit string) string {
+	const digits = 10
+	if len(commit) > digits {
+		return commit[:digits]
+	}
+	return commit
+}
