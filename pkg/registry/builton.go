@@ -57,16 +57,19 @@ func (c *Client) builtOn(ctx context.Context, published state.Ref, bases []Base)
 	if err != nil {
 		return nil, err
 	}
-	proven, err := c.provenance(ctx, src, m)
+	proven, attested, err := c.provenance(ctx, src, m)
 	if err != nil {
 		return nil, err
 	}
 	out, rest, err := c.match(ctx, bases, proven, state.Provenance)
-	if err != nil || len(rest) == 0 {
+	if err != nil || len(rest) == 0 && attested.all(m) {
 		return out, err
 	}
 	images, err := c.images(ctx, src, m)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.unattested(ctx, src, images, attested, bases, out); err != nil {
 		return nil, err
 	}
 	more, _, err := c.match(ctx, rest, annotated(m, images), state.Annotation)
@@ -82,6 +85,43 @@ func (c *Client) builtOn(ctx context.Context, published state.Ref, bases []Base)
 		}
 	}
 	return out, nil
+}
+
+// attested are the manifests that statements tell of, by digest.
+type attested map[string]bool
+
+// all says whether statements tell of every image of an index, or of none.
+func (a attested) all(index *manifest) bool {
+	return len(a) == 0 || !slices.ContainsFunc(index.Manifests, func(d v1.Descriptor) bool {
+		return d.Annotations[attestationType] == "" && !a[d.Digest.String()]
+	})
+}
+
+// unattested corrects the final base among what was proven where statements tell of some platforms only, and the layers
+// of the others come from an older snapshot: naming one that is too new would lose an update.
+func (c *Client) unattested(ctx context.Context, src source, images []image, a attested, bases []Base, proven []state.BuiltOn) error {
+	others := slices.DeleteFunc(slices.Clone(images), func(i image) bool { return a[i.manifest.digest] })
+	final := slices.IndexFunc(bases, func(b Base) bool { return b.Final })
+	if len(a) == 0 || len(others) == 0 || final < 0 {
+		return nil
+	}
+	b := &bases[final]
+	at := func(on state.BuiltOn) int {
+		return slices.IndexFunc(b.Known, func(s state.Snapshot) bool { return s.Digest == on.Digest })
+	}
+	for i := range proven {
+		if proven[i].Ref != b.Ref.String() {
+			continue
+		}
+		byLayers, err := c.byLayers(ctx, src, others, b)
+		if err != nil {
+			return err
+		}
+		if len(byLayers) == 1 && at(byLayers[0]) < at(proven[i]) {
+			proven[i] = byLayers[0]
+		}
+	}
+	return nil
 }
 
 // match finds the bases among the materials. rest are those that are not there.
@@ -141,10 +181,14 @@ func holds(s state.Snapshot, digest string) bool {
 	return false
 }
 
-// snapshotFor finds the snapshot that materials of one base come from: the oldest known one that has them all, else the
-// oldest that has any, else what the registry says of their digests.
+// snapshotFor finds the snapshot that materials of one base come from: the oldest known one that has them all, or where
+// platforms were built on different ones, the oldest that has any. When one of them is not known, it is what the registry
+// says of their digests.
 func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (state.Snapshot, error) {
 	var oldest *state.Snapshot
+	unknown := slices.IndexFunc(used, func(m material) bool {
+		return !slices.ContainsFunc(b.Known, func(s state.Snapshot) bool { return holds(s, m.digest) })
+	})
 	for i := range b.Known {
 		n := 0
 		for _, m := range used {
@@ -159,17 +203,17 @@ func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (sta
 			oldest = &b.Known[i]
 		}
 	}
-	if oldest != nil {
+	if unknown < 0 {
 		return *oldest, nil
 	}
-	out := state.Snapshot{Digest: used[0].digest}
+	out := state.Snapshot{Digest: used[unknown].digest}
 	seen := map[string]bool{}
 	for _, m := range used {
 		if seen[m.digest] {
 			continue
 		}
 		seen[m.digest] = true
-		s, err := c.unknown(ctx, b, m)
+		s, err := c.resolve(ctx, b, m)
 		if err != nil {
 			return state.Snapshot{}, err
 		}
@@ -191,9 +235,12 @@ func merge(all, more state.Platforms, used string) state.Platforms {
 	return all
 }
 
-// unknown resolves a digest that the base was never seen to hold. A registry that does not tell leaves its platforms
-// open.
-func (c *Client) unknown(ctx context.Context, b *Base, m material) (state.Snapshot, error) {
+// resolve finds the snapshot of a digest: a known one, or what the registry says. A registry that does not tell leaves its
+// platforms open.
+func (c *Client) resolve(ctx context.Context, b *Base, m material) (state.Snapshot, error) {
+	if i := slices.IndexFunc(b.Known, func(s state.Snapshot) bool { return holds(s, m.digest) }); i >= 0 {
+		return b.Known[i], nil
+	}
 	s := state.Snapshot{Digest: m.digest}
 	src, err := c.source(b.Ref)
 	if err != nil {
@@ -215,9 +262,10 @@ func (c *Client) unknown(ctx context.Context, b *Base, m material) (state.Snapsh
 	return s, ctx.Err()
 }
 
-// provenance gets what the attestations in an image's index say it was built on.
-func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([]material, error) {
-	subjects := map[string]bool{}
+// provenance gets what the attestations in an image's index say it was built on. One that is damaged or too large will be
+// so the next time too: it says nothing, and weaker evidence is asked. What a registry in trouble does not tell is an error.
+func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([]material, attested, error) {
+	subjects, told := map[string]bool{}, attested{}
 	for i := range index.Manifests {
 		subjects[index.Manifests[i].Digest.String()] = true
 	}
@@ -230,21 +278,24 @@ func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([
 			continue
 		}
 		if read++; read > maxAttestations {
-			return nil, bad(src.host(), "the index %s has more than %d attestations", index.digest, maxAttestations)
+			break
 		}
 		found, err := c.attestation(ctx, src, d.Digest.String(), subject)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if len(found) > 0 {
+			told[subject] = true
 		}
 		out = append(out, found...)
 	}
-	return out, nil
+	return out, told, nil
 }
 
-// attestation reads one attestation manifest. One that is gone, as after a copy, says nothing.
+// attestation reads one attestation manifest. One that is gone, as after a copy, or damaged says nothing.
 func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
 	m, err := c.manifest(ctx, src, digest)
-	if notFound(err) {
+	if IsNotFound(err) || isWrong(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -257,21 +308,22 @@ func (c *Client) attestation(ctx context.Context, src source, digest, subject st
 		if d.MediaType != inTotoMediaType || !isProvenance(d) {
 			continue
 		}
+		if d.Size > maxProvenanceBytes {
+			continue
+		}
 		if read++; read > maxStatements {
-			return nil, bad(src.host(), "the attestation %s has more than %d statements", digest, maxStatements)
+			break
 		}
 		data, err := c.blob(ctx, src, d, maxProvenanceBytes)
-		if notFound(err) {
+		if IsNotFound(err) || isWrong(err) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		found, err := parseProvenance(data, subject)
-		if err != nil {
-			return nil, &Error{Host: src.host(), problem: "the provenance " + d.Digest.String() + " is not valid", cause: err}
+		if found, err := parseProvenance(data, subject); err == nil {
+			out = append(out, found...)
 		}
-		out = append(out, found...)
 	}
 	return out, nil
 }

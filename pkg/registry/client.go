@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -35,6 +37,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Concurrency is how many requests may be under way to one host. Default 4.
 	Concurrency int
+	// Timeout is how long one request may take, its answer included. Default 30 seconds.
+	Timeout time.Duration
 	// Sleep waits before asking again. For tests.
 	Sleep func(context.Context, time.Duration) error
 	// Insecure says which hosts may be asked without TLS. Default those of this machine.
@@ -67,11 +71,14 @@ func New(o Options) *Client {
 			o.Transport = t.Clone()
 		}
 	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = clock.Sleep
 	}
 	if o.Insecure == nil {
 		o.Insecure = config.IsLoopback
@@ -80,10 +87,11 @@ func New(o Options) *Client {
 		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency),
 		sessions: map[place]*session{}, manifests: map[string]*manifest{},
 	}
-	patient := polite{inner: o.Transport, tries: tries, hosts: c.hosts, sleep: o.Sleep, insecure: o.Insecure}
+	patient := requester{inner: o.Transport, tries: tries, timeout: o.Timeout, hosts: c.hosts, sleep: o.Sleep, insecure: o.Insecure}
 	hasty := patient
 	hasty.tries = 1
-	c.patient, c.hasty = transport.NewUserAgent(&patient, userAgent), transport.NewUserAgent(&hasty, userAgent)
+	c.patient = &pings{RoundTripper: transport.NewUserAgent(&patient, userAgent), hosts: map[string]*ping{}}
+	c.hasty = &pings{RoundTripper: transport.NewUserAgent(&hasty, userAgent), hosts: map[string]*ping{}}
 	return c
 }
 
@@ -237,7 +245,8 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 		return nil, problemOf(ctx, at.host(), err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, statusError(at.host(), resp.StatusCode, codeOf(body), retryAfter(resp.Header, time.Now()))
+		after, _ := polite.RetryAfter(resp.Header, time.Now())
+		return nil, statusError(at.host(), resp.StatusCode, codeOf(body), after)
 	}
 	return &answer{header: resp.Header, body: body, url: resp.Request.URL.String()}, nil
 }

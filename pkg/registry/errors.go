@@ -27,6 +27,7 @@ type Error struct {
 	Status  int    // HTTP status of the answer; 0 when there was none or its content is the problem
 	problem string
 	cause   error
+	content bool // the content is the problem: asking again does not help
 }
 
 func (e *Error) Error() string {
@@ -66,7 +67,7 @@ func statusError(host string, status int, code string, retryAfter time.Duration)
 	return &Error{Host: host, Status: status, problem: problem}
 }
 
-// bad says that the content of an answer is not usable.
+// bad says that there is no usable answer.
 func bad(host, format string, args ...any) *Error {
 	return &Error{Host: host, problem: fmt.Sprintf(format, args...)}
 }
@@ -92,12 +93,26 @@ func problemOf(ctx context.Context, host string, err error) error {
 	return bad(host, "signing in failed: its token server gave no usable answer")
 }
 
+// wrong says that the content of an answer is not usable, and will not be the next time.
+func wrong(host, format string, args ...any) *Error {
+	e := bad(host, format, args...)
+	e.content = true
+	return e
+}
+
+// isWrong says whether content is damaged, too large, or of another kind than it should be.
+func isWrong(err error) bool {
+	var e *Error
+	return errors.Is(err, errNoImage) || errors.As(err, &e) && e.content
+}
+
 func isStatus(err error, statuses ...int) bool {
 	var e *Error
 	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
 }
 
-func notFound(err error) bool { return isStatus(err, http.StatusNotFound) }
+// IsNotFound says whether an error means that the registry does not have what was asked for.
+func IsNotFound(err error) bool { return isStatus(err, http.StatusNotFound) }
 
 // jsonProblem says what is wrong with JSON without repeating it.
 func jsonProblem(err error) error {
@@ -116,4 +131,12 @@ func quoteShort(s string) string {
 		s = s[:most] + "..."
 	}
 	return strconv.Quote(s)
+}
+
+// Missing says whether an error means that the registry answered, and has no such thing.
+func Missing(err error) bool { return errors.Is(err, ErrUnpublished) || IsNotFound(err) }
+
+// Denied says whether an error means that credentials are missing or wrong, or that too much was asked without them.
+func Denied(err error) bool {
+	return isStatus(err, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
 }

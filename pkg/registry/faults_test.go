@@ -232,6 +232,23 @@ func TestSlowBody(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+func TestAHostThatNeverAnswersIsLeftAlone(t *testing.T) {
+	s := serve(t)
+	s.breaks(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v2/" {
+			return false
+		}
+		<-r.Context().Done()
+		return true
+	})
+	c := client(registry.Options{Timeout: 50 * time.Millisecond})
+	for range 4 {
+		_, err := c.Snapshot(t.Context(), s.ref("base:1"), nil)
+		require.ErrorContains(t, err, "it is not asked again in this run")
+	}
+	assert.Len(t, s.asked(), 3)
+}
+
 const password = "p4ss-w0rd"
 
 type login struct{}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"net/http"
 	"slices"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -75,8 +76,8 @@ func (c *Client) prefix(ctx context.Context, src source, known state.Snapshot, i
 			return 0, nil
 		}
 		cfg, err := c.configOf(ctx, src, known.Effective(platform), platform)
-		if notFound(err) {
-			return 0, nil
+		if isStatus(err, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
+			return 0, nil // as for a base that has become private, or was removed from Docker Hub
 		}
 		if err != nil {
 			return 0, err

@@ -58,15 +58,15 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
-		return nil, &Error{Host: host, problem: "the manifest is not valid JSON", cause: jsonProblem(err)}
+		return nil, &Error{Host: host, problem: "the manifest is not valid JSON", cause: jsonProblem(err), content: true}
 	}
 	switch {
 	case m.MediaType != "" && m.MediaType != mediaType:
-		return nil, bad(host, "the manifest says it is %s, and its content type %s", quoteShort(m.MediaType), mediaType)
+		return nil, wrong(host, "the manifest says it is %s, and its content type %s", quoteShort(m.MediaType), mediaType)
 	case index && (m.Config != nil || m.Layers != nil), !index && m.Manifests != nil:
-		return nil, bad(host, "the manifest is an image and an index at once")
+		return nil, wrong(host, "the manifest is an image and an index at once")
 	case !index && m.Config == nil:
-		return nil, bad(host, "the manifest has no config")
+		return nil, wrong(host, "the manifest has no config")
 	}
 	return m, nil
 }
@@ -125,18 +125,18 @@ func checkDigest(host string, content []byte, want string) (string, error) {
 	if want != "" {
 		h, err := v1.NewHash(want)
 		if err != nil {
-			return "", bad(host, "%s is no digest", quoteShort(want))
+			return "", wrong(host, "%s is no digest", quoteShort(want))
 		}
 		algorithm = h.Algorithm
 	}
 	hasher, err := v1.Hasher(algorithm)
 	if err != nil {
-		return "", bad(host, "%s is no digest", quoteShort(want))
+		return "", wrong(host, "%s is no digest", quoteShort(want))
 	}
 	hasher.Write(content)
 	got := algorithm + ":" + hex.EncodeToString(hasher.Sum(nil))
 	if want != "" && got != want {
-		return "", bad(host, "the content has digest %s, not %s", got, want)
+		return "", wrong(host, "the content has digest %s, not %s", got, want)
 	}
 	return got, nil
 }
@@ -145,7 +145,7 @@ func checkDigest(host string, content []byte, want string) (string, error) {
 func (c *Client) blob(ctx context.Context, src source, d *v1.Descriptor, limit int64) ([]byte, error) {
 	return ask(ctx, src.places, func(at place) ([]byte, error) {
 		if d.Size > limit {
-			return nil, bad(at.host(), "the blob %s is larger than the %d KiB that are read", d.Digest, limit>>10)
+			return nil, wrong(at.host(), "the blob %s is larger than the %d KiB that are read", d.Digest, limit>>10)
 		}
 		a, err := c.send(ctx, at, http.MethodGet, "blobs/"+d.Digest.String(), "", limit)
 		if err != nil {
@@ -206,7 +206,7 @@ func (c *Client) platformsOf(ctx context.Context, src source, index *manifest) (
 			if d.MediaType == types.OCIImageIndex || d.MediaType == types.DockerManifestList {
 				nested++
 				if depth >= maxDepth || nested > maxNested {
-					return bad(src.host(), "the index %s holds too many indexes within each other", index.digest)
+					return wrong(src.host(), "the index %s holds too many indexes within each other", index.digest)
 				}
 				inner, err := c.manifest(ctx, src, d.Digest.String())
 				if err != nil {

@@ -1,13 +1,11 @@
 package registry
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -136,16 +134,6 @@ func TestPlatformName(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-3": 0, "1.5": 0, "soon": 0, "99999999999999999999": 0,
-		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Thu, 01 Jan 2026 03:05:05 GMT": 0,
-	} {
-		assert.Equal(t, want, retryAfter(http.Header{"Retry-After": {in}}, now), in)
-	}
-}
-
 func TestPrivate(t *testing.T) {
 	for host, want := range map[string]bool{
 		"ghcr.io": false, "8.8.8.8": false, "8.8.8.8:443": false, "127.0.0.1:5000": true, "localhost:1": true, "localhost": true, "[::1]:5000": true,
@@ -186,13 +174,6 @@ func TestCompareNatural(t *testing.T) {
 	list := []string{"build-100", "build-9", "build-10", "build-1-b", "build-1"}
 	slices.SortFunc(list, compareNatural)
 	assert.Equal(t, []string{"build-1", "build-1-b", "build-9", "build-10", "build-100"}, list)
-}
-
-func TestSleep(t *testing.T) {
-	require.NoError(t, sleep(t.Context(), 0))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, sleep(ctx, time.Hour), context.Canceled)
 }
 
 func TestProbes(t *testing.T) {

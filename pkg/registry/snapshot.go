@@ -106,7 +106,7 @@ func (c *Client) Built(ctx context.Context, ref state.Ref, platform string) (tim
 		identifier = ref.Tag
 	}
 	cfg, err := c.configOf(ctx, src, identifier, platform)
-	if err != nil && !notFound(err) {
+	if err != nil && !IsNotFound(err) {
 		return time.Time{}, fmt.Errorf("asking when %q was built: %w", ref, err)
 	}
 	return cfg.built(), nil
@@ -133,7 +133,7 @@ func (c *Client) configOf(ctx context.Context, src source, identifier, platform 
 			return imageConfig{}, err
 		}
 		if m.index {
-			return imageConfig{}, bad(src.host(), "what the index lists for %s is an index", platform)
+			return imageConfig{}, wrong(src.host(), "what the index lists for %s is an index", platform)
 		}
 	}
 	return c.config(ctx, src, m)

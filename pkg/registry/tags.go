@@ -121,7 +121,7 @@ func (c *Client) Newest(ctx context.Context, repository string, tags config.Tags
 	} else {
 		tag, used, err = c.decide(ctx, repository, tags)
 	}
-	if notFound(err) {
+	if IsNotFound(err) {
 		err = fmt.Errorf("%w: %w", ErrUnpublished, err)
 	}
 	if err != nil {
@@ -254,7 +254,7 @@ func (c *Client) newestBuild(ctx context.Context, repository string, tags []stri
 	tags = candidates(tags)
 	dates := make([]time.Time, len(tags))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.hosts.limit)
+	group.SetLimit(c.hosts.slots.Limit)
 	for i, tag := range tags {
 		group.Go(func() error {
 			of := ref

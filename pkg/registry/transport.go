@@ -19,13 +19,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
 const (
 	tries          = 5
 	firstWait      = 500 * time.Millisecond
 	maxWait        = time.Minute // a registry that asks for more is left alone
-	attemptTimeout = 2 * time.Minute
+	defaultTimeout = 30 * time.Second
+	maxSilences    = 3       // requests in a row to a host that got no answer in time; then it is not asked any more
 	maxOtherBytes  = 1 << 20 // of answers that nobody gave a bound: pings, tokens
 	maxErrorBytes  = 64 << 10
 	maxRedirects   = 5
@@ -40,31 +42,34 @@ type Usage struct {
 
 // hosts keeps what is shared by all requests to a host.
 type hosts struct {
-	mu    sync.Mutex
-	limit int
-	slots map[string]chan struct{}
-	usage map[string]Usage
+	slots *polite.Slots
+
+	mu     sync.Mutex
+	usage  map[string]Usage
+	silent map[string]int // requests in a row without an answer in time
 }
 
 func newHosts(limit int) *hosts {
-	return &hosts{limit: limit, slots: map[string]chan struct{}{}, usage: map[string]Usage{}}
+	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}}
 }
 
-// acquire waits until there may be one more request to the host.
-func (h *hosts) acquire(ctx context.Context, host string) (release func(), err error) {
+// heard notes what became of a request: an answer, or none in time.
+func (h *hosts) heard(host string, err error) {
 	h.mu.Lock()
-	slot := h.slots[host]
-	if slot == nil {
-		slot = make(chan struct{}, h.limit)
-		h.slots[host] = slot
+	defer h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.silent[host] = 0
+	case timedOut(err):
+		h.silent[host]++
 	}
-	h.mu.Unlock()
-	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+}
+
+// givenUp says whether a host is left alone: what waits for it would keep everything else waiting too.
+func (h *hosts) givenUp(host string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.silent[host] >= maxSilences
 }
 
 func (h *hosts) count(host string, req *http.Request, answer http.Header) {
@@ -91,12 +96,13 @@ func (h *hosts) all() map[string]Usage {
 	return maps.Clone(h.usage)
 }
 
-// polite sends requests: a few at once to each host, within bounds, and again when it makes sense. It reads the whole
+// requester sends requests: a few at once to each host, within bounds, and again when it makes sense. It reads the whole
 // answer, so that one that breaks off in the middle is asked for again too. It keeps its place while it waits: a host
 // that is in trouble is not asked more by those who come next.
-type polite struct {
+type requester struct {
 	inner    http.RoundTripper
 	tries    int
+	timeout  time.Duration
 	hosts    *hosts
 	sleep    func(context.Context, time.Duration) error
 	insecure func(host string) bool
@@ -110,7 +116,7 @@ func withLimit(ctx context.Context, bytes int64) context.Context {
 }
 
 // RoundTrip implements http.RoundTripper. Every error but that of the context is an *Error.
-func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
+func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 	host := hostName(req.URL.Host)
 	if req.Body != nil {
 		defer req.Body.Close()
@@ -118,13 +124,19 @@ func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !p.insecure(req.URL.Host) {
 		return nil, bad(host, "refusing to ask without TLS")
 	}
-	release, err := p.hosts.acquire(req.Context(), host)
+	release, err := p.hosts.slots.Acquire(req.Context(), host)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	for try := 1; ; try++ {
+		if p.hosts.givenUp(host) {
+			return nil, bad(host, "it gave no answer within %s, %d times in a row: it is not asked again in this run", p.timeout, maxSilences)
+		}
 		resp, err := p.once(req, host)
+		if req.Context().Err() == nil {
+			p.hosts.heard(host, err)
+		}
 		wait, again := p.again(req.Context(), resp, err, try)
 		if !again {
 			return resp, err
@@ -136,7 +148,7 @@ func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // again says whether to ask once more, and when.
-func (p *polite) again(ctx context.Context, resp *http.Response, err error, try int) (time.Duration, bool) {
+func (p *requester) again(ctx context.Context, resp *http.Response, err error, try int) (time.Duration, bool) {
 	if try >= p.tries || ctx.Err() != nil {
 		return 0, false
 	}
@@ -148,15 +160,15 @@ func (p *polite) again(ctx context.Context, resp *http.Response, err error, try 
 	if !mayPass(resp.StatusCode) {
 		return 0, false
 	}
-	if asked := retryAfter(resp.Header, time.Now()); asked > 0 {
+	if asked, _ := polite.RetryAfter(resp.Header, time.Now()); asked > 0 {
 		wait = asked
 	}
 	return wait, wait <= maxWait
 }
 
 // once sends the request and reads the whole answer.
-func (p *polite) once(req *http.Request, host string) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(req.Context(), attemptTimeout)
+func (p *requester) once(req *http.Request, host string) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), p.timeout)
 	defer cancel()
 	out := req.Clone(ctx)
 	if req.GetBody != nil {
@@ -197,7 +209,7 @@ func (p *polite) once(req *http.Request, host string) (*http.Response, error) {
 }
 
 func tooLarge(host string, limit int64) *Error {
-	return bad(host, "the answer is larger than the %d KiB that are read", limit>>10)
+	return wrong(host, "the answer is larger than the %d KiB that are read", limit>>10)
 }
 
 func broken(ctx context.Context, host string, err error) error {
@@ -207,13 +219,16 @@ func broken(ctx context.Context, host string, err error) error {
 	return &Error{Host: host, problem: "the connection failed", cause: err}
 }
 
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
 // temporary says whether an error can be another one the next time. A refused connection or an unknown host is not: they
 // take longer to get well than it is worth to wait.
 func temporary(err error) bool {
-	var timeout net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.As(err, &timeout) && timeout.Timeout()
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || timedOut(err)
 }
 
 func mayPass(status int) bool {
@@ -224,18 +239,6 @@ func mayPass(status int) bool {
 		return false
 	}
 	return status >= http.StatusInternalServerError
-}
-
-// retryAfter reads Retry-After (RFC 9110, 10.2.3): seconds or a date. It is zero when there is nothing to be read.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }
 
 // checkRedirect lets redirects go to another host: registries keep blobs elsewhere. Credentials do not follow, since
@@ -262,15 +265,4 @@ func hostName(host string) string {
 		return "docker.io"
 	}
 	return host
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

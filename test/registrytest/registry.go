@@ -1,0 +1,227 @@
+// Package registrytest is an image registry in a test: go-containerregistry's, on this machine, with images that look as
+// those that BuildKit pushes.
+package registrytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/require"
+)
+
+// Registry is a registry on loopback. Without a User anybody may read and write.
+type Registry struct {
+	Host           string
+	User, Password string
+
+	t         testing.TB
+	transport http.RoundTripper // trusts the certificate
+
+	mu       sync.Mutex
+	requests []string
+	pushing  int // how many pushes of this package are under way
+	fault    func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// Content is what was pushed.
+type Content struct {
+	Ref       string            // with registry and tag
+	Digest    string            // of the index
+	Platforms map[string]string // to the digest of the manifest
+
+	images map[string]v1.Image
+}
+
+// New starts an empty registry; it stops with the test.
+func New(t testing.TB) *Registry { return start(t, httptest.NewServer) }
+
+// NewTLS starts one with the certificate of package httptest, which names example.com and this machine.
+func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer) }
+
+func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Registry {
+	r := &Registry{t: t}
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := listen(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.mu.Lock()
+		pushing, fault := r.pushing > 0, r.fault
+		if !pushing {
+			r.requests = append(r.requests, q.Method+" "+q.URL.Path)
+		}
+		r.mu.Unlock()
+		user, password, _ := q.BasicAuth()
+		switch {
+		case pushing:
+		case fault != nil && fault(w, q):
+			return
+		case r.User != "" && (user != r.User || password != r.Password):
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, q)
+	}))
+	t.Cleanup(server.Close)
+	r.Host, r.transport = server.Listener.Addr().String(), server.Client().Transport
+	return r
+}
+
+// Break sets what answers instead of the registry, where it returns true; nil takes it back.
+func (r *Registry) Break(fault func(w http.ResponseWriter, r *http.Request) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = fault
+}
+
+// Requests are those since the last call, as METHOD PATH, without those of this package's own pushes.
+func (r *Registry) Requests() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := r.requests
+	r.requests = nil
+	return out
+}
+
+// Base pushes an image for linux/amd64 and linux/arm64, such as "library/node:22". The same version has the same digest.
+func (r *Registry) Base(tag, version string) Content {
+	images := map[string]v1.Image{}
+	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
+		images[platform] = r.image(nil, platform, tag+" "+version+" "+platform)
+	}
+	return r.push(tag, images, nil)
+}
+
+// Again pushes a tag whose image for one platform is that of c, and whose others are new.
+func (r *Registry) Again(tag string, c Content, platform, version string) Content {
+	images := map[string]v1.Image{}
+	for p, img := range c.images {
+		if images[p] = img; p != platform {
+			images[p] = r.image(nil, p, tag+" "+version+" "+p)
+		}
+	}
+	return r.push(tag, images, nil)
+}
+
+// Built is how an image was built.
+type Built struct {
+	Version    string    // another one has another digest
+	From       *Content  // its layers are below
+	Used       []Content // by the build, From not among them
+	Provenance bool      // attested, as BuildKit does by default
+}
+
+// Publish pushes what a build of linux/amd64 made, with the provenance that BuildKit attaches to it.
+func (r *Registry) Publish(tag string, b Built) Content {
+	const platform = "linux/amd64"
+	var from v1.Image
+	used := b.Used
+	if b.From != nil {
+		from, used = b.From.images[platform], append([]Content{*b.From}, used...)
+	}
+	img := r.image(from, platform, tag+" "+b.Version)
+	var attestation v1.Image
+	if b.Provenance {
+		attestation = r.attestation(img, used)
+	}
+	return r.push(tag, map[string]v1.Image{platform: img}, attestation)
+}
+
+func (r *Registry) image(base v1.Image, platform, text string) v1.Image {
+	if base == nil {
+		base = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	}
+	img, err := mutate.AppendLayers(base, static.NewLayer([]byte(text), types.OCILayer))
+	require.NoError(r.t, err)
+	cfg, err := img.ConfigFile()
+	require.NoError(r.t, err)
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, _ = strings.Cut(platform, "/")
+	cfg.Created = v1.Time{Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	img, err = mutate.ConfigFile(img, cfg)
+	require.NoError(r.t, err)
+	return img
+}
+
+// attestation is SLSA provenance v1 as BuildKit writes it, as far as it names what was used.
+func (r *Registry) attestation(of v1.Image, used []Content) v1.Image {
+	type resource struct {
+		URI    string            `json:"uri"`
+		Digest map[string]string `json:"digest"`
+	}
+	var dependencies []resource
+	for _, u := range used {
+		ref, err := name.NewTag(u.Ref)
+		require.NoError(r.t, err)
+		purl := fmt.Sprintf("pkg:docker/%s/%s@%s?digest=%s&platform=linux%%2Famd64",
+			strings.ReplaceAll(ref.RegistryStr(), ":", "%3A"), ref.RepositoryStr(), ref.TagStr(), u.Digest)
+		dependencies = append(dependencies, resource{purl, map[string]string{"sha256": strings.TrimPrefix(u.Digest, "sha256:")}})
+	}
+	data, err := json.Marshal(map[string]any{
+		"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v1",
+		"subject": []resource{{"pkg:docker/app@1", map[string]string{"sha256": strings.TrimPrefix(r.digest(of), "sha256:")}}},
+		"predicate": map[string]any{
+			"buildDefinition": map[string]any{"buildType": "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md", "resolvedDependencies": dependencies},
+			"runDetails":      map[string]any{"builder": map[string]any{"id": ""}},
+		},
+	})
+	require.NoError(r.t, err)
+	m, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), mutate.Addendum{
+		Layer: static.NewLayer(data, "application/vnd.in-toto+json"), MediaType: "application/vnd.in-toto+json",
+		Annotations: map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"},
+	})
+	require.NoError(r.t, err)
+	return m
+}
+
+func (r *Registry) push(tag string, images map[string]v1.Image, attestation v1.Image) Content {
+	c := Content{Ref: r.Host + "/" + tag, Platforms: map[string]string{}, images: images}
+	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, platform := range slices.Sorted(maps.Keys(images)) {
+		p, err := v1.ParsePlatform(platform)
+		require.NoError(r.t, err)
+		c.Platforms[platform] = r.digest(images[platform])
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: images[platform], Descriptor: v1.Descriptor{Platform: p}})
+		if attestation != nil {
+			idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: attestation, Descriptor: v1.Descriptor{
+				Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"},
+				Annotations: map[string]string{
+					"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": c.Platforms[platform],
+				},
+			}})
+		}
+	}
+	c.Digest = r.digest(idx)
+	ref, err := name.ParseReference(c.Ref)
+	require.NoError(r.t, err)
+	r.mu.Lock()
+	r.pushing++
+	r.mu.Unlock()
+	require.NoError(r.t, remote.WriteIndex(ref, idx, remote.WithTransport(r.transport)))
+	r.mu.Lock()
+	r.pushing--
+	r.mu.Unlock()
+	return c
+}
+
+func (r *Registry) digest(of interface{ Digest() (v1.Hash, error) }) string {
+	h, err := of.Digest()
+	require.NoError(r.t, err)
+	return h.String()
+}
