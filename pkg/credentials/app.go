@@ -1,0 +1,105 @@
+package credentials
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/bradleyfalzon/ghinstallation/v2"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// app gives tokens of the installation of a GitHub App, and renews them before they expire.
+type app struct {
+	*ghinstallation.Transport
+	from string
+}
+
+// appOfFiles is the App of DIR/USE/HOST/app-id, installation-id and private-key.
+func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, error) {
+	dir := filepath.Join(s.Dir, string(use), host)
+	var values [3]string
+	for i, name := range []string{"app-id", "installation-id", "private-key"} {
+		var err error
+		if values[i], err = s.read(filepath.Join(dir, name)); err != nil {
+			return Token{}, err
+		}
+	}
+	if values == [3]string{} {
+		return Token{}, nil
+	}
+	return s.appToken(ctx, host, values, "the GitHub App of "+dir)
+}
+
+// appOfEnvironment is the App of IMAGEFACTORY_GITHUB_APP_ID, _INSTALLATION_ID and _PRIVATE_KEY, of the host that
+// IMAGEFACTORY_GITHUB_APP_HOST names.
+func (s *Store) appOfEnvironment(ctx context.Context, host string) (Token, error) {
+	const prefix = "IMAGEFACTORY_GITHUB_APP_"
+	values := [3]string{s.Getenv(prefix + "ID"), s.Getenv(prefix + "INSTALLATION_ID"), s.Getenv(prefix + "PRIVATE_KEY")}
+	if values == [3]string{} || host != cmp.Or(s.Getenv(prefix+"HOST"), config.HomeHost(config.GitHub)) {
+		return Token{}, nil
+	}
+	return s.appToken(ctx, host, values, "the GitHub App of "+prefix+"ID")
+}
+
+// appToken asks for a token of an installation, or returns the one that is still valid.
+func (s *Store) appToken(ctx context.Context, host string, values [3]string, from string) (Token, error) {
+	a, err := s.app(host, values, from)
+	if err != nil {
+		return Token{}, fmt.Errorf("reading %s: %w", from, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	value, err := a.Token(ctx)
+	if err != nil {
+		return Token{}, fmt.Errorf("asking for a token of %s: %w; check its ids and its key, and that it is installed", from, plain(err))
+	}
+	return Token{value, tokenUser, from}, nil
+}
+
+// plain drops the answer that the library keeps in its error: its request holds what signed it.
+func plain(err error) error {
+	var failed *ghinstallation.HTTPError
+	if errors.As(err, &failed) {
+		return errors.New(failed.Message)
+	}
+	return err
+}
+
+func (s *Store) app(host string, values [3]string, from string) (*app, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := host + " " + from
+	if a := s.apps[key]; a != nil {
+		return a, nil
+	}
+	appID, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil {
+		return nil, errors.New("the app id is no number: the App's settings page shows it")
+	}
+	installation, err := strconv.ParseInt(values[1], 10, 64)
+	if err != nil {
+		return nil, errors.New("the installation id is no number: it ends the URL of the installation's settings page")
+	}
+	block, _ := pem.Decode([]byte(values[2]))
+	if block == nil {
+		return nil, errors.New("the private key is not in PEM format")
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+		return nil, errors.New("the private key is no RSA key as GitHub makes them")
+	}
+	t, err := ghinstallation.New(s.Transport, appID, installation, []byte(values[2]))
+	if err != nil {
+		return nil, err
+	}
+	t.BaseURL = (&config.Source{Provider: config.GitHub, Host: host}).APIURL()
+	s.apps[key] = &app{t, from}
+	return s.apps[key], nil
+}

@@ -1,0 +1,222 @@
+// Package credentials finds the token or password for a host: in files that Kubernetes mounts, or in the environment. What
+// is for one host is never given to another.
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+// Use is what a credential is for. Where there is none for a use, that of the other one is taken: one token is often both.
+type Use string
+
+// Uses.
+const (
+	API Use = "api" // the REST API of a forge
+	Git Use = "git" // git over https
+)
+
+// Token is a credential. It never shows its value when it is printed.
+type Token struct {
+	Value    string
+	Username string // that git sends with it
+	From     string // where it was found, for people
+}
+
+// String implements fmt.Stringer.
+func (t Token) String() string {
+	if t.Value == "" {
+		return "no credential"
+	}
+	return "credential from " + t.From
+}
+
+// GoString implements fmt.GoStringer.
+func (t Token) GoString() string { return t.String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// Options say where credentials are.
+type Options struct {
+	// Dir holds files: USE/HOST/token for the uses api and git, or the three of a GitHub App, and
+	// registry/HOST/config.json. It need not exist.
+	Dir string
+	// Getenv reads the environment.
+	Getenv func(string) string
+	// Transport asks GitHub for the tokens of a GitHub App. Default http.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// Store finds credentials. It may be used by many goroutines.
+type Store struct {
+	Options
+
+	mu   sync.Mutex
+	apps map[string]*app // by host and where they were found
+}
+
+// New returns a Store. Nothing is read yet.
+func New(o Options) *Store {
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport
+	}
+	return &Store{Options: o, apps: map[string]*app{}}
+}
+
+// maxFileBytes bounds what is read of a file; keys have some KiB.
+const maxFileBytes = 64 << 10
+
+// tokenUser is the user name that goes with a token. GitHub and GitLab take any; Forgejo and Gitea too.
+const tokenUser = "x-access-token"
+
+// Token returns the credential for a host, with its port if it has one, and the zero Token when there is none. Files come
+// first, then the environment: what names the host, then what forges and their tools commonly use. A file that cannot be
+// read, and an App that GitHub gives no token, are errors.
+func (s *Store) Token(ctx context.Context, use Use, host string) (Token, error) {
+	if host == "" || strings.ContainsAny(host, `/\`) || !filepath.IsLocal(host) {
+		return Token{}, fmt.Errorf("finding a credential: %q is no host", host)
+	}
+	for _, u := range []Use{use, other(use)} {
+		for _, find := range []func(context.Context, Use, string) (Token, error){s.file, s.appOfFiles} {
+			if t, err := find(ctx, u, host); err != nil || t.Value != "" {
+				return t, err
+			}
+		}
+	}
+	for _, u := range []Use{use, other(use)} {
+		for _, name := range []string{Variable(u, host), "IMAGEFACTORY_TOKEN_" + hostVariable(host)} {
+			if v := s.Getenv(name); v != "" {
+				return Token{strings.TrimSpace(v), tokenUser, name}, nil
+			}
+		}
+	}
+	if t, err := s.appOfEnvironment(ctx, host); err != nil || t.Value != "" {
+		return t, err
+	}
+	return s.usual(use, host), nil
+}
+
+func other(u Use) Use {
+	if u == Git {
+		return API
+	}
+	return Git
+}
+
+// file reads DIR/USE/HOST/token.
+func (s *Store) file(_ context.Context, use Use, host string) (Token, error) {
+	path := filepath.Join(s.Dir, string(use), host, "token")
+	text, err := s.read(path)
+	if err != nil || text == "" {
+		return Token{}, err
+	}
+	t := Token{text, tokenUser, path}
+	if user, password, ok := strings.Cut(text, ":"); ok && use == Git {
+		t.Username, t.Value = user, password
+	}
+	return t, nil
+}
+
+// read reads a file of credentials; one that does not exist is empty.
+func (s *Store) read(path string) (string, error) {
+	if s.Dir == "" {
+		return "", nil
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading credential: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFileBytes {
+		return "", fmt.Errorf("reading credential %q: want a file of at most %d KiB", path, maxFileBytes>>10)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("reading credential: %w", err)
+	}
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", fmt.Errorf("reading credential %q: the file is empty", path)
+	}
+	return text, nil
+}
+
+// usual looks at the variables that forges set in their jobs and that their own tools read.
+func (s *Store) usual(use Use, host string) Token {
+	server := hostOf(s.Getenv("GITHUB_SERVER_URL")) // of the job that we run in
+	if server == "" {
+		server = config.HomeHost(config.GitHub)
+	}
+	gitlab := hostOf(s.Getenv("GITLAB_HOST"))
+	if gitlab == "" {
+		gitlab = config.HomeHost(config.GitLab)
+	}
+	job := s.Getenv("CI_SERVER_HOST")
+	if port := s.Getenv("CI_SERVER_PORT"); port != "" && port != "443" && job != "" {
+		job += ":" + port
+	}
+	for _, v := range []struct {
+		name, user string
+		is         bool
+	}{
+		{"GH_TOKEN", tokenUser, host == config.HomeHost(config.GitHub) || strings.HasSuffix(host, ".ghe.com")}, // as gh(1) has it
+		{"GH_ENTERPRISE_TOKEN", tokenUser, host == s.Getenv("GH_HOST")},
+		{"GITHUB_TOKEN", tokenUser, host == server},
+		{"GITLAB_TOKEN", tokenUser, host == gitlab},
+		{"CI_JOB_TOKEN", "gitlab-ci-token", host == job && use == Git}, // the API takes it for few calls only
+	} {
+		if value := s.Getenv(v.name); v.is && value != "" {
+			return Token{strings.TrimSpace(value), v.user, v.name}
+		}
+	}
+	return Token{}
+}
+
+// hostOf returns the host of what may be a URL.
+func hostOf(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return s
+}
+
+// Variable is the environment variable with the credential for one use of a host.
+func Variable(use Use, host string) string {
+	return "IMAGEFACTORY_" + strings.ToUpper(string(use)) + "_TOKEN_" + hostVariable(host)
+}
+
+// hostVariable is a host as it stands in the name of a variable. A dash is not what a dot is: anybody can register
+// git-acme.com to get the token of git.acme.com.
+func hostVariable(host string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ReplaceAll(strings.ToUpper(host), "-", "__"))
+}
+
+// Hint says in one line what to set to give a credential for a host.
+func (s *Store) Hint(use Use, host string) string {
+	names := Variable(use, host)
+	switch host {
+	case config.HomeHost(config.GitHub):
+		names += " or GITHUB_TOKEN"
+	case config.HomeHost(config.GitLab):
+		names += " or GITLAB_TOKEN"
+	}
+	return fmt.Sprintf("set %s, or in the cluster factory.credentials (%s: {%s: ...})", names, host, use)
+}

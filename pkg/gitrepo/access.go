@@ -1,0 +1,52 @@
+package gitrepo
+
+import (
+	"context"
+	"errors"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+)
+
+// Access is what a credential may do with a repository.
+type Access struct {
+	Branch bool  // the branch exists
+	Write  error // why nothing can be pushed, as far as the server says that before a push
+}
+
+// Access asks whether the repository can be read and written to, without fetching or pushing anything. The error says why
+// it cannot be read. Rules for single branches are told by a push only.
+func (r *Repo) Access(ctx context.Context) (Access, error) {
+	var out Access
+	auth, err := r.auth(ctx)
+	if err != nil {
+		return out, err
+	}
+	reading, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	if err != nil {
+		return out, err
+	}
+	refs, err := advertised(ctx, reading)
+	if err != nil {
+		return out, r.explain(trouble("reading from", err))
+	}
+	out.Branch = !refs.References[plumbing.NewBranchReferenceName(r.opts.Branch).String()].IsZero()
+	writing, err := r.client.NewReceivePackSession(r.endpoint, auth)
+	if err != nil {
+		return out, err
+	}
+	_, err = advertised(ctx, writing)
+	out.Write = r.explain(trouble("writing to", err))
+	return out, nil
+}
+
+// advertised reads what the server has. An empty repository has nothing.
+func advertised(ctx context.Context, s transport.Session) (*packp.AdvRefs, error) {
+	defer s.Close()
+	refs, err := s.AdvertisedReferencesContext(ctx)
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return packp.NewAdvRefs(), nil
+	}
+	return refs, err
+}

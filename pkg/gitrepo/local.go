@@ -1,0 +1,26 @@
+package gitrepo
+
+import (
+	"fmt"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// OpenLocal returns what a branch of a repository on this machine holds: a bare one, or a checkout.
+func OpenLocal(path, branch string) (Tree, error) {
+	repo, err := git.PlainOpen(path)
+	if err != nil {
+		return Tree{}, fmt.Errorf("opening git repository %q: %w", path, err)
+	}
+	ref, err := repo.Reference(plumbing.NewBranchReferenceName(branch), true)
+	if err != nil {
+		return Tree{}, fmt.Errorf("git repository %q: branch %q: %w", path, branch, err)
+	}
+	commit, err := object.GetCommit(repo.Storer, ref.Hash())
+	if err != nil {
+		return Tree{}, fmt.Errorf("git repository %q: commit %s: %w", path, ref.Hash(), err)
+	}
+	return Tree{Commit: commit.Hash.String(), FS: newFS(repo.Storer, commit.TreeHash)}, nil
+}

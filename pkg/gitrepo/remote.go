@@ -1,0 +1,301 @@
+package gitrepo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	"github.com/go-git/go-git/v5/storage/memory"
+)
+
+// What an exchange with the server can come to, beside success.
+var (
+	errNoAccess = errors.New("no access")
+	errNoRepo   = errors.New("no such repository")
+	errRefused  = errors.New("push refused")
+)
+
+// auth returns what a session signs in with.
+func (r *Repo) auth(ctx context.Context) (transport.AuthMethod, error) {
+	if r.opts.Auth == nil {
+		return nil, nil
+	}
+	user, password, err := r.opts.Auth(ctx, hostOf(r.endpoint))
+	if err != nil || password == "" {
+		return nil, err
+	}
+	return &githttp.BasicAuth{Username: user, Password: password}, nil
+}
+
+// fetchBranch fetches what the branch holds; the zero hash when there is no such branch.
+func (r *Repo) fetchBranch(ctx context.Context) (plumbing.Hash, error) {
+	name := plumbing.NewBranchReferenceName(r.opts.Branch)
+	tip, err := r.fetch(ctx, r.have, func(refs *packp.AdvRefs) (plumbing.Hash, error) { return refs.References[name.String()], nil })
+	if err == nil {
+		r.have = tip
+	}
+	return tip, err
+}
+
+// fetchRef fetches what a branch or tag holds.
+func (r *Repo) fetchRef(ctx context.Context, ref string) (plumbing.Hash, error) {
+	return r.fetch(ctx, plumbing.ZeroHash, func(refs *packp.AdvRefs) (plumbing.Hash, error) {
+		branch, tag := plumbing.NewBranchReferenceName(ref).String(), plumbing.NewTagReferenceName(ref).String()
+		for _, h := range []plumbing.Hash{refs.References[branch], refs.Peeled[tag], refs.References[tag]} {
+			if !h.IsZero() {
+				return h, nil
+			}
+		}
+		return plumbing.ZeroHash, fmt.Errorf("there is no branch or tag %q", ref)
+	})
+}
+
+// fetch fetches the commit that pick chooses, with its files: all of them when have is zero, else what came since.
+func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.AdvRefs) (plumbing.Hash, error)) (plumbing.Hash, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	auth, err := r.auth(ctx)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	session, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	defer session.Close()
+	refs, err := session.AdvertisedReferencesContext(ctx)
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return plumbing.ZeroHash, nil
+	}
+	if err != nil {
+		return plumbing.ZeroHash, trouble("reading from", err)
+	}
+	tip, err := pick(refs)
+	if err != nil || tip.IsZero() || r.objects.HasEncodedObject(tip) == nil {
+		return tip, err
+	}
+	req := packp.NewUploadPackRequestFromCapabilities(refs.Capabilities)
+	req.Wants = []plumbing.Hash{tip}
+	shallow := refs.Capabilities.Supports(capability.Shallow)
+	if shallow {
+		_ = req.Capabilities.Set(capability.Shallow) // it takes no value, which is all that could be wrong
+	}
+	switch {
+	case !have.IsZero() && shallow:
+		req.Haves, req.Shallows = []plumbing.Hash{have}, []plumbing.Hash{have}
+	case !have.IsZero():
+		req.Haves = []plumbing.Hash{have}
+	case shallow:
+		req.Depth = packp.DepthCommits(1)
+	}
+	if r.opts.MaxBlob > 0 && refs.Capabilities.Supports(capability.Filter) {
+		_ = req.Capabilities.Set(capability.Filter) // as for shallow
+		req.Filter = packp.FilterBlobLimit(r.opts.MaxBlob, packp.BlobLimitPrefixNone)
+	}
+	answer, err := session.UploadPack(ctx, req)
+	if err != nil {
+		return plumbing.ZeroHash, trouble("fetching from", err)
+	}
+	defer answer.Close()
+	arrived := &arrivals{memory.NewStorage(), r.opts.MaxFetch} // half an answer must not look like a whole one later
+	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(demultiplex(req.Capabilities, answer)), arrived, arrived)
+	if err == nil {
+		_, err = parser.Parse()
+	}
+	if errors.Is(err, errTooLarge) {
+		return plumbing.ZeroHash, fmt.Errorf("its files are larger than %d MiB together, and they are kept in memory: use a branch or a repository with less in it", r.opts.MaxFetch>>20)
+	}
+	if err != nil {
+		return plumbing.ZeroHash, trouble("fetching from", err)
+	}
+	for _, o := range arrived.Objects {
+		if _, err := r.objects.SetEncodedObject(o); err != nil {
+			return plumbing.ZeroHash, err
+		}
+	}
+	return tip, nil
+}
+
+var errTooLarge = errors.New("more than is kept in memory")
+
+// arrivals keeps objects until they are too large together. As an observer of the parser it refuses one that will be before
+// it is in memory.
+type arrivals struct {
+	*memory.Storage
+	left int64
+}
+
+// SetEncodedObject implements storer.EncodedObjectStorer.
+func (b *arrivals) SetEncodedObject(o plumbing.EncodedObject) (plumbing.Hash, error) {
+	if b.left -= o.Size(); b.left < 0 {
+		return plumbing.ZeroHash, errTooLarge
+	}
+	return b.Storage.SetEncodedObject(o)
+}
+
+// OnInflatedObjectHeader implements packfile.Observer.
+func (b *arrivals) OnInflatedObjectHeader(_ plumbing.ObjectType, size, _ int64) error {
+	if size > b.left {
+		return errTooLarge
+	}
+	return nil
+}
+
+// OnHeader implements packfile.Observer.
+func (*arrivals) OnHeader(uint32) error { return nil }
+
+// OnInflatedObjectContent implements packfile.Observer.
+func (*arrivals) OnInflatedObjectContent(plumbing.Hash, int64, uint32, []byte) error { return nil }
+
+// OnFooter implements packfile.Observer.
+func (*arrivals) OnFooter(plumbing.Hash) error { return nil }
+
+func demultiplex(c *capability.List, answer io.Reader) io.Reader {
+	switch {
+	case c.Supports(capability.Sideband64k):
+		return sideband.NewDemuxer(sideband.Sideband64k, answer)
+	case c.Supports(capability.Sideband):
+		return sideband.NewDemuxer(sideband.Sideband, answer)
+	}
+	return answer
+}
+
+// push makes the branch point to a new commit, if it still points to the old one, and sends the objects that are new.
+func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plumbing.Hash) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	auth, err := r.auth(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := r.client.NewReceivePackSession(r.endpoint, auth)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	refs, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		return trouble("pushing to", err)
+	}
+	name := plumbing.NewBranchReferenceName(r.opts.Branch)
+	if refs.References[name.String()] != old {
+		return &retry{errors.New("somebody else pushed"), true}
+	}
+	var pack bytes.Buffer
+	if _, err := packfile.NewEncoder(&pack, r.objects, false).Encode(fresh, 0); err != nil {
+		return fmt.Errorf("packing what is new: %w", err)
+	}
+	req := packp.NewReferenceUpdateRequestFromCapabilities(refs.Capabilities)
+	req.Commands = []*packp.Command{{Name: name, Old: old, New: commit}}
+	req.Packfile = io.NopCloser(&pack)
+	report, err := session.ReceivePack(ctx, req)
+	if report == nil || report.Error() == nil {
+		return trouble("pushing to", err)
+	}
+	return rejected(report)
+}
+
+// rejected tells apart why the server did not take a push. It has no codes for that, only words, and hooks say anything.
+func rejected(report *packp.ReportStatus) error {
+	err := report.Error()
+	for _, c := range report.CommandStatuses {
+		reason := strings.ToLower(c.Status)
+		for _, final := range []string{"declined", "protected", "denied", "deny", "prohibited", "not allowed"} {
+			if strings.Contains(reason, final) {
+				return fmt.Errorf("%w: %s", errRefused, c.Status)
+			}
+		}
+		for _, lost := range []string{"failed to update ref", "cannot lock ref", "fetch first", "non-fast-forward", "stale", "incorrect old value", "already exists"} {
+			if strings.Contains(reason, lost) {
+				return &retry{fmt.Errorf("somebody else pushed: %s", c.Status), true}
+			}
+		}
+	}
+	return &retry{fmt.Errorf("pushing: %w", err), false}
+}
+
+// trouble says which errors of the transport are final.
+func trouble(what string, err error) error {
+	var answer *githttp.Err
+	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
+		err = unexpected.Err
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		return errNoAccess
+	case errors.Is(err, transport.ErrRepositoryNotFound):
+		return errNoRepo
+	case errors.As(err, &answer):
+		status := fmt.Errorf("%s the server: it answered %d", what, answer.StatusCode())
+		if code := answer.StatusCode(); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
+			return status
+		}
+		return &retry{status, false}
+	}
+	return &retry{fmt.Errorf("%s the server: %w", what, err), false}
+}
+
+// explain says what an error of a repository means, and what to do.
+func (r *Repo) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errNoAccess):
+		return fmt.Errorf("git repository %s: no access: give a credential that may read and write it, for git use of host %s", r, hostOf(r.endpoint))
+	case errors.Is(err, errNoRepo):
+		return fmt.Errorf("git repository %s: there is none, or the credential may not see it: check the URL, and the credential for git use of host %s", r, hostOf(r.endpoint))
+	case errors.Is(err, errRefused):
+		return fmt.Errorf("git repository %s: branch %q: %w: allow this credential to push, or keep state in a branch of its own (factory.state.branch)", r, r.opts.Branch, err)
+	}
+	var again *retry
+	if errors.As(err, &again) {
+		return fmt.Errorf("git repository %s: %w", r, again.err)
+	}
+	return err
+}
+
+func hostOf(e *transport.Endpoint) string {
+	if e.Port != 0 && (e.Protocol != "https" || e.Port != 443) {
+		return fmt.Sprintf("%s:%d", e.Host, e.Port)
+	}
+	return e.Host
+}
+
+// bounded is a transport that reads no answer without end.
+type bounded struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b bounded) RoundTrip(q *http.Request) (*http.Response, error) {
+	answer, err := b.RoundTripper.RoundTrip(q)
+	if err == nil {
+		answer.Body = &boundedBody{answer.Body, maxBody}
+	}
+	return answer, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
