@@ -16,8 +16,9 @@ type Server struct {
 	Host  string // with the port: the source.host of an image
 	Token string // when set, requests without this token are answered with 401
 
-	t   testing.TB
-	mux *http.ServeMux
+	t        testing.TB
+	mux      *http.ServeMux
+	patterns []string
 
 	mu       sync.Mutex
 	requests []Request
@@ -42,22 +43,40 @@ type Fault struct {
 }
 
 // New starts a server that knows nothing yet; it stops with the test.
-func New(t testing.TB) *Server {
+func New(t testing.TB) *Server { return start(t, httptest.NewServer) }
+
+// NewTLS starts one with the certificate of package httptest, which names example.com and this machine.
+func NewTLS(t testing.TB) *Server { return start(t, httptest.NewTLSServer) }
+
+func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Server {
 	s := &Server{t: t, mux: http.NewServeMux()}
-	server := httptest.NewServer(http.HandlerFunc(s.serve))
+	server := listen(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
-	s.Host = strings.TrimPrefix(server.URL, "http://")
+	s.Host = server.Listener.Addr().String()
 	return s
 }
 
 // Handle answers requests of a pattern of http.ServeMux, such as "GET /api/v3/repos/{owner}/{repo}/contents/{path...}".
-func (s *Server) Handle(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, h) }
+// One that is answered already stays as it is: what a repository is, both its files and its runs tell.
+func (s *Server) Handle(pattern string, h http.HandlerFunc) {
+	if !slices.Contains(s.patterns, pattern) {
+		s.patterns = append(s.patterns, pattern)
+		s.mux.HandleFunc(pattern, h)
+	}
+}
 
 // Fail makes the next requests that match fail, one fault for each request, in order.
 func (s *Server) Fail(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, faults...)
+}
+
+// Unfail forgets faults that nothing met.
+func (s *Server) Unfail() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
 }
 
 // Requests are the requests so far whose method and path begin with a prefix, such as "POST /api/v3/".
