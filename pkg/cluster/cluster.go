@@ -1,0 +1,359 @@
+// Package cluster is what promoting asks of Kargo, through the Kubernetes API: which Stages there are, what became of
+// Promotions, and to create one.
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/cenkalti/backoff/v5"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+)
+
+// ErrNoFreight says that a Warehouse has found nothing that a Promotion could carry.
+var ErrNoFreight = errors.New("there is no Freight")
+
+const (
+	group       = "kargo.akuity.io"
+	version     = "v1alpha1"
+	pageSize    = 500
+	maxObjects  = 200_000 // of a list
+	callTimeout = time.Minute
+	tries       = 4
+)
+
+var (
+	stages     = schema.GroupVersionResource{Group: group, Version: version, Resource: "stages"}
+	promotions = schema.GroupVersionResource{Group: group, Version: version, Resource: "promotions"}
+	freights   = schema.GroupVersionResource{Group: group, Version: version, Resource: "freights"}
+)
+
+// Options say which cluster and namespace.
+type Options struct {
+	Namespace string // which is the Kargo Project's
+	// Config reaches the API server. Default: the service account of the pod, or else the kubeconfig, as kubectl has it.
+	Config *rest.Config
+	// Sleep waits before asking again. For tests.
+	Sleep func(context.Context, time.Duration) error
+}
+
+// Client asks one Project. It reads each list once, so it serves one pass.
+type Client struct {
+	namespace string
+	api       dynamic.Interface
+	sleep     func(context.Context, time.Duration) error
+	freight   map[string][]freight // by Warehouse, newest first; nil before it is read
+}
+
+// New makes a Client. Nothing is asked yet.
+func New(o Options) (*Client, error) {
+	if o.Namespace == "" {
+		return nil, errors.New("reaching the cluster: no Kargo project is named: give --project, or set factory.project")
+	}
+	if o.Config == nil {
+		var err error
+		o.Config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("reaching the cluster: %w: run this in the cluster, set KUBECONFIG, or give --direct to do without a cluster", err)
+		}
+	}
+	if o.Sleep == nil {
+		o.Sleep = clock.Sleep
+	}
+	config := rest.CopyConfig(o.Config)
+	config.QPS, config.Burst, config.Timeout, config.UserAgent = 50, 100, callTimeout, "imagefactory"
+	api, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the cluster: %w", err)
+	}
+	return &Client{namespace: o.Namespace, api: api, sleep: o.Sleep}, nil
+}
+
+// Promotion is a Promotion to one of our rebuild Stages.
+type Promotion struct {
+	Name, Stage string
+	Rebuild     string // whose it is; empty when a person made it
+	Phase       string
+	Message     string
+	RunID       string // at the forge; kargo.UnknownRun when the forge did not give it
+	RunURL      string
+	Actor       string // who created it, as Kargo notes it
+	Digest      string // of the image that its Freight is for, as soon as it runs
+	Created     time.Time
+}
+
+// Done says whether the Promotion is over, well or badly.
+func (p *Promotion) Done() bool {
+	return p.Phase == "Succeeded" || p.Phase == "Failed" || p.Phase == "Errored" || p.Phase == "Aborted"
+}
+
+// Succeeded says whether the Promotion is over and went well.
+func (p *Promotion) Succeeded() bool { return p.Phase == "Succeeded" }
+
+// Promotions lists the Promotions to rebuild Stages, oldest first.
+func (c *Client) Promotions(ctx context.Context) ([]Promotion, error) {
+	list, err := c.list(ctx, promotions, "")
+	if err != nil {
+		return nil, err
+	}
+	var out []Promotion
+	for i := range list {
+		if p := promotionOf(&list[i]); strings.HasPrefix(p.Stage, kargo.RebuildStage("")) {
+			out = append(out, p)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Promotion) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// promotionOf reads a Promotion. What its steps wrote comes from a forge.
+func promotionOf(u *unstructured.Unstructured) Promotion {
+	get := func(fields ...string) string {
+		s, _, _ := unstructured.NestedString(u.Object, fields...) // another type is as if it were not there
+		return s
+	}
+	p := Promotion{
+		Name: u.GetName(), Stage: get("spec", "stage"), Rebuild: u.GetLabels()[kargo.RebuildLabel],
+		Phase: get("status", "phase"), Message: text(get("status", "message"), 500),
+		Actor: text(u.GetAnnotations()["kargo.akuity.io/create-actor"], 100), Created: u.GetCreationTimestamp().UTC(),
+	}
+	outputs := []string{"status", "state", kargo.TaskAlias + "::" + kargo.DispatchStep}
+	p.RunID = text(get(append(outputs, "run")...), 40)
+	if link := text(get(append(outputs, "url")...), 500); isLink(link) {
+		p.RunURL = link
+	}
+	p.Digest = digestOf(u.Object, "status", "freight", "images")
+	return p
+}
+
+// digestOf returns the digest of the first image in a list of images.
+func digestOf(object map[string]any, fields ...string) string {
+	images, _, _ := unstructured.NestedSlice(object, fields...)
+	if len(images) == 0 {
+		return ""
+	}
+	image, _ := images[0].(map[string]any)
+	digest, _ := image["digest"].(string)
+	return digest
+}
+
+func isLink(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http")
+}
+
+// text bounds and cleans what somebody else wrote.
+func text(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > most {
+		s = string(runes[:most]) + "..."
+	}
+	return s
+}
+
+// Stages are the names of the rebuild Stages.
+func (c *Client) Stages(ctx context.Context) (map[string]bool, error) {
+	list, err := c.list(ctx, stages, kargo.RoleLabel+"="+string(kargo.Rebuild))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for i := range list {
+		out[list[i].GetName()] = true
+	}
+	return out, nil
+}
+
+// Freight names what a Promotion is to carry.
+type Freight struct {
+	Warehouse string
+	Digest    string // of its image
+}
+
+// Order is a rebuild that is to be started.
+type Order struct {
+	Rebuild string
+	Image   string
+	Wanted  []Freight // by preference
+}
+
+// Create creates the Promotion of a rebuild, unless there is one already. It carries the Freight that is wanted, or when
+// that is gone the newest of that Warehouse. Kargo names Promotions itself, so a label says which rebuild's it is. Any
+// error but ErrNoFreight leaves open whether it was created.
+func (c *Client) Create(ctx context.Context, o Order) (*Promotion, error) {
+	freight, err := c.choose(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	p := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": group + "/" + version, "kind": "Promotion",
+		"metadata": map[string]any{
+			"namespace": c.namespace, "name": o.Rebuild, // Kargo gives another one
+			"labels": map[string]any{
+				kargo.RebuildLabel: o.Rebuild, kargo.ImageLabel: o.Image, "app.kubernetes.io/managed-by": "imagefactory",
+			},
+		},
+		"spec": map[string]any{"stage": kargo.RebuildStage(o.Image), "freight": freight},
+	}}
+	var made *unstructured.Unstructured
+	err = c.try(ctx, func(ctx context.Context) error {
+		there, err := c.page(ctx, promotions, metav1.ListOptions{LabelSelector: kargo.RebuildLabel + "=" + o.Rebuild})
+		if err != nil {
+			return err
+		}
+		if len(there.Items) > 0 {
+			made = &there.Items[0]
+			return nil
+		}
+		made, err = c.api.Resource(promotions).Namespace(c.namespace).Create(ctx, p, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, c.explain(err, "creating a Promotion to Stage "+kargo.RebuildStage(o.Image))
+	}
+	out := promotionOf(made)
+	return &out, nil
+}
+
+// Ready says whether there is Freight for a rebuild: ErrNoFreight when there is none.
+func (c *Client) Ready(ctx context.Context, o Order) error {
+	_, err := c.choose(ctx, o)
+	return err
+}
+
+// freight is what Create needs to know of Freight.
+type freight struct {
+	name    string
+	digest  string
+	created time.Time
+}
+
+func (c *Client) choose(ctx context.Context, o Order) (string, error) {
+	if c.freight == nil {
+		list, err := c.list(ctx, freights, "")
+		if err != nil {
+			return "", err
+		}
+		c.freight = byWarehouse(list)
+	}
+	var names []string
+	for _, w := range o.Wanted {
+		for _, f := range c.freight[w.Warehouse] {
+			if f.digest == w.Digest {
+				return f.name, nil
+			}
+		}
+		names = append(names, w.Warehouse)
+	}
+	for _, w := range o.Wanted {
+		if all := c.freight[w.Warehouse]; len(all) > 0 {
+			return all[0].name, nil
+		}
+	}
+	return "", fmt.Errorf("%w of Warehouse %s: it has found nothing yet, or cannot: look at its status in Kargo", ErrNoFreight, strings.Join(names, " or "))
+}
+
+func byWarehouse(list []unstructured.Unstructured) map[string][]freight {
+	out := map[string][]freight{}
+	for i := range list {
+		name, _, _ := unstructured.NestedString(list[i].Object, "origin", "name") // another type is as if it were not there
+		out[name] = append(out[name], freight{list[i].GetName(), digestOf(list[i].Object, "images"), list[i].GetCreationTimestamp().Time})
+	}
+	for _, all := range out {
+		slices.SortStableFunc(all, func(a, b freight) int { return cmp.Or(b.created.Compare(a.created), strings.Compare(a.name, b.name)) })
+	}
+	return out
+}
+
+// list reads all objects of a kind, page by page.
+func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, selector string) ([]unstructured.Unstructured, error) {
+	var out []unstructured.Unstructured
+	err := c.try(ctx, func(ctx context.Context) error {
+		out = nil
+		for next := ""; ; {
+			page, err := c.page(ctx, what, metav1.ListOptions{LabelSelector: selector, Limit: pageSize, Continue: next})
+			if err != nil {
+				return err
+			}
+			out = append(out, page.Items...)
+			if next = page.GetContinue(); next == "" {
+				return nil
+			}
+			if len(out) > maxObjects {
+				return fmt.Errorf("there are more than %d", maxObjects)
+			}
+		}
+	})
+	return out, c.explain(err, "listing "+what.Resource)
+}
+
+func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	return c.api.Resource(what).Namespace(c.namespace).List(ctx, o)
+}
+
+// try calls until it succeeds, or fails for good.
+func (c *Client) try(ctx context.Context, call func(context.Context) error) error {
+	pause := backoff.NewExponentialBackOff()
+	for n := 1; ; n++ {
+		err := call(ctx)
+		if err == nil || n >= tries || ctx.Err() != nil || !mayPass(err) {
+			return err
+		}
+		if c.sleep(ctx, pause.NextBackOff()) != nil {
+			return err
+		}
+	}
+}
+
+// mayPass says whether an error can be another one the next time: the server is in trouble, or the connection was.
+func mayPass(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return true
+	}
+	code := status.Status().Code
+	return code == 429 || code >= 500 || apierrors.IsResourceExpired(err)
+}
+
+// explain says what to do about an error.
+func (c *Client) explain(err error, what string) error {
+	var advice string
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsUnauthorized(err):
+		advice = "the token is not valid: run this with the ServiceAccount of dist, or with a kubeconfig that may"
+	case apierrors.IsForbidden(err):
+		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
+	case apierrors.IsNotFound(err):
+		advice = "is Kargo installed, and does the project exist? Give --project if it is another one"
+	case apierrors.IsBadRequest(err) || apierrors.IsInvalid(err):
+		advice = "is dist applied as `imagefactory synth` writes it now?"
+	default:
+		return fmt.Errorf("%s in project %s: %w", what, c.namespace, err)
+	}
+	return fmt.Errorf("%s in project %s: %w: %s", what, c.namespace, err, advice)
+}

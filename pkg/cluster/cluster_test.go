@@ -1,0 +1,157 @@
+package cluster_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/test/kubetest"
+)
+
+func client(t *testing.T, s *kubetest.Server) *cluster.Client {
+	t.Helper()
+	c, err := cluster.New(cluster.Options{Namespace: s.Namespace, Config: s.Config(), Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	require.NoError(t, err)
+	return c
+}
+
+func order(wanted ...cluster.Freight) cluster.Order {
+	return cluster.Order{Rebuild: "web-0123456789", Image: "web", Wanted: wanted}
+}
+
+func TestAPromotionCarriesWhatIsWanted(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted []cluster.Freight
+		want   int // index of the Freight
+	}{
+		"the digest":                             {[]cluster.Freight{{Warehouse: "base-node", Digest: "sha256:b"}}, 1},
+		"else the newest of that base":           {[]cluster.Freight{{Warehouse: "base-node", Digest: "sha256:gone"}}, 2},
+		"the second base when the first is gone": {[]cluster.Freight{{Warehouse: "base-node", Digest: "sha256:gone"}, {Warehouse: "base-go", Digest: "sha256:x"}}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := kubetest.New(t)
+			s.AddStage("web")
+			freight := []string{
+				s.AddFreight("base-node", "sha256:a"), s.AddFreight("base-node", "sha256:b"), s.AddFreight("base-node", "sha256:c"),
+				s.AddFreight("base-go", "sha256:x"), s.AddFreight("base-other", "sha256:gone"),
+			}
+			p, err := client(t, s).Create(t.Context(), order(c.wanted...))
+			require.NoError(t, err)
+			assert.Equal(t, "web-0123456789", p.Rebuild)
+			assert.Equal(t, "rebuild-web", p.Stage)
+			made := s.List("promotions")
+			require.Len(t, made, 1)
+			assert.Equal(t, map[string]any{"stage": "rebuild-web", "freight": freight[c.want]}, made[0]["spec"])
+			assert.Equal(t, map[string]any{
+				"imagefactory/rebuild": "web-0123456789", "imagefactory/image": "web", "app.kubernetes.io/managed-by": "imagefactory",
+			}, made[0]["metadata"].(map[string]any)["labels"])
+		})
+	}
+}
+
+func TestARebuildHasOnePromotion(t *testing.T) {
+	wanted := cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}
+	for name, faults := range map[string][]kubetest.Fault{
+		"asked for twice":   nil,
+		"answer lost":       {{Match: "POST promotions", Break: true, After: true}},
+		"failed after all":  {{Match: "POST promotions", Status: 500, After: true}},
+		"failed before":     {{Match: "POST promotions", Status: 503}},
+		"list fails":        {{Match: "GET promotions", Status: 500}, {Match: "GET freights", Break: true}},
+		"too many requests": {{Match: "POST promotions", Status: 429}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := kubetest.New(t)
+			s.AddStage("web")
+			s.AddFreight("base-node", "sha256:a")
+			s.Fail(faults...)
+			first, err := client(t, s).Create(t.Context(), order(wanted))
+			require.NoError(t, err)
+			second, err := client(t, s).Create(t.Context(), order(wanted))
+			require.NoError(t, err)
+			assert.Equal(t, first.Name, second.Name)
+			assert.Len(t, s.List("promotions"), 1)
+		})
+	}
+}
+
+func TestWhatCannotBeStarted(t *testing.T) {
+	s := kubetest.New(t)
+	wanted := cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}
+	_, err := client(t, s).Create(t.Context(), order(wanted))
+	require.ErrorIs(t, err, cluster.ErrNoFreight)
+	require.ErrorContains(t, err, "of Warehouse base-node: it has found nothing yet")
+	s.AddFreight("base-node", "sha256:a")
+	_, err = client(t, s).Create(t.Context(), order(wanted))
+	require.ErrorContains(t, err, `creating a Promotion to Stage rebuild-web in project image-factory-kargo: admission webhook`)
+
+	for range 4 {
+		s.Fail(kubetest.Fault{Match: "GET promotions", Status: 500})
+	}
+	_, err = client(t, s).Promotions(t.Context())
+	require.ErrorContains(t, err, "listing promotions in project image-factory-kargo: the server has a bad day")
+
+	other, err := cluster.New(cluster.Options{Namespace: "elsewhere", Config: s.Config()})
+	require.NoError(t, err)
+	_, err = other.Stages(t.Context())
+	require.ErrorContains(t, err, "apply the Role and RoleBinding of dist")
+	const canary = "sa-token-canary-wrong"
+	config := s.Config()
+	config.BearerToken = canary
+	stranger, err := cluster.New(cluster.Options{Namespace: s.Namespace, Config: config})
+	require.NoError(t, err)
+	_, err = stranger.Stages(t.Context())
+	require.ErrorContains(t, err, "the token is not valid")
+	assert.NotContains(t, err.Error(), canary)
+
+	_, err = cluster.New(cluster.Options{Config: s.Config()})
+	require.ErrorContains(t, err, "give --project")
+}
+
+func TestWithoutACluster(t *testing.T) {
+	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
+	t.Setenv("HOME", t.TempDir())
+	_, err := cluster.New(cluster.Options{Namespace: "x"})
+	require.ErrorContains(t, err, "set KUBECONFIG, or give --direct")
+}
+
+func TestPromotionsTellWhatBecameOfThem(t *testing.T) {
+	s := kubetest.New(t)
+	s.PageSize = 2
+	s.AddStage("web")
+	s.AddStage("api")
+	f := s.AddFreight("base-node", "sha256:a")
+	_, err := client(t, s).Create(t.Context(), order(cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}))
+	require.NoError(t, err)
+	hand := s.AddPromotion("api", f, "jane@example.com\x1b[31m")
+	s.AddPromotion("web", f, "x")
+	s.AddPromotion("web", f, "y")
+	list, err := client(t, s).Promotions(t.Context())
+	require.NoError(t, err)
+	require.Len(t, list, 4)
+	assert.False(t, list[0].Done())
+	assert.Equal(t, "web-0123456789", list[0].Rebuild)
+	assert.Equal(t, "jane@example.com [31m", list[1].Actor)
+	assert.Empty(t, list[1].Rebuild)
+	assert.True(t, list[0].Created.Before(list[1].Created))
+
+	s.Finish(list[0].Name, "Succeeded", "4711", "https://github.com/acme/web/actions/runs/4711")
+	s.Finish(hand, "Errored", "unknown", "javascript:alert(1)")
+	list, err = client(t, s).Promotions(t.Context())
+	require.NoError(t, err)
+	assert.True(t, list[0].Done())
+	assert.True(t, list[0].Succeeded())
+	assert.Equal(t, "4711", list[0].RunID)
+	assert.Equal(t, "https://github.com/acme/web/actions/runs/4711", list[0].RunURL)
+	assert.Equal(t, "sha256:a", list[0].Digest)
+	assert.True(t, list[1].Done())
+	assert.False(t, list[1].Succeeded())
+	assert.Empty(t, list[1].RunURL)
+
+	stages, err := client(t, s).Stages(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, map[string]bool{"rebuild-web": true, "rebuild-api": true}, stages)
+}

@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// ErrNoCluster says that nothing tells where a cluster is.
+var ErrNoCluster = errors.New("no cluster is configured")
+
+// StatusError is an answer of the API server that is no success.
+type StatusError struct {
+	Code    int
+	Message string
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the API server answered %d: %s", e.Code, e.Message)
+}
+
+// IsStatus says whether an error is an answer with that code.
+func IsStatus(err error, code int) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Code == code
+}
+
+// Inspector asks an API server about what is there. It asks once, and changes nothing.
+type Inspector struct {
+	client *http.Client
+	server *url.URL
+}
+
+// NewInspector reaches the cluster of the pod, or of the kubeconfig. Nothing is asked yet.
+func NewInspector(config *rest.Config) (*Inspector, error) {
+	if config == nil {
+		var err error
+		config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		if clientcmd.IsEmptyConfig(err) {
+			return nil, ErrNoCluster
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+		}
+	}
+	config = rest.CopyConfig(config)
+	config.Timeout, config.UserAgent = callTimeout, "imagefactory"
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the cluster: %w", err)
+	}
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the cluster: %w", err)
+	}
+	return &Inspector{client, server}, nil
+}
+
+// Get reads a path of the API, such as /api/v1/namespaces/default.
+func (i *Inspector) Get(ctx context.Context, path string, query url.Values, into any) error {
+	return i.do(ctx, http.MethodGet, path, query, nil, into)
+}
+
+// List reads all objects at a path, page by page.
+func (i *Inspector) List(ctx context.Context, path, selector string) ([]map[string]any, error) {
+	var out []map[string]any
+	query := url.Values{"limit": {strconv.Itoa(pageSize)}}
+	if selector != "" {
+		query.Set("labelSelector", selector)
+	}
+	for {
+		var page struct {
+			Metadata struct {
+				Continue string `json:"continue"`
+			} `json:"metadata"`
+			Items []map[string]any `json:"items"`
+		}
+		if err := i.Get(ctx, path, query, &page); err != nil {
+			return nil, err
+		}
+		out = append(out, page.Items...)
+		if page.Metadata.Continue == "" {
+			return out, nil
+		}
+		if len(out) > maxObjects {
+			return nil, fmt.Errorf("there are more than %d", maxObjects)
+		}
+		query.Set("continue", page.Metadata.Continue)
+	}
+}
+
+// Access is something that one may be allowed to do.
+type Access struct {
+	Namespace string `json:"namespace,omitempty"`
+	Group     string `json:"group,omitempty"`
+	Resource  string `json:"resource"`
+	Name      string `json:"name,omitempty"`
+	Verb      string `json:"verb"`
+}
+
+// May says whether the one who asks is allowed to do something.
+func (i *Inspector) May(ctx context.Context, a Access) (bool, error) {
+	review := map[string]any{
+		"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": map[string]any{"resourceAttributes": a},
+	}
+	var answer struct {
+		Status struct {
+			Allowed bool `json:"allowed"`
+		} `json:"status"`
+	}
+	err := i.do(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", nil, review, &answer)
+	return answer.Status.Allowed, err
+}
+
+func (i *Inspector) do(ctx context.Context, method, path string, query url.Values, body, into any) error {
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	target := i.server.JoinPath(path)
+	target.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := i.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking the API server: %w", err)
+	}
+	defer resp.Body.Close()
+	const most = 64 << 20
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	if err != nil {
+		return fmt.Errorf("asking the API server: %w", err)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		var status struct {
+			Message string `json:"message"`
+		}
+		_ = json.Unmarshal(answer, &status) // what is no Status has no message
+		return &StatusError{resp.StatusCode, text(status.Message, 300)}
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return errors.New("asking the API server: its answer is no JSON")
+	}
+	return nil
+}
