@@ -3,10 +3,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // schedules name time zones, and the image has no other files of them
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
 )
@@ -15,8 +17,14 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // a short-lived process: a quarter less memory for a few percent of time
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, os.Args[1:], cli.System())
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // the next one ends the process
+		fmt.Fprintln(os.Stderr, "imagefactory: stopping, and keeping what was learnt; a second signal stops at once")
+		cancel()
+	}()
+	os.Exit(cli.Main(ctx, os.Args[1:], cli.System()))
 }

@@ -9,13 +9,18 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/report"
-	"github.com/imagefactory/imagefactory/pkg/source"
 )
 
 type analyzeOptions struct {
+	repoFlags
+	executorFlags
 	sourceDir string
 	offline   bool
 	dryRun    bool
+	quiet     bool
+	all       bool
+	promote   bool
+	subject   factory.Subject
 	output    string
 }
 
@@ -23,14 +28,27 @@ func newAnalyze(w *World, paths *pathFlags) *cobra.Command {
 	o := &analyzeOptions{}
 	cmd := &cobra.Command{
 		Use:   "analyze [NAME...]",
-		Short: "Find what each build uses and record it in state",
-		Long: `Analyze reads the Dockerfile of each enrolled image (or of the named ones) from a local checkout, finds every image
-that BuildKit would use for the build, and records that in the state folder. An image that fails is reported and keeps
-its state; the others are written, and the exit code is 1.
+		Short: "Find what builds use and what registries hold, and record it in state",
+		Long: `Analyze looks at every enrolled image, or at the named ones, and records what it finds in state:
 
-Dockerfiles are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
-		Example: `  imagefactory analyze --source-dir ~/src --offline
-  imagefactory analyze web api --source-dir . --offline --dry-run`,
+  - the Dockerfile, read where it lives (or from --source-dir), and every image that BuildKit would use for the build;
+  - what the tags of these base images hold now;
+  - the published image, and what it was built on, by the best evidence there is.
+
+What fails is reported and keeps its state; the rest is recorded, and the exit code is 1. Without --push, state is the
+folder beside images.yaml. With --push it is a git repository: what is new is committed and pushed, and computed again
+when somebody else was faster. A run that learns nothing changes nothing.
+
+With --image or --base-image it is the analysis step of Kargo: it records that image or base image, and what else is
+new, unless another run has done so already.
+
+Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
+		Example: `  imagefactory analyze                                      # everything, into the state folder
+  imagefactory analyze web api --dry-run                    # what would be recorded
+  imagefactory analyze --source-dir ~/src --offline         # Dockerfiles of local checkouts only
+  imagefactory analyze --all --push                         # in CI
+  imagefactory analyze --state-repo https://github.com/acme/images.git --base-image node-22-slim \
+    --tag 22-slim --digest sha256:0123... --push            # in the cluster`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -38,49 +56,125 @@ Dockerfiles are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else fr
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.sourceDir, "source-dir", "", "`folder` of local checkouts to read Dockerfiles from")
+	f.StringVar(&o.sourceDir, "source-dir", "", "`folder` of local checkouts to read Dockerfiles from, instead of asking forges")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and write nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
+	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
+	f.BoolVar(&o.all, "all", false, "everything that is enrolled (the default without names)")
+	f.StringVar(&o.subject.Image, "image", "", "`name` of the enrolled image that an event told of")
+	f.StringVar(&o.subject.Base, "base-image", "", "`name` of the base image that an event told of")
+	f.StringVar(&o.subject.Tag, "tag", "", "`tag` that the event told of")
+	f.StringVar(&o.subject.Digest, "digest", "", "`digest` that the event told of")
+	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.repoFlags.add(w, cmd)
+	o.executorFlags.add(cmd)
 	return cmd
 }
 
+func (o *analyzeOptions) check(names []string) error {
+	switch subject := o.subject.Name(); {
+	case o.subject.Image != "" && o.subject.Base != "":
+		return factory.Usagef("--image and --base-image are two different events: give one of them")
+	case subject != "" && len(names) > 0, o.all && len(names) > 0, o.all && subject != "":
+		return factory.Usagef("names, --all and --image or --base-image exclude each other")
+	case subject == "" && o.subject.Digest+o.subject.Tag != "":
+		return factory.Usagef("--tag and --digest belong to --image or --base-image")
+	case o.promote && subject == "":
+		return factory.Usagef("--promote belongs to --image or --base-image; else run `imagefactory promote`")
+	case o.offline && o.sourceDir == "":
+		return factory.Usagef("--offline needs --source-dir: the Dockerfiles of a local checkout")
+	}
+	return checkOutput(o.output, "text", "json")
+}
+
 func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptions, names []string) error {
-	if err := checkOutput(o.output, "text", "json"); err != nil {
+	if err := o.check(names); err != nil {
 		return err
 	}
-	if !o.offline || o.sourceDir == "" {
-		return factory.Usagef("analyze reads local checkouts so far: give --source-dir DIR and --offline")
-	}
-	src, err := source.NewLocal(o.sourceDir)
+	out := o.outside(w)
+	store, leave, err := o.open(ctx, out, paths)
 	if err != nil {
 		return err
 	}
-	fleet, err := factory.Open(paths.paths())
+	defer leave()
+	dry := &dryRun{Store: store}
+	target := store
+	if o.dryRun || o.url != "" && !o.push {
+		target, o.dryRun = dry, true
+	}
+	sight, err := out.sight(o.sourceDir, o.offline, out.progress(o.quiet))
 	if err != nil {
 		return err
 	}
-	r, err := fleet.Analyze(ctx, names, src)
+	note := ""
+	r, saved, err := factory.AnalyzeIn(ctx, target, sight, func(f *factory.Fleet) (*factory.Scope, error) {
+		return o.scope(f, names, &note)
+	})
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		if err := fleet.Save(&r.StateChange); err != nil {
+	if note != "" {
+		if err := say(w, "%s", note); err != nil {
 			return err
 		}
 	}
+	if r == nil {
+		return nil
+	}
+	if err := o.print(w, paths, r, saved); err != nil {
+		return err
+	}
+	if err := out.sayBudgets(); err != nil {
+		return err
+	}
+	if o.promote && saved.Files > 0 {
+		if err := o.promoteAfter(ctx, w, out, store); err != nil {
+			return err
+		}
+	}
+	return o.verdict(r)
+}
+
+// scope says what to look at, and nil when there is nothing to do.
+func (o *analyzeOptions) scope(f *factory.Fleet, names []string, note *string) (*factory.Scope, error) {
+	scope, err := f.Everything(), error(nil)
 	switch {
-	case o.output == "json":
-		if err := report.JSON(w.Out, r); err != nil {
-			return err
-		}
-	case o.dryRun:
-		if err := report.Diff(w.Out, r.Diff(paths.state)); err != nil {
-			return err
-		}
+	case len(names) > 0:
+		scope, err = f.ScopeOf(names)
+	case o.subject.Name() == "":
+	case !f.Used(o.subject):
+		*note = fmt.Sprintf("%s is not in use any longer; nothing to do", o.subject.Name())
+		return nil, nil
+	case f.Recorded(o.subject):
+		*note = fmt.Sprintf("%s of %s is recorded already; nothing to do", o.subject.Digest, o.subject.Name())
+		return nil, nil
+	default:
+		scope = f.ScopeOfSubject(o.subject)
 	}
-	if err := sayAnalysis(w, r, o.dryRun); err != nil {
-		return err
+	return &scope, err
+}
+
+// promoteAfter starts what the analysis made due. That it cannot is no failure of the analysis, which is recorded; the
+// hourly pass does it then.
+func (o *analyzeOptions) promoteAfter(ctx context.Context, w *World, out *outside, store factory.Store) error {
+	r, err := factory.Promote(ctx, store, factory.PromoteOptions{Executor: o.executor(out), Sight: out.registrySight(o.offline, nil), Now: w.Now})
+	if err != nil {
+		return say(w, "warning: promoting failed, and is left to the next run of promote: %s", err)
+	}
+	return sayPromotion(w, r)
+}
+
+// verdict is the exit code. An analysis step fails for what it was started for, not for what else it saw.
+func (o *analyzeOptions) verdict(r *factory.AnalyzeReport) error {
+	if r.Interrupted {
+		return errReported
+	}
+	if o.subject.Name() != "" {
+		if r.FailedOf(o.subject) != "" {
+			return errReported
+		}
+		return nil
 	}
 	if r.Failed > 0 {
 		return errReported
@@ -88,7 +182,21 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	return nil
 }
 
-func sayAnalysis(w *World, r *factory.AnalyzeReport, dryRun bool) error {
+func (o *analyzeOptions) print(w *World, paths *pathFlags, r *factory.AnalyzeReport, saved factory.Saved) error {
+	switch {
+	case o.output == "json":
+		if err := report.JSON(w.Out, r); err != nil {
+			return err
+		}
+	case o.dryRun:
+		if err := report.Diff(w.Out, r.Diff(o.shown(paths))); err != nil {
+			return err
+		}
+	}
+	return sayAnalysis(w, r, saved, o.dryRun)
+}
+
+func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun bool) error {
 	var b strings.Builder
 	for i := range r.Images {
 		img := &r.Images[i]
@@ -103,7 +211,34 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, dryRun bool) error {
 			fmt.Fprintf(&b, "warning: %s: %s\n", img.Image, warning)
 		}
 	}
-	b.WriteString("analyzed " + plural(len(r.Images), "image"))
+	for _, base := range r.Bases {
+		if base.Error != "" {
+			fmt.Fprintf(&b, "error: %s\n", base.Error)
+		}
+	}
+	images, bases := len(r.Images), len(r.Bases)
+	for i := range r.Images {
+		if r.Images[i].NotSeen {
+			images--
+		}
+	}
+	for i := range r.Bases {
+		if r.Bases[i].NotSeen {
+			bases--
+		}
+	}
+	late := len(r.Images) + len(r.Bases) - images - bases
+	verb := "analyzed "
+	if r.Interrupted {
+		verb = "interrupted: analyzed "
+	}
+	b.WriteString(verb + plural(images, "image"))
+	if bases > 0 {
+		b.WriteString(" and " + plural(bases, "base image"))
+	}
+	if late > 0 {
+		fmt.Fprintf(&b, ", %d not looked at", late)
+	}
 	if r.Failed > 0 {
 		fmt.Fprintf(&b, ", %d failed and keep their state", r.Failed)
 	}
@@ -112,10 +247,16 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, dryRun bool) error {
 		b.WriteString("; nothing new")
 	case dryRun:
 		b.WriteString("; " + plural(len(r.Changed), "state file") + " would change")
+	case saved.Commit != "":
+		b.WriteString("; " + plural(len(r.Changed), "state file") + " pushed to " + saved.Where + " as " + saved.Commit)
 	default:
 		b.WriteString("; " + plural(len(r.Changed), "state file") + " written")
 	}
-	for line := range strings.Lines(b.String()) {
+	return sayLines(w, b.String())
+}
+
+func sayLines(w *World, text string) error {
+	for line := range strings.Lines(text) {
 		if err := say(w, "%s", strings.TrimSuffix(line, "\n")); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,34 +11,35 @@ import (
 )
 
 func newRelease(w *World, paths *pathFlags) *cobra.Command {
-	return newByHand(w, paths, &cobra.Command{
+	return newJudge(w, paths, &cobra.Command{
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
 		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. BASE is the name of a base
-image (node-22-slim) or its reference (node:22-slim). It takes back a hold. The reason goes into the state file.`,
-		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234"
+image (node-22-slim) or its reference (node:22-slim). It takes back a hold. The reason goes into the state file and, with
+--push, into the commit.`,
+		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
   imagefactory release node-22-slim@sha256:0123... --reason "tested by hand"`,
 	}, (*factory.Fleet).Release)
 }
 
 func newHold(w *World, paths *pathFlags) *cobra.Command {
-	return newByHand(w, paths, &cobra.Command{
+	return newJudge(w, paths, &cobra.Command{
 		Use:   "hold BASE[@DIGEST]",
 		Short: "Keep a digest of a base image from becoming due",
 		Long: `Hold keeps the newest candidate of a base image from becoming due, or the one that DIGEST names, until it is released.
 Others pass. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim). The reason goes into the
-state file.`,
-		Example: `  imagefactory hold node:22-slim --reason "breaks TLS"`,
+state file and, with --push, into the commit.`,
+		Example: `  imagefactory hold node:22-slim --reason "breaks TLS" --push`,
 	}, (*factory.Fleet).Hold)
 }
 
 func newReset(w *World, paths *pathFlags) *cobra.Command {
-	cmd := newByHand(w, paths, &cobra.Command{
+	cmd := newJudge(w, paths, &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Start the rebuilds of an image again after it failed too often",
 		Long: `Reset forgets the failures in a row of an image, so that its rebuilds start again. After three of them nothing else
-does. The reason goes into the state file.`,
-		Example: `  imagefactory reset web --reason "the workflow is fixed"`,
+does. The reason goes into the state file and, with --push, into the commit.`,
+		Example: `  imagefactory reset web --reason "the workflow is fixed" --push`,
 	}, func(f *factory.Fleet, name, reason string, _ time.Time) (*factory.StateChange, error) {
 		return f.Reset(name, reason)
 	})
@@ -45,31 +47,92 @@ does. The reason goes into the state file.`,
 	return cmd
 }
 
-// newByHand completes a command that changes one state file for a reason.
-func newByHand(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*factory.Fleet, string, string, time.Time) (*factory.StateChange, error)) *cobra.Command {
-	reason, dryRun := "", false
+// newJudge completes a command that changes the state of one thing, given by its name.
+func newJudge(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*factory.Fleet, string, string, time.Time) (*factory.StateChange, error)) *cobra.Command {
+	o := &byHand{}
 	cmd.Args = args(cobra.ExactArgs(1))
-	cmd.RunE = func(_ *cobra.Command, names []string) error {
-		if reason == "" {
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if o.reason == "" {
 			return factory.Usagef("give a --reason: it stays in the record")
 		}
-		fleet, err := factory.Open(paths.paths())
-		if err != nil {
-			return err
-		}
-		change, err := verb(fleet, names[0], reason, w.Now())
-		if err != nil {
-			return err
-		}
-		if dryRun {
-			return report.Diff(w.Out, change.Diff(paths.state))
-		}
-		if err := fleet.Save(change); err != nil {
-			return err
-		}
-		return say(w, "%s written; commit and push it", plural(len(change.Changed), "state file"))
+		_, err := o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) {
+			return verb(f, names[0], o.reason, w.Now())
+		})
+		return err
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print a diff of the state and write nothing")
+	o.add(w, cmd, "")
 	return cmd
+}
+
+func newPrune(w *World, paths *pathFlags) *cobra.Command {
+	o := &byHand{}
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Archive the state of what is no longer enrolled",
+		Long: `Prune moves the state of images that are no longer enrolled, and of base images that nothing uses any longer, into the
+folder archive of the state folder. When one of them is enrolled or used again, it goes on where it stopped.`,
+		Example: `  imagefactory prune --dry-run
+  imagefactory prune --reason "the shop was shut down" --push`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			change, err := o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) { return f.Prune(o.reason) })
+			if err != nil || len(change.Changed) == 0 {
+				return err
+			}
+			for _, line := range change.News() {
+				if err := say(w, "%s", line); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	o.add(w, cmd, "no longer in use")
+	return cmd
+}
+
+// byHand is what the commands share by which a person changes state.
+type byHand struct {
+	repoFlags
+	reason string
+	dryRun bool
+}
+
+func (o *byHand) add(w *World, cmd *cobra.Command, reason string) {
+	o.repoFlags.add(w, cmd)
+	cmd.Flags().StringVar(&o.reason, "reason", reason, "why, for the record")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
+}
+
+// run changes state, keeps that and says so.
+func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) (*factory.StateChange, error) {
+	if o.url != "" && !o.push {
+		o.dryRun = true
+	}
+	store, leave, err := o.open(ctx, o.outside(w), paths)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	dry := &dryRun{Store: store}
+	if o.dryRun {
+		store = dry
+	}
+	var change *factory.StateChange
+	saved, err := store.Update(ctx, func(_ context.Context, f *factory.Fleet) (*factory.StateChange, error) {
+		var err error
+		change, err = verb(f)
+		return change, err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case o.dryRun:
+		return change, report.Diff(w.Out, change.Diff(o.shown(paths)))
+	case saved.Commit != "":
+		return change, say(w, "%s pushed to %s as %s", plural(saved.Files, "state file"), saved.Where, saved.Commit)
+	case len(change.Changed) == 0:
+		return change, say(w, "nothing to change")
+	}
+	return change, say(w, "%s written; commit and push it", plural(saved.Files, "state file"))
 }

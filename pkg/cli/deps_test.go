@@ -82,7 +82,7 @@ func TestPurePackages(t *testing.T) {
 func TestBinary(t *testing.T) {
 	deps := listPackages(t)["cmd/imagefactory"].Deps
 	require.NotEmpty(t, deps)
-	for _, banned := range []string{"github.com/santhosh-tekuri/", "github.com/stretchr/", "github.com/rogpeppe/", "pgregory.net/"} {
+	for _, banned := range []string{"github.com/santhosh-tekuri/", "github.com/stretchr/", "github.com/rogpeppe/", "pgregory.net/", "github.com/CycloneDX/"} {
 		assert.False(t, slices.ContainsFunc(deps, func(dep string) bool { return strings.HasPrefix(dep, banned) }), banned)
 	}
 	assert.NotContains(t, deps, "testing")

@@ -1,49 +1,227 @@
 package cli
 
 import (
+	"cmp"
+	"context"
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
+type promoteOptions struct {
+	repoFlags
+	executorFlags
+	wait, poll time.Duration
+	dryRun     bool
+	offline    bool
+	quiet      bool
+	output     string
+}
+
+// executorFlags say what starts rebuilds.
+type executorFlags struct {
+	project string
+	direct  bool
+}
+
+func (e *executorFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&e.project, "project", "", "Kargo `project` and namespace that rebuilds are started in (default factory.project)")
+	f.BoolVar(&e.direct, "direct", false, "start workflows and pipelines at the forges, without Kargo")
+}
+
+// executor returns what makes an executor for each pass.
+func (e *executorFlags) executor(out *outside) func(*factory.Fleet) (factory.Executor, error) {
+	if e.direct {
+		client := forge.New(forge.Options{
+			Token: func(ctx context.Context, host string) (string, error) {
+				t, err := out.credentials.Token(ctx, credentials.API, host)
+				return t.Value, err
+			},
+			Hint: func(host string) string { return out.credentials.Hint(credentials.API, host) },
+			Now:  out.w.Now,
+		})
+		return func(*factory.Fleet) (factory.Executor, error) { return factory.AtForges{Client: client}, nil }
+	}
+	return func(f *factory.Fleet) (factory.Executor, error) {
+		client, err := cluster.New(cluster.Options{Namespace: cmp.Or(e.project, f.Config.Factory.Project)})
+		if err != nil {
+			return nil, err
+		}
+		return &factory.InKargo{Client: client}, nil
+	}
+}
+
 func newPromote(w *World, paths *pathFlags) *cobra.Command {
-	dryRun, output := false, ""
+	o := &promoteOptions{}
 	cmd := &cobra.Command{
-		Use:   "promote --dry-run",
-		Short: "Show which rebuilds would be started now",
-		Long: `Promote decides from state which rebuilds are due and, with --dry-run, prints them in the order in which they would be
-started, at most factory.maxConcurrentRebuilds on one forge.`,
-		Example: `  imagefactory promote --dry-run
-  imagefactory promote --dry-run -o json`,
+		Use:   "promote",
+		Short: "Start the rebuilds that are due, and record what became of those before",
+		Long: `Promote makes one pass: it takes over what became of the rebuilds that were started, resolves again the tags that
+something waits for, decides what is due, records that, and starts it: at most factory.maxConcurrentRebuilds on one
+forge, parents before what is built on them. A rebuild is recorded before it is started and has an id, so that neither a
+crash nor a second promoter loses it or starts it twice.
+
+Rebuilds are started through Kargo: in the cluster with the token of the service account, elsewhere with the kubeconfig.
+With --direct they are started at GitHub and GitLab themselves, and no cluster is needed; with --wait passes are repeated
+until nothing runs any longer.
+
+Without --push, state is the folder beside images.yaml. With --push it is a git repository that several promoters and
+analyses may share.`,
+		Example: `  imagefactory promote --dry-run                       # what would be started now, from state alone
+  imagefactory promote --push                          # one pass, through Kargo
+  imagefactory promote --push --direct --wait 2h       # without a cluster, from any scheduler`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			if !dryRun {
-				return factory.Usagef("promote only decides so far, and starts nothing: give --dry-run")
-			}
-			if err := checkOutput(output, "table", "json"); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error { return runPromote(cmd.Context(), w, paths, o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be started, from state alone, and start nothing")
+	f.BoolVar(&o.offline, "offline", false, "ask no registry: tags are not resolved again")
+	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
+	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long")
+	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
+	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.repoFlags.add(w, cmd)
+	o.executorFlags.add(cmd)
+	return cmd
+}
+
+func (o *promoteOptions) check() error {
+	switch {
+	case o.url != "" && !o.push && !o.dryRun:
+		return factory.Usagef("with --state-repo, give --push, or --dry-run to only look: what is started must be recorded")
+	case o.wait < 0 || o.poll <= 0:
+		return factory.Usagef("--wait and --poll are durations such as 2h and 30s")
+	}
+	return checkOutput(o.output, "table", "json")
+}
+
+func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	out := o.outside(w)
+	store, leave, err := o.open(ctx, out, paths)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if o.dryRun {
+		return showStartable(ctx, w, store, o.output)
+	}
+	pass := factory.PromoteOptions{
+		Executor: o.executor(out), Sight: out.registrySight(o.offline, out.progress(o.quiet)), Sweep: !o.offline, Now: w.Now,
+	}
+	waiting, done := context.WithTimeout(ctx, o.wait)
+	defer done()
+	for {
+		r, err := factory.Promote(ctx, store, pass)
+		if r != nil {
+			if err := o.print(w, r); err != nil {
 				return err
 			}
-			fleet, err := factory.Open(paths.paths())
+		}
+		over := o.wait == 0 || err == nil && r.Active == 0 && len(r.Started) == 0
+		if !over && err != nil && waiting.Err() == nil {
+			if err := say(w, "this pass failed, and the next one tries again: %s", err); err != nil {
+				return err
+			}
+		}
+		if over || clock.Sleep(waiting, o.poll) != nil {
 			if err != nil {
 				return err
 			}
-			now := w.Now()
-			start := fleet.Startable(now)
-			if output == "json" {
-				return report.JSON(w.Out, start)
-			}
-			rows := make([][]string, len(start))
-			for i := range start {
-				rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
-			}
-			if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
-				return err
-			}
-			return say(w, "%s would be started", plural(len(start), "rebuild"))
-		},
+			return o.finish(ctx, out, len(r.Problems) > 0) // what a later pass has repaired is no failure
+		}
+		pass.Sweep = false
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be started and start nothing")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	return cmd
+}
+
+func (o *promoteOptions) finish(ctx context.Context, out *outside, failed bool) error {
+	if err := out.sayBudgets(); err != nil {
+		return err
+	}
+	if failed || ctx.Err() != nil {
+		return errReported
+	}
+	return nil
+}
+
+// showStartable prints what promote would start.
+func showStartable(ctx context.Context, w *World, store factory.Store, output string) error {
+	fleet, err := factory.View(ctx, store)
+	if err != nil {
+		return err
+	}
+	now := w.Now()
+	start := fleet.Startable(now)
+	if output == "json" {
+		return report.JSON(w.Out, start)
+	}
+	rows := make([][]string, len(start))
+	for i := range start {
+		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
+	}
+	if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
+		return err
+	}
+	return say(w, "%s would be started", plural(len(start), "rebuild"))
+}
+
+func (o *promoteOptions) print(w *World, r *factory.PromoteReport) error {
+	if o.output == "json" {
+		if err := report.JSON(w.Out, r); err != nil {
+			return err
+		}
+	} else if len(r.Started)+len(r.Ended)+len(r.Dropped) > 0 {
+		rows := [][]string{}
+		for _, s := range r.Started {
+			rows = append(rows, []string{s.Image, s.Rebuild, "started", s.Reason, s.RunURL})
+		}
+		for _, d := range r.Dropped {
+			rows = append(rows, []string{d.Image, d.Rebuild, "dropped", "not due any longer: " + d.Message, ""})
+		}
+		for _, e := range r.Ended {
+			rows = append(rows, []string{e.Image, e.Rebuild, string(e.Status), e.Message, ""})
+		}
+		if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
+			return err
+		}
+	}
+	return sayPromotion(w, r)
+}
+
+// sayPromotion says what came of a pass, for people.
+func sayPromotion(w *World, r *factory.PromoteReport) error {
+	for _, p := range r.Problems {
+		if p.Image != "" {
+			p.Error = p.Image + ": " + p.Error
+		}
+		if err := say(w, "error: %s", p.Error); err != nil {
+			return err
+		}
+	}
+	for _, p := range r.NotReady {
+		if err := say(w, "warning: %s is due and was not started: %s", p.Image, p.Error); err != nil {
+			return err
+		}
+	}
+	text := ""
+	if r.Stopped {
+		text = "stopped: "
+	}
+	text += plural(len(r.Started), "rebuild") + " started, " + plural(r.Active, "rebuild") + " active"
+	if r.Saved.Commit != "" {
+		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit
+	} else if r.Saved.Files > 0 {
+		text += "; " + plural(r.Saved.Files, "state file") + " written"
+	}
+	return say(w, "%s", text)
 }

@@ -1,38 +1,74 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
+// Set by a release's build with -ldflags -X; else Go's own record in the binary is asked.
+var releaseVersion, releaseCommit string
+
+// build says what a binary was built from.
+type build struct {
+	Version  string `json:"version"`
+	Commit   string `json:"commit,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
 func newVersion(w *World) *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version",
-		Example: `  imagefactory version`,
-		Args:    args(cobra.NoArgs),
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version, and what it was built from",
+		Example: `  imagefactory version
+  imagefactory version -o json`,
+		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(w.Out, "imagefactory "+version())
+			if err := checkOutput(output, "text", "json"); err != nil {
+				return err
+			}
+			b := thisBuild()
+			if output == "json" {
+				return report.JSON(w.Out, b)
+			}
+			_, err := fmt.Fprintf(w.Out, "imagefactory %s (commit %s, %s, %s)\n", b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.Platform)
 			return err
 		},
 	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
 }
 
-// version is what Go recorded in the binary: the module's version, or the commit of a local build.
-func version() string {
+// version is what this binary calls itself where it signs what it writes.
+func version() string { return thisBuild().Version }
+
+// thisBuild prefers what a release said; a build without that has the module's version, or its commit.
+func thisBuild() build {
+	b := build{Version: releaseVersion, Commit: releaseCommit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
+		info = &debug.BuildInfo{}
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			return "devel-" + s.Value[:min(12, len(s.Value))]
+			b.Commit = cmp.Or(b.Commit, s.Value)
 		}
 	}
-	return "devel"
+	switch v := info.Main.Version; {
+	case b.Version != "":
+	case v != "" && v != "(devel)":
+		b.Version = v
+	case b.Commit != "":
+		b.Version = "devel-" + b.Commit[:min(12, len(b.Commit))]
+	default:
+		b.Version = "devel"
+	}
+	return b
 }

@@ -1,29 +1,63 @@
 package factory
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"maps"
-	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/dockerfile"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/progress"
+	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/source"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// DockerfileSource gives the Dockerfile of a managed image.
-type DockerfileSource interface {
-	Dockerfile(img *config.Image) (*source.File, error)
+// Sight is what an analysis looks with.
+type Sight struct {
+	Source   source.Source      // of Dockerfiles; may be nil when none is to be read
+	Registry *registry.Client   // nil: no registry is asked
+	Progress *progress.Progress // nil: none is shown
+	Now      func() time.Time
+}
+
+// SightOf makes what an analysis of a fleet looks with.
+type SightOf func(*Fleet) (Sight, error)
+
+// Scope is what an analysis looks at, beside the base images that it finds and that were never looked at.
+type Scope struct {
+	Dockerfiles []string // the Dockerfiles of these images
+	Published   []string // what the registry holds of these images
+	Bases       []string // what the tags of these base images hold, by name
+	AllBases    bool     // those of all base images in use
+}
+
+// Everything is all that is enrolled.
+func (f *Fleet) Everything() Scope {
+	return Scope{Dockerfiles: f.Graph.Order(), Published: f.Graph.Order(), AllBases: true}
+}
+
+// ScopeOf is all there is to know about the named images, which must be enrolled: a name that is not is a UsageError.
+func (f *Fleet) ScopeOf(names []string) (Scope, error) {
+	images, err := f.images(names)
+	if err != nil {
+		return Scope{}, err
+	}
+	s := Scope{}
+	for _, img := range images {
+		s.Dockerfiles = append(s.Dockerfiles, img.Name)
+		for _, dep := range f.Graph.Deps(img.Name) {
+			if dep.Base != "" && !slices.Contains(s.Bases, dep.Base) {
+				s.Bases = append(s.Bases, dep.Base)
+			}
+		}
+	}
+	s.Published = s.Dockerfiles
+	return s, nil
 }
 
 // ImageReport is what analyzing one image came to.
@@ -31,201 +65,200 @@ type ImageReport struct {
 	Image      string          `json:"image"`
 	Kind       string          `json:"kind"` // managed or external
 	Dockerfile string          `json:"dockerfile,omitempty"`
+	Version    string          `json:"version,omitempty"` // the published tag that counts
+	Digest     string          `json:"digest,omitempty"`
 	Bases      []string        `json:"bases,omitempty"`
 	Parents    []string        `json:"parents,omitempty"`
 	Unresolved []state.Missing `json:"unresolved,omitempty"`
 	Warnings   []string        `json:"warnings,omitempty"`
 	Error      string          `json:"error,omitempty"`
+	NotSeen    bool            `json:"notSeen,omitempty"` // ctx ended before all of it was looked at
+}
+
+// BaseReport is what looking at one tag of a base image came to.
+type BaseReport struct {
+	Base   string `json:"base"`
+	Ref    string `json:"ref"`
+	Digest string `json:"digest,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// NotSeen says that ctx ended before the tag was looked at.
+	NotSeen bool `json:"notSeen,omitempty"`
 }
 
 // AnalyzeReport is what an analysis came to.
 type AnalyzeReport struct {
 	Images []ImageReport `json:"images"`
+	Bases  []BaseReport  `json:"bases,omitempty"`
 	StateChange
-	Failed int `json:"failed"`
+	Failed      int  `json:"failed"`                // images and base images that keep their state
+	Interrupted bool `json:"interrupted,omitempty"` // not everything was looked at
 }
 
-// Analyze reads the Dockerfiles of the named images (all when there are none) and updates the fleet's state in memory.
-// An image that fails is reported and keeps its state; the others go on. Nothing is written: see Save.
-func (f *Fleet) Analyze(ctx context.Context, names []string, src DockerfileSource) (*AnalyzeReport, error) {
-	images, err := f.images(names)
-	if err != nil {
-		return nil, err
-	}
+// looks is how many things are looked at at once. Most of that is waiting; clients bound what one host is asked.
+const looks = 32
+
+// Analyze looks at everything in scope and updates the fleet's state in memory: Dockerfiles, then the tags of enrolled and
+// of base images, then what new images were built on. What fails is reported and keeps its state; the rest goes on. When
+// ctx ends, what was not looked at yet keeps its state too. Nothing is written: see Store.
+func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*AnalyzeReport, error) {
 	before, err := f.State.Encode()
 	if err != nil {
 		return nil, err
 	}
-	findings := make([]analysis, len(images))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, img := range images {
-		group.Go(func() error {
-			findings[i] = analyzeOne(ctx, img, src)
-			return ctx.Err()
-		})
+	a := &analysis{
+		Fleet: f, Sight: sight, now: sight.Now(),
+		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
 	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("analyzing: %w", err)
-	}
-	report := &AnalyzeReport{Images: []ImageReport{}}
-	for i, img := range images {
-		f.learn(img, &findings[i])
+	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
+	a.dockerfiles(ctx, scope.Dockerfiles)
+	if a.Registry != nil {
+		a.published(ctx, scope.Published)
 	}
 	f.Graph = graph.Build(f.Config, f.State)
-	for i, img := range images {
-		f.addBases(img.Name)
-		report.Images = append(report.Images, f.describe(img, &findings[i]))
-		if findings[i].err != nil {
-			report.Failed++
-		}
-	}
-	if err := cycles(f.Config, f.Graph).Err(); err != nil {
+	if err := a.refuseCycles(); err != nil {
 		return nil, err
 	}
+	for _, name := range f.Graph.Order() {
+		f.addBases(name)
+	}
+	if a.Registry != nil {
+		a.tags(ctx, scope)
+		a.evidence(ctx, scope.Published)
+	}
+	a.Progress.Finish()
+	report := a.report(scope)
+	report.Interrupted = ctx.Err() != nil
 	report.StateChange, err = f.changeSince(before)
 	return report, err
 }
 
-// analysis is what the Dockerfile of one image says.
+// analysis is what one Analyze has found so far.
 type analysis struct {
-	file       *source.File
-	uses       []state.BaseUse
-	unresolved []state.Missing
-	warnings   []string
-	err        error
+	*Fleet
+	Sight
+	now    time.Time
+	files  map[string]*dockerfileFound  // by image
+	images map[string]*publicationFound // by image
+	bases  map[string]*baseFound        // by base image
+	asked  map[string]bool              // base images to be looked at
 }
 
-func analyzeOne(ctx context.Context, img *config.Image, src DockerfileSource) (a analysis) {
-	if !img.Managed() {
-		return a
-	}
-	if a.file, a.err = src.Dockerfile(img); a.err != nil {
-		return a
-	}
-	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
-	missing := map[string]state.Missing{}
-	for _, platform := range img.Source.Platforms {
-		res, err := dockerfile.Resolve(ctx, a.file.Content, dockerfile.Options{
-			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
-		})
-		if err != nil {
-			a.err = positioned(a.file.Path, err)
-			return a
-		}
-		for _, i := range res.Images {
-			k := useKey{ref: i.Ref, use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
-			on := platform
-			if i.Platform != "" {
-				on = i.Platform
-			}
-			if !slices.Contains(byUse[k], on) {
-				byUse[k] = append(byUse[k], on)
-			}
-		}
-		for _, u := range res.Unresolved {
-			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
-		}
-		for _, w := range res.Warnings {
-			if text := fmt.Sprintf("%s:%d: %s", a.file.Path, w.Line, w.Message); !slices.Contains(a.warnings, text) {
-				a.warnings = append(a.warnings, text)
-			}
-		}
-	}
-	a.uses = baseUses(byUse, img.Source.Platforms)
-	for _, m := range missing {
-		a.unresolved = append(a.unresolved, m)
-	}
-	slices.SortFunc(a.unresolved, func(x, y state.Missing) int {
-		if x.Line != y.Line {
-			return x.Line - y.Line
-		}
-		return strings.Compare(x.Text, y.Text)
-	})
-	return a
-}
-
-func positioned(path string, err error) error {
-	var refused *dockerfile.Error
-	if errors.As(err, &refused) && refused.Line > 0 {
-		return fmt.Errorf("%s:%d: %s", path, refused.Line, refused.Msg)
-	}
-	return fmt.Errorf("%s: %w", path, err)
-}
-
-type useKey struct {
-	ref string
-	use state.UseKey
-}
-
-// baseUses groups uses by reference. A use that holds for all of the image's platforms names none.
-func baseUses(byUse map[useKey][]string, platforms []string) []state.BaseUse {
-	byRef := map[string][]state.Use{}
-	for k, on := range byUse {
-		slices.Sort(on)
-		if slices.Equal(on, slices.Sorted(slices.Values(platforms))) {
-			byRef[k.ref] = append(byRef[k.ref], k.use.Use(""))
-			continue
-		}
-		for _, p := range on {
-			byRef[k.ref] = append(byRef[k.ref], k.use.Use(p))
-		}
-	}
-	out := make([]state.BaseUse, 0, len(byRef))
-	for _, ref := range slices.Sorted(maps.Keys(byRef)) {
-		uses := byRef[ref]
-		slices.SortFunc(uses, state.Use.Compare)
-		out = append(out, state.BaseUse{Ref: ref, Uses: uses})
+func setOf(names []string) map[string]bool {
+	out := make(map[string]bool, len(names))
+	for _, name := range names {
+		out[name] = true
 	}
 	return out
 }
 
-// learn makes facts of what the Dockerfile of an image says.
-func (f *Fleet) learn(img *config.Image, a *analysis) {
-	if a.err != nil {
-		return
+// each looks at every item, many at once, until ctx is over. The items that were not looked at are not in the answer, nor
+// those during which ctx ended: their errors say nothing of them.
+func each[T any](ctx context.Context, a *analysis, names []string, look func(context.Context, string) T) map[string]T {
+	found := make([]*T, len(names))
+	var group errgroup.Group
+	group.SetLimit(looks)
+	for i, name := range names {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			done := a.Progress.Item(name)
+			defer done()
+			if f := look(ctx, name); ctx.Err() == nil {
+				found[i] = &f
+			}
+			return nil
+		})
 	}
-	facts := f.State.Images[img.Name]
-	if facts == nil {
-		facts = &state.Image{Name: img.Name}
-		f.State.Images[img.Name] = facts
+	_ = group.Wait() // the functions return no error
+	out := make(map[string]T, len(names))
+	for i, name := range names {
+		if found[i] != nil {
+			out[name] = *found[i]
+		}
 	}
-	facts.Enrolled(img.Ref())
-	if !img.Managed() {
-		return
-	}
-	sum := sha256.Sum256(a.file.Content)
-	found := state.Dockerfile{
-		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: a.file.Commit, Digest: "sha256:" + hex.EncodeToString(sum[:]),
-	}
-	facts.SetDockerfile(found, a.uses, a.unresolved)
+	return out
 }
 
-// addBases makes a state file for each base image that an image uses and that has none yet.
-func (f *Fleet) addBases(name string) {
-	for _, dep := range f.Graph.Deps(name) {
-		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
+// refuseCycles takes back what this analysis learnt of images that are built on each other, so that the others go on.
+func (a *analysis) refuseCycles() error {
+	found := cycles(a.Config, a.Graph)
+	if len(found) == 0 {
+		return nil
+	}
+	for _, loop := range a.Graph.Cycles() {
+		for _, name := range loop {
+			if d := a.files[name]; d != nil && d.err == nil {
+				d.revert()
+				d.err = errorOf(found, a.Config.Find(name))
+			}
+		}
+	}
+	a.Graph = graph.Build(a.Config, a.State)
+	return cycles(a.Config, a.Graph).Err()
+}
+
+func (a *analysis) report(scope Scope) *AnalyzeReport {
+	r := &AnalyzeReport{Images: []ImageReport{}}
+	files, published := setOf(scope.Dockerfiles), setOf(scope.Published)
+	for _, name := range a.Graph.Order() {
+		if !files[name] && !published[name] {
 			continue
 		}
-		f.State.Bases[dep.Base] = &state.Base{
-			Name: dep.Base, Registry: dep.Ref.Registry, Repository: dep.Ref.Repository, Tag: dep.Ref.Tag,
+		img, p := a.describe(a.Config.Find(name)), a.images[name]
+		img.NotSeen = files[name] && a.files[name] == nil || published[name] && a.Registry != nil && (p == nil || p.notSeen)
+		if img.Error != "" {
+			r.Failed++
 		}
+		r.Images = append(r.Images, img)
 	}
+	for _, name := range a.Graph.Bases() {
+		b := BaseReport{Base: name, Ref: a.Graph.BaseRef(name).String()}
+		switch found := a.bases[name]; {
+		case found == nil && !a.asked[name]:
+			continue
+		case found == nil:
+			b.NotSeen = true
+		case found.err != nil:
+			b.Error = found.err.Error()
+			r.Failed++
+		default:
+			b.Digest = found.snapshot.Digest
+		}
+		r.Bases = append(r.Bases, b)
+	}
+	return r
 }
 
-func (f *Fleet) describe(img *config.Image, a *analysis) ImageReport {
-	r := ImageReport{Image: img.Name, Kind: "external", Unresolved: a.unresolved, Warnings: a.warnings}
+func (a *analysis) describe(img *config.Image) ImageReport {
+	r := ImageReport{Image: img.Name, Kind: "external"}
 	if img.Managed() {
 		r.Kind = "managed"
 	}
-	if a.file != nil {
-		r.Dockerfile = a.file.Path
+	var problems []string
+	if d := a.files[img.Name]; d != nil {
+		r.Unresolved, r.Warnings = d.unresolved, d.warnings
+		if d.file != nil {
+			r.Dockerfile = d.file.Path
+		}
+		if d.err != nil {
+			problems = append(problems, strings.TrimSpace(d.err.Error()))
+		}
 	}
-	if a.err != nil {
-		r.Error = string(bytes.TrimSpace([]byte(a.err.Error())))
+	if p := a.images[img.Name]; p != nil {
+		r.Version, r.Digest = p.tag, p.snapshot.Digest
+		r.Warnings = append(r.Warnings, p.warnings...)
+		if p.err != nil {
+			problems = append(problems, strings.TrimSpace(p.err.Error()))
+		}
+	}
+	if r.Error = strings.Join(problems, "; "); r.Error != "" {
 		return r
 	}
-	for _, dep := range f.Graph.Deps(img.Name) {
+	for _, dep := range a.Graph.Deps(img.Name) {
 		if dep.Parent != "" {
 			r.Parents = append(r.Parents, dep.Parent)
 		} else {
@@ -234,4 +267,11 @@ func (f *Fleet) describe(img *config.Image, a *analysis) ImageReport {
 	}
 	r.Parents = slices.Compact(slices.Sorted(slices.Values(r.Parents)))
 	return r
+}
+
+// assume fills in what nothing proves, parents first.
+func (a *analysis) assume() {
+	for _, name := range a.Graph.Order() {
+		policy.Assume(a.Config.Find(name), a.State, a.Graph)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,12 +24,18 @@ func analyzed(b *testing.B, n int) (factory.Paths, *source.Local) {
 	p := factory.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
 	src, err := source.NewLocal(filepath.Join(dir, "src"))
 	require.NoError(b, err)
-	fleet, err := factory.Open(p)
+	_, _, err = factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), everything)
 	require.NoError(b, err)
-	r, err := fleet.Analyze(b.Context(), nil, src)
-	require.NoError(b, err)
-	require.NoError(b, fleet.Save(&r.StateChange))
 	return p, src
+}
+
+func sight(src source.Source) factory.SightOf {
+	return func(*factory.Fleet) (factory.Sight, error) { return factory.Sight{Source: src, Now: time.Now}, nil }
+}
+
+func everything(f *factory.Fleet) (*factory.Scope, error) {
+	s := f.Everything()
+	return &s, nil
 }
 
 func BenchmarkAnalyze(b *testing.B) {
@@ -37,9 +44,7 @@ func BenchmarkAnalyze(b *testing.B) {
 			p, src := analyzed(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				fleet, err := factory.Open(p)
-				require.NoError(b, err)
-				_, err = fleet.Analyze(b.Context(), nil, src)
+				_, _, err := factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), everything)
 				require.NoError(b, err)
 			}
 		})

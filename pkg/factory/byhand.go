@@ -8,7 +8,7 @@ import (
 )
 
 // Release makes a candidate of a base image due now: the newest, or the one that BASE@DIGEST names. BASE is the name of
-// a base image or its reference. The state changes in memory: see Save.
+// a base image or its reference. The state changes in memory: see Store.
 func (f *Fleet) Release(base, reason string, now time.Time) (*StateChange, error) {
 	return f.judge(base, func(c *state.Candidate) { c.Release(reason, now) })
 }

@@ -1,20 +1,23 @@
 package factory
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/aymanbagabas/go-udiff"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// StateChange is what a verb changed of the state, in memory so far: see Save.
+// StateChange is what a verb changed of the state, in memory so far: see Store.
 type StateChange struct {
 	Changed []string          `json:"changed"` // state files, below the state folder
 	before  map[string][]byte // state files before
-	after   map[string][]byte // those that changed
+	after   map[string][]byte // those that changed; nil for one that is to be removed
+	news    []string          // what a verb says of itself, instead of what the files show
 }
 
 func (f *Fleet) changeSince(before map[string][]byte) (StateChange, error) {
@@ -28,19 +31,65 @@ func (f *Fleet) changeSince(before map[string][]byte) (StateChange, error) {
 	return StateChange{Changed: changed, before: before, after: after}, nil
 }
 
-// Save writes the state files that changed.
-func (f *Fleet) Save(c *StateChange) error { return state.WriteFiles(f.Paths.StateDir, c.after) }
-
-// Diff shows what Save would change.
+// Diff shows what would be written.
 func (c *StateChange) Diff(stateDir string) string {
 	var b strings.Builder
-	for _, p := range c.Changed {
+	for _, p := range slices.Sorted(maps.Keys(c.after)) {
 		shown := display(stateDir, p)
-		from := shown
+		from, to := shown, shown
 		if c.before[p] == nil {
 			from = "/dev/null"
 		}
-		b.WriteString(udiff.Unified(from, shown, string(c.before[p]), string(c.after[p])))
+		if c.after[p] == nil {
+			to = "/dev/null"
+		}
+		b.WriteString(udiff.Unified(from, to, string(c.before[p]), string(c.after[p])))
 	}
 	return b.String()
+}
+
+// News says what changed, a line for each fact that a person would want to know.
+func (c *StateChange) News() []string {
+	if c.news != nil {
+		return c.news
+	}
+	var out []string
+	for _, p := range c.Changed {
+		out = append(out, state.News(p, c.before[p], c.after[p])...)
+	}
+	return out
+}
+
+const (
+	maxSubject = 72
+	maxNews    = 100 // lines of a commit message
+)
+
+// Message is the commit message of the change.
+func (c *StateChange) Message() string {
+	news := c.News()
+	for i := range news {
+		news[i] = printable(news[i])
+	}
+	if len(news) == 1 && len(news[0]) <= maxSubject {
+		return news[0] + "\n"
+	}
+	subject := fmt.Sprintf("Record news of %s", plural(len(c.Changed), "image"))
+	if more := fmt.Sprintf(" and %d more", len(news)-1); len(news) > 1 && len(news[0]+more) <= maxSubject {
+		subject = news[0] + more
+	}
+	if more := len(news) - maxNews; more > 0 {
+		news = append(news[:maxNews], fmt.Sprintf("and %d more", more))
+	}
+	return subject + "\n\n" + strings.Join(news, "\n") + "\n"
+}
+
+// printable keeps what forges and people wrote from breaking out of its line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' {
+			return ' '
+		}
+		return r
+	}, s)
 }

@@ -5,6 +5,7 @@ package factory
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,16 +31,23 @@ type Fleet struct {
 	Config *config.Config
 	State  *state.State
 	Graph  *graph.Graph
+
+	files fs.FS // the state folder
 }
 
-// Open reads a fleet. Invalid input gives a finding.List with every problem of images.yaml and of the state files.
+// Open reads a fleet from files on this machine. Invalid input gives a finding.List with every problem of images.yaml and
+// of the state files.
 func Open(p Paths) (*Fleet, error) {
-	cfg, st, configErr, stateErr := read(p)
+	return open(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
+}
+
+func open(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, error) {
+	cfg, st, configErr, stateErr := read(p, files, load)
 	if err := join(configErr, stateErr); err != nil {
 		return nil, err
 	}
-	f := &Fleet{Paths: p, Config: cfg, State: st}
-	if err := untrue(st, p.StateDir).Err(); err != nil {
+	f := &Fleet{Paths: p, Config: cfg, State: st, files: files}
+	if err := untrue(st, p.StateDir, files).Err(); err != nil {
 		return nil, err
 	}
 	f.Graph = graph.Build(cfg, st)
@@ -50,13 +58,13 @@ func Open(p Paths) (*Fleet, error) {
 }
 
 // read reads both at once: parsing is most of the work.
-func read(p Paths) (cfg *config.Config, st *state.State, configErr, stateErr error) {
+func read(p Paths, files fs.FS, load func() (*config.Config, error)) (cfg *config.Config, st *state.State, configErr, stateErr error) {
 	var group errgroup.Group
 	group.Go(func() error {
-		cfg, configErr = config.LoadFile(p.Config)
+		cfg, configErr = load()
 		return nil
 	})
-	st, stateErr = state.Load(os.DirFS(p.StateDir), p.StateDir)
+	st, stateErr = state.Load(files, p.StateDir)
 	if found := (finding.List)(nil); stateErr != nil && !errors.As(stateErr, &found) {
 		stateErr = fmt.Errorf("opening %q: %w", p.StateDir, stateErr)
 	}

@@ -3,7 +3,7 @@ package factory
 import (
 	"bytes"
 	"fmt"
-	"os"
+	"io/fs"
 	"path"
 	"regexp"
 	"strconv"
@@ -16,13 +16,13 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // untrue reports facts that cannot be true. Whoever can push to the state repository can write anything into it, so
 // nothing is decided or generated from such a file.
-func untrue(st *state.State, stateDir string) finding.List {
+func untrue(st *state.State, stateDir string, files fs.FS) finding.List {
 	var l finding.List
 	for name, img := range st.Images {
-		l = append(l, factsOf(stateFile(stateDir, state.ImagesFolder, name)).image(img)...)
+		l = append(l, factsOf(files, stateDir, state.ImagesFolder, name).image(img)...)
 	}
 	for name, b := range st.Bases {
-		l = append(l, factsOf(stateFile(stateDir, state.BasesFolder, name)).base(b)...)
+		l = append(l, factsOf(files, stateDir, state.BasesFolder, name).base(b)...)
 	}
 	l.Sort()
 	return l
@@ -34,17 +34,22 @@ func stateFile(stateDir, folder, name string) string {
 
 // facts checks one state file.
 type facts struct {
-	file       string
+	files      fs.FS
+	path       string // below the state folder
+	file       string // to show
 	list       finding.List
 	badDigests map[string]bool // each is reported once
 }
 
-func factsOf(file string) *facts { return &facts{file: file, badDigests: map[string]bool{}} }
+func factsOf(files fs.FS, stateDir, folder, name string) *facts {
+	p := path.Join(folder, name+".yaml")
+	return &facts{files: files, path: p, file: display(stateDir, p), badDigests: map[string]bool{}}
+}
 
 // wrong reports a value, at the first place where the file has it.
 func (f *facts) wrong(value, format string, args ...any) {
 	line, column := 0, 0
-	if text, err := os.ReadFile(f.file); err == nil { // it was read before; without it only the place is missing
+	if text, err := fs.ReadFile(f.files, f.path); err == nil { // it was read before; without it only the place is missing
 		if at := bytes.Index(text, []byte(value)); at >= 0 && value != "" {
 			line, column = 1+bytes.Count(text[:at], []byte("\n")), at-bytes.LastIndexByte(text[:at], '\n')
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ const (
 // folder of CRDs it also checks the objects that Synth would write. The error is for what is no finding, such as a
 // file that cannot be opened.
 func Validate(p Paths, crdDir string) (finding.List, error) {
-	cfg, st, configErr, stateErr := read(p)
+	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
 	for _, err := range []error{configErr, stateErr} {
 		var list finding.List
@@ -38,7 +39,7 @@ func Validate(p Paths, crdDir string) (finding.List, error) {
 			return nil, err
 		}
 	}
-	all = append(all, untrue(st, p.StateDir)...)
+	all = append(all, untrue(st, p.StateDir, os.DirFS(p.StateDir))...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
 		all = append(all, cycles(cfg, f.Graph)...)
@@ -80,7 +81,7 @@ func (f *Fleet) lint(already finding.List) finding.List {
 }
 
 func (f *Fleet) lintLocation() finding.List {
-	_, err := f.location()
+	_, err := f.Location()
 	var l finding.List
 	if err != nil && !errors.As(err, &l) {
 		l = finding.List{finding.NoStateRepo.At(f.Config.File(), 1, 1, err.Error(), "")}

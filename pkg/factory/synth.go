@@ -22,7 +22,7 @@ func (f *Fleet) Objects() ([]kargo.Object, error) {
 	if err := f.needState(); err != nil {
 		return nil, err
 	}
-	location, err := f.location()
+	location, err := f.Location()
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +59,9 @@ func (f *Fleet) Synth(split bool) (map[string][]byte, error) {
 	return map[string][]byte{OutFile: data}, nil
 }
 
-// location says where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
+// Location says where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
 // checkout that it stands in.
-func (f *Fleet) location() (kargo.Options, error) {
+func (f *Fleet) Location() (kargo.Options, error) {
 	repo := f.Config.Factory.State
 	opts := kargo.Options{StateURL: repo.URL, StatePath: repo.Path, ConfigPath: f.Config.Factory.Config.Path}
 	if repo.URL == "" || repo.Path == "" || opts.ConfigPath == "" {

@@ -1,7 +1,7 @@
-// Package source fetches the Dockerfiles of managed images from where they live.
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,16 +13,6 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
-
-// MaxFileBytes bounds a Dockerfile. The largest in public use have some ten KiB.
-const MaxFileBytes = 1 << 20
-
-// File is a Dockerfile as it was found.
-type File struct {
-	Path    string // for messages: where it was read
-	Content []byte
-	Commit  string // empty when no commit vouches for the content
-}
 
 // Local reads Dockerfiles from checkouts on this machine.
 type Local struct {
@@ -42,8 +32,8 @@ func NewLocal(dir string) (*Local, error) {
 	return &Local{dir: dir}, nil
 }
 
-// Dockerfile reads the Dockerfile of a managed image. Links are followed only inside the checkout.
-func (l *Local) Dockerfile(img *config.Image) (*File, error) {
+// Dockerfile implements Source. Links are followed only inside the checkout.
+func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File, error) {
 	checkout := l.checkout(img.Source)
 	shown := filepath.Join(checkout, filepath.FromSlash(img.Source.Dockerfile))
 	root, err := os.OpenRoot(checkout)

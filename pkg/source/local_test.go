@@ -36,7 +36,7 @@ func TestDockerfileIsFoundInTheCheckoutOfItsRepository(t *testing.T) {
 		"FROM api":  image("acme/api", "build/Dockerfile"),
 		"FROM here": image("acme/none", "Dockerfile"),
 	} {
-		f, err := src.Dockerfile(img)
+		f, err := src.Dockerfile(t.Context(), img, source.Known{})
 		require.NoError(t, err)
 		assert.Equal(t, want, string(f.Content))
 		assert.Empty(t, f.Commit)
@@ -57,7 +57,7 @@ func TestDockerfileErrors(t *testing.T) {
 		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes",
 		"folder": "not a regular file", "pipe": "not a regular file",
 	} {
-		_, err := src.Dockerfile(image("acme/web", name))
+		_, err := src.Dockerfile(t.Context(), image("acme/web", name), source.Known{})
 		require.ErrorContains(t, err, want, name)
 		assert.Contains(t, err.Error(), filepath.Join(dir, name))
 	}

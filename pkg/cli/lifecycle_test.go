@@ -1,0 +1,341 @@
+package cli_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/gittest"
+	"github.com/imagefactory/imagefactory/test/kubetest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+// published is a site whose image is published on the first version of its base, and whose state says so.
+func published(t *testing.T) (*site, registrytest.Content) {
+	s := newSite(t)
+	node := s.registry.Base("library/node:22", "1")
+	s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
+	s.ok("analyze")
+	require.Equal(t, state.Provenance, s.image("web").BuiltOn[0].Evidence)
+	return s, node
+}
+
+// due moves the base and lets the week go by.
+func (s *site) due() registrytest.Content {
+	s.t.Helper()
+	node := s.registry.Base("library/node:22", "2")
+	s.ok("analyze")
+	s.now = s.now.Add(week + time.Minute)
+	s.kube.AddStage("web")
+	s.kube.AddFreight("base-"+s.baseName(), node.Digest)
+	return node
+}
+
+func TestByHandWithPush(t *testing.T) {
+	s, _ := published(t)
+	node := s.registry.Base("library/node:22", "2")
+	s.ok("analyze")
+	got := s.do("hold", s.baseName())
+	assert.Equal(t, 2, got.code)
+	assert.Contains(t, got.err, "give a --reason")
+
+	s.ok("hold", s.baseName(), "--reason", "breaks TLS")
+	assert.Equal(t, "breaks TLS", s.base().Candidates[0].Reason)
+	assert.Contains(t, s.git.Log("fleet")[0], "held "+state.ShortDigest(node.Digest)+": breaks TLS")
+	s.now = s.now.Add(2 * week)
+	got = s.ok("promote", "--dry-run")
+	assert.Contains(t, got.err, "0 rebuilds would be started")
+
+	s.ok("release", s.baseName()+"@"+node.Digest, "--reason", "fixes CVE-2026-1234")
+	assert.Contains(t, s.git.Log("fleet")[0], "released "+state.ShortDigest(node.Digest)+": fixes CVE-2026-1234")
+	got = s.ok("promote", "--dry-run")
+	assert.Contains(t, got.err, "1 rebuild would be started")
+	before := s.commits()
+	got = s.run("release", s.baseName(), "--reason", "x", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml")
+	assert.Zero(t, got.code, got.err)
+	assert.Contains(t, got.out, "+", "without --push it shows what would change")
+	assert.Equal(t, before, s.commits())
+
+	got = s.do("reset", "web", "--reason", "x")
+	assert.Equal(t, 2, got.code)
+	assert.Contains(t, got.err, "there is nothing to reset")
+	s.assertNoSecrets()
+}
+
+func TestFailuresStopAndResetStartsAgain(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	for try := 1; try <= 3; try++ {
+		for len(s.kube.List("promotions")) < try {
+			s.now = s.now.Add(6 * time.Hour)
+			s.ok("promote")
+		}
+		s.kube.Finish(s.promotion(), "Failed", "4711", "https://forge.example.com/runs/4711")
+		got := s.ok("promote")
+		assert.Contains(t, got.out, "failed")
+		assert.Equal(t, try, s.image("web").Rebuild.Failures)
+	}
+	assert.Equal(t, "https://forge.example.com/runs/4711", s.image("web").Rebuild.RunURL)
+	s.now = s.now.Add(30 * 24 * time.Hour)
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 3, "no more by itself")
+	s.ok("reset", "web", "--reason", "the workflow is fixed")
+	assert.Contains(t, s.git.Log("fleet")[0], "the workflow is fixed")
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 4)
+}
+
+// promotion is the name of the newest Promotion.
+func (s *site) promotion() string {
+	all := s.kube.List("promotions")
+	return all[len(all)-1]["metadata"].(map[string]any)["name"].(string)
+}
+
+func TestOutcomesByEvidence(t *testing.T) {
+	for want, build := range map[state.Status]func(old, wanted *registrytest.Content) registrytest.Built{
+		state.Succeeded: func(_, wanted *registrytest.Content) registrytest.Built {
+			return registrytest.Built{Version: "2", From: wanted, Provenance: true}
+		},
+		state.WrongBase: func(old, _ *registrytest.Content) registrytest.Built {
+			return registrytest.Built{Version: "2", From: old, Provenance: true}
+		},
+		state.Unproven: func(_, _ *registrytest.Content) registrytest.Built { return registrytest.Built{Version: "2"} },
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			s, old := published(t)
+			wanted := s.due()
+			s.ok("promote")
+			s.kube.Finish(s.promotion(), "Succeeded", "4711", "")
+			s.now = s.now.Add(time.Hour)
+			s.ok("promote")
+			require.Equal(t, state.Built, s.image("web").Rebuild.Status)
+			web := s.registry.Publish("acme/web:1.0.1", build(&old, &wanted))
+			s.ok("analyze", "--image", "web", "--tag", "1.0.1", "--digest", web.Digest)
+			assert.Equal(t, want, s.image("web").Rebuild.Status, s.image("web").Rebuild.Message)
+		})
+	}
+}
+
+func TestTroubleWhilePromoting(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail    func(s *site)
+		problem string // of the pass in which it happens; empty when it passes unnoticed
+	}{
+		"API server fails on create":      {func(s *site) { s.kube.Fail(kubetest.Fault{Match: "POST promotions", Status: 500}) }, ""},
+		"API server loses the answer":     {func(s *site) { s.kube.Fail(kubetest.Fault{Match: "POST promotions", Break: true, After: true}) }, ""},
+		"API server is gone half-way":     {func(s *site) { s.kube.Fail(repeat(4, kubetest.Fault{Match: "POST promotions", Status: 503})...) }, "starting rebuild"},
+		"state cannot be pushed at first": {func(s *site) { s.git.Fail(gittest.Fault{Match: ".git/git-receive-pack", Status: 502}) }, ""},
+		"answer of the push is lost":      {func(s *site) { s.git.Fail(gittest.Fault{Match: ".git/git-receive-pack", Break: true, After: true}) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := published(t)
+			s.due()
+			c.fail(s)
+			got := s.do("promote")
+			if c.problem == "" {
+				assert.Zero(t, got.code, got.err)
+			} else {
+				assert.Equal(t, 1, got.code)
+				assert.Contains(t, got.err, c.problem)
+				assert.Equal(t, state.Requested, s.image("web").Rebuild.Status)
+			}
+			s.now = s.now.Add(time.Hour)
+			s.ok("promote")
+			assert.Len(t, s.kube.List("promotions"), 1, "neither lost nor doubled")
+			assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+			s.assertNoSecrets()
+		})
+	}
+}
+
+func repeat[T any](n int, v T) (out []T) {
+	for range n {
+		out = append(out, v)
+	}
+	return out
+}
+
+func TestTroubleAtTheForge(t *testing.T) {
+	const dispatch = "POST /api/v3/repos/acme/web/actions/"
+	json := http.Header{"Content-Type": {"application/json"}}
+	for name, c := range map[string]struct {
+		fault   forgetest.Fault
+		problem string
+		status  state.Status // after the first pass
+		runs    int          // after the second
+	}{
+		"accepted, answer lost": {forgetest.Fault{Status: 502, After: true}, "", state.Running, 1},
+		"refused": {
+			forgetest.Fault{Status: 422, Body: `{"message":"Workflow does not have 'workflow_dispatch' trigger"}`, Header: json}, "", state.Failed, 0,
+		},
+		"rate limit for an hour": {
+			forgetest.Fault{Status: 403, Body: `{"message":"API rate limit exceeded"}`, Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"3600"}}},
+			"rate limit", state.Requested, 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := published(t)
+			runs := s.forge.Workflows("acme/web")
+			runs.Now = func() time.Time { return s.now }
+			s.due()
+			c.fault.Match = dispatch
+			s.forge.Fail(c.fault)
+			got := s.do("promote", "--direct")
+			assert.Equal(t, c.problem != "", got.code == 1, got.err)
+			assert.Contains(t, got.err, c.problem)
+			assert.Equal(t, c.status, s.image("web").Rebuild.Status)
+			s.now = s.now.Add(20 * time.Minute)
+			s.ok("promote", "--direct")
+			assert.Len(t, runs.Runs(), c.runs)
+			s.assertNoSecrets()
+		})
+	}
+}
+
+func TestARunThatNeverEnds(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.due()
+	s.ok("promote", "--direct")
+	s.now = s.now.Add(25 * time.Hour)
+	got := s.ok("promote", "--direct")
+	assert.Contains(t, got.out, "the run did not end within 1d")
+	assert.Equal(t, state.Failed, s.image("web").Rebuild.Status)
+	assert.Len(t, runs.Runs(), 1)
+}
+
+func TestAPromotionByHandIsTakenOver(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
+	hand := s.kube.AddPromotion("web", freight, "jane@example.com")
+	s.kube.Finish(hand, "Running", "", "")
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 1, "none beside hers")
+	r := s.image("web").Rebuild
+	assert.Equal(t, hand, r.ID)
+	assert.Equal(t, "promoted by hand in Kargo by jane@example.com", r.Reason)
+	s.kube.Finish(hand, "Succeeded", "4711", "https://forge.example.com/runs/4711")
+	s.ok("promote")
+	assert.Equal(t, "4711", s.image("web").Rebuild.Run)
+}
+
+func TestLifecycle(t *testing.T) {
+	enrol := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enrol") }
+	t.Run("external to managed and back", func(t *testing.T) {
+		s, _ := published(t)
+		external := "- {name: web, registry: \"" + s.registry.Host + "\", repository: acme/web}\n"
+		first := s.image("web")
+		enrol(s, external)
+		s.ok("analyze")
+		now := s.image("web")
+		assert.Equal(t, first.CurrentDigest, now.CurrentDigest)
+		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		s.ok("analyze")
+		assert.Equal(t, first.LastBuilt, s.image("web").LastBuilt)
+		assert.Equal(t, first.BuiltOn, s.image("web").BuiltOn)
+	})
+	t.Run("renamed", func(t *testing.T) {
+		s, _ := published(t)
+		first := s.image("web")
+		enrol(s, s.entry("website", "acme/web", "acme/web"))
+		s.ok("analyze")
+		renamed := s.image("website")
+		first.Name = "website"
+		assert.Equal(t, first, renamed, "history kept")
+		got := s.ok("prune", "--dry-run")
+		assert.Contains(t, got.out, "state/archive/images/web.yaml")
+		got = s.ok("prune", "--reason", "renamed to website")
+		assert.Contains(t, got.err, "archive web: renamed to website")
+		assert.Equal(t, "archive web: renamed to website", s.git.Log("fleet")[0])
+		files := s.git.Files("fleet")
+		assert.NotContains(t, files, "state/images/web.yaml")
+		assert.Contains(t, files["state/archive/images/web.yaml"], "archived: renamed to website")
+	})
+	t.Run("gone and back", func(t *testing.T) {
+		s, _ := published(t)
+		first := s.image("web")
+		enrol(s, "[]\n")
+		s.ok("prune")
+		assert.NotContains(t, s.git.Files("fleet"), "state/images/web.yaml")
+		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		s.now = s.now.Add(week)
+		s.ok("analyze")
+		assert.Equal(t, first, s.image("web"), "it goes on where it stopped")
+		assert.Equal(t, "2026-03-01T12:00:00Z", s.base().Baseline.FirstSeen.UTC().Format(time.RFC3339))
+	})
+	t.Run("base image becomes managed", func(t *testing.T) {
+		s, node := published(t)
+		s.forge.GitHub("acme/node").Commit("Dockerfile", "FROM scratch\n")
+		enrol(s, s.entry("web", "acme/web", "acme/web")+s.entry("node", "library/node", "acme/node"))
+		s.ok("analyze")
+		web := s.image("web")
+		assert.Equal(t, node.Digest, web.BuiltOn[0].Digest, "what it was built on stays known")
+		got := s.run("graph", "node", "--down", "-o", "json", "--config", s.checkout()+"/images.yaml")
+		assert.Zero(t, got.code, got.err)
+		assert.Contains(t, got.out, "image/web")
+		got = s.ok("promote", "--dry-run")
+		assert.Contains(t, got.err, "0 rebuilds would be started")
+	})
+}
+
+// checkout clones the state repository.
+func (s *site) checkout() string {
+	dir := s.t.TempDir()
+	writeFiles(s.t, dir, s.git.Files("fleet"))
+	return dir
+}
+
+func TestCtrlCKeepsWhatWasLearnt(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	s.registry.Base("library/slow:1", "1")
+	s.forge.GitHub("acme/slow").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/slow:1\n")
+	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("slow", "acme/slow", "acme/slow")}, "Enrol")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.registry.Break(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "library/slow") {
+			cancel()
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	got := s.runUntil(ctx, "analyze", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml", "--push")
+	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.err, "interrupted: analyzed 2 images")
+	assert.Contains(t, got.err, "pushed to")
+	assert.NotNil(t, s.image("web").Dockerfile)
+	assert.NotNil(t, s.image("slow").Dockerfile)
+	for name, text := range s.git.Files("fleet") {
+		if strings.Contains(name, "slow-1") {
+			assert.NotContains(t, text, "baseline", "what was not looked at is not known")
+		}
+	}
+	s.registry.Break(nil)
+	got = s.ok("analyze")
+	assert.Contains(t, got.err, "pushed to")
+	got = s.ok("analyze")
+	assert.Contains(t, got.err, "nothing new")
+}
+
+func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
+	s := newSite(t)
+	node := s.registry.Base("library/node:22", "1")
+	s.ok("analyze")
+	s.kube.AddStage("web")
+	got := s.ok("promote")
+	assert.Contains(t, got.err, "web is due and was not started: there is no Freight of Warehouse base-"+s.baseName())
+	assert.Nil(t, s.image("web").Rebuild, "else it would wait for whoever recorded it")
+	s.kube.AddFreight("base-"+s.baseName(), node.Digest)
+	s.ok("promote")
+	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+}

@@ -1,0 +1,152 @@
+package cli_test
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+// atOnce runs a command several times at the same time.
+func (s *site) atOnce(n int, args ...string) []result {
+	out := make([]result, n)
+	var group sync.WaitGroup
+	for i := range out {
+		group.Go(func() {
+			var stdout, stderr bytes.Buffer
+			code := cli.Main(s.t.Context(), args, &cli.World{
+				In: strings.NewReader(""), Out: &stdout, Err: &stderr,
+				Now: func() time.Time { return s.now }, Getenv: func(name string) string { return s.env[name] },
+			})
+			out[i] = result{code, stdout.String(), stderr.String()}
+		})
+	}
+	group.Wait()
+	return out
+}
+
+// local writes images.yaml into a folder and returns its path.
+func (s *site) local() string {
+	dir := s.t.TempDir()
+	writeFiles(s.t, dir, map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web")})
+	return filepath.Join(dir, "images.yaml")
+}
+
+func TestPromotersInTheSameSecond(t *testing.T) {
+	for _, where := range []string{"repository", "folder"} {
+		t.Run(where, func(t *testing.T) {
+			s := newSite(t)
+			runs := s.forge.Workflows("acme/web")
+			runs.Now = func() time.Time { return s.now }
+			s.registry.Base("library/node:22", "1")
+			at := []string{"--config", s.local()}
+			if where == "repository" {
+				at = []string{"--state-repo", s.git.URL("fleet"), "--push", "--config", "images.yaml"}
+			}
+			got := s.run(append([]string{"analyze"}, at...)...)
+			require.Zero(t, got.code, got.err)
+			s.now = s.now.Add(time.Hour)
+			started := 0
+			for _, got := range s.atOnce(4, append([]string{"promote", "--direct"}, at...)...) {
+				assert.Zero(t, got.code, got.err)
+				started += strings.Count(got.err, "1 rebuild started")
+			}
+			assert.Equal(t, 1, started, "one of them starts it")
+			assert.Len(t, runs.Runs(), 1)
+		})
+	}
+}
+
+func TestAnAnalysisOfAFolderKeepsWhatAPromoterWrote(t *testing.T) {
+	s := newSite(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.registry.Base("library/node:22", "1")
+	config := s.local()
+	got := s.run("analyze", "--config", config)
+	require.Zero(t, got.code, got.err)
+	s.registry.Base("library/node:22", "2")
+	asked, promoted := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.registry.Break(func(http.ResponseWriter, *http.Request) bool {
+		once.Do(func() {
+			close(asked)
+			<-promoted
+		})
+		return false
+	})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for _, got := range s.atOnce(1, "analyze", "--config", config) {
+			assert.Zero(t, got.code, got.err)
+		}
+	})
+	<-asked
+	for _, got := range s.atOnce(1, "promote", "--direct", "--offline", "--config", config) {
+		assert.Zero(t, got.code, got.err)
+	}
+	close(promoted)
+	group.Wait()
+	require.Len(t, runs.Runs(), 1)
+	var web state.Image
+	data, err := os.ReadFile(filepath.Join(filepath.Dir(config), "state/images/web.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, decodeState(string(data), &web))
+	require.NotNil(t, web.Rebuild, "what was started is not forgotten")
+	assert.Equal(t, state.Running, web.Rebuild.Status)
+}
+
+func TestALinkedStateFolderIsNotFollowed(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	config, elsewhere := s.local(), t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(filepath.Dir(config), "state"), 0o755))
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(filepath.Dir(config), "state", "images")))
+	got := s.run("analyze", "--config", config)
+	assert.Equal(t, 2, got.code, got.err)
+	assert.Contains(t, got.err, "links are not followed")
+	entries, err := os.ReadDir(elsewhere)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+}
+
+func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
+	s := newSite(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	node1 := s.registry.Base("library/node:22", "1")
+	s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node1, Provenance: true})
+	s.ok("analyze")
+	s.registry.Base("library/node:22", "2")
+	s.ok("analyze")
+	s.now = s.now.Add(week + time.Minute)
+	for range 3 {
+		s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/web/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
+	}
+	got := s.do("promote", "--direct")
+	assert.Equal(t, 1, got.code)
+	assert.Equal(t, state.Requested, s.image("web").Rebuild.Status)
+	s.forge.Unfail()
+	s.ok("hold", s.baseName(), "--reason", "malicious")
+	s.now = s.now.Add(time.Hour)
+	got = s.ok("promote", "--direct")
+	assert.Contains(t, got.out, "dropped")
+	assert.Contains(t, got.out, "is held")
+	assert.Empty(t, runs.Runs(), "what is held is not built")
+	assert.Nil(t, s.image("web").Rebuild)
+	s.ok("release", s.baseName(), "--reason", "a false alarm")
+	s.ok("promote", "--direct")
+	assert.Len(t, runs.Runs(), 1)
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/progress"
+	"github.com/imagefactory/imagefactory/pkg/registry"
+	"github.com/imagefactory/imagefactory/pkg/source"
+)
+
+// repoFlags say which git repository holds state, and images.yaml with it.
+type repoFlags struct {
+	url, branch, path, configRef string
+	push                         bool
+	credentials                  string
+}
+
+func (r *repoFlags) add(w *World, cmd *cobra.Command) {
+	r.addPlace(w, cmd)
+	cmd.Flags().BoolVar(&r.push, "push", false, "commit what is new and push it")
+}
+
+// addPlace adds the flags of a command that pushes nothing.
+func (r *repoFlags) addPlace(w *World, cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.url, "state-repo", "", "`URL` of the git repository that holds state; images.yaml is read from it too (default with --push: factory.state.url, or the origin of the checkout)")
+	f.StringVar(&r.branch, "branch", "", "`branch` of the state (default main, or factory.state.branch)")
+	f.StringVar(&r.path, "path", "", "`folder` of the state files in the repository (default state, or factory.state.path)")
+	f.StringVar(&r.configRef, "config-ref", "", "branch or tag (`ref`) that images.yaml is read from (default the branch of the state)")
+	f.StringVar(&r.credentials, "credentials", cmp.Or(w.Getenv("IMAGEFACTORY_CREDENTIALS"), kargo.CredentialsPath),
+		"`folder` with credentials as files: USE/HOST/token (env IMAGEFACTORY_CREDENTIALS)")
+}
+
+// remote says whether state is in a repository and not in a folder.
+func (r *repoFlags) remote() bool { return r.url != "" || r.push }
+
+// shown is the state folder as messages name it.
+func (r *repoFlags) shown(paths *pathFlags) string {
+	if r.url != "" {
+		return cmp.Or(r.path, config.DefaultStateFolder)
+	}
+	return paths.state
+}
+
+// maxStateBlob is the size of files that are left out of what is fetched of the state repository: images.yaml is smaller.
+const maxStateBlob = 8 << 20
+
+// outside is what the commands that leave this machine share.
+type outside struct {
+	w           *World
+	credentials *credentials.Store
+	forges      *source.Forges
+	registries  *registry.Client
+}
+
+func (r *repoFlags) outside(w *World) *outside {
+	c := credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv})
+	return &outside{w: w, credentials: c, forges: source.NewForges(source.Options{Credentials: c, CacheDir: cacheDir(w)})}
+}
+
+// open returns where the fleet is, and how to leave it.
+func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (store factory.Store, leave func(), err error) {
+	if !r.remote() {
+		return factory.Folder{Paths: paths.paths()}, func() {}, nil
+	}
+	at := *r
+	configPath := filepath.ToSlash(paths.config)
+	if r.url == "" {
+		local, err := factory.Open(paths.paths())
+		if err != nil {
+			return nil, nil, err
+		}
+		where, err := local.Location()
+		if err != nil {
+			return nil, nil, err
+		}
+		f := local.Config.Factory
+		at.url, configPath = where.StateURL, where.ConfigPath
+		at.path, at.branch = cmp.Or(r.path, where.StatePath), cmp.Or(r.branch, f.State.Branch)
+		at.configRef = cmp.Or(r.configRef, f.Config.Ref)
+	}
+	at.branch, at.path = cmp.Or(at.branch, config.DefaultBranch), cmp.Or(at.path, config.DefaultStateFolder)
+	if at.configRef == at.branch {
+		at.configRef = ""
+	}
+	repo, err := gitrepo.Open(ctx, gitrepo.Options{
+		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob,
+		Auth: func(ctx context.Context, host string) (string, string, error) {
+			t, err := o.credentials.Token(ctx, credentials.Git, host)
+			return t.Username, t.Value, err
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &factory.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
+	return s, func() { _ = repo.Close() }, nil // it is only a temporary folder
+}
+
+// sight returns what an analysis looks with.
+func (o *outside) sight(sourceDir string, offline bool, show *progress.Progress) (factory.SightOf, error) {
+	from := source.Source(o.forges)
+	if sourceDir != "" {
+		local, err := source.NewLocal(sourceDir)
+		if err != nil {
+			return nil, err
+		}
+		from = local
+	}
+	registries := o.registrySight(offline, show)
+	return func(f *factory.Fleet) (factory.Sight, error) {
+		s, err := registries(f)
+		s.Source = from
+		return s, err
+	}, nil
+}
+
+// registrySight returns what looks at registries only.
+func (o *outside) registrySight(offline bool, show *progress.Progress) factory.SightOf {
+	return func(f *factory.Fleet) (factory.Sight, error) {
+		s := factory.Sight{Progress: show, Now: o.w.Now}
+		if !offline {
+			s.Registry = o.registry(f)
+		}
+		return s, nil
+	}
+}
+
+// registry returns the client that serves the whole run: it remembers what cannot change.
+func (o *outside) registry(f *factory.Fleet) *registry.Client {
+	if o.registries == nil {
+		o.registries = registry.New(registry.Options{Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors})
+	}
+	return o.registries
+}
+
+// cacheDir is where answers of forges are kept, so that a file that did not change costs no more than a question; empty
+// when there is no place for it.
+func cacheDir(w *World) string {
+	if dir := w.Getenv("IMAGEFACTORY_CACHE_DIR"); dir != "" {
+		return dir
+	}
+	base := w.Getenv("XDG_CACHE_HOME")
+	if base == "" {
+		home := w.Getenv("HOME")
+		if home == "" {
+			return ""
+		}
+		base = filepath.Join(home, ".cache")
+	}
+	return filepath.Join(base, "imagefactory")
+}
+
+// progress shows how far long work is, on stderr.
+func (o *outside) progress(quiet bool) *progress.Progress {
+	return progress.New(o.w.Err, progress.Options{Terminal: progress.IsTerminal(o.w.Err), Quiet: quiet, Now: time.Now, Unit: "image"})
+}
+
+// sayBudgets reports what registries were asked.
+func (o *outside) sayBudgets() error {
+	if o.registries == nil {
+		return nil
+	}
+	for _, line := range factory.Budgets(o.registries.Requests()) {
+		if err := say(o.w, "asked %s", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dryRun keeps no change of a store, and shows it.
+type dryRun struct {
+	factory.Store
+	change *factory.StateChange
+	fleet  *factory.Fleet
+}
+
+// Update implements factory.Store.
+func (d *dryRun) Update(ctx context.Context, do func(context.Context, *factory.Fleet) (*factory.StateChange, error)) (factory.Saved, error) {
+	return d.Store.Update(ctx, func(ctx context.Context, f *factory.Fleet) (*factory.StateChange, error) {
+		c, err := do(ctx, f)
+		d.change, d.fleet = c, f
+		return nil, err
+	})
+}

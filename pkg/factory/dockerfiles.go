@@ -1,0 +1,184 @@
+package factory
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/dockerfile"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// dockerfileFound is what the Dockerfile of one image says.
+type dockerfileFound struct {
+	file       *source.File
+	uses       []state.BaseUse
+	unresolved []state.Missing
+	warnings   []string
+	err        error
+	revert     func() // takes back what was recorded of it
+}
+
+// dockerfiles reads the Dockerfiles of images and records what they use.
+func (a *analysis) dockerfiles(ctx context.Context, names []string) {
+	a.files = each(ctx, a, names, func(ctx context.Context, name string) *dockerfileFound {
+		return a.readDockerfile(ctx, a.Config.Find(name))
+	})
+	for _, name := range slices.Sorted(maps.Keys(a.files)) {
+		if d := a.files[name]; d.err == nil {
+			a.learn(a.Config.Find(name), d)
+		}
+	}
+}
+
+func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *dockerfileFound {
+	d := &dockerfileFound{revert: func() {}}
+	if !img.Managed() {
+		return d
+	}
+	known := source.Known{}
+	if facts := a.State.Images[img.Name]; facts != nil && facts.Dockerfile != nil &&
+		facts.Dockerfile.Repo == img.Source.Repo && facts.Dockerfile.Path == img.Source.Dockerfile {
+		known = source.Known{Commit: facts.Dockerfile.Commit, Digest: facts.Dockerfile.Digest}
+	}
+	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
+		d.resolve(ctx, img)
+	}
+	return d
+}
+
+// resolve finds what a build uses, for each platform that is built.
+func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image) {
+	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
+	final := map[string]bool{}     // references that the image itself is built on
+	missing := map[string]state.Missing{}
+	for _, platform := range img.Source.Platforms {
+		res, err := dockerfile.Resolve(ctx, d.file.Content, dockerfile.Options{
+			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
+		})
+		if err != nil {
+			d.err = positioned(d.file.Path, err)
+			return
+		}
+		for _, i := range res.Images {
+			k := useKey{ref: i.Ref, use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
+			on := platform
+			if i.Platform != "" {
+				on = i.Platform
+			}
+			if !slices.Contains(byUse[k], on) {
+				byUse[k] = append(byUse[k], on)
+			}
+			final[i.Ref] = final[i.Ref] || i.Final
+		}
+		for _, u := range res.Unresolved {
+			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
+		}
+		for _, w := range res.Warnings {
+			if text := fmt.Sprintf("%s:%d: %s", d.file.Path, w.Line, w.Message); !slices.Contains(d.warnings, text) {
+				d.warnings = append(d.warnings, text)
+			}
+		}
+	}
+	d.uses = baseUses(byUse, final, img.Source.Platforms)
+	d.unresolved = slices.SortedFunc(maps.Values(missing), func(x, y state.Missing) int {
+		if x.Line != y.Line {
+			return x.Line - y.Line
+		}
+		return strings.Compare(x.Text, y.Text)
+	})
+}
+
+func positioned(path string, err error) error {
+	var refused *dockerfile.Error
+	if errors.As(err, &refused) && refused.Line > 0 {
+		return fmt.Errorf("%s:%d: %s", path, refused.Line, refused.Msg)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+type useKey struct {
+	ref string
+	use state.UseKey
+}
+
+// baseUses groups uses by reference. A use that holds for all of the image's platforms names none.
+func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []string) []state.BaseUse {
+	byRef := map[string][]state.Use{}
+	for k, on := range byUse {
+		slices.Sort(on)
+		if slices.Equal(on, slices.Sorted(slices.Values(platforms))) {
+			byRef[k.ref] = append(byRef[k.ref], k.use.Use(""))
+			continue
+		}
+		for _, p := range on {
+			byRef[k.ref] = append(byRef[k.ref], k.use.Use(p))
+		}
+	}
+	out := make([]state.BaseUse, 0, len(byRef))
+	for _, ref := range slices.Sorted(maps.Keys(byRef)) {
+		uses := byRef[ref]
+		slices.SortFunc(uses, state.Use.Compare)
+		out = append(out, state.BaseUse{Ref: ref, Final: final[ref], Uses: uses})
+	}
+	return out
+}
+
+// learn makes facts of what the Dockerfile of an image says.
+func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
+	_, before := a.State.Images[img.Name]
+	facts := a.known(img)
+	if !img.Managed() {
+		return
+	}
+	old := *facts
+	d.revert = func() {
+		if !before {
+			delete(a.State.Images, img.Name)
+		}
+		facts.Dockerfile, facts.BaseImages, facts.Unresolved = old.Dockerfile, old.BaseImages, old.Unresolved
+	}
+	sum := sha256.Sum256(d.file.Content)
+	facts.SetDockerfile(state.Dockerfile{
+		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+	}, d.uses, d.unresolved)
+}
+
+// known is the state of an enrolled image, made when there is none.
+func (f *Fleet) known(img *config.Image) *state.Image {
+	facts := f.State.Images[img.Name]
+	if facts == nil {
+		facts = f.inherit(img)
+		f.State.Images[img.Name] = facts
+	}
+	facts.Enrolled(img.Ref())
+	return facts
+}
+
+// addBases makes a state file for each base image that an image uses and that has none yet.
+func (f *Fleet) addBases(name string) {
+	for _, dep := range f.Graph.Deps(name) {
+		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
+			continue
+		}
+		f.State.Bases[dep.Base] = f.restore(dep.Base, dep.Ref)
+	}
+}
+
+// errorOf is the first finding about an image, or the first of all.
+func errorOf(found finding.List, img *config.Image) error {
+	for _, f := range found {
+		if f.Line == img.Line {
+			return errors.New(f.Message)
+		}
+	}
+	return errors.New(found[0].Message)
+}

@@ -1,0 +1,260 @@
+package factory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/registry"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// publicationFound is what the registry holds of one enrolled image.
+type publicationFound struct {
+	tag         string // the newest that counts
+	used        config.Tags
+	snapshot    state.Snapshot
+	unpublished bool
+	others      map[string]state.Snapshot // what the tags hold that other images are built on
+	created     time.Time
+	builtOn     []state.BuiltOn
+	warnings    []string
+	notSeen     bool // ctx ended before it was known what it was built on
+	unlooked    bool // state has it from elsewhere, and nobody looked at what it was built on
+	err         error
+}
+
+// baseFound is what the tag of one base image holds.
+type baseFound struct {
+	snapshot state.Snapshot
+	err      error
+}
+
+// published looks at what registries hold of enrolled images and records what their tags hold.
+func (a *analysis) published(ctx context.Context, names []string) {
+	tags := a.tagsInUse()
+	a.images = each(ctx, a, names, func(ctx context.Context, name string) *publicationFound {
+		img := a.Config.Find(name)
+		return a.lookAtPublished(ctx, img, tags[img.Ref()])
+	})
+	for _, name := range a.Config.Names() {
+		p := a.images[name]
+		if p == nil || p.err != nil {
+			continue
+		}
+		facts := a.known(a.Config.Find(name))
+		p.unlooked = facts.CurrentDigest != "" && len(facts.Published) == 0
+		if p.used.Strategy != "" && a.Config.Find(name).Tags == nil {
+			facts.DecideTags(string(p.used.Strategy), p.used.Constraint)
+		}
+		if p.unpublished && facts.CurrentDigest == "" && facts.Unpublished.IsZero() {
+			facts.Unpublished = state.At(a.now)
+		}
+		for tag, s := range p.others {
+			facts.ObservePublished(tag, s, a.now)
+		}
+		if !p.unpublished {
+			facts.ObservePublished(p.tag, p.snapshot, a.now)
+		}
+	}
+}
+
+// tagsInUse are the tags of repositories that Dockerfiles build on.
+func (a *analysis) tagsInUse() map[string][]string {
+	out := map[string][]string{}
+	for _, facts := range a.State.Images {
+		for _, use := range facts.BaseImages {
+			ref, err := state.ParseRef(use.Ref)
+			if repository := ref.Registry + "/" + ref.Repository; err == nil && !ref.Pinned() && !slices.Contains(out[repository], ref.Tag) {
+				out[repository] = append(out[repository], ref.Tag)
+			}
+		}
+	}
+	return out
+}
+
+func (a *analysis) lookAtPublished(ctx context.Context, img *config.Image, tags []string) *publicationFound {
+	p := &publicationFound{others: map[string]state.Snapshot{}}
+	facts := a.State.Images[img.Name]
+	if facts != nil && facts.Repository != img.Ref() {
+		facts = nil // what is known is about another repository
+	}
+	wanted, decided := graph.TagsOf(img, facts)
+	if !decided {
+		wanted = config.Tags{}
+	}
+	p.tag, p.used, p.err = a.Registry.Newest(ctx, img.Ref(), wanted, decided)
+	if errors.Is(p.err, registry.ErrUnpublished) && decided && img.Tags == nil { // what was decided on holds no longer
+		p.tag, p.used, p.err = a.Registry.Newest(ctx, img.Ref(), config.Tags{}, false)
+	}
+	if errors.Is(p.err, registry.ErrUnpublished) {
+		p.unpublished, p.err, p.used = true, nil, config.Tags{}
+		if facts != nil && facts.CurrentDigest != "" {
+			p.warnings = append(p.warnings, "nothing is published any longer at "+img.Ref()+": what is known of it stays")
+		}
+		return p
+	}
+	if p.err != nil {
+		return p
+	}
+	if p.snapshot, p.err = a.tagOf(ctx, img, facts, p.tag); p.err != nil {
+		return p
+	}
+	if !img.Managed() {
+		return p
+	}
+	for _, tag := range tags {
+		if tag == p.tag {
+			continue
+		}
+		s, err := a.tagOf(ctx, img, facts, tag)
+		if registry.IsNotFound(err) {
+			continue // not one of its tags: it stays a base image
+		}
+		if p.err = err; err != nil {
+			return p
+		}
+		p.others[tag] = s
+	}
+	return p
+}
+
+// tagOf is what a tag of an enrolled image holds.
+func (a *analysis) tagOf(ctx context.Context, img *config.Image, facts *state.Image, tag string) (state.Snapshot, error) {
+	ref, err := state.ParseRef(img.Ref() + ":" + tag)
+	if err != nil {
+		return state.Snapshot{}, err
+	}
+	var known *state.Snapshot
+	if facts != nil {
+		if before := facts.PublishedTag(tag); before != nil {
+			known = &before.Snapshot
+		}
+	}
+	return a.Registry.Snapshot(ctx, ref, known)
+}
+
+// tags looks at what tags of base images hold, and at all that were never looked at, and records it.
+func (a *analysis) tags(ctx context.Context, scope Scope) {
+	var names []string
+	wanted := setOf(scope.Bases)
+	for _, name := range a.Graph.Bases() {
+		if base := a.State.Bases[name]; base != nil && (scope.AllBases || base.Baseline == nil || wanted[name]) {
+			names = append(names, name)
+		}
+	}
+	a.Progress.Add(len(names))
+	a.asked = setOf(names)
+	a.bases = each(ctx, a, names, func(ctx context.Context, name string) *baseFound {
+		base := a.State.Bases[name]
+		found := &baseFound{}
+		found.snapshot, found.err = a.Registry.Snapshot(ctx, a.Graph.BaseRef(name), base.Current())
+		return found
+	})
+	for _, name := range names {
+		if found := a.bases[name]; found != nil && found.err == nil {
+			a.State.Bases[name].Observe(found.snapshot, a.now)
+		}
+	}
+}
+
+// evidence finds what new images were built on, and records the images with it: half of it would be the wrong outcome of a
+// rebuild.
+func (a *analysis) evidence(ctx context.Context, names []string) {
+	var fresh []string
+	for _, name := range names {
+		if p := a.images[name]; p != nil && p.err == nil && !p.unpublished && a.Config.Find(name).Managed() &&
+			(p.unlooked || a.State.Images[name].CurrentDigest != p.snapshot.Digest) {
+			fresh = append(fresh, name)
+		}
+	}
+	a.Progress.Add(len(fresh))
+	done := each(ctx, a, fresh, func(ctx context.Context, name string) bool {
+		a.images[name].err = a.examine(ctx, a.Config.Find(name))
+		return true
+	})
+	looked := setOf(fresh)
+	for _, name := range a.Graph.Order() {
+		p := a.images[name]
+		if p != nil && looked[name] && !done[name] {
+			p.notSeen, p.err = true, nil // its error says nothing
+		}
+		if p != nil && p.unlooked && (p.err != nil || p.notSeen) {
+			a.State.Images[name].Published = nil // the next analysis looks again
+		}
+		if p == nil || p.err != nil || p.unpublished || p.notSeen {
+			continue
+		}
+		seen := policy.Publication{Version: p.tag, Digest: p.snapshot.Digest, Created: p.created, BuiltOn: p.builtOn}
+		policy.RecordPublication(a.Config.Find(name), a.State, a.Graph, seen, a.now)
+	}
+	a.assume()
+}
+
+// examine finds out about a new image of ours.
+func (a *analysis) examine(ctx context.Context, img *config.Image) error {
+	p := a.images[img.Name]
+	ref, err := state.ParseRef(img.Ref() + ":" + p.tag)
+	if err != nil {
+		return err
+	}
+	ref.Digest = p.snapshot.Digest
+	if a.State.Images[img.Name].CurrentDigest == "" { // it is believed of the first one only
+		if p.created, err = a.Registry.Built(ctx, ref, img.Source.Platforms[0]); err != nil {
+			return err
+		}
+	}
+	found, err := a.Registry.BuiltOn(ctx, ref, a.basesOf(img))
+	if err != nil {
+		return err
+	}
+	p.builtOn = found
+	return nil
+}
+
+// basesOf lists what an image's build uses, with what is known of each.
+func (a *analysis) basesOf(img *config.Image) []registry.Base {
+	var out []registry.Base
+	for _, dep := range a.Graph.Deps(img.Name) {
+		b := registry.Base{Ref: dep.Ref, Platforms: policy.PlatformsOf(img, dep.Uses), Final: dep.Final}
+		if base := a.State.Bases[dep.Base]; base != nil && base.Baseline != nil {
+			b.Known = append(b.Known, base.Baseline.Snapshot)
+			for _, c := range base.Candidates {
+				b.Known = append(b.Known, c.Snapshot)
+			}
+		} else if parent := a.State.Images[dep.Parent]; parent != nil {
+			if s := parent.PublishedTag(dep.Ref.Tag); s != nil {
+				b.Known = append(b.Known, s.Snapshot)
+			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// Budgets says what registries were asked, one line for each host, for people.
+func Budgets(usage map[string]registry.Usage) []string {
+	var out []string
+	for host, u := range usage {
+		line := fmt.Sprintf("%s: %s, %s", host, plural(u.Requests, "request"), plural(u.Pulls, "pull"))
+		if u.Remaining >= 0 {
+			line += fmt.Sprintf(", %d pulls left", u.Remaining)
+		}
+		out = append(out, line)
+	}
+	slices.SortFunc(out, strings.Compare)
+	return out
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,315 @@
+package factory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Executor starts rebuilds and knows what became of them: Kargo, or the forges themselves.
+type Executor interface {
+	// Ready says why a rebuild could not be started now, nil when it could. It changes nothing.
+	Ready(ctx context.Context, o *Order) error
+	// Find says what became of a rebuild that was started, or may have been; nil when there is no sign of it.
+	Find(ctx context.Context, o *Order) (*Progress, error)
+	// Trace says what is known of the run of a rebuild that is over; nil when nothing is, without asking for it anew.
+	Trace(ctx context.Context, o *Order) (*Progress, error)
+	// Start starts a rebuild. A RefusedError error is final; after any other, Find tells whether it was started all the same.
+	Start(ctx context.Context, o *Order) (*Progress, error)
+	// Others are the rebuilds that run now and that somebody else started.
+	Others(ctx context.Context) ([]Other, error)
+}
+
+// Order is a rebuild as an Executor needs it.
+type Order struct {
+	state.Rebuild
+	Image *config.Image
+	For   []Wanted          // what it is for, by preference
+	Taken func(string) bool // whether a run, given by its id, is known to be another rebuild's
+}
+
+// Wanted is a base or parent that an image is rebuilt for.
+type Wanted struct {
+	Base      string // without its digest
+	Digest    string
+	Warehouse string // that watches it
+}
+
+// Progress is what became of a rebuild: Running, Built or Failed.
+type Progress struct {
+	Status  state.Status
+	Run     string // id at the forge; empty while that is not known
+	RunURL  string
+	Message string
+}
+
+// Other is a rebuild that somebody started by hand.
+type Other struct {
+	ID      string
+	Stage   string
+	By      string
+	Digest  string // of what it is for, where that is known
+	Started time.Time
+	Progress
+}
+
+// RefusedError is the final word of whoever was to start a rebuild.
+type RefusedError struct{ Err error }
+
+func (r *RefusedError) Error() string { return r.Err.Error() }
+
+func (r *RefusedError) Unwrap() error { return r.Err }
+
+// order makes the Order of the rebuild of an image that state has.
+func (f *Fleet) order(img *config.Image) *Order {
+	return f.orderOf(img, *f.State.Images[img.Name].Rebuild)
+}
+
+func (f *Fleet) orderOf(img *config.Image, r state.Rebuild) *Order {
+	o := &Order{Image: img, Rebuild: r, Taken: f.takenBy(img.Name)}
+	for _, dep := range f.Graph.Deps(img.Name) {
+		if !dep.Moves() {
+			continue
+		}
+		w := Wanted{Base: dep.Ref.String(), Warehouse: kargo.BaseWarehouse(dep.Base)}
+		if dep.Parent != "" {
+			w.Warehouse = kargo.ImageWarehouse(dep.Parent)
+		}
+		target := o.target(w.Base)
+		switch {
+		case target != nil:
+			w.Digest = target.Digest
+		case len(o.Bases) > 0: // it is for something else
+			continue
+		case dep.Parent != "":
+			if p := f.State.Images[dep.Parent].PublishedTag(dep.Ref.Tag); p != nil {
+				w.Digest = p.Digest
+			}
+		default:
+			if base := f.State.Bases[dep.Base]; base != nil {
+				w.Digest = base.CurrentDigest
+			}
+		}
+		o.For = append(o.For, w)
+	}
+	return o
+}
+
+func (o *Order) target(ref string) *state.Target {
+	for i := range o.Bases {
+		if o.Bases[i].Ref == ref {
+			return &o.Bases[i]
+		}
+	}
+	return nil
+}
+
+// takenBy says which runs at the forge of an image belong to other rebuilds than its current one.
+// They are gathered when somebody asks.
+func (f *Fleet) takenBy(image string) func(run string) bool {
+	taken := sync.OnceValue(func() map[string]bool { return f.runsOfOthers(image) })
+	return func(run string) bool { return taken()[run] }
+}
+
+func (f *Fleet) runsOfOthers(image string) map[string]bool {
+	taken, host := map[string]bool{}, f.Config.Find(image).Source.Host
+	for name, facts := range f.State.Images {
+		if img := f.Config.Find(name); img == nil || !img.Managed() || img.Source.Host != host {
+			continue // ids are of one forge
+		}
+		if r := facts.Rebuild; r != nil && name != image && r.Run != "" {
+			taken[r.Run] = true
+		}
+		for i := range facts.RebuildHistory {
+			taken[facts.RebuildHistory[i].Run] = true
+		}
+	}
+	return taken
+}
+
+// InKargo is an Executor that has Kargo rebuild: it creates Promotions. What it read once stays true for it, so each pass
+// needs a new one.
+type InKargo struct {
+	Client *cluster.Client
+
+	stages     map[string]bool
+	promotions map[string]cluster.Promotion // by rebuild: its label, or the name of one that a person made
+	others     []cluster.Promotion
+}
+
+func (k *InKargo) load(ctx context.Context) error {
+	if k.promotions != nil {
+		return nil
+	}
+	stages, err := k.Client.Stages(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := k.Client.Promotions(ctx)
+	if err != nil {
+		return err
+	}
+	k.stages, k.promotions, k.others = stages, map[string]cluster.Promotion{}, nil
+	for _, p := range list {
+		if p.Rebuild != "" {
+			if before, ok := k.promotions[p.Rebuild]; !ok || before.Created.Before(p.Created) {
+				k.promotions[p.Rebuild] = p
+			}
+			continue
+		}
+		k.promotions[p.Name] = p
+		if !p.Done() {
+			k.others = append(k.others, p)
+		}
+	}
+	return nil
+}
+
+// Ready implements Executor: the Stage must exist, and Freight that it can take.
+func (k *InKargo) Ready(ctx context.Context, o *Order) error {
+	if err := k.load(ctx); err != nil {
+		return err
+	}
+	if !k.stages[kargo.RebuildStage(o.Image.Name)] {
+		return fmt.Errorf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", kargo.RebuildStage(o.Image.Name))
+	}
+	return k.Client.Ready(ctx, inCluster(o))
+}
+
+func inCluster(o *Order) cluster.Order {
+	out := cluster.Order{Rebuild: o.ID, Image: o.Image.Name}
+	for _, w := range o.For {
+		out.Wanted = append(out.Wanted, cluster.Freight{Warehouse: w.Warehouse, Digest: w.Digest})
+	}
+	return out
+}
+
+// Find implements Executor.
+func (k *InKargo) Find(ctx context.Context, o *Order) (*Progress, error) {
+	if err := k.load(ctx); err != nil {
+		return nil, err
+	}
+	p, ok := k.promotions[o.ID]
+	if !ok {
+		return nil, nil
+	}
+	return progressOf(&p), nil
+}
+
+// Trace implements Executor: the Promotion tells the run even after the image was seen.
+func (k *InKargo) Trace(ctx context.Context, o *Order) (*Progress, error) { return k.Find(ctx, o) }
+
+// Start implements Executor.
+func (k *InKargo) Start(ctx context.Context, o *Order) (*Progress, error) {
+	p, err := k.Client.Create(ctx, inCluster(o))
+	if err != nil {
+		return nil, err
+	}
+	return progressOf(p), nil
+}
+
+// Others implements Executor.
+func (k *InKargo) Others(ctx context.Context) ([]Other, error) {
+	if err := k.load(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]Other, len(k.others))
+	for i := range k.others {
+		p := &k.others[i]
+		out[i] = Other{ID: p.Name, Stage: p.Stage, By: p.Actor, Digest: p.Digest, Started: p.Created, Progress: *progressOf(p)}
+	}
+	return out, nil
+}
+
+// progressOf reads a Promotion. One whose forge did not name the run ends when the build is started: what became of that
+// is then seen from what is published.
+func progressOf(p *cluster.Promotion) *Progress {
+	out := &Progress{Status: state.Running, RunURL: p.RunURL}
+	if p.RunID != kargo.UnknownRun {
+		out.Run = p.RunID
+	}
+	switch {
+	case !p.Done(), p.Succeeded() && out.Run == "":
+	case p.Succeeded():
+		out.Status = state.Built
+	default:
+		out.Status, out.Message = state.Failed, p.Message
+		if out.Message == "" {
+			out.Message = "the Promotion ended as " + p.Phase
+		}
+	}
+	return out
+}
+
+// AtForges is an Executor that has the forges rebuild, without Kargo.
+type AtForges struct{ Client *forge.Client }
+
+// Ready implements Executor.
+func (AtForges) Ready(_ context.Context, o *Order) error {
+	if o.Image.Source.Provider == config.GitHub && o.Image.Source.Workflow == "" {
+		return errors.New("source.workflow is not set: nothing is known that builds it")
+	}
+	return nil
+}
+
+// Find implements Executor.
+func (d AtForges) Find(ctx context.Context, o *Order) (*Progress, error) {
+	if o.Status == state.Running && o.Run != "" {
+		r, err := d.Client.Follow(ctx, o.Image, forge.Run{ID: o.Run, URL: o.RunURL})
+		if err != nil {
+			return nil, err
+		}
+		p := &Progress{Status: state.Running, Run: o.Run, RunURL: o.RunURL, Message: r.Message}
+		switch r.Status {
+		case forge.Succeeded:
+			p.Status = state.Built
+		case forge.Failed:
+			p.Status = state.Failed
+		}
+		return p, nil
+	}
+	run, found, err := d.Client.Find(ctx, atForge(o), func(r forge.Run) bool { return o.Taken(r.ID) })
+	switch {
+	case err != nil:
+		return nil, err
+	case found == forge.NotFound && o.Status != state.Running:
+		return nil, nil
+	case found != forge.Found: // one of several: better to wait for its image than to build twice
+		return &Progress{Status: state.Running}, nil
+	}
+	return &Progress{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+}
+
+// Trace implements Executor: a run that is known is recorded when it starts.
+func (AtForges) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }
+
+// Start implements Executor.
+func (d AtForges) Start(ctx context.Context, o *Order) (*Progress, error) {
+	run, err := d.Client.Start(ctx, atForge(o), func(r forge.Run) bool { return o.Taken(r.ID) })
+	if refused := (*forge.RefusedError)(nil); errors.As(err, &refused) {
+		return nil, &RefusedError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Progress{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+}
+
+// Others implements Executor: a forge does not say what its runs are for.
+func (AtForges) Others(context.Context) ([]Other, error) { return nil, nil }
+
+func atForge(o *Order) forge.Order {
+	out := forge.Order{Rebuild: o.ID, Image: o.Image, RequestedAt: o.RequestedAt.Time}
+	if len(o.For) > 0 {
+		out.Base, out.Digest = o.For[0].Base, o.For[0].Digest
+	}
+	return out
+}

@@ -1,0 +1,476 @@
+package factory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+const (
+	// grace is how long a rebuild that was recorded belongs to whoever recorded it. Only after that may another pass start
+	// it, because the first one must have died in between.
+	grace = 10 * time.Minute
+	// startWithin is how long after recording it a pass still starts a rebuild: well before another one may.
+	startWithin = grace / 2
+	// lookFor bounds how long a pass looks at registries before it starts anything. What it did not get to waits for the
+	// next pass.
+	lookFor = startWithin / 2
+
+	basesPeriod  = 6 * time.Hour  // in which a sweep looks at every base image
+	imagesPeriod = 24 * time.Hour // in which a sweep looks at every enrolled image
+)
+
+// PromoteOptions say how rebuilds are started.
+type PromoteOptions struct {
+	Executor func(*Fleet) (Executor, error) // a new one for each pass
+	Sight    SightOf                        // without a Registry, tags are not resolved again
+	Sweep    bool                           // look at a share of everything, so that what no event told of is found too
+	Now      func() time.Time
+}
+
+// PromoteReport is what a pass came to.
+type PromoteReport struct {
+	Started  []Started `json:"started"`
+	Ended    []Ended   `json:"ended"`             // rebuilds that this pass found to be over
+	Dropped  []Ended   `json:"dropped"`           // recorded before, never started, and not due any longer
+	NotReady []Problem `json:"notReady"`          // due, but nothing is there to start them with
+	Problems []Problem `json:"problems"`          // what failed; the next pass tries again
+	Active   int       `json:"active"`            // rebuilds that run now
+	Stopped  bool      `json:"stopped,omitempty"` // before the pass was complete
+	Saved    Saved     `json:"-"`
+}
+
+// Started is a rebuild that was started.
+type Started struct {
+	Image   string `json:"image"`
+	Rebuild string `json:"rebuild"`
+	Reason  string `json:"reason"`
+	RunURL  string `json:"runURL,omitempty"`
+}
+
+// Ended is a rebuild whose outcome became known.
+type Ended struct {
+	Image   string       `json:"image"`
+	Rebuild string       `json:"rebuild"`
+	Status  state.Status `json:"status"`
+	Message string       `json:"message,omitempty"`
+}
+
+// Problem is something that did not work, of one image.
+type Problem struct {
+	Image string `json:"image,omitempty"`
+	Error string `json:"error"`
+}
+
+// Promote makes one pass: it takes over what became of rebuilds, resolves again the tags that something waits for, decides,
+// records what it is about to start, and starts it. Recording comes first and is what two promoters race for: the one
+// whose change is kept starts the rebuild. A rebuild that was recorded and never started is started by a later pass, under
+// the same id.
+func Promote(ctx context.Context, store Store, opts PromoteOptions) (*PromoteReport, error) {
+	p := &pass{PromoteOptions: opts, now: opts.Now, found: map[string]foundProgress{}}
+	saved, err := store.Update(ctx, p.record)
+	if err != nil {
+		return nil, err
+	}
+	p.report.Saved = saved
+	p.start(ctx)
+	p.report.Stopped = ctx.Err() != nil
+	if len(p.outcomes) > 0 {
+		after, err := store.Update(context.WithoutCancel(ctx), p.recordStarted)
+		if err != nil {
+			return &p.report, fmt.Errorf("recording what was started: %w", err)
+		}
+		p.report.Saved.Files += after.Files
+		if after.Commit != "" {
+			p.report.Saved.Commit = after.Commit
+		}
+	}
+	return &p.report, nil
+}
+
+// pass is one pass of Promote.
+type pass struct {
+	PromoteOptions
+	now      func() time.Time
+	executor Executor
+	sight    Sight
+	found    map[string]foundProgress // by rebuild: the executor is asked once for each
+	others   []Other
+	orphans  []string // images with a rebuild that was recorded and that nobody started
+	claimed  []*Order // recorded by this pass, to be started by it
+	claimAt  time.Time
+	outcomes map[string]outcome // by rebuild: what became of starting it
+	unseen   map[string]bool    // base images whose tags could not be resolved
+	report   PromoteReport
+}
+
+type foundProgress struct {
+	progress *Progress
+	err      error
+}
+
+type outcome struct {
+	image    string
+	progress *Progress
+	refused  string
+}
+
+// record decides and records. It may be called again, on newer state.
+func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
+	p.orphans, p.claimed, p.claimAt, p.unseen = nil, nil, p.now(), map[string]bool{}
+	p.report = PromoteReport{Started: []Started{}, Ended: []Ended{}, Dropped: []Ended{}, NotReady: []Problem{}, Problems: []Problem{}}
+	if err := p.equip(f); err != nil {
+		return nil, err
+	}
+	before, err := f.State.Encode()
+	if err != nil {
+		return nil, err
+	}
+	running := f.activeRebuilds()
+	p.takeOver(ctx, f)
+	if err := p.adopt(ctx, f); err != nil {
+		return nil, err
+	}
+	policy.CloseOverdue(f.State, p.claimAt)
+	if err := p.look(ctx, f); err != nil {
+		return nil, err
+	}
+	if ctx.Err() == nil {
+		p.claimOrphans(f)
+		p.begin(ctx, f)
+	}
+	p.reportEnded(f, running)
+	p.report.Active = len(f.activeRebuilds())
+	change, err := f.changeSince(before)
+	return &change, err
+}
+
+// equip makes what the pass looks and starts with, once: what it was told stays true for the pass.
+func (p *pass) equip(f *Fleet) (err error) {
+	if p.executor != nil {
+		return nil
+	}
+	if p.sight, err = p.Sight(f); err != nil {
+		return err
+	}
+	p.executor, err = p.Executor(f)
+	return err
+}
+
+// activeRebuilds returns the ids of the rebuilds of enrolled images that are not over, by image.
+func (f *Fleet) activeRebuilds() map[string]string {
+	out := map[string]string{}
+	for name, facts := range f.State.Images {
+		if f.Config.Find(name) != nil && facts.Rebuild != nil && facts.Rebuild.Status.Active() {
+			out[name] = facts.Rebuild.ID
+		}
+	}
+	return out
+}
+
+// takeOver records what became of the rebuilds that were started, and finds those that nobody started.
+func (p *pass) takeOver(ctx context.Context, f *Fleet) {
+	for _, name := range f.Graph.Order() {
+		img, facts := f.Config.Find(name), f.State.Images[name]
+		if facts == nil || facts.Rebuild == nil || !img.Managed() {
+			continue
+		}
+		r := facts.Rebuild
+		if !r.Status.Active() && r.Run == "" && p.claimAt.Sub(r.RequestedAt.Time) < policy.RunTimeout {
+			p.trace(ctx, f.order(img), r)
+		}
+		if r.Status != state.Running && r.Status != state.Requested {
+			continue
+		}
+		claim := r.RequestedAt
+		if r.TriedAt.After(claim.Time) {
+			claim = r.TriedAt
+		}
+		if r.Status == state.Requested && p.claimAt.Sub(claim.Time) < grace {
+			continue // whoever recorded it is about to start it
+		}
+		progress, err := p.find(ctx, f.order(img))
+		switch {
+		case err != nil:
+			p.problem(name, fmt.Errorf("asking what became of rebuild %s: %w", r.ID, err))
+		case progress != nil:
+			progress.applyTo(r, p.claimAt)
+		case r.Status == state.Requested:
+			if _, overdue := policy.Overdue(r, p.claimAt); !overdue {
+				p.orphans = append(p.orphans, name)
+			}
+		}
+	}
+}
+
+// trace adds the run to a rebuild whose image was seen before a pass asked for the run.
+func (p *pass) trace(ctx context.Context, o *Order, r *state.Rebuild) {
+	progress, err := p.executor.Trace(ctx, o)
+	switch {
+	case err != nil:
+		p.problem(o.Image.Name, fmt.Errorf("asking for the run of rebuild %s: %w", r.ID, err))
+	case progress != nil:
+		r.Run, r.RunURL = progress.Run, progress.RunURL
+	}
+}
+
+// claimOrphans has this pass start what was recorded and never started, if it is still due: meanwhile somebody may have
+// held the digest, or its tag gone back.
+func (p *pass) claimOrphans(f *Fleet) {
+	for _, name := range p.orphans {
+		facts := f.State.Images[name]
+		if !facts.Rebuild.Status.Active() {
+			continue // its image was seen
+		}
+		switch d := policy.Reconsider(f.Config, f.State, f.Graph, name, p.claimAt); {
+		case p.failed(&d):
+		case d.Status == policy.Due:
+			facts.Rebuild.TriedAt = state.At(p.claimAt)
+			p.claimed = append(p.claimed, f.order(f.Config.Find(name)))
+		case d.Status == policy.Waiting && len(d.Targets) > 0: // for a parent
+		default:
+			p.report.Dropped = append(p.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: d.Reason})
+			facts.Unrequest()
+		}
+	}
+}
+
+func (p *pass) find(ctx context.Context, o *Order) (*Progress, error) {
+	known, ok := p.found[o.ID]
+	if !ok {
+		known.progress, known.err = p.executor.Find(ctx, o)
+		p.found[o.ID] = known
+	}
+	return known.progress, known.err
+}
+
+// applyTo records progress.
+func (g *Progress) applyTo(r *state.Rebuild, now time.Time) {
+	if g.Run != "" {
+		r.Run = g.Run
+	}
+	if g.RunURL != "" {
+		r.RunURL = g.RunURL
+	}
+	if g.Status == state.Running {
+		r.Status = state.Running
+		return
+	}
+	r.Finish(g.Status, g.Message, now)
+}
+
+// adopt records the rebuilds that people started, so that none is started beside them.
+func (p *pass) adopt(ctx context.Context, f *Fleet) error {
+	if p.others == nil {
+		others, err := p.executor.Others(ctx)
+		if err != nil {
+			return err
+		}
+		p.others = append([]Other{}, others...)
+	}
+	for _, o := range p.others {
+		name := strings.TrimPrefix(o.Stage, kargo.RebuildStage(""))
+		img, facts := f.Config.Find(name), f.State.Images[name]
+		if p.claimAt.Sub(o.Started) >= policy.RunTimeout {
+			continue // it waits for something else than a build
+		}
+		if img == nil || !img.Managed() || facts == nil || facts.Rebuild != nil && (facts.Rebuild.Status.Active() || facts.Rebuild.ID == o.ID) {
+			continue
+		}
+		reason := "promoted by hand in Kargo"
+		if o.By != "" {
+			reason += " by " + printable(o.By)
+		}
+		facts.Request(state.Rebuild{ID: o.ID, Reason: reason, Bases: f.targetsOf(name, o.Digest), RequestedAt: state.At(o.Started)})
+		o.applyTo(facts.Rebuild, p.claimAt)
+	}
+	return nil
+}
+
+// targetsOf says which of an image's references a digest belongs to.
+func (f *Fleet) targetsOf(name, digest string) []state.Target {
+	for _, dep := range f.Graph.Deps(name) {
+		if base := f.State.Bases[dep.Base]; base != nil && digest != "" {
+			if s := base.Seen(digest); s != nil {
+				return []state.Target{{Ref: dep.Ref.String(), Snapshot: *s}}
+			}
+		}
+	}
+	return nil
+}
+
+// look resolves again what something waits for, and looks for the images of rebuilds that run.
+func (p *pass) look(ctx context.Context, f *Fleet) error {
+	if p.sight.Registry == nil {
+		return nil
+	}
+	decisions := policy.Decide(f.Config, f.State, f.Graph, p.claimAt)
+	scope := Scope{Bases: policy.Recheck(decisions)}
+	for i := range decisions {
+		if d := &decisions[i]; d.Status == policy.Due || d.Status == policy.Running {
+			scope.Published = append(scope.Published, d.Image)
+		}
+	}
+	if p.Sweep {
+		f.addTurns(&scope, p.claimAt)
+	}
+	within, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	r, err := f.Analyze(within, scope, p.sight)
+	if err != nil {
+		return err
+	}
+	late := "not looked at: no time was left after " + lookFor.String()
+	for _, img := range r.Images {
+		if img.NotSeen {
+			img.Error = cmp.Or(img.Error, late)
+		}
+		if img.Error != "" {
+			p.problem(img.Image, errors.New(img.Error))
+		}
+	}
+	for _, b := range r.Bases {
+		if b.NotSeen {
+			b.Error = late
+		}
+		if b.Error != "" {
+			p.unseen[b.Base] = true
+			p.problem("", fmt.Errorf("%s: %s", b.Ref, b.Error))
+		}
+	}
+	return nil
+}
+
+// addTurns adds what has its turn in a sweep.
+func (f *Fleet) addTurns(scope *Scope, now time.Time) {
+	interval := time.Hour
+	if s, err := cron.ParseStandard(f.Config.Factory.Schedule); err == nil {
+		first := s.Next(now)
+		interval = s.Next(first).Sub(first)
+	}
+	for _, name := range f.Graph.Bases() {
+		if turn(name, now, interval, basesPeriod) && !slices.Contains(scope.Bases, name) {
+			scope.Bases = append(scope.Bases, name)
+		}
+	}
+	for _, name := range f.Graph.Order() {
+		if turn(name, now, interval, imagesPeriod) && !slices.Contains(scope.Published, name) {
+			scope.Published = append(scope.Published, name)
+		}
+	}
+}
+
+// turn says whether a name has its turn in the pass at a time: once in each period, if passes come at that interval.
+func turn(name string, now time.Time, interval, period time.Duration) bool {
+	if interval <= 0 || interval >= period {
+		return true
+	}
+	passes := uint64(period / interval)
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return h.Sum64()%passes == uint64(now.Unix()/int64(interval/time.Second))%passes
+}
+
+// begin records the rebuilds that are to be started now.
+func (p *pass) begin(ctx context.Context, f *Fleet) {
+	decisions := policy.Decide(f.Config, f.State, f.Graph, p.claimAt)
+	ready := slices.DeleteFunc(decisions, func(d policy.Decision) bool {
+		img := f.Config.Find(d.Image)
+		if d.Status != policy.Due {
+			return false
+		}
+		if !img.Source.Triggerable() || p.failed(&d) {
+			return true
+		}
+		if err := p.executor.Ready(ctx, f.orderOf(img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets})); err != nil {
+			p.report.NotReady = append(p.report.NotReady, Problem{d.Image, err.Error()})
+			return true
+		}
+		return false
+	})
+	for _, d := range policy.Startable(f.Config, ready) {
+		policy.Begin(f.State, d, p.claimAt)
+		p.claimed = append(p.claimed, f.order(f.Config.Find(d.Image)))
+	}
+}
+
+// failed says whether this pass could not find out about an image, or about a tag that makes it due. Then it waits for the
+// next one.
+func (p *pass) failed(d *policy.Decision) bool {
+	return slices.ContainsFunc(p.report.Problems, func(x Problem) bool { return x.Image == d.Image }) ||
+		slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due && p.unseen[b.Base] })
+}
+
+// reportEnded notes the rebuilds that were active before and are over now.
+func (p *pass) reportEnded(f *Fleet, running map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(running)) {
+		if r := f.State.Images[name].Rebuild; r != nil && r.ID == running[name] && !r.Status.Active() {
+			p.report.Ended = append(p.report.Ended, Ended{name, r.ID, r.Status, r.Message})
+		}
+	}
+}
+
+// start starts what was recorded. What cannot be started now stays recorded, for a later pass.
+func (p *pass) start(ctx context.Context) {
+	p.outcomes = map[string]outcome{}
+	for _, o := range p.claimed {
+		name := o.Image.Name
+		if ctx.Err() != nil || p.now().Sub(p.claimAt) >= startWithin {
+			why := "no time was left"
+			if ctx.Err() != nil {
+				why = "stopped"
+			}
+			p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
+			continue
+		}
+		within, cancel := context.WithTimeout(ctx, startWithin)
+		progress, err := p.executor.Start(within, o)
+		cancel()
+		refused := (*RefusedError)(nil)
+		switch {
+		case errors.As(err, &refused):
+			p.outcomes[o.ID] = outcome{image: name, refused: refused.Error()}
+			p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
+			p.report.Active--
+		case err != nil:
+			p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
+		default:
+			p.outcomes[o.ID] = outcome{image: name, progress: progress}
+			p.report.Started = append(p.report.Started, Started{name, o.ID, o.Reason, progress.RunURL})
+		}
+	}
+}
+
+// recordStarted records what became of starting rebuilds. It may be called again, on newer state.
+func (p *pass) recordStarted(_ context.Context, f *Fleet) (*StateChange, error) {
+	now := p.now()
+	return f.change(func() {
+		for id, o := range p.outcomes {
+			facts := f.State.Images[o.image]
+			if facts == nil || facts.Rebuild == nil || facts.Rebuild.ID != id || facts.Rebuild.Status != state.Requested {
+				continue // somebody knows more by now
+			}
+			if o.progress != nil {
+				o.progress.applyTo(facts.Rebuild, now)
+			} else {
+				facts.Rebuild.Finish(state.Failed, o.refused, now)
+			}
+		}
+	})
+}
+
+func (p *pass) problem(image string, err error) {
+	p.report.Problems = append(p.report.Problems, Problem{image, err.Error()})
+}

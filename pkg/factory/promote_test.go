@@ -1,0 +1,211 @@
+package factory
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// crash ends a promoter in the middle of what it does.
+type crash struct{}
+
+// simulation runs passes of promoters that crash, overtake each other and are late, over a store and an executor that fail.
+type simulation struct {
+	t       *rapid.T
+	now     time.Time
+	files   map[string][]byte // below the state folder
+	version int
+	depth   int            // of passes inside of each other
+	quiet   bool           // nothing goes wrong any longer
+	started map[string]int // rebuild to how often it was started
+}
+
+const enrolled = `
+- {name: base, repository: acme/base, source: {provider: github, repo: acme/base, workflow: b.yml}}
+- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}
+- {name: api, repository: acme/api, source: {provider: github, repo: acme/api, workflow: b.yml}}
+`
+
+func newSimulation(t *rapid.T) *simulation {
+	s := &simulation{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), files: map[string][]byte{}, started: map[string]int{}}
+	fill := state.New()
+	for _, name := range []string{"base", "web", "api"} {
+		img := &state.Image{
+			Name: name, Repository: "ghcr.io/acme/" + name, Unpublished: state.At(s.now),
+			Dockerfile: &state.Dockerfile{Repo: "acme/" + name, Path: "Dockerfile", Digest: digestOf(name)},
+		}
+		fill.Images[name] = img
+	}
+	files, err := fill.Encode()
+	require.NoError(t, err)
+	s.files = files
+	return s
+}
+
+func digestOf(s string) string { return "sha256:" + strings.Repeat(s[:1], 64) }
+
+// happen lets something happen at a point of a pass: nothing, a crash, other passes, or time going by.
+func (s *simulation) happen(where string, longest time.Duration) {
+	if s.quiet {
+		return
+	}
+	switch rapid.SampledFrom([]string{"nothing", "nothing", "nothing", "crash", "pass", "time"}).Draw(s.t, where) {
+	case "crash":
+		panic(crash{})
+	case "pass":
+		if s.depth < 3 {
+			s.pass()
+		}
+	case "time":
+		s.now = s.now.Add(time.Duration(rapid.Int64Range(0, int64(longest)).Draw(s.t, "later")))
+	}
+}
+
+// pass is a pass of a promoter of its own. What it does wrong is what another one has to put right.
+func (s *simulation) pass() {
+	s.depth++
+	defer func() {
+		s.depth--
+		if r := recover(); r != nil && r != (crash{}) {
+			panic(r)
+		}
+	}()
+	_, err := Promote(context.Background(), s, PromoteOptions{
+		Executor: func(*Fleet) (Executor, error) { return s, nil },
+		Sight:    func(*Fleet) (Sight, error) { return Sight{Now: func() time.Time { return s.now }}, nil },
+		Now:      func() time.Time { return s.now },
+	})
+	if s.quiet {
+		require.NoError(s.t, err)
+	}
+}
+
+// Update implements Store, as a repository does: whoever is late begins anew.
+func (s *simulation) Update(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error)) (Saved, error) {
+	for {
+		s.happen("before reading", 15*time.Minute)
+		version, files := s.version, fstest.MapFS{}
+		for name, data := range s.files {
+			files[name] = &fstest.MapFile{Data: data}
+		}
+		f, err := open(Paths{Config: "images.yaml", StateDir: "state"}, files, func() (*config.Config, error) {
+			return config.Load(strings.NewReader(enrolled), "images.yaml")
+		})
+		require.NoError(s.t, err)
+		c, err := do(ctx, f)
+		if err != nil || c == nil || len(c.after) == 0 {
+			return Saved{}, err
+		}
+		s.happen("before saving", 15*time.Minute)
+		if s.version != version {
+			continue
+		}
+		s.version++
+		s.files = maps.Clone(s.files)
+		maps.Copy(s.files, c.after)
+		s.happen("after saving", 15*time.Minute)
+		return Saved{Files: len(c.after)}, nil
+	}
+}
+
+// Ready implements Executor.
+func (s *simulation) Ready(context.Context, *Order) error { return nil }
+
+// Others implements Executor.
+func (s *simulation) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }
+
+func (s *simulation) Others(context.Context) ([]Other, error) { return nil, nil }
+
+var errTrouble = errors.New("bad gateway")
+
+// Find implements Executor.
+func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
+	s.happen("before finding", 15*time.Minute)
+	if !s.quiet && rapid.IntRange(0, 5).Draw(s.t, "find fails") == 0 {
+		return nil, errTrouble
+	}
+	if s.started[o.ID] == 0 {
+		return nil, nil
+	}
+	return &Progress{Status: state.Running, Run: "run-" + o.ID}, nil
+}
+
+// Start implements Executor. Who is about to send a request may be late by less than others wait for.
+func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
+	s.happen("before starting", grace-startWithin-time.Minute)
+	outcome := "works"
+	if !s.quiet {
+		outcome = rapid.SampledFrom([]string{"works", "works", "fails", "answer is lost", "refused"}).Draw(s.t, "start")
+	}
+	switch outcome {
+	case "fails":
+		return nil, errTrouble
+	case "refused":
+		return nil, &RefusedError{errors.New("no such workflow")}
+	}
+	s.started[o.ID]++
+	s.happen("after starting", 15*time.Minute)
+	if outcome == "answer is lost" {
+		return nil, errTrouble
+	}
+	return &Progress{Status: state.Running, Run: "run-" + o.ID}, nil
+}
+
+func (s *simulation) images() map[string]*state.Image {
+	files := fstest.MapFS{}
+	for name, data := range s.files {
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	st, err := state.Load(files, "state")
+	require.NoError(s.t, err)
+	return st.Images
+}
+
+// TestPromotersNeitherLoseNorDouble: whatever crashes, fails or overtakes, no rebuild is started twice, and in the end each
+// image is being rebuilt, or what was refused is recorded as failed.
+func TestPromotersNeitherLoseNorDouble(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := newSimulation(t)
+		for range rapid.IntRange(1, 6).Draw(t, "passes") {
+			s.pass()
+			s.now = s.now.Add(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "pause")))
+		}
+		s.quiet = true
+		for range 4 { // the passes of the hours that follow
+			s.now = s.now.Add(time.Hour)
+			s.pass()
+		}
+		for id, n := range s.started {
+			assert.Equal(t, 1, n, "rebuild %s", id)
+		}
+		ids := map[string]bool{}
+		images := s.images()
+		for _, name := range slices.Sorted(maps.Keys(images)) {
+			r := images[name].Rebuild
+			require.NotNil(t, r, name)
+			assert.False(t, ids[r.ID], "a rebuild of its own")
+			ids[r.ID] = true
+			switch r.Status {
+			case state.Running:
+				assert.Equal(t, 1, s.started[r.ID], name)
+				assert.Equal(t, "run-"+r.ID, r.Run)
+			case state.Failed: // refused, or too often; or tried again with growing distance
+				assert.NotEmpty(t, r.Message)
+			default:
+				assert.Fail(t, "left behind", "%s is %s", name, r.Status)
+			}
+		}
+	})
+}

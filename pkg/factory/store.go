@@ -1,0 +1,159 @@
+package factory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Store is where a fleet is read from and where a change of its state is kept.
+type Store interface {
+	// Update opens the fleet, has do change its state in memory, and keeps the change. When somebody else changed the
+	// state meanwhile, do is called again, on the newer fleet, and what it did before is forgotten. A nil change, or one
+	// that changes no file, keeps nothing.
+	Update(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error)) (Saved, error)
+}
+
+// View opens the fleet of a Store without changing anything.
+func View(ctx context.Context, store Store) (*Fleet, error) {
+	var f *Fleet
+	_, err := store.Update(ctx, func(_ context.Context, opened *Fleet) (*StateChange, error) {
+		f = opened
+		return nil, nil
+	})
+	return f, err
+}
+
+// Saved says what became of a change.
+type Saved struct {
+	Files  int    // state files that were written
+	Commit string // that was pushed; empty for a folder, or when there was nothing to push
+	Where  string // for people
+}
+
+// Folder is a Store on this machine.
+type Folder struct{ Paths Paths }
+
+// maxRaces is how often a change of a folder is computed again because another process wrote meanwhile.
+const maxRaces = 20
+
+// Update implements Store.
+func (s Folder) Update(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error)) (Saved, error) {
+	for range maxRaces {
+		f, err := Open(s.Paths)
+		if err != nil {
+			return Saved{}, err
+		}
+		c, err := do(ctx, f)
+		if err != nil || c == nil {
+			return Saved{}, err
+		}
+		saved := Saved{Files: len(c.Changed), Where: s.Paths.StateDir}
+		if len(c.after) == 0 {
+			return saved, nil
+		}
+		written, err := s.write(c)
+		if err != nil || written {
+			return saved, err
+		}
+	}
+	return Saved{}, fmt.Errorf("writing state: other processes went on changing %s", s.Paths.StateDir)
+}
+
+// write writes a change, unless the folder holds something else by now than what the change was computed from.
+func (s Folder) write(c *StateChange) (written bool, err error) {
+	if err := os.MkdirAll(s.Paths.StateDir, 0o755); err != nil {
+		return false, fmt.Errorf("making state folder: %w", err)
+	}
+	unlock, err := lock(s.Paths.StateDir)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	now, err := state.Load(os.DirFS(s.Paths.StateDir), s.Paths.StateDir)
+	if err != nil {
+		return false, err
+	}
+	files, err := now.Encode()
+	if err != nil || len(state.Changed(c.before, files)) > 0 {
+		return false, err
+	}
+	return true, state.WriteFiles(s.Paths.StateDir, c.after)
+}
+
+// Repository is a Store in a shared git repository: each change is a commit that is pushed.
+type Repository struct {
+	Repo      *gitrepo.Repo
+	StatePath string // of the state folder
+	Config    string // path of images.yaml
+	ConfigRef string // branch or tag that images.yaml is read from; empty for the branch of the state
+}
+
+// Update implements Store.
+func (s *Repository) Update(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error)) (Saved, error) {
+	saved := Saved{}
+	result, err := s.Repo.Update(ctx, func(ctx context.Context, t gitrepo.Tree) (gitrepo.Change, error) {
+		f, err := s.open(ctx, t)
+		if err != nil {
+			return gitrepo.Change{}, err
+		}
+		c, err := do(ctx, f)
+		if err != nil || c == nil || len(c.after) == 0 {
+			return gitrepo.Change{}, err
+		}
+		files := make(map[string][]byte, len(c.after))
+		for p, data := range c.after {
+			files[path.Join(s.StatePath, p)] = data
+		}
+		saved.Files = len(c.Changed)
+		return gitrepo.Change{Files: files, Message: c.Message()}, nil
+	})
+	if err != nil {
+		return Saved{}, err
+	}
+	if !result.Pushed {
+		return Saved{Where: s.Repo.String()}, nil
+	}
+	saved.Commit, saved.Where = result.Commit, s.Repo.String()
+	return saved, nil
+}
+
+func (s *Repository) open(ctx context.Context, t gitrepo.Tree) (*Fleet, error) {
+	files, err := fs.Sub(t.FS, s.StatePath)
+	if err != nil {
+		return nil, fmt.Errorf("opening state folder %q: %w", s.StatePath, err)
+	}
+	return open(Paths{Config: s.Config, StateDir: s.StatePath}, files, func() (*config.Config, error) {
+		from := t.FS
+		if s.ConfigRef != "" {
+			var err error
+			if from, err = s.Repo.FS(ctx, s.ConfigRef); err != nil {
+				return nil, fmt.Errorf("reading %q at %q: %w", s.Config, s.ConfigRef, err)
+			}
+		}
+		data, err := fs.ReadFile(from, s.Config)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading images.yaml: there is no %q in %s%s: say where it is with --config and --config-ref",
+				s.Config, s.Repo, atRef(s.ConfigRef))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %q: %w", s.Config, err)
+		}
+		return config.Load(bytes.NewReader(data), s.Config)
+	})
+}
+
+func atRef(ref string) string {
+	if ref == "" {
+		return ""
+	}
+	return " at " + ref
+}

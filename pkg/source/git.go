@@ -1,0 +1,182 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+)
+
+// gitServer reads a file from a branch. While the branch holds the commit of the last time, what was read then is taken, for
+// the price of asking for its branches.
+func (f *Forges) gitServer(ctx context.Context, s *config.Source, known Known) (*File, error) {
+	key := s.GitURL() + " " + s.Branch + " " + s.Dockerfile
+	commit, content := f.cache.answer(key)
+	if content == nil || f.gitTip(ctx, s) != commit {
+		at := place{provider: s.Provider, host: s.Host, repo: s.Repo, branch: s.Branch}
+		tree, err := entry(f, f.repos, at).get(ctx, func() (gitrepo.Tree, error) { return f.fetch(ctx, s) })
+		if err != nil {
+			return nil, err
+		}
+		if content, err = gitFile(tree, s); err != nil {
+			return nil, err
+		}
+		commit = tree.Commit
+		if _, local := localRepo(s); !local {
+			f.cache.keep(key, commit, content)
+		}
+	}
+	file := &File{Path: shown(s), Content: content, Commit: commit}
+	if known.Commit != "" && digestOf(content) == known.Digest {
+		file.Commit = known.Commit
+	}
+	return file, nil
+}
+
+func gitFile(tree gitrepo.Tree, s *config.Source) ([]byte, error) {
+	if tree.Commit == "" {
+		return nil, fmt.Errorf("the repository has no branch %q: check source.branch", s.Branch)
+	}
+	info, err := fs.Lstat(tree.FS, s.Dockerfile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errNotThere
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errNoFile
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, errors.New("it is a symbolic link, which is not followed: set source.dockerfile to the file itself")
+	case !info.Mode().IsRegular():
+		return nil, errSubmodule
+	case info.Size() > MaxFileBytes:
+		return nil, tooLarge(info.Size())
+	}
+	return fs.ReadFile(tree.FS, s.Dockerfile)
+}
+
+// localRepo returns the path of a repository on this machine.
+func localRepo(s *config.Source) (string, bool) {
+	path, ok := strings.CutPrefix(s.GitURL(), "file://")
+	return path, ok || strings.HasPrefix(path, "/")
+}
+
+// fetch fetches what a branch holds: the newest commit only, and without files that are too large for a Dockerfile where the
+// server can leave them out. A few at once, since they are kept in memory.
+func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, error) {
+	if path, ok := localRepo(s); ok {
+		return gitrepo.OpenLocal(path, s.Branch)
+	}
+	select {
+	case f.fetches <- struct{}{}:
+		defer func() { <-f.fetches }()
+	case <-ctx.Done():
+		return gitrepo.Tree{}, ctx.Err()
+	}
+	repo, err := f.gitOpen(ctx, s)
+	if err != nil {
+		return gitrepo.Tree{}, err
+	}
+	return repo.View(ctx)
+}
+
+func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, error) {
+	return gitrepo.Open(ctx, gitrepo.Options{
+		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Now: time.Now, Sleep: f.opts.Sleep,
+		Transport: f.counter(),
+		Auth: func(ctx context.Context, host string) (string, string, error) {
+			t, err := f.opts.Credentials.Token(ctx, credentials.Git, host)
+			return t.Username, t.Value, err
+		},
+	})
+}
+
+// gitTip asks for the commit that a branch holds, once in a run. It is empty when there is no answer: the fetch that follows
+// then finds out why, and tries again.
+func (f *Forges) gitTip(ctx context.Context, s *config.Source) string {
+	at := place{provider: s.Provider, host: s.Host, repo: s.Repo, branch: s.Branch}
+	tip, err := entry(f, f.tips, at).get(ctx, func() (string, error) { return f.lsRemote(ctx, s) })
+	if err != nil {
+		return ""
+	}
+	return tip
+}
+
+func (f *Forges) lsRemote(ctx context.Context, s *config.Source) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, tipTimeout)
+	defer cancel()
+	if _, err := f.gitOpen(ctx, s); err != nil { // it checks the URL
+		return "", err
+	}
+	endpoint, err := transport.NewEndpoint(s.GitURL())
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(s.GitURL())
+	if err != nil {
+		return "", err
+	}
+	token, err := f.opts.Credentials.Token(ctx, credentials.Git, strings.TrimSuffix(u.Host, ":443"))
+	if err != nil {
+		return "", err
+	}
+	var auth transport.AuthMethod
+	if token.Value != "" {
+		auth = &githttp.BasicAuth{Username: token.Username, Password: token.Value}
+	}
+	counter := f.counter()
+	counter.most = maxTips
+	session, err := githttp.NewClient(&http.Client{Transport: counter}).NewUploadPackSession(endpoint, auth)
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	refs, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		return "", err
+	}
+	return refs.References[plumbing.NewBranchReferenceName(s.Branch).String()].String(), nil
+}
+
+const (
+	tipTimeout = time.Minute
+	maxTips    = 64 << 20 // bytes; a repository with a hundred thousand branches and tags has some 10 MiB
+)
+
+// counter counts requests, and bounds what is read of an answer.
+type counter struct {
+	http.RoundTripper
+	f    *Forges
+	most int64 // bytes; zero leaves it to others
+}
+
+func (f *Forges) counter() *counter {
+	if f.opts.Transport != nil {
+		return &counter{RoundTripper: f.opts.Transport, f: f}
+	}
+	return &counter{RoundTripper: http.DefaultTransport, f: f}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *counter) RoundTrip(q *http.Request) (*http.Response, error) {
+	c.f.mu.Lock()
+	c.f.git[q.URL.Host]++
+	c.f.mu.Unlock()
+	answer, err := c.RoundTripper.RoundTrip(q)
+	if err == nil && c.most > 0 {
+		answer.Body = http.MaxBytesReader(nil, answer.Body, c.most)
+	}
+	return answer, err
+}
