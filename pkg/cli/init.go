@@ -1,29 +1,104 @@
 package cli
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/bootstrap"
 	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
+type initOptions struct {
+	factory.InitOptions
+	dryRun bool
+}
+
 func newInit(w *World, paths *pathFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:     "init",
-		Short:   "Write a first images.yaml and the folders around it",
-		Long:    `Init writes images.yaml with comments, the folders of state and dist, and hints into .gitignore. It overwrites nothing.`,
-		Example: `  imagefactory init`,
-		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			written, err := factory.Init(paths.paths())
-			for _, file := range written {
-				if err := say(w, "wrote %s", file); err != nil {
-					return err
-				}
+	o := &initOptions{}
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Write a first images.yaml and the folders around it",
+		Long: `Init writes images.yaml with comments, the folders of state and dist, and hints into .gitignore. It overwrites nothing.
+
+With --full it also writes, from images.yaml as it is, what is needed around it: the Argo CD Application for dist and the
+namespace of the Kargo Project, the CI configuration that keeps state and dist, the Secrets to create (with placeholders,
+and as ExternalSecrets), and a Job that runs doctor. These files are yours from then on: one that is there and differs is
+an error, and nothing is written, unless --force is given. images.yaml itself is never replaced.`,
+		Example: `  imagefactory init
+  imagefactory init --full                       # after enrolling images: the Secrets are those that they need
+  imagefactory init --full --force --dry-run     # what would change in the files that are there`,
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runInit(w, paths, o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.Full, "full", false, "also write what is needed around images.yaml: Argo CD, CI, Secrets")
+	f.BoolVar(&o.Force, "force", false, "with --full, replace files that are there and differ (never images.yaml)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
+	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab or both (default that of the repository's host)")
+	f.StringVar(&o.ArgoCDNamespace, "argocd-namespace", "argocd", "with --full, `namespace` of Argo CD")
+	return cmd
+}
+
+func runInit(w *World, paths *pathFlags, o *initOptions) error {
+	switch {
+	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
+		return factory.Usagef("--ci %q: want github, gitlab or both", o.CI)
+	case !o.Full && (o.Force || o.CI != ""):
+		return factory.Usagef("--force and --ci belong to --full")
+	}
+	o.Version = "latest"
+	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
+		o.Version = v
+	}
+	plan, err := factory.PlanInit(paths.paths(), o.InitOptions)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		files, diffs := plan.Changes()
+		for i := range files {
+			if diffs[i] == "" { // an empty file
+				diffs[i] = "--- /dev/null\n+++ " + files[i] + "\n"
 			}
-			if err != nil {
+			if err := report.Diff(w.Out, diffs[i]); err != nil {
 				return err
 			}
-			return say(w, "next: imagefactory enroll NAME --repository OWNER/NAME ...")
-		},
+		}
+		return say(w, "%s would be written", plural(len(files), "file"))
 	}
+	written, err := plan.Write()
+	for _, file := range written {
+		if err := say(w, "wrote %s", file); err != nil {
+			return err
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case !o.Full:
+		return say(w, "next: imagefactory enroll NAME --repository OWNER/NAME ...")
+	case len(written) == 0:
+		return say(w, "everything is there already")
+	}
+	return sayNext(w)
+}
+
+// sayNext says what a person has to do once everything is written.
+func sayNext(w *World) error {
+	for _, line := range []string{
+		"next:",
+		"  1. imagefactory analyze && imagefactory synth, then commit and push all of it",
+		"  2. kubectl apply -f " + bootstrap.NamespaceFile,
+		"  3. copy " + bootstrap.SecretsFile + " to a place outside of git, fill it in, kubectl apply -f it",
+		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
+		"  4. kubectl apply -k deploy: Argo CD begins to apply dist",
+		"  5. imagefactory doctor says what is still missing",
+	} {
+		if err := say(w, "%s", line); err != nil {
+			return err
+		}
+	}
+	return nil
 }

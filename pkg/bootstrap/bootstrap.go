@@ -1,0 +1,289 @@
+// Package bootstrap writes what a team needs around images.yaml: how Argo CD applies dist, how CI keeps state and dist, and
+// which Secrets to create. It does no I/O; what is written is the team's own from then on.
+package bootstrap
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+)
+
+// CI is a kind of CI system.
+type CI string
+
+// CI systems.
+const (
+	GitHub CI = "github"
+	GitLab CI = "gitlab"
+)
+
+// Options are what is known of a fleet's repository.
+type Options struct {
+	Config   *config.Config
+	Location kargo.Options // where the Jobs find state and images.yaml
+
+	RepoURL    string // of the repository with images.yaml and dist
+	ConfigPath string // in it
+	StatePath  string
+	DistPath   string
+	Split      bool // dist is a file per resource
+
+	CI              []CI
+	Version         string // of imagefactory that CI installs
+	ArgoCDNamespace string
+}
+
+// Placeholder stands for every value that is to be filled in.
+const Placeholder = "REPLACE-ME"
+
+// Paths of the files, from the root of the repository.
+const (
+	NamespaceFile       = "deploy/namespace.yaml"
+	ApplicationFile     = "deploy/application.yaml"
+	KustomizationFile   = "deploy/kustomization.yaml"
+	SecretsFile         = "deploy/secrets.example.yaml"
+	ExternalSecretsFile = "deploy/external-secrets.example.yaml"
+	DoctorFile          = "deploy/doctor-job.yaml"
+	GitHubFile          = ".github/workflows/imagefactory.yml"
+	GitLabFile          = ".gitlab/imagefactory.gitlab-ci.yml"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// Files renders all files: path in the repository to content. The same options give the same bytes.
+func Files(o Options) (map[string][]byte, error) {
+	v, err := newView(&o)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{
+		NamespaceFile: "namespace.yaml", ApplicationFile: "application.yaml", KustomizationFile: "kustomization.yaml",
+		SecretsFile: "secrets.yaml", ExternalSecretsFile: "external-secrets.yaml", DoctorFile: "doctor-job.yaml",
+	}
+	for _, ci := range o.CI {
+		files[map[CI]string{GitHub: GitHubFile, GitLab: GitLabFile}[ci]] = string(ci) + ".yml"
+	}
+	out := make(map[string][]byte, len(files))
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		if out[file], err = render(files[file], v); err != nil {
+			return nil, fmt.Errorf("rendering %q: %w", file, err)
+		}
+	}
+	return out, nil
+}
+
+// render fills a template in. Its delimiters are not those of GitHub's expressions.
+func render(name string, v *view) ([]byte, error) {
+	t, err := template.New(name).Delims("<<", ">>").Option("missingkey=error").
+		Funcs(template.FuncMap{"q": quoted}).ParseFS(templates, "templates/"+name)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, v)
+	return b.Bytes(), err
+}
+
+// quoted is a text as a YAML scalar in double quotes.
+func quoted(s string) (string, error) {
+	data, err := yamlenc.Marshal(yamlenc.Quoted(s))
+	return strings.TrimSuffix(string(data), "\n"), err
+}
+
+// view is what the templates know.
+type view struct {
+	*Options
+	Project     string
+	Branch      string // that holds images.yaml and dist
+	StateBranch string
+	StateHost   string
+	Elsewhere   bool // state is on another branch or in another repository
+	SameRepo    bool // state is in this repository
+	SetOrigin   bool // the checkout of CI must name the repository as people's do
+	StateDir    string
+	Synth       string
+	Secrets     []kargo.Secret
+	Tokens      []variable // for the APIs of the forges
+	PushToken   string     // variable with the credential that state is pushed with
+	Registries  []variable
+	Doctor      string
+}
+
+// variable is a variable of CI with a credential, and the host that it is for.
+type variable struct{ Name, Host string }
+
+func newView(o *Options) (*view, error) {
+	f := &o.Config.Factory
+	state, err := url.Parse(o.Location.StateURL)
+	if err != nil || state.Host == "" {
+		return nil, fmt.Errorf("the state repository %q has no https URL: set factory.state.url", o.Location.StateURL)
+	}
+	v := &view{
+		Options: o, Project: f.Project, Branch: cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
+		StateHost: state.Host, SetOrigin: f.State.URL == "", StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
+		PushToken: credentials.Variable(credentials.Git, state.Host),
+	}
+	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
+	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
+		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
+	}
+	if o.Split {
+		v.Synth += " --split"
+	}
+	if v.Elsewhere && f.State.Path == "" && o.Location.StatePath != config.DefaultStateFolder {
+		return nil, fmt.Errorf("set factory.state.path to %q: in CI, state is not below images.yaml", o.Location.StatePath)
+	}
+	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch, v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
+		if strings.ContainsAny(text, "$\n") { // CI would expand it
+			return nil, fmt.Errorf("%q has a $ or a line break in it: give it another name, or write the CI configuration yourself", text)
+		}
+	}
+	v.hosts()
+	job, err := yamlenc.Marshal(kargo.DoctorJob(o.Config, o.Location))
+	v.Doctor = string(job)
+	return v, err
+}
+
+// hosts finds the hosts that CI needs credentials for.
+func (v *view) hosts() {
+	forges, registries := map[string]bool{}, map[string]bool{}
+	for i := range v.Config.Images {
+		if s := v.Config.Images[i].Source; s != nil && s.Host != "" {
+			forges[s.Host] = true
+		}
+	}
+	for host, c := range v.Config.Factory.Credentials {
+		if c.Registry != nil {
+			registries[host] = true
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(forges)) {
+		v.Tokens = append(v.Tokens, variable{credentials.Variable(credentials.API, host), host})
+	}
+	for _, host := range slices.Sorted(maps.Keys(registries)) {
+		v.Registries = append(v.Registries, variable{strings.Replace(credentials.Variable(credentials.API, host), "_API_TOKEN_", "_REGISTRY_", 1), host})
+	}
+}
+
+// What says what a key of a Secret must hold.
+func (v *view) What(u kargo.SecretUse) string {
+	provider := v.provider(u.Host)
+	var needs []string
+	switch {
+	case u.Use == "registry":
+		return "a docker config.json that may pull from " + u.Host
+	case u.Use == "git" && u.Host == v.StateHost:
+		needs = append(needs, "pushes state", map[config.Provider]string{config.GitHub: "Contents: write", config.GitLab: "write_repository"}[provider])
+	case u.Use == "git":
+		needs = append(needs, "reads repositories", map[config.Provider]string{config.GitHub: "Contents: read", config.GitLab: "read_repository"}[provider])
+	case u.Kargo && !u.Jobs:
+		needs = append(needs, "starts builds and reads their runs", map[config.Provider]string{config.GitHub: "Actions: write", config.GitLab: "scope api"}[provider])
+	case u.Kargo:
+		needs = append(needs, "starts builds, reads their runs and Dockerfiles", map[config.Provider]string{config.GitHub: "Actions: write, Contents: read", config.GitLab: "scope api"}[provider])
+	default:
+		needs = append(needs, "reads Dockerfiles", map[config.Provider]string{config.GitHub: "Contents: read", config.GitLab: "read_api and read_repository"}[provider])
+	}
+	text := "a token of " + u.Host + " that " + needs[0]
+	if needs[1] != "" {
+		text += " (" + needs[1] + ")"
+	}
+	return text
+}
+
+// Literal is a text in an expression of GitHub.
+func (*view) Literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// GitLabPath is the GitLab file as an include names it.
+func (*view) GitLabPath() string { return "/" + GitLabFile }
+
+// Placeholder is what is to be replaced.
+func (*view) Placeholder() string { return Placeholder }
+
+// Readers says who reads a key.
+func (*view) Readers(u kargo.SecretUse) string {
+	switch {
+	case u.Kargo && u.Jobs:
+		return "Kargo and the Jobs"
+	case u.Kargo:
+		return "Kargo"
+	}
+	return "the Jobs"
+}
+
+// Value is a value of the form that a key must have, to be filled in.
+func (*view) Value(u kargo.SecretUse) string {
+	if u.Use != "registry" {
+		return Placeholder
+	}
+	host := u.Host
+	if host == config.DefaultExternalReg {
+		host = "https://index.docker.io/v1/" // as docker login calls it
+	}
+	return fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, host, Placeholder, Placeholder)
+}
+
+// Type is the type of a Secret.
+func (*view) Type(s kargo.Secret) string {
+	if len(s.Keys) == 1 && s.Keys[0].Key == ".dockerconfigjson" {
+		return "kubernetes.io/dockerconfigjson"
+	}
+	return "Opaque"
+}
+
+// Keys are the keys of a Secret, each once.
+func (*view) Keys(s kargo.Secret) []kargo.SecretUse {
+	var out []kargo.SecretUse
+	for _, u := range s.Keys {
+		if !slices.ContainsFunc(out, func(o kargo.SecretUse) bool { return o.Key == u.Key }) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// Pattern matches all repositories of a registry, as Kargo names them.
+func (*view) Pattern(host string) string { return "^" + regexp.QuoteMeta(host) + "/" }
+
+// provider is the kind of forge that a host is, if that is known.
+func (v *view) provider(host string) config.Provider { return providerOf(v.Config, host) }
+
+func providerOf(cfg *config.Config, host string) config.Provider {
+	for i := range cfg.Images {
+		if s := cfg.Images[i].Source; s != nil && s.Host == host && s.Provider != config.Git {
+			return s.Provider
+		}
+	}
+	for _, p := range []config.Provider{config.GitHub, config.GitLab} {
+		if host == config.HomeHost(p) || strings.Contains(host, string(p)) { // github.example.com
+			return p
+		}
+	}
+	return ""
+}
+
+// CIOf says which CI system the host of a repository has; both when that cannot be told.
+func CIOf(cfg *config.Config, repoURL string) []CI {
+	if u, err := url.Parse(repoURL); err == nil {
+		switch providerOf(cfg, u.Host) {
+		case config.GitHub:
+			return []CI{GitHub}
+		case config.GitLab:
+			return []CI{GitLab}
+		}
+	}
+	return []CI{GitHub, GitLab}
+}

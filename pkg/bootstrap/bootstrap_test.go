@@ -1,0 +1,148 @@
+package bootstrap_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/bootstrap"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/test/gittest"
+)
+
+const images = `
+factory: {credentials: {ghcr.io: {registry: {secret: r, key: .dockerconfigjson}}}}
+images:
+- name: web
+  repository: acme/web
+  source: {provider: github, repo: acme/web, workflow: build.yml}
+`
+
+func options(t *testing.T, text string) bootstrap.Options {
+	t.Helper()
+	cfg, err := config.Load(strings.NewReader(text), "images.yaml")
+	require.NoError(t, err)
+	const url = "https://github.com/acme/images.git"
+	return bootstrap.Options{
+		Config: cfg, Location: kargo.Options{StateURL: url, StatePath: "state", ConfigPath: "images.yaml"}, RepoURL: url,
+		ConfigPath: "images.yaml", StatePath: "state", DistPath: "dist", CI: []bootstrap.CI{bootstrap.GitHub, bootstrap.GitLab},
+		Version: "v1.2.3", ArgoCDNamespace: "argocd",
+	}
+}
+
+// TestFilesAreYAML: strict YAML, the same bytes each time, whatever the names are, and nothing of the own repository's
+// names ends up as code.
+func TestFilesAreYAML(t *testing.T) {
+	o := options(t, images)
+	o.DistPath, o.Location.StateURL = `o'ut "dist": #x`, "https://github.com/acme/state.git"
+	files, err := bootstrap.Files(o)
+	require.NoError(t, err)
+	again, err := bootstrap.Files(o)
+	require.NoError(t, err)
+	assert.Equal(t, files, again)
+	require.Len(t, files, 8)
+	for name, data := range files {
+		for _, document := range bytes.Split(data, []byte("\n---\n")) {
+			_, err := yaml.YAMLToJSONStrict(document)
+			require.NoError(t, err, "%s\n%s", name, document)
+		}
+		assert.NotContains(t, string(data), "<<", name)
+		assert.False(t, bytes.Contains(data, []byte(" \n")), "%s has spaces at the end of a line", name)
+	}
+	app := object(t, files[bootstrap.ApplicationFile])
+	assert.Equal(t, o.DistPath, app["spec"].(map[string]any)["source"].(map[string]any)["path"])
+}
+
+// TestPinned: what runs in CI and is not ours is named by a full commit.
+func TestPinned(t *testing.T) {
+	files, err := bootstrap.Files(options(t, images))
+	require.NoError(t, err)
+	uses := 0
+	for line := range strings.Lines(string(files[bootstrap.GitHubFile])) {
+		if strings.Contains(line, "uses:") {
+			uses++
+			assert.Regexp(t, `uses: [-\w]+/[-\w]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
+		}
+	}
+	assert.Equal(t, 2, uses)
+}
+
+// TestCommitOfDist runs the last step of the workflow as a runner does: it commits what synth changes, once, on top of what
+// somebody else pushed meanwhile, and commits nothing when there is nothing new.
+func TestCommitOfDist(t *testing.T) {
+	files, err := bootstrap.Files(options(t, images))
+	require.NoError(t, err)
+	steps := object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)["update"].(map[string]any)["steps"].([]any)
+	script := steps[len(steps)-1].(map[string]any)["run"].(string)
+
+	server := gittest.NewServer(t, gittest.Options{})
+	url := server.Init("fleet", map[string]string{"images.yaml": "a", "dist/old.yaml": "old"})
+	work, bin := t.TempDir(), t.TempDir()
+	runIn(t, work, nil, "git", "clone", "-q", url, ".")
+	// A synth that, the first time, is overtaken by somebody else.
+	synth := "#!/bin/sh\nset -e\ncp images.yaml dist/new.yaml\nrm -f dist/old.yaml\n" +
+		"if [ -e $OVERTAKE ]; then rm $OVERTAKE; git clone -q " + url + " $OVERTAKE.clone; cd $OVERTAKE.clone; printf b >images.yaml; " +
+		"git -c user.name=x -c user.email=x commit -qam Other; git push -q; fi\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "imagefactory"), []byte(synth), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "sleep"), []byte("#!/bin/sh\n"), 0o755))
+	overtake := filepath.Join(t.TempDir(), "overtake")
+	require.NoError(t, os.WriteFile(overtake, nil, 0o600))
+	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "BRANCH=main", "IMAGEFACTORY_OUT_DIR=dist", "OVERTAKE=" + overtake}
+	for range 2 {
+		runIn(t, work, env, "bash", "-e", "-c", script)
+		assert.Equal(t, []string{"Synthesize dist", "Other", "First"}, server.Log("fleet"))
+	}
+	assert.Equal(t, map[string]string{"images.yaml": "b", "dist/new.yaml": "b"}, server.Files("fleet"))
+}
+
+// TestRefused: what CI would expand is refused, and a place of state that CI would not find.
+func TestRefused(t *testing.T) {
+	for name, change := range map[string]func(*bootstrap.Options){
+		"expression": func(o *bootstrap.Options) { o.DistPath = "${{ secrets.X }}" },
+		"line":       func(o *bootstrap.Options) { o.ConfigPath = "a\nb" },
+		"no URL":     func(o *bootstrap.Options) { o.Location.StateURL = "nowhere" },
+		"state path": func(o *bootstrap.Options) {
+			o.Location.StatePath, o.Location.StateURL = "ops/state", "https://github.com/acme/other.git"
+		},
+	} {
+		o := options(t, images)
+		change(&o)
+		_, err := bootstrap.Files(o)
+		assert.Error(t, err, name)
+	}
+}
+
+func TestCIOf(t *testing.T) {
+	cfg := options(t, images+"- name: b\n  repository: acme/b\n  source: {provider: gitlab, host: code.example.com, repo: acme/b}\n").Config
+	for url, want := range map[string][]bootstrap.CI{
+		"https://github.com/acme/images":         {bootstrap.GitHub},
+		"https://code.example.com/acme/images":   {bootstrap.GitLab},
+		"https://gitlab.example.com/acme/images": {bootstrap.GitLab},
+		"https://git.example.com/acme/images":    {bootstrap.GitHub, bootstrap.GitLab},
+	} {
+		assert.Equal(t, want, bootstrap.CIOf(cfg, url), url)
+	}
+}
+
+func object(t *testing.T, data []byte) map[string]any {
+	t.Helper()
+	var out map[string]any
+	require.NoError(t, yaml.Unmarshal(data, &out))
+	return out
+}
+
+func runIn(t *testing.T, dir string, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}

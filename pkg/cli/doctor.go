@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/doctor"
+	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+type doctorOptions struct {
+	repoFlags
+	project string
+	offline bool
+	timeout time.Duration
+	output  string
+}
+
+func newDoctor(w *World, paths *pathFlags) *cobra.Command {
+	o := &doctorOptions{}
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check what usually goes wrong around a fleet, and say how to put it right",
+		Long: `Doctor checks images.yaml and state, dist, the token for each forge, each workflow or project that builds, the state
+repository, each registry, and in the cluster Kargo, Argo Rollouts, the Project, its Secrets, the permissions of the
+account, and whether the Stages are those of dist. It changes nothing and shows no secret.
+
+It looks with what is here: on a person's machine with their credentials and kubeconfig, in CI with those of CI, in the
+cluster as a Job (which init --full writes) with those that the Jobs have. What this account may not see is said to be
+not checked. The exit code is 1 when anything is an error.`,
+		Example: `  imagefactory doctor
+  imagefactory doctor --offline                # only files
+  imagefactory doctor -o json > findings.json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), w, paths, o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.offline, "offline", false, "leave out what needs the network")
+	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long one check may take")
+	f.StringVar(&o.project, "project", "", "Kargo `project` and namespace (default factory.project)")
+	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.addPlace(w, cmd)
+	return cmd
+}
+
+func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions) error {
+	if err := checkOutput(o.output, "table", "json"); err != nil {
+		return err
+	}
+	switch {
+	case o.timeout <= 0:
+		return factory.Usagef("--timeout is a duration such as 20s")
+	case o.offline && o.url != "":
+		return factory.Usagef("--offline and --state-repo exclude each other")
+	}
+	out := o.outside(w)
+	store, leave, err := o.open(ctx, out, paths)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	options := factory.DoctorOptions{Store: store, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *factory.Fleet) doctor.Tools {
+		return doctor.Tools{
+			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now,
+			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
+			Project: cmp.Or(o.project, f.Config.Factory.Project),
+		}
+	}}
+	if o.url == "" {
+		local := paths.paths()
+		options.Local = &local
+	} else {
+		options.Location = &kargo.Options{StateURL: o.url, StatePath: cmp.Or(o.path, config.DefaultStateFolder), ConfigPath: paths.config}
+	}
+	found := factory.Doctor(ctx, options)
+	if err := printDoctor(w, found, o.output); err != nil {
+		return err
+	}
+	counts := map[doctor.Result]int{}
+	for _, f := range found {
+		counts[f.Result]++
+	}
+	err = say(w, "%s, %s, %d ok, %d not checked", plural(counts[doctor.Error], "error"), plural(counts[doctor.Warning], "warning"), counts[doctor.OK], counts[doctor.NotChecked])
+	if err == nil && counts[doctor.Error] > 0 {
+		err = errReported
+	}
+	return err
+}
+
+func printDoctor(w *World, found []doctor.Finding, output string) error {
+	if output == "json" {
+		return report.JSON(w.Out, found)
+	}
+	var rows [][]string
+	for _, f := range found {
+		rows = append(rows, []string{f.Check, string(f.Result), f.Message})
+		if f.Fix != "" {
+			rows = append(rows, []string{"", "", "fix: " + f.Fix})
+		}
+	}
+	return report.Table(w.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
+}

@@ -1,0 +1,352 @@
+package doctor
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/bootstrap"
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+)
+
+const (
+	kargoAPI = "/apis/kargo.akuity.io/v1alpha1"
+	argoAPI  = "/apis/argoproj.io/v1alpha1"
+	useOfIt  = "give KUBECONFIG, or run this in the cluster (deploy/doctor-job.yaml)"
+)
+
+// cluster checks what Kargo needs. Without a cluster there is one finding that says so.
+func (d *doctor) cluster() []Check {
+	in, err := d.Cluster()
+	if errors.Is(err, cluster.ErrNoCluster) {
+		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{notChecked(useOfIt, "no cluster is known here")} }}}
+	}
+	if err != nil {
+		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{bad("correct the kubeconfig", "%s", err)} }}}
+	}
+	c := &inCluster{d, in}
+	return []Check{
+		{"Kargo", c.kargo},
+		{"Argo Rollouts", c.rollouts},
+		{"namespace " + d.Project, c.namespace},
+		{"Secrets", c.secrets},
+		{"permissions", c.permissions},
+		{"dist in the cluster", c.applied},
+	}
+}
+
+// inCluster is the part of an examination that asks an API server.
+type inCluster struct {
+	*doctor
+	api *cluster.Inspector
+}
+
+// unanswered is the finding for a question that had no answer.
+func unanswered(what string, err error) Finding {
+	switch {
+	case cluster.IsStatus(err, http.StatusForbidden):
+		return notChecked("run it as somebody who may", "this account may not read %s", what)
+	case cluster.IsStatus(err, http.StatusUnauthorized):
+		return bad("sign in to the cluster again", "the API server refuses the credential (401)")
+	}
+	return bad("check the kubeconfig and the network", "reading %s: %s", what, err)
+}
+
+// installed checks that an API has resources.
+func (c *inCluster) installed(ctx context.Context, path, what, fix string, want ...string) *Finding {
+	var list struct {
+		Resources []struct {
+			Name string `json:"name"`
+		} `json:"resources"`
+	}
+	err := c.api.Get(ctx, path, nil, &list)
+	if err != nil && !cluster.IsStatus(err, http.StatusNotFound) {
+		f := unanswered("what "+what+" has installed", err)
+		return &f
+	}
+	for _, r := range list.Resources {
+		want = slices.DeleteFunc(want, func(w string) bool { return w == r.Name })
+	}
+	if len(want) > 0 {
+		f := bad(fix, "the cluster has no %s of it", strings.Join(want, ", "))
+		return &f
+	}
+	return nil
+}
+
+// leastKargo is the oldest minor version of Kargo 1 that dist works with.
+const leastKargo = 11
+
+var versionForm = regexp.MustCompile(`^v?(\d+)\.(\d+)(\.|$)`)
+
+func (c *inCluster) kargo(ctx context.Context) []Finding {
+	const fix = "install Kargo 1.11 or later with its CRDs"
+	if f := c.installed(ctx, kargoAPI, "Kargo", fix, "freights", "projectconfigs", "projects", "promotions", "promotiontasks", "stages", "warehouses"); f != nil {
+		return []Finding{*f}
+	}
+	crds := ok("its CRDs are there")
+	list, err := c.api.List(ctx, "/apis/apps/v1/deployments", "app.kubernetes.io/name=kargo")
+	if err != nil {
+		version := unanswered("Deployments, and so Kargo's version", err)
+		return []Finding{crds, version}
+	}
+	for _, deployment := range list {
+		version := text(deployment, "metadata", "labels", "app.kubernetes.io/version")
+		m := versionForm.FindStringSubmatch(version)
+		if m == nil {
+			continue
+		}
+		major, _ := strconv.Atoi(m[1])
+		minor, _ := strconv.Atoi(m[2])
+		if major < 1 || major == 1 && minor < leastKargo {
+			return []Finding{bad("upgrade Kargo to 1.11 or later", "its version is %s", version)}
+		}
+		return []Finding{ok("its CRDs are there, and its version is %s", version)}
+	}
+	return []Finding{crds, notChecked("it must be 1.11 or later", "no Deployment tells the version of Kargo")}
+}
+
+func (c *inCluster) rollouts(ctx context.Context) []Finding {
+	if f := c.installed(ctx, argoAPI, "Argo Rollouts", "install Argo Rollouts: Kargo runs the analysis with it", "analysisruns", "analysistemplates"); f != nil {
+		return []Finding{*f}
+	}
+	return []Finding{ok("AnalysisTemplate and AnalysisRun are there")}
+}
+
+func (c *inCluster) namespace(ctx context.Context) []Finding {
+	var ns map[string]any
+	err := c.api.Get(ctx, "/api/v1/namespaces/"+c.Project, nil, &ns)
+	switch {
+	case cluster.IsStatus(err, http.StatusNotFound):
+		return []Finding{bad("kubectl apply -f "+bootstrap.NamespaceFile, "it does not exist")}
+	case err != nil:
+		return []Finding{unanswered("the namespace", err)}
+	case text(ns, "metadata", "labels", kargo.ProjectLabel) != "true":
+		return []Finding{bad("kubectl label namespace "+c.Project+" "+kargo.ProjectLabel+"=true", "Kargo does not take it for a Project: it has not the label %s", kargo.ProjectLabel)}
+	}
+	err = c.api.Get(ctx, kargoAPI+"/projects/"+c.Project, nil, &ns)
+	switch {
+	case cluster.IsStatus(err, http.StatusNotFound):
+		return []Finding{bad("have Argo CD apply dist: kubectl apply -f "+bootstrap.ApplicationFile, "there is no Project %s", c.Project)}
+	case err != nil:
+		return []Finding{ok("it is labelled for Kargo"), unanswered("the Project", err)}
+	}
+	return []Finding{ok("it is labelled for Kargo, and the Project is there")}
+}
+
+// secrets looks at the Secrets that images.yaml asks for. What they hold is compared with the placeholder, and shown nowhere.
+func (c *inCluster) secrets(ctx context.Context) []Finding {
+	var out []Finding
+	for _, want := range kargo.Secrets(c.Config) {
+		f := c.secret(ctx, want)
+		if f.Result == NotChecked {
+			return []Finding{f}
+		}
+		out = append(out, f)
+	}
+	if len(out) == 0 {
+		out = append(out, ok("images.yaml asks for none"))
+	}
+	return out
+}
+
+func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
+	var have struct {
+		Metadata struct {
+			Labels map[string]string `json:"labels"`
+		} `json:"metadata"`
+		Data map[string]string `json:"data"`
+	}
+	err := c.api.Get(ctx, "/api/v1/namespaces/"+c.Project+"/secrets/"+want.Name, nil, &have)
+	fill := "create it: " + bootstrap.SecretsFile + " of `imagefactory init --full` has its form"
+	switch {
+	case cluster.IsStatus(err, http.StatusNotFound) && want.Registry != "":
+		return warning(fill, "%s is missing: unless other credentials match, Kargo asks %s without a login", want.Name, want.Registry)
+	case cluster.IsStatus(err, http.StatusNotFound):
+		return bad(fill, "%s is missing", want.Name)
+	case err != nil:
+		return unanswered("Secrets", err)
+	}
+	if label := have.Metadata.Labels[kargo.CredTypeLabel]; want.CredType != "" && label != want.CredType {
+		return bad(fmt.Sprintf("kubectl label --overwrite secret %s -n %s %s=%s", want.Name, c.Project, kargo.CredTypeLabel, want.CredType),
+			"%s has not the label %s=%s: Kargo does not read it", want.Name, kargo.CredTypeLabel, want.CredType)
+	}
+	keys := []string{"repoURL", "username", "password"}
+	if want.Registry == "" {
+		keys = nil
+		for _, u := range want.Keys {
+			keys = append(keys, u.Key)
+		}
+	}
+	for _, key := range keys {
+		value, err := base64.StdEncoding.DecodeString(have.Data[key])
+		switch {
+		case err != nil || strings.TrimSpace(string(value)) == "":
+			return bad("add the key", "%s has no key %q, or it is empty", want.Name, key)
+		case strings.Contains(string(value), bootstrap.Placeholder):
+			return bad("fill it in", "the key %q of %s still is the placeholder", key, want.Name)
+		}
+	}
+	return ok("%s has its keys%s", want.Name, map[bool]string{true: " and its label"}[want.CredType != ""])
+}
+
+// permissions checks what the Jobs need. An administrator may do all of that, so it says something in a Job only.
+func (c *inCluster) permissions(ctx context.Context) []Finding {
+	const group = "kargo.akuity.io"
+	wanted := []cluster.Access{
+		{Resource: "stages", Verb: "list"}, {Resource: "freights", Verb: "list"}, {Resource: "promotions", Verb: "list"}, {Resource: "promotions", Verb: "create"},
+	}
+	for _, o := range c.Objects {
+		if strings.HasPrefix(o.Name(), kargo.RebuildStage("")) && o.Kind() == "Stage" {
+			wanted = append(wanted, cluster.Access{Resource: "stages", Name: o.Name(), Verb: "promote"}) // one stands for all
+			break
+		}
+	}
+	var missing []string
+	for _, a := range wanted {
+		a.Group, a.Namespace = group, c.Project
+		may, err := c.api.May(ctx, a)
+		if err != nil {
+			return []Finding{unanswered("its own permissions", err)}
+		}
+		if !may {
+			missing = append(missing, strings.TrimSpace(a.Verb+" "+a.Resource+" "+a.Name))
+		}
+	}
+	if len(missing) > 0 {
+		return []Finding{bad("apply the Role and RoleBinding of dist, and run this with the ServiceAccount "+kargo.ServiceAccountName, "this account may not: %s", strings.Join(missing, ", "))}
+	}
+	return []Finding{ok("this account may list, create and promote what promote needs")}
+}
+
+// applied compares the Stages in the cluster with those that synth would write.
+func (c *inCluster) applied(ctx context.Context) []Finding {
+	if c.Objects == nil {
+		return []Finding{notChecked("correct images.yaml and state first", "what should be there cannot be computed")}
+	}
+	list, err := c.api.List(ctx, kargoAPI+"/namespaces/"+c.Project+"/stages", "app.kubernetes.io/managed-by=imagefactory")
+	if cluster.IsStatus(err, http.StatusNotFound) {
+		list, err = nil, nil
+	}
+	if err != nil {
+		return []Finding{unanswered("Stages", err)}
+	}
+	have := map[string]any{}
+	for _, o := range list {
+		have[text(o, "metadata", "name")] = o["spec"]
+	}
+	var missing, other []string
+	for _, o := range c.Objects {
+		if o.Kind() != "Stage" {
+			continue
+		}
+		spec, there := have[o.Name()]
+		delete(have, o.Name())
+		want, err := specOf(o)
+		switch {
+		case err != nil:
+			return []Finding{bad("", "%s", err)}
+		case !there:
+			missing = append(missing, o.Name())
+		case !contains(want, spec):
+			other = append(other, o.Name())
+		}
+	}
+	const sync = "commit what `imagefactory synth` writes, and have Argo CD sync it: kubectl get application -A"
+	var out []Finding
+	if len(missing) > 0 {
+		out = append(out, bad(sync, "Stages that are missing: %s", some(missing)))
+	}
+	if len(other) > 0 {
+		out = append(out, bad(sync, "Stages that are not as synth would write them: %s", some(other)))
+	}
+	if extra := slices.Sorted(maps.Keys(have)); len(extra) > 0 {
+		out = append(out, warning("let Argo CD prune them", "Stages that nothing needs any longer: %s", some(extra)))
+	}
+	if out == nil {
+		out = append(out, ok("all Stages are there, as synth would write them"))
+	}
+	return out
+}
+
+// specOf is the spec of an object as it comes back from JSON.
+func specOf(o kargo.Object) (any, error) {
+	data, err := yamlenc.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	if err := yaml.Unmarshal(data, &out); err != nil {
+		return nil, err
+	}
+	return out["spec"], nil
+}
+
+// contains says whether everything that is wanted is there. What webhooks and the API server add is no difference.
+func contains(want, have any) bool {
+	switch w := want.(type) {
+	case map[string]any:
+		h, isMap := have.(map[string]any)
+		for key, value := range w {
+			if !isMap || !contains(value, h[key]) {
+				return false
+			}
+		}
+		return isMap
+	case []any:
+		h, isList := have.([]any)
+		if !isList || len(h) != len(w) {
+			return false
+		}
+		for i := range w {
+			if !contains(w[i], h[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(want, have)
+}
+
+// some names a few of many.
+func some(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// text is a text inside of an object; empty when there is none.
+func text(o map[string]any, path ...string) string {
+	for i, key := range path {
+		if i == len(path)-1 {
+			s, _ := o[key].(string)
+			return s
+		}
+		o, _ = o[key].(map[string]any)
+	}
+	return ""
+}
+
+// host is the host of a URL.
+func host(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

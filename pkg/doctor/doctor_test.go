@@ -1,0 +1,331 @@
+package doctor_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/doctor"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/registry"
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/gittest"
+	"github.com/imagefactory/imagefactory/test/kubetest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+const canary = "canary-token-0123456789"
+
+// world is a fleet with all servers around it, in good health: one image that GitHub builds, one that GitLab builds.
+type world struct {
+	github, gitlab *forgetest.Server
+	git            *gittest.Server
+	registry       *registrytest.Registry
+	kube           *kubetest.Server
+
+	classic  []string // scopes of GitHub's token; nil for a fine-grained one
+	expires  string   // of GitHub's token
+	gitLab   map[string]any
+	project  map[string]any
+	workflow string
+	state    string
+	dispatch int // status that a start is answered with
+	env      map[string]string
+	fleet    doctor.Fleet
+	timeout  time.Duration
+	inside   func() (*cluster.Inspector, error)
+}
+
+const goodWorkflow = "on:\n  push:\n  workflow_dispatch:\n    inputs:\n      image: {required: true}\n      note: {required: true, default: x}\n"
+
+func gitServer(t *testing.T) *gittest.Server {
+	t.Helper()
+	s := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
+	s.Init("fleet", map[string]string{"a": "b"})
+	return s
+}
+
+func newWorld(t *testing.T, git *gittest.Server) *world {
+	t.Helper()
+	w := &world{
+		github: forgetest.New(t), gitlab: forgetest.New(t), registry: registrytest.New(t), kube: kubetest.New(t),
+		git:      git,
+		gitLab:   map[string]any{"active": true, "scopes": []string{"api"}, "expires_at": "2027-01-01"},
+		project:  map[string]any{"permissions": map[string]any{"project_access": map[string]any{"access_level": 30}}},
+		workflow: goodWorkflow, state: "active", dispatch: http.StatusUnprocessableEntity, timeout: 30 * time.Second,
+	}
+	w.github.Token, w.gitlab.Token = canary, canary
+	w.registry.Base("base/os:1", "1")
+	url := w.git.URL("fleet")
+	cfg, err := config.Load(strings.NewReader(fmt.Sprintf(`
+factory:
+  state: {url: %[4]q}
+  credentials:
+    %[1]q: {api: {secret: forge, key: token}}
+    %[3]q: {registry: {secret: reg, key: .dockerconfigjson}}
+images:
+- name: web
+  registry: %[3]q
+  repository: acme/web
+  source: {provider: github, host: %[1]q, repo: acme/web, workflow: build.yml, inputs: {image: "{{image}}"}}
+- name: api
+  registry: %[3]q
+  repository: acme/api
+  source: {provider: gitlab, host: %[2]q, repo: acme/api, job: image}
+`, w.github.Host, w.gitlab.Host, w.registry.Host, url)), "images.yaml")
+	require.NoError(t, err)
+	use := func(name string) *state.Image {
+		return &state.Image{Name: name, Repository: w.registry.Host + "/acme/" + name, BaseImages: []state.BaseUse{{Ref: w.registry.Host + "/base/os:1", Uses: []state.Use{{Kind: "from"}}}}}
+	}
+	st := &state.State{
+		Images: map[string]*state.Image{"web": use("web"), "api": use("api")},
+		Bases:  map[string]*state.Base{"os": {Name: "os", Registry: w.registry.Host, Repository: "base/os", Tag: "1"}},
+	}
+	w.fleet = doctor.Fleet{Config: cfg, State: st, Graph: graph.Build(cfg, st), Location: kargo.Options{StateURL: url, StatePath: "state", ConfigPath: "images.yaml"}}
+	w.fleet.Objects, err = kargo.Objects(cfg, st, w.fleet.Graph, w.fleet.Location)
+	require.NoError(t, err)
+	w.env = map[string]string{}
+	for _, host := range []string{w.github.Host, w.gitlab.Host, w.git.Host} {
+		w.env[credentials.Variable(credentials.API, host)] = canary
+	}
+	w.inside = func() (*cluster.Inspector, error) { return cluster.NewInspector(w.kube.Config()) }
+	w.forges()
+	w.inKubernetes(t)
+	return w
+}
+
+func (w *world) forges() {
+	answer := func(status int, body string) http.HandlerFunc {
+		return func(o http.ResponseWriter, _ *http.Request) {
+			o.Header().Set("Content-Type", "application/json")
+			o.WriteHeader(status)
+			_, _ = o.Write([]byte(body))
+		}
+	}
+	object := func(body func() any) http.HandlerFunc {
+		return func(o http.ResponseWriter, q *http.Request) {
+			data, _ := yaml.Marshal(body())
+			text, _ := yaml.YAMLToJSON(data)
+			answer(http.StatusOK, string(text))(o, q)
+		}
+	}
+	w.github.Handle("GET /api/v3/rate_limit", func(o http.ResponseWriter, q *http.Request) {
+		if w.classic != nil {
+			o.Header()["X-Oauth-Scopes"] = []string{strings.Join(w.classic, ", ")}
+		}
+		o.Header().Set("GitHub-Authentication-Token-Expiration", w.expires)
+		answer(http.StatusOK, "{}")(o, q)
+	})
+	const repo = "/api/v3/repos/acme/web"
+	w.github.Handle("GET "+repo, answer(http.StatusOK, "{}"))
+	w.github.Handle("GET "+repo+"/actions/workflows/build.yml", object(func() any { return map[string]any{"state": w.state} }))
+	w.github.Handle("GET "+repo+"/contents/.github/workflows/build.yml", object(func() any {
+		return map[string]any{"content": base64.StdEncoding.EncodeToString([]byte(w.workflow))}
+	}))
+	w.github.Handle("POST "+repo+"/actions/workflows/build.yml/dispatches", func(o http.ResponseWriter, q *http.Request) {
+		answer(w.dispatch, `{"message":"No ref found, `+canary+`"}`)(o, q)
+	})
+	w.gitlab.Handle("GET /api/v4/personal_access_tokens/self", object(func() any { return w.gitLab }))
+	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi", object(func() any { return w.project }))
+	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi/repository/branches/main", answer(http.StatusOK, "{}"))
+}
+
+func (w *world) inKubernetes(t *testing.T) {
+	t.Helper()
+	ns := w.kube.Namespace
+	resources := func(names ...string) map[string]any {
+		var list []any
+		for _, name := range names {
+			list = append(list, map[string]any{"name": name})
+		}
+		return map[string]any{"resources": list}
+	}
+	w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", resources("freights", "projectconfigs", "projects", "promotions", "promotiontasks", "stages", "warehouses"))
+	w.kube.Answer("/apis/argoproj.io/v1alpha1", resources("analysisruns", "analysistemplates"))
+	w.kargoVersion("v1.11.2")
+	w.kube.Answer("/api/v1/namespaces/"+ns, map[string]any{"metadata": map[string]any{"labels": map[string]any{"kargo.akuity.io/project": "true"}}})
+	w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/"+ns, map[string]any{"metadata": map[string]any{"name": ns}})
+	for _, s := range kargo.Secrets(w.fleet.Config) {
+		data := map[string]string{"repoURL": "^x/", "username": "u", "password": canary}
+		for _, k := range s.Keys {
+			data[k.Key] = canary
+		}
+		w.secret(s.Name, s.CredType, data)
+	}
+	for _, o := range w.fleet.Objects {
+		if o.Kind() != "Stage" {
+			continue
+		}
+		data, err := yamlenc.Marshal(o)
+		require.NoError(t, err)
+		var stage map[string]any
+		require.NoError(t, yaml.Unmarshal(data, &stage))
+		stage["spec"].(map[string]any)["addedByAWebhook"] = true
+		w.kube.Add("stages", stage)
+	}
+}
+
+func (w *world) kargoVersion(v string) {
+	w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{
+		map[string]any{"metadata": map[string]any{"labels": map[string]any{"app.kubernetes.io/version": v}}},
+	}})
+}
+
+func (w *world) secret(name, credType string, data map[string]string) {
+	encoded := map[string]any{}
+	for k, v := range data {
+		encoded[k] = base64.StdEncoding.EncodeToString([]byte(v))
+	}
+	w.kube.Answer("/api/v1/namespaces/"+w.kube.Namespace+"/secrets/"+name, map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{"kargo.akuity.io/cred-type": credType}}, "data": encoded,
+	})
+}
+
+// run returns the findings, as RESULT CHECK: MESSAGE, of those that are not ok, and all of them.
+func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
+	t.Helper()
+	store := credentials.New(credentials.Options{Getenv: func(name string) string { return w.env[name] }})
+	all = doctor.Run(t.Context(), w.fleet, doctor.Tools{
+		Credentials: store, Project: w.kube.Namespace, Cluster: w.inside,
+		Registry: registry.New(registry.Options{Keychain: store.Keychain(), Sleep: func(context.Context, time.Duration) error { return nil }}),
+		Now:      func() time.Time { return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) },
+	}, w.timeout)
+	for _, f := range all {
+		assert.NotContains(t, f.Message+f.Fix, canary)
+		assert.NotContains(t, f.Message+f.Fix, kubetest.Token)
+		if f.Result != doctor.OK {
+			problems = append(problems, string(f.Result)+" "+f.Check+": "+f.Message)
+			assert.NotEmpty(t, f.Fix, "%v", f)
+		}
+	}
+	return problems, all
+}
+
+func TestHealthy(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	problems, all := w.run(t)
+	assert.Empty(t, problems)
+	var checks []string
+	for _, f := range all {
+		checks = append(checks, f.Check)
+	}
+	assert.Subset(t, checks, []string{"token " + w.github.Host, "token " + w.gitlab.Host, "workflow acme/web build.yml", "pipeline acme/api",
+		"state repository", "registry " + w.registry.Host, "Kargo", "Argo Rollouts", "namespace image-factory-kargo", "Secrets", "permissions", "dist in the cluster"})
+	for _, q := range w.git.Requests() {
+		assert.NotContains(t, q, "POST", "nothing is fetched or pushed")
+	}
+}
+
+// TestProblems breaks one thing at a time.
+func TestProblems(t *testing.T) {
+	git := gitServer(t)
+	const ns = "/api/v1/namespaces/image-factory-kargo"
+	for name, c := range map[string]struct {
+		breaks func(w *world)
+		want   string // part of the only problem
+	}{
+		"no token": {func(w *world) {
+			delete(w.env, credentials.Variable(credentials.API, w.gitlab.Host))
+			w.gitlab.Token = ""
+		}, "warning token HOST: there is none here"},
+		"wrong token":           {func(w *world) { w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/personal", Status: 401}) }, "error token HOST: credential from IMAGEFACTORY_API_TOKEN_"},
+		"old classic token":     {func(w *world) { w.classic = []string{"read:org"} }, "has not the scope repo (it has: read:org)"},
+		"no scopes":             {func(w *world) { w.classic = []string{} }, "has not the scope repo (it has: none)"},
+		"public repositories":   {func(w *world) { w.classic = []string{"public_repo"} }, "warning token HOST"},
+		"token ends soon":       {func(w *world) { w.expires = "2026-03-10 00:00:00 UTC" }, "expires on 2026-03-10"},
+		"GitLab scopes":         {func(w *world) { w.gitLab["scopes"] = []string{"read_api"} }, "has not the scope api (it has: read_api)"},
+		"GitLab token inactive": {func(w *world) { w.gitLab["active"] = false }, "is not active any longer"},
+		"GitLab ends soon":      {func(w *world) { w.gitLab["expires_at"] = "2026-03-02" }, "expires on 2026-03-02"},
+		"job token":             {func(w *world) { w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/personal", Status: 404, Body: "{}"}) }, "not checked token"},
+		"repository hidden":     {func(w *world) { w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404}) }, "there is no repository acme/web"},
+		"no workflow": {func(w *world) {
+			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web/actions", Status: 404})
+		}, "has no workflow build.yml"},
+		"disabled":         {func(w *world) { w.state = "disabled_inactivity" }, "it is not enabled (disabled_inactivity)"},
+		"no trigger":       {func(w *world) { w.workflow = "on: [push]" }, "it has no trigger workflow_dispatch"},
+		"undeclared input": {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the input "image", which it does not declare`},
+		"required input":   {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the input "more"`},
+		"no YAML":          {func(w *world) { w.workflow = "a: b: c" }, "it is no valid YAML"},
+		"may not start":    {func(w *world) { w.dispatch = 403 }, "the token may not start it (403: No ref found, [token])"},
+		"no CI/CD":         {func(w *world) { w.project["builds_access_level"] = "disabled" }, "the project has no CI/CD"},
+		"no variables":     {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "lets nobody do"},
+		"reporter": {func(w *world) {
+			w.project["permissions"] = map[string]any{"group_access": map[string]any{"access_level": 20}}
+		}, "its access level is 20"},
+		"no branch": {func(w *world) {
+			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repo", Status: 404})
+		}, "there is no branch main"},
+		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: it cannot be read"},
+		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "it can be read and not be written to"},
+		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
+		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "has only 7 pulls left"},
+		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: the cluster has no freights"},
+		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4"},
+		"unknown Kargo":      {func(w *world) { w.kargoVersion("main") }, "not checked Kargo"},
+		"Deployments hidden": {func(w *world) { w.kube.Answer("/apis/apps/v1/deployments", nil) }, "not checked Kargo: this account may not read Deployments"},
+		"no Rollouts":        {func(w *world) { w.kube.Answer("/apis/argoproj.io/v1alpha1", map[string]any{}) }, "the cluster has no analysisruns, analysistemplates of it"},
+		"no namespace":       {func(w *world) { w.kube.Answer(ns, map[string]any{}) }, "error namespace image-factory-kargo: it does not exist"},
+		"no label":           {func(w *world) { w.kube.Answer(ns, map[string]any{"metadata": map[string]any{}}) }, "it has not the label kargo.akuity.io/project"},
+		"no Project": {func(w *world) {
+			w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/image-factory-kargo", map[string]any{})
+		}, "there is no Project"},
+		"no Secret":      {func(w *world) { w.kube.Answer(ns+"/secrets/forge", map[string]any{}) }, "error Secrets: forge is missing"},
+		"Secrets hidden": {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: this account may not read Secrets"},
+		"Secret label":   {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge has not the label kargo.akuity.io/cred-type=generic"},
+		"Secret key":     {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
+		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still is the placeholder"},
+		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "this account may not: create promotions, promote stages rebuild-api"},
+		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages that are missing: observe-base-base-os-1-"},
+		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages that are not as synth would write them: observe-base-base-os-1-"},
+		"Stage too many": {func(w *world) {
+			w.kube.Add("stages", map[string]any{"metadata": map[string]any{"name": "old", "labels": map[string]any{"app.kubernetes.io/managed-by": "imagefactory"}}})
+		}, "warning dist in the cluster: Stages that nothing needs any longer: old"},
+		"no cluster": {func(w *world) {
+			w.inside = func() (*cluster.Inspector, error) { return nil, cluster.ErrNoCluster }
+		}, "not checked cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, git)
+			defer func() { git.Password = canary }()
+			c.breaks(w)
+			problems, _ := w.run(t)
+			require.Len(t, problems, 1)
+			hosts := strings.NewReplacer(w.github.Host, "HOST", w.gitlab.Host, "HOST")
+			assert.Contains(t, hosts.Replace(problems[0]), c.want)
+		})
+	}
+}
+
+func (w *world) pulls(left string) {
+	w.registry.Break(func(o http.ResponseWriter, _ *http.Request) bool {
+		o.Header().Set("RateLimit-Remaining", left)
+		return false
+	})
+}
+
+// TestDeadHost: a host that takes connections and says nothing ends its own check, and keeps no other one waiting.
+func TestDeadHost(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	w := newWorld(t, gitServer(t))
+	w.timeout = 2 * time.Second
+	w.fleet.Location.StateURL = "http://" + listener.Addr().String() + "/fleet.git"
+	problems, _ := w.run(t)
+	assert.Equal(t, []string{"error state repository: no answer within 2s"}, problems)
+}
