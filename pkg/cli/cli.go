@@ -140,7 +140,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 	root.AddCommand(
 		newAnalyze(w, paths), newSynth(w, paths), newValidate(w, paths), newBases(w), newEnroll(w, paths), newInit(w, paths),
 		newStatus(w, paths), newGraph(w, paths), newPin(w, paths), newPromote(w, paths), newDoctor(w, paths),
-		newRelease(w, paths), newHold(w, paths), newReset(w, paths), newPrune(w, paths), newSchema(w), newVersion(w),
+		newRelease(w, paths), newHold(w, paths), newReset(w, paths), newPrune(w, paths), newMigrate(w), newSchema(w), newVersion(w),
 		newCompletion(w),
 	)
 	root.SetHelpCommand(newHelp())

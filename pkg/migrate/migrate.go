@@ -1,0 +1,181 @@
+// Package migrate turns what the older cdk8s tool left behind (its images.yaml and its state files) into the files of
+// imagefactory. It loses nothing silently: what has no place in the new files is a finding that says where it stands, why
+// it was not carried over and what to do, and entries stay in the new images.yaml as comments. It reads a file system and
+// computes; only Write changes files. Nothing of the old tool is ever deleted.
+package migrate
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Plan is what a migration comes to.
+type Plan struct {
+	Layout   Layout
+	Files    map[string][]byte // what is to be written: images.yaml, and the state files below state/
+	Findings finding.List      // what was not carried over as it was; an Error is of an entry that is not enrolled
+
+	Old     []Object // Kargo objects of the old tool that nothing needs any longer, in the order in which to delete them
+	Kept    []Object // those that the new resources take over under the same name
+	Retired []string // files and folders of the old tool that may be deleted afterwards
+
+	Images, Enrolled int // entries in the old images.yaml, and those that are enrolled in the new one
+	Bases            int // base images whose state was carried over
+}
+
+// migration is a Plan in the making.
+type migration struct {
+	fsys    fs.FS
+	display string // in front of the paths in findings
+	now     time.Time
+	Plan
+
+	entries []*entry
+	images  []*document // old state of images
+	bases   []*document // old state of base images
+	cfg     *config.Config
+	st      *state.State
+	notes   map[string]*note
+
+	stateByName map[string]*document // of images, by old name
+	entryByName map[string]*entry
+}
+
+// Read computes the migration of the folder that fsys is; display is put in front of the paths in findings. A folder
+// that holds nothing of the old tool, and an images.yaml that cannot be read at all, are errors: the latter a
+// finding.List.
+func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
+	layout, err := detect(fsys)
+	if err != nil {
+		return nil, err
+	}
+	m := &migration{fsys: fsys, display: display, now: now, notes: map[string]*note{}, stateByName: map[string]*document{}, entryByName: map[string]*entry{}}
+	m.Layout = layout
+	if m.images, err = m.folder(layout.Images); err != nil {
+		return nil, err
+	}
+	for _, d := range slices.Backward(m.images) {
+		m.stateByName[d.name] = d
+	}
+	if m.bases, err = m.folder(layout.Bases); err != nil {
+		return nil, err
+	}
+	text, list, err := m.imagesYAML()
+	if err != nil {
+		return nil, err
+	}
+	m.Images = len(list.Content)
+	whole := *list // with all comments
+	parts := cut(text, list)
+	m.entries = m.readEntries(list)
+	images, err := m.write(text, &whole, parts)
+	if err != nil {
+		return nil, err
+	}
+	m.Files = map[string][]byte{config.DefaultConfigFile: images}
+	if err := m.facts(); err != nil {
+		return nil, err
+	}
+	m.objects()
+	m.retired()
+	m.flush()
+	m.Findings.Sort()
+	return &m.Plan, nil
+}
+
+// imagesYAML returns the text and the list of the old images.yaml.
+func (m *migration) imagesYAML() (string, *yaml.Node, error) {
+	const maxBytes = 64 << 20
+	file := m.Layout.Config
+	data, err := readFile(m.fsys, file, maxBytes)
+	if err != nil {
+		return "", nil, fmt.Errorf("reading %q: %w", m.shown(file), err)
+	}
+	root, line, err := parse(data)
+	if err != nil {
+		return "", nil, finding.List{finding.Syntax.At(m.shown(file), line, 1, "invalid YAML: "+err.Error(), "correct it first; nothing was migrated")}
+	}
+	switch {
+	case root == nil:
+		root = &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
+	case root.Kind == yaml.MappingNode && get(root, "images") != nil:
+		return "", nil, finding.List{finding.BadValue.At(m.shown(file), root.Line, root.Column,
+			"a mapping with images is the new form already; the old one is a list", "name the folder of the old tool")}
+	case root.Kind != yaml.SequenceNode:
+		return "", nil, finding.List{finding.BadValue.At(m.shown(file), root.Line, root.Column, "want a list of images, not "+describe(root), "")}
+	}
+	return string(data), root, nil
+}
+
+func (m *migration) shown(file string) string { return path.Join(m.display, file) }
+
+// warn reports something that was not carried over as it was.
+func (m *migration) warn(file string, at *yaml.Node, message, fix string) {
+	m.Findings = append(m.Findings, finding.Finding{
+		Severity: finding.Warning, File: m.shown(file), Line: at.Line, Column: at.Column, Message: message, Fix: fix,
+	})
+}
+
+// fail reports an entry that is not enrolled.
+func (m *migration) fail(at *yaml.Node, message, fix string) {
+	m.Findings = append(m.Findings, finding.Finding{
+		Severity: finding.Error, File: m.shown(m.Layout.Config), Line: at.Line, Column: at.Column, Message: message, Fix: fix,
+	})
+}
+
+// note is a finding that many files have in common; it is reported once.
+type note struct {
+	first   finding.Finding
+	message string // of all of them
+	places  []string
+}
+
+// group reports what is the same in many places once, with the first of them.
+func (m *migration) group(key, file string, at *yaml.Node, message, fix string) {
+	n := m.notes[key]
+	if n == nil {
+		n = &note{message: message, first: finding.Finding{
+			Severity: finding.Warning, File: m.shown(file), Line: at.Line, Column: at.Column, Fix: fix,
+		}}
+		m.notes[key] = n
+	}
+	if place := fmt.Sprintf("%s:%d:%d", m.shown(file), at.Line, at.Column); !slices.Contains(n.places, place) {
+		n.places = append(n.places, place)
+	}
+}
+
+func (m *migration) flush() {
+	for _, n := range m.notes {
+		f := n.first
+		f.Message = n.message
+		switch more := len(n.places) - 1; more {
+		case 0:
+		case 1:
+			f.Message += "; so at " + n.places[1]
+		default:
+			f.Message += fmt.Sprintf("; so in %d more places", more)
+		}
+		m.Findings = append(m.Findings, f)
+	}
+}
+
+// retired lists what the old tool needs and nothing else.
+func (m *migration) retired() {
+	add := func(name string) {
+		if _, err := fs.Lstat(m.fsys, name); err == nil && !slices.Contains(m.Retired, name) {
+			m.Retired = append(m.Retired, name)
+		}
+	}
+	for _, name := range append([]string{m.Layout.Config, m.Layout.Images, m.Layout.Bases}, m.Layout.Dist...) {
+		add(name)
+	}
+}

@@ -1,0 +1,221 @@
+package migrate
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+
+	"github.com/Masterminds/semver/v3"
+	"go.yaml.in/yaml/v3"
+)
+
+// anyTag is what the old tool watched when an entry said nothing.
+const anyTag = "^.*$"
+
+var tagForm = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
+
+// tags converts which tags of an external image count. Of a managed image the old tool never asked.
+func (m *migration) tags(e *entry) {
+	var given []field
+	strategy, constraint, allow := m.said(e, &given)
+	if e.managed {
+		for _, f := range given {
+			m.drop(e, f, "the old tool did not use it for an image with a source", "set tags if it is meant")
+		}
+		return
+	}
+	if e.value("tags") != nil {
+		for _, f := range given {
+			m.drop(e, f, "the entry has tags", "remove one of them")
+		}
+		return
+	}
+	if len(given) == 0 {
+		if d := m.stateOf(e.old); d != nil && (text(get(d.root, "allowTags")) != "" && text(get(d.root, "allowTags")) != anyTag) {
+			strategy, allow = text(get(d.root, "imageSelectionStrategy")), []string{text(get(d.root, "allowTags"))}
+			at := field{pair: pair{key: keyNode(d.root, "allowTags")}}
+			m.warn(d.file, at.key, fmt.Sprintf("%s: which tags count is said only here; it is carried over to tags in images.yaml", e.old), "check it")
+		} else {
+			m.group("any tag", m.Layout.Config, e.at, "the entry does not say which tags count: the old tool took the last in the alphabet of all tags, analyze decides from what the registry holds",
+				"set tags to say it")
+			return
+		}
+	}
+	at := e.at
+	if len(given) > 0 {
+		at = given[0].key
+	}
+	tags, why := tagsOf(strategy, constraint, allow)
+	if why != "" && tags == nil {
+		for _, f := range given {
+			m.drop(e, f, why, "set tags; until then analyze decides")
+		}
+		return
+	}
+	if why != "" {
+		m.warn(m.Layout.Config, at, e.old+": "+why, "check tags of the entry")
+	}
+	e.set("tags", tags)
+	key := e.new.Content[len(e.new.Content)-2]
+	for _, f := range given { // several keys are one now
+		for _, c := range []string{f.key.HeadComment, f.value.HeadComment, f.value.LineComment} {
+			if c != "" {
+				key.HeadComment = joinLines(key.HeadComment, c)
+			}
+		}
+	}
+}
+
+func joinLines(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "\n" + b
+}
+
+// said collects what an entry says about tags.
+func (m *migration) said(e *entry, given *[]field) (strategy, constraint string, allow []string) {
+	take := func(key string, value *yaml.Node) {
+		switch key {
+		case "imageSelectionStrategy":
+			strategy = text(value)
+		case "semverConstraint":
+			constraint = text(value)
+		case "allowTags":
+			if t := text(value); t != "" {
+				allow = append(allow, t)
+			}
+			if list := resolve(value); list.Kind == yaml.SequenceNode {
+				for _, item := range list.Content {
+					allow = append(allow, text(item))
+				}
+			}
+		}
+	}
+	for _, f := range e.fields {
+		if isNull(f.value) {
+			continue
+		}
+		switch f.key.Value {
+		case "allowTags", "imageSelectionStrategy", "semverConstraint":
+			take(f.key.Value, f.value)
+			*given = append(*given, f)
+		case "updates":
+			if nothing := m.updates(e, f, take); !nothing {
+				*given = append(*given, f)
+			}
+		}
+	}
+	return strategy, constraint, allow
+}
+
+// updates is a mapping of the same keys; anything else in it has no meaning here.
+func (m *migration) updates(e *entry, f field, take func(string, *yaml.Node)) (nothing bool) {
+	nothing = true
+	var unknown []pair
+	for _, p := range pairs(f.value) {
+		switch p.key.Value {
+		case "allowTags", "imageSelectionStrategy", "semverConstraint":
+			if e.value(p.key.Value) == nil && !isNull(p.value) {
+				take(p.key.Value, p.value)
+				nothing = false
+			}
+		default:
+			unknown = append(unknown, p)
+		}
+	}
+	if v := resolve(f.value); v.Kind != yaml.MappingNode || len(unknown) > 0 {
+		if v.Kind == yaml.MappingNode {
+			v = mapping(unknown...)
+		}
+		m.drop(e, field{pair{f.key, v}, f.nested}, "nothing in it says which tags count", "set tags if it is meant")
+	}
+	return nothing
+}
+
+// tagsOf is the new form of what the old entry said; why tells what was understood differently, or with nil what cannot
+// be meant.
+func tagsOf(strategy, constraint string, allow []string) (tags *yaml.Node, why string) {
+	for _, a := range allow {
+		if _, err := regexp.Compile(a); err != nil {
+			return nil, fmt.Sprintf("allowTags %q is no regular expression that Kargo understands: %v", a, err)
+		}
+	}
+	if strategy == "" && constraint != "" {
+		strategy = "SemVer"
+	}
+	one := ""
+	if len(allow) == 1 {
+		one = onlyTag(allow[0])
+	}
+	switch {
+	case strategy == "Digest" && tagForm.MatchString(constraint):
+		return digestOf(constraint), ""
+	case one != "":
+		return digestOf(one), ""
+	}
+	switch strategy {
+	case "SemVer":
+		if constraint != "" {
+			if _, err := semver.NewConstraint(constraint); err != nil {
+				return nil, fmt.Sprintf("semverConstraint %q: %v", constraint, err)
+			}
+		}
+	case "NewestBuild", "Lexical", "":
+		if constraint != "" {
+			why = fmt.Sprintf("semverConstraint %q is left out: it means nothing to the strategy %s", constraint, strategy)
+		}
+		if strategy == "" {
+			strategy = "Lexical"
+		}
+		constraint = ""
+	default:
+		why = fmt.Sprintf("the old tool took the strategy %q for Lexical, and so do tags of the new entry", strategy)
+		strategy, constraint = "Lexical", ""
+	}
+	tags = mapping(pair{plain("strategy"), plain(strategy)})
+	if constraint != "" {
+		tags.Content = append(tags.Content, plain("constraint"), plain(constraint))
+	}
+	if len(allow) > 0 {
+		list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		for _, a := range allow {
+			list.Content = append(list.Content, plain(a))
+		}
+		tags.Content = append(tags.Content, plain("allow"), list)
+	}
+	return tags, why
+}
+
+func digestOf(tag string) *yaml.Node {
+	n := plain(tag)
+	n.Style = yaml.DoubleQuotedStyle
+	return n
+}
+
+// onlyTag is the one tag that a regular expression of the form ^tag$ matches.
+func onlyTag(re string) string {
+	parsed, err := syntax.Parse(re, syntax.Perl)
+	if err != nil {
+		return ""
+	}
+	p := parsed.Simplify()
+	if p.Op != syntax.OpConcat || len(p.Sub) != 3 || p.Sub[0].Op != syntax.OpBeginText || p.Sub[1].Op != syntax.OpLiteral ||
+		p.Sub[2].Op != syntax.OpEndText || p.Sub[1].Flags&syntax.FoldCase != 0 {
+		return ""
+	}
+	if tag := string(p.Sub[1].Rune); tagForm.MatchString(tag) {
+		return tag
+	}
+	return ""
+}
+
+// keyNode returns the key itself, for its place.
+func keyNode(n *yaml.Node, key string) *yaml.Node {
+	for _, p := range pairs(n) {
+		if p.key.Value == key {
+			return p.key
+		}
+	}
+	return n
+}

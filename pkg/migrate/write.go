@@ -1,0 +1,104 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// ConflictError says which files are in the way of a migration.
+type ConflictError struct {
+	Different []string // other content: Write overwrites them when it is forced
+	Foreign   []string // no files of the new state, in its folders, or no plain files: never touched
+}
+
+func (e *ConflictError) Error() string {
+	if len(e.Foreign) > 0 {
+		return fmt.Sprintf("nothing was written: in the way are %s; write into another folder with --to, or move them away", strings.Join(e.Foreign, ", "))
+	}
+	return fmt.Sprintf("nothing was written: there are other contents in %s; write into another folder with --to, or overwrite them with --force", strings.Join(e.Different, ", "))
+}
+
+// Check compares a folder with what would be written into it. It returns the files that are not there as they should be,
+// and a ConflictError when there are others in their place.
+func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictError, err error) {
+	missing, c := map[string][]byte{}, &ConflictError{}
+	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+		target := filepath.Join(dir, filepath.FromSlash(name))
+		info, err := os.Lstat(target)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing[name] = p.Files[name]
+			continue
+		case err != nil:
+			return nil, nil, fmt.Errorf("looking at %q: %w", target, err)
+		case !info.Mode().IsRegular():
+			c.Foreign = append(c.Foreign, target)
+			continue
+		}
+		have, err := os.ReadFile(target)
+		if err != nil {
+			return nil, nil, fmt.Errorf("looking at %q: %w", target, err)
+		}
+		if !bytes.Equal(have, p.Files[name]) {
+			missing[name] = p.Files[name]
+			c.Different = append(c.Different, target)
+		}
+	}
+	if err := p.foreign(dir, c); err != nil {
+		return nil, nil, err
+	}
+	if len(c.Different)+len(c.Foreign) == 0 {
+		c = nil
+	}
+	return missing, c, nil
+}
+
+// foreign finds state files that the migration does not write: beside them the new state would not be what it says.
+func (p *Plan) foreign(dir string, c *ConflictError) error {
+	at := config.DefaultStateFolder
+	for _, folder := range []string{at, path.Join(at, state.ImagesFolder), path.Join(at, state.BasesFolder)} {
+		target := filepath.Join(dir, filepath.FromSlash(folder))
+		if info, err := os.Lstat(target); err == nil && !info.IsDir() {
+			c.Foreign = append(c.Foreign, target)
+			return nil
+		}
+		entries, err := os.ReadDir(target)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("looking at %q: %w", target, err)
+		}
+		for _, e := range entries {
+			name := path.Join(folder, e.Name())
+			if _, ours := p.Files[name]; !ours && folder != at && strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".example.yaml") {
+				c.Foreign = append(c.Foreign, filepath.Join(target, e.Name()))
+			}
+		}
+	}
+	return nil
+}
+
+// Write writes what is missing in dir, each file at once or not at all, and returns the names of what it wrote. With
+// force it overwrites other contents of its files; it never removes any.
+func (p *Plan) Write(dir string, force bool) ([]string, error) {
+	missing, conflict, err := p.Check(dir)
+	if err != nil {
+		return nil, err
+	}
+	if conflict != nil && (!force || len(conflict.Foreign) > 0) {
+		return nil, conflict
+	}
+	if err := state.WriteFiles(dir, missing); err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(missing)), nil
+}
