@@ -1,0 +1,101 @@
+// Command image builds imagefactory's container image without a container engine, and says what is in it.
+//
+//	image [-out DIR] [-push REF] [-version V] [-platforms LIST]
+//	image sbom [-out FILE] [-version V] BINARY
+//
+// The first writes an OCI layout and a bill of materials for each platform, and prints the image's digest; the same commit
+// and version give the same digest on any machine. The second makes the bill of materials of any binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1) //nolint:gocritic // stop has nothing left to do
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 && args[0] == "sbom" {
+		return runSBOM(ctx, args[1:], out)
+	}
+	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	dir := flags.String("out", "bin/image", "`folder` to write")
+	push := flags.String("push", "", "`reference` to push to, such as ghcr.io/owner/name:v1.2.3")
+	version := flags.String("version", "", "version; without it the tag of the commit, or devel-COMMIT")
+	platforms := flags.String("platforms", "linux/amd64,linux/arm64", "`list` of platforms")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	src, err := readSource(ctx, *version)
+	if err != nil {
+		return err
+	}
+	if *push != "" && src.dirty {
+		return errors.New("pushing: the working tree has changes, so the image would be of no commit; commit or stash them")
+	}
+	if err := src.checkToolchain(); err != nil {
+		return err
+	}
+	b, err := makeImage(ctx, src, strings.Split(*platforms, ","))
+	if err != nil {
+		return err
+	}
+	if err := b.write(*dir); err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Clean(*dir), err)
+	}
+	if *push == "" {
+		_, err = fmt.Fprintln(out, b.digest)
+		return err
+	}
+	if err := b.push(ctx, *push); err != nil {
+		return fmt.Errorf("pushing %s: %w", *push, err)
+	}
+	_, err = fmt.Fprintf(out, "%s@%s\n", *push, b.digest)
+	return err
+}
+
+func runSBOM(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("image sbom", flag.ContinueOnError)
+	file := flags.String("out", "", "`file` to write; without it the standard output")
+	version := flags.String("version", "", "version; without it the tag of the commit, or devel-COMMIT")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("sbom: want the path of one binary")
+	}
+	src, err := readSource(ctx, *version)
+	if err != nil {
+		return err
+	}
+	binary, err := os.ReadFile(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	bom, err := newSBOM(binary, src)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flags.Arg(0), err)
+	}
+	if *file != "" {
+		return os.WriteFile(*file, bom, 0o644)
+	}
+	_, err = out.Write(bom)
+	return err
+}

@@ -1,0 +1,146 @@
+// Package action tests the scripts of the GitHub Action in action.yml, with a server of releases on this machine.
+package action
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+const root = "../.."
+
+// archive is a release whose binary prints its arguments, one on each line.
+func archive(t *testing.T) []byte {
+	const script = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	w := tar.NewWriter(z)
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: "imagefactory", Mode: 0o755, Size: int64(len(script))}))
+	_, err := w.Write([]byte(script))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, z.Close())
+	return buf.Bytes()
+}
+
+// script runs one of the action's scripts, with these variables and those of a runner.
+func script(t *testing.T, name string, env ...string) (string, error) {
+	cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(root, ".github/action", name))
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "RUNNER_OS=Linux", "RUNNER_ARCH=X64", "VERSION=", "CHECKSUM=", "ACTION_REF=main"}, env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func TestInstall(t *testing.T) {
+	const name = "imagefactory_1.2.3_linux_amd64.tar.gz"
+	data := archive(t)
+	hash := sha256.Sum256(data)
+	sum, wrong := hex.EncodeToString(hash[:]), strings.Repeat("0", 64)
+	// The release v1.2.5 has no checksum of its archive.
+	checksums := map[string]string{
+		"/download/v1.2.3/checksums.txt": sum + "  " + name + "\n",
+		"/download/v1.2.5/checksums.txt": wrong + "  other.tar.gz\n",
+	}
+	releases := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/download/v1.2.3/" + name, "/download/v1.2.5/" + strings.Replace(name, "1.2.3", "1.2.5", 1):
+			_, _ = w.Write(data)
+		case "/download/v1.2.3/checksums.txt", "/download/v1.2.5/checksums.txt":
+			_, _ = w.Write([]byte(checksums[r.URL.Path]))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(releases.Close)
+	install := func(env ...string) (path, out string, err error) {
+		dir := t.TempDir()
+		out, err = script(t, "install", append([]string{"RELEASES=" + releases.URL, "RUNNER_TEMP=" + dir, "GITHUB_PATH=" + filepath.Join(dir, "path")}, env...)...)
+		added, _ := os.ReadFile(filepath.Join(dir, "path"))
+		return strings.TrimSpace(string(added)), out, err
+	}
+	for _, good := range [][]string{{"VERSION=v1.2.3"}, {"ACTION_REF=v1.2.3"}, {"VERSION=v1.2.3", "CHECKSUM=" + sum}} {
+		path, out, err := install(good...)
+		require.NoError(t, err, out)
+		assert.FileExists(t, filepath.Join(path, "imagefactory"))
+	}
+	for want, env := range map[string][]string{
+		"no version: set the input version":                 nil,
+		"no version: set the input":                         {"VERSION=v1.2.3/../../evil"},
+		"downloading imagefactory_1.2.4_linux_amd64.tar.gz": {"VERSION=v1.2.4"},
+		"is " + sum + ", want " + wrong:                     {"VERSION=v1.2.3", "CHECKSUM=" + wrong},
+		"no release for Windows":                            {"VERSION=v1.2.3", "RUNNER_OS=Windows"},
+	} {
+		path, out, err := install(env...)
+		require.Error(t, err, want)
+		assert.Contains(t, out, "::error::imagefactory: ")
+		assert.Contains(t, out, want)
+		assert.Empty(t, path)
+	}
+	_, out, err := install("VERSION=v1.2.5")
+	require.Error(t, err)
+	assert.Contains(t, out, "checksums.txt has none")
+}
+
+// TestRunTakesNothingForShell: inputs reach imagefactory as they are.
+func TestRunTakesNothingForShell(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "imagefactory"), []byte("#!/bin/sh\nprintf '<%s>\\n' \"$@\"\n"), 0o755))
+	out, err := script(t, "run", "PATH="+dir+":"+os.Getenv("PATH"), "COMMAND=analyze", "ARGS=--reason\n\n$(touch x) `id`; * 'a b'\n")
+	require.NoError(t, err, out)
+	assert.Equal(t, "<analyze>\n<--reason>\n<$(touch x) `id`; * 'a b'>\n", out)
+	out, err = script(t, "run", "PATH="+dir+":"+os.Getenv("PATH"), "COMMAND=validate", "ARGS=")
+	require.NoError(t, err, out)
+	assert.Equal(t, "<validate>\n", out)
+}
+
+// TestNoExpressionInScripts: an expression in a script would be replaced by text of whoever opened a pull request.
+func TestNoExpressionInScripts(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, ".github/workflows/*.yml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range append(files, filepath.Join(root, "action.yml")) {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var doc any
+		require.NoError(t, yaml.Unmarshal(data, &doc))
+		steps := 0
+		walk(doc, func(key string, value any) {
+			text, _ := value.(string)
+			switch {
+			case key == "run":
+				steps++
+				assert.NotContains(t, text, "${{", file)
+			case key == "uses" && !strings.HasPrefix(text, "./"):
+				assert.Regexp(t, `^[-\w./]+@[0-9a-f]{40}$`, text, file)
+			}
+		})
+		assert.Positive(t, steps, file)
+	}
+}
+
+func walk(value any, each func(key string, value any)) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			each(key, inner)
+			walk(inner, each)
+		}
+	case []any:
+		for _, inner := range v {
+			walk(inner, each)
+		}
+	}
+}
