@@ -1,0 +1,485 @@
+package kargo_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/gittest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+const (
+	// delay is the wait of a new digest in these scenarios, which a team would count in days.
+	delay = 45 * time.Second
+	// patience is how long anything that must happen may take.
+	patience = 6 * time.Minute
+	// manager is the field manager of Argo CD's server-side apply.
+	manager = "argocd-controller"
+
+	gitPassword = "lab-git-password"
+	forgeToken  = "lab-forge-token"
+)
+
+// lab is a Kargo Project on the running lab, with a team's servers around it.
+type lab struct {
+	t        *testing.T
+	project  string
+	run      string // folder of the lab
+	binary   string
+	git      *gittest.Server
+	registry *registrytest.Registry
+	forge    *forgetest.Server
+
+	entries strings.Builder
+	ids     map[string]*image
+
+	asked, called int // requests to the forge and to Kubernetes up to the last count
+
+	mu   sync.Mutex
+	tags map[string]registrytest.Content // what the registry's tags hold
+	all  map[string]registrytest.Content // what was pushed, by digest
+}
+
+// image is an enrolled image and the forge's side of it.
+type image struct {
+	*lab
+	name      string
+	from      []string // references without registry, the final one first
+	workflows *forgetest.Workflows
+	pipelines *forgetest.Pipelines
+	latest    bool // publishes the tag latest, and else semantic versions
+	pinned    bool // builds with the digest that it is given, and else with what the tag holds
+
+	mu      sync.Mutex
+	builds  int
+	outcome string // of the next runs: success, failure, never; or silent, which succeeds and publishes nothing
+}
+
+// newLab starts the servers of a project. Without a running lab it skips.
+func newLab(t *testing.T, project string) *lab {
+	t.Helper()
+	run := os.Getenv("LAB_RUN")
+	if run == "" {
+		t.Skip("LAB_RUN names no folder of a running lab: skipped")
+	}
+	l := &lab{
+		t: t, project: project, run: run, binary: filepath.Join(run, "imagefactory", "imagefactory"),
+		git: gittest.NewServer(t, gittest.Options{User: "bot", Password: gitPassword}), registry: registrytest.New(t), forge: forgetest.New(t),
+		tags: map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{},
+	}
+	l.forge.Token = forgeToken
+	l.must("go", "build", "-o", l.binary, "../../cmd/imagefactory")
+	return l
+}
+
+// must runs a program that has to succeed, and returns what it prints.
+func (l *lab) must(name string, args ...string) string {
+	l.t.Helper()
+	out, err := l.try(name, args...)
+	require.NoError(l.t, err)
+	return out
+}
+
+func (l *lab) try(name string, args ...string) (string, error) {
+	return l.input("", name, args...)
+}
+
+func (l *lab) input(in, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(context.Background(), name, args...)
+	cmd.Stdin = strings.NewReader(in)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(l.run, "kubeconfig"))
+	if name == l.binary {
+		cmd.Env = append(cmd.Env, "IMAGEFACTORY_CREDENTIALS="+l.folder("credentials"), "IMAGEFACTORY_CACHE_DIR="+l.folder("cache"))
+	}
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w: %s%s", filepath.Base(name), strings.Join(args, " "), err, out.String(), errOut.String())
+	}
+	return out.String() + errOut.String(), nil
+}
+
+// folder is where the project's files for the Jobs are.
+func (l *lab) folder(name string) string {
+	return filepath.Join(l.run, "imagefactory", l.project, name)
+}
+
+func (l *lab) kubectl(args ...string) string {
+	l.t.Helper()
+	return l.must("kubectl", append([]string{"-n", l.project}, args...)...)
+}
+
+// object is a Kubernetes object, as far as the scenarios read it.
+type object struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		Name        string            `json:"name"`
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
+		Created     time.Time         `json:"creationTimestamp"`
+		Generation  int64             `json:"generation"`
+	} `json:"metadata"`
+	Spec   map[string]any `json:"spec"`
+	Status map[string]any `json:"status"`
+}
+
+// list reads objects of a kind.
+func (l *lab) list(kind string, args ...string) []object {
+	l.t.Helper()
+	var out struct {
+		Items []object `json:"items"`
+	}
+	require.NoError(l.t, json.Unmarshal([]byte(l.kubectl(append([]string{"get", kind, "-o", "json"}, args...)...)), &out))
+	return out.Items
+}
+
+// tag pushes a version of a base image under its tag.
+func (l *lab) tag(ref, version string) registrytest.Content {
+	return l.put(ref, l.registry.Base(ref, version))
+}
+
+func (l *lab) put(ref string, c registrytest.Content) registrytest.Content {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tags[ref], l.all[c.Digest] = c, c
+	return c
+}
+
+func (l *lab) holds(ref string) registrytest.Content {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tags[ref]
+}
+
+// enrol adds an image to images.yaml and to the forge. Settings are further lines of the entry.
+func (l *lab) enrol(name string, from []string, settings ...string) *image {
+	return l.enrolAt("github", name, from, settings...)
+}
+
+func (l *lab) enrolAt(provider, name string, from []string, settings ...string) *image {
+	l.t.Helper()
+	i := &image{lab: l, name: name, from: from, outcome: "success"}
+	repo := "lab/" + name
+	fmt.Fprintf(&l.entries, "- name: %s\n  registry: %q\n  repository: lab/%s\n", name, l.registry.Host, name)
+	var source strings.Builder
+	fmt.Fprintf(&source, "  source:\n    provider: %s\n    host: %q\n    repo: %s\n", provider, l.forge.Host, repo)
+	var dockerfile strings.Builder
+	for n, ref := range from[1:] {
+		fmt.Fprintf(&dockerfile, "FROM %s/%s AS part%d\n", l.registry.Host, ref, n)
+	}
+	fmt.Fprintf(&dockerfile, "FROM %s/%s\n", l.registry.Host, from[0])
+	for n := range from[1:] {
+		fmt.Fprintf(&dockerfile, "COPY --from=part%d /a /a\n", n)
+	}
+	if provider == "gitlab" {
+		i.pipelines = l.forge.Pipelines(repo)
+		l.forge.GitLab(repo).Commit("Dockerfile", dockerfile.String())
+		source.WriteString("    variables: {DIGEST: \"{{digest}}\"}\n")
+	} else {
+		i.workflows = l.forge.Workflows(repo)
+		i.workflows.Inputs = []string{"digest"}
+		l.forge.GitHub(repo).Commit("Dockerfile", dockerfile.String())
+		source.WriteString("    workflow: build.yml\n    inputs: {digest: \"{{digest}}\"}\n")
+	}
+	for _, s := range settings {
+		if inner, ok := strings.CutPrefix(s, "source."); ok {
+			i.pinned = i.pinned || inner == "pinBases: true"
+			source.WriteString("    " + inner + "\n")
+			continue
+		}
+		i.latest = i.latest || s == "tags: latest"
+		l.entries.WriteString("  " + s + "\n")
+	}
+	l.entries.WriteString(source.String())
+	l.ids[name] = i
+	return i
+}
+
+// publish pushes what a build makes of what the tags of its bases hold now; with a digest, of that one instead of the
+// tag of the final base.
+func (i *image) publish(digest string) {
+	i.mu.Lock()
+	i.builds++
+	version := fmt.Sprintf("1.0.%d", i.builds)
+	i.mu.Unlock()
+	final := i.holds(i.from[0])
+	if digest != "" {
+		i.lab.mu.Lock()
+		final = i.all[digest]
+		i.lab.mu.Unlock()
+	}
+	built := registrytest.Built{Version: version, From: &final, Provenance: true}
+	for _, ref := range i.from[1:] {
+		built.Used = append(built.Used, i.holds(ref))
+	}
+	ref := "lab/" + i.name + ":" + version
+	if i.latest {
+		ref = "lab/" + i.name + ":latest"
+	}
+	i.put(ref, i.registry.Publish(ref, built))
+}
+
+// runs are the builds that the forge was asked for.
+func (i *image) runs() []forgetest.Run {
+	if i.pipelines != nil {
+		return i.pipelines.Runs()
+	}
+	return i.workflows.Runs()
+}
+
+// ends says how the next runs end.
+func (i *image) ends(outcome string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.outcome = outcome
+}
+
+// build does what the forge's machines do: it builds what was asked for, and ends the run.
+func (i *image) build() {
+	for _, run := range i.runs() {
+		if run.Status != "queued" && run.Status != "created" {
+			continue
+		}
+		i.mu.Lock()
+		outcome := i.outcome
+		i.mu.Unlock()
+		if outcome == "never" {
+			continue
+		}
+		if outcome == "success" {
+			i.publish(map[bool]string{true: run.Values["digest"]}[i.pinned])
+		}
+		if i.pipelines != nil {
+			i.pipelines.Finish(run.ID, map[bool]string{true: "failed", false: "success"}[outcome == "failure"])
+		} else {
+			i.workflows.Finish(run.ID, strings.Replace(outcome, "silent", "success", 1))
+		}
+	}
+}
+
+// start puts everything into place: state by an analysis, dist by synth and an apply, as CI and Argo CD do.
+func (l *lab) start() {
+	l.t.Helper()
+	host := l.forge.Host
+	text := fmt.Sprintf(`factory:
+  project: %s
+  state: {url: %q}
+  poll: {baseImages: 10s, images: 10s}
+  maxConcurrentRebuilds: 100
+  credentials:
+    %q: {api: {secret: forge, key: token}}
+    %q: {git: {secret: git, key: token}}
+defaults:
+  rebuildDelay: %s
+images:
+`, l.project, l.git.URL("fleet"), host, l.git.Host, delay) + l.entries.String()
+	require.NoError(l.t, os.RemoveAll(l.folder("")))
+	for name, text := range map[string]string{
+		"credentials/api/" + host + "/token": forgeToken, "credentials/git/" + host + "/token": forgeToken,
+		"credentials/git/" + l.git.Host + "/token": "bot:" + gitPassword,
+	} {
+		require.NoError(l.t, os.MkdirAll(filepath.Dir(l.folder(name)), 0o750))
+		require.NoError(l.t, os.WriteFile(l.folder(name), []byte(text), 0o600))
+	}
+	l.git.Init("fleet", map[string]string{"images.yaml": text})
+	l.t.Log(l.imagefactory("analyze", "--all"))
+	l.clear() // of an earlier run
+	l.apply()
+	l.secrets()
+	go l.work(l.t.Context())
+}
+
+// secrets makes what a team makes by hand: the Secret that Kargo reads, and what the Jobs have in their place.
+func (l *lab) secrets() {
+	l.t.Helper()
+	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forge","namespace":%q,"labels":{"kargo.akuity.io/cred-type":"generic"}},"stringData":{"token":%q}}`, l.project, forgeToken)
+	_, err := l.input(secret, "kubectl", "apply", "-f", "-")
+	require.NoError(l.t, err)
+	l.serviceAccount()
+}
+
+// end deletes the project when all went well; else it stays to be looked at.
+func (l *lab) end() {
+	if !l.t.Failed() {
+		l.clear()
+	}
+}
+
+// clear deletes the project with everything in it.
+func (l *lab) clear() {
+	l.t.Helper()
+	l.must("kubectl", "delete", "project", l.project, "--ignore-not-found", "--wait=false")
+	l.eventually("the namespace is gone", func() bool {
+		_, err := l.try("kubectl", "get", "namespace", l.project)
+		return err != nil
+	})
+}
+
+// work is the forge's machines, and the clock of the CronJob: nothing in the lab is one.
+func (l *lab) work(ctx context.Context) {
+	var cron sync.WaitGroup
+	last := time.Time{}
+	for ctx.Err() == nil {
+		for _, i := range l.ids {
+			i.build()
+		}
+		if time.Since(last) > 15*time.Second {
+			last = time.Now()
+			cron.Wait()
+			cron.Go(func() {
+				name := fmt.Sprintf("promote-%d", time.Now().UnixMilli())
+				_, err := l.try("kubectl", "-n", l.project, "create", "job", name, "--from=cronjob/promote")
+				if err == nil {
+					_, _ = l.try("kubectl", "-n", l.project, "wait", "--for=condition=complete", "--timeout=120s", "job/"+name)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+	}
+	cron.Wait()
+}
+
+// imagefactory runs the binary on the state repository, as a person or CI does.
+func (l *lab) imagefactory(command string, args ...string) string {
+	l.t.Helper()
+	return l.must(l.binary, append([]string{command, "--state-repo", l.git.URL("fleet"), "--push", "--config", "images.yaml"}, args...)...)
+}
+
+// checkout is a folder with what is in git now.
+func (l *lab) checkout() string {
+	dir := l.t.TempDir()
+	l.must("git", "clone", "-q", l.git.Dir("fleet"), dir)
+	return dir
+}
+
+// apply generates dist from what is in git and applies it, the Project first, as Argo CD does.
+func (l *lab) apply() {
+	l.t.Helper()
+	dist := l.dist()
+	project, rest := dist[:1], dist[1:]
+	l.applyObjects(project)
+	l.eventually("the namespace of the project", func() bool {
+		out, err := l.try("kubectl", "get", "project", l.project, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		return err == nil && out == "True"
+	})
+	l.applyObjects(rest)
+}
+
+// dist generates the resources, in their order.
+func (l *lab) dist() []string {
+	l.t.Helper()
+	dir := l.checkout()
+	l.must(l.binary, "synth", "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist"))
+	data, err := os.ReadFile(filepath.Join(dir, "dist", "image-factory.k8s.yaml"))
+	require.NoError(l.t, err)
+	return strings.Split(string(data), "\n---\n")
+}
+
+func (l *lab) applyObjects(objects []string) {
+	l.t.Helper()
+	_, err := l.input(strings.Join(objects, "\n---\n"), "kubectl", "apply", "--server-side", "--field-manager="+manager, "--force-conflicts", "-f", "-")
+	require.NoError(l.t, err)
+}
+
+// serviceAccount writes the kubeconfig that the Jobs use.
+func (l *lab) serviceAccount() {
+	l.t.Helper()
+	token := strings.TrimSpace(l.kubectl("create", "token", "image-factory", "--duration=24h"))
+	server := strings.TrimSpace(l.must("kubectl", "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"))
+	config := fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: lab, cluster: {server: %q, insecure-skip-tls-verify: true}}]
+users: [{name: job, user: {token: %q}}]
+contexts: [{name: lab, context: {cluster: lab, user: job}}]
+current-context: lab
+`, server, token)
+	require.NoError(l.t, os.WriteFile(l.folder("kubeconfig"), []byte(config), 0o600))
+}
+
+// eventually waits until something holds.
+func (l *lab) eventually(what string, holds func() bool) {
+	l.t.Helper()
+	eventually(l.t, what, holds)
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	within(t, patience, what, holds)
+}
+
+func within(t *testing.T, d time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !holds(); time.Sleep(time.Second) {
+		require.True(t, time.Now().Before(end), "not after %s: %s", d, what)
+	}
+}
+
+// read decodes a file of the state repository; it says whether it is there.
+func (l *lab) read(file string, into any) bool {
+	out, err := l.try("git", "-C", l.git.Dir("fleet"), "cat-file", "blob", "main:state/"+file)
+	if err != nil {
+		return false
+	}
+	require.NoError(l.t, yaml.Unmarshal([]byte(out), into))
+	return true
+}
+
+// state is what is recorded of the image.
+func (i *image) state() *state.Image {
+	out := &state.Image{}
+	i.read("images/"+i.name+".yaml", out)
+	if out.Rebuild == nil {
+		out.Rebuild = &state.Rebuild{}
+	}
+	return out
+}
+
+// builtOn is the digest that the image is recorded to be built on, for one of its bases, and how that is known.
+func (i *image) builtOn(ref string) (string, state.Evidence) {
+	for _, on := range i.state().BuiltOn {
+		if strings.HasSuffix(on.Ref, "/"+ref) {
+			return on.Digest, on.Evidence
+		}
+	}
+	return "", ""
+}
+
+// base is what is recorded of a base image, found by its reference.
+func (l *lab) base(ref string) *state.Base {
+	names, err := l.try("git", "-C", l.git.Dir("fleet"), "ls-tree", "--name-only", "main:state/base-images")
+	if err != nil {
+		return &state.Base{}
+	}
+	for name := range strings.FieldsSeq(names) {
+		b := &state.Base{}
+		if l.read("base-images/"+name, b) && b.Ref() == l.registry.Host+"/"+ref {
+			return b
+		}
+	}
+	return &state.Base{}
+}
+
+// promotions are those to the image's rebuild Stage.
+func (i *image) promotions() []object {
+	var out []object
+	for _, p := range i.list("promotions") {
+		if p.Spec["stage"] == "rebuild-"+i.name {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,86 @@
+package kargo_test
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestManyAtOnce publishes new versions of 300 images at once. All are observed; what that asked of everybody is counted.
+func TestManyAtOnce(t *testing.T) {
+	const images, bases = 300, 30
+	l := newLab(t, "lab-many")
+	defer l.end()
+	all := make([]*image, images)
+	for n := range all {
+		base := fmt.Sprintf("k/base-%d:1", n%bases)
+		if n < bases {
+			l.tag(base, "1")
+		}
+		all[n] = l.enrol(fmt.Sprintf("k-%03d", n), []string{base}, "rebuildDelay: 1h")
+		all[n].publish("")
+	}
+	l.counts(t) // of what was before
+	begin := time.Now()
+	l.start()
+	l.observedWithin(t, 30*time.Minute)
+	t.Logf("%d images and %d base images, from nothing to observed: %s", images, bases, time.Since(begin).Round(time.Second))
+	l.counts(t)
+
+	for n := range bases {
+		l.tag(fmt.Sprintf("k/base-%d:1", n), "2")
+	}
+	for _, i := range all {
+		i.publish("")
+	}
+	begin = time.Now()
+	within(t, 30*time.Minute, "all new versions are recorded", func() bool {
+		for _, i := range all {
+			if i.state().CurrentVersion != "1.0.2" {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("%d images and %d base images, all new at once, to recorded: %s", images, bases, time.Since(begin).Round(time.Second))
+	l.observedWithin(t, 30*time.Minute)
+	t.Logf("and to verified: %s", time.Since(begin).Round(time.Second))
+	l.counts(t)
+	for n := range bases {
+		ref := fmt.Sprintf("k/base-%d:1", n)
+		assert.NotNil(t, l.base(ref).Find(l.holds(ref).Digest), ref)
+	}
+	commits := strings.TrimSpace(l.must("git", "-C", l.git.Dir("fleet"), "rev-list", "--count", "main"))
+	t.Logf("%s commits in all", commits)
+	l.must("git", "-C", l.git.Dir("fleet"), "fsck", "--full", "--strict")
+}
+
+var requestTotal = regexp.MustCompile(`(?m)^apiserver_request_total\{.*\} ([0-9.e+]+)$`)
+
+// counts logs what was asked of everybody since the last call.
+func (l *lab) counts(t *testing.T) {
+	t.Helper()
+	total := 0.0
+	for _, found := range requestTotal.FindAllStringSubmatch(l.must("kubectl", "get", "--raw", "/metrics"), -1) {
+		n, err := strconv.ParseFloat(found[1], 64)
+		require.NoError(t, err)
+		total += n
+	}
+	pushes := 0
+	git := l.git.Requests()
+	for _, r := range git {
+		if strings.HasPrefix(r, "POST") && strings.HasSuffix(r, "git-receive-pack") {
+			pushes++
+		}
+	}
+	forge := len(l.forge.Requests(""))
+	t.Logf("requests: registry %d (Kargo's and ours), git %d with %d pushes, forge %d, Kubernetes API %d (everybody's)",
+		len(l.registry.Requests()), len(git), pushes, forge-l.asked, int(total)-l.called)
+	l.asked, l.called = forge, int(total)
+}
