@@ -4,17 +4,23 @@ GO       ?= go
 BIN      := bin/imagefactory
 TOOLS    := .cache/bin
 GOLANGCI := v2.15.0
+ACTIONLINT  := v1.7.12
+GORELEASER  := v2.16.0
+GOVULNCHECK := v1.9.0
 FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fuzz bench bench-go generate check clean
+.PHONY: help build image demo test race e2e lab lint lint-actions release-check snapshot release reproducible vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/imagefactory
 	$(GO) build -trimpath -o $(BIN) ./cmd/imagefactory
+
+image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it)
+	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./pkg/internal/image $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')
 
 demo: build ## run the main job on the sample fleet, into bin/demo
 	rm -rf bin/demo
@@ -37,12 +43,45 @@ test: ## run the tests
 race: ## run the tests with the race detector
 	$(GO) test -race ./...
 
+e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
+	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
+	cd test/e2e && E2E_SERVERS=$(abspath .cache/e2e) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
+
+lab: ## run the scenarios of test/kargo on the running lab that LAB_RUN names
+	$(GO) test ./test/kargo -count=1 -v -parallel 20 -timeout 90m
+
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	$< run
+	cd test/e2e && $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv $(TOOLS)/golangci-lint $@
+
+lint-actions: $(TOOLS)/actionlint-$(ACTIONLINT) ## check the GitHub workflows
+	$< -shellcheck= -pyflakes=
+
+release-check: $(TOOLS)/goreleaser-$(GORELEASER) ## check .goreleaser.yaml
+	HOMEBREW_TAP_TOKEN= $< check
+
+snapshot: $(TOOLS)/goreleaser-$(GORELEASER) ## make everything that a release has but the image, into bin/release, and publish nothing
+	HOMEBREW_TAP_TOKEN= $< release --snapshot --clean
+
+release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the archives of the tag that is checked out; the workflow does it
+	$< release --clean
+
+reproducible: ## build the image in two clones of HEAD and fail when it is not the same
+	.ci/reproducible
+
+vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK) ## look for known vulnerabilities in what the binary calls (asks vuln.go.dev)
+	$< ./cmd/... ./pkg/...
+
+$(TOOLS)/actionlint-$(ACTIONLINT): MODULE = github.com/rhysd/actionlint/cmd/actionlint
+$(TOOLS)/goreleaser-$(GORELEASER): MODULE = github.com/goreleaser/goreleaser/v2
+$(TOOLS)/govulncheck-$(GOVULNCHECK): MODULE = golang.org/x/vuln/cmd/govulncheck
+$(TOOLS)/actionlint-% $(TOOLS)/goreleaser-% $(TOOLS)/govulncheck-%:
+	GOBIN=$(abspath $(TOOLS)) $(GO) install $(MODULE)@$(lastword $(subst -, ,$(notdir $@)))
+	mv $(TOOLS)/$(firstword $(subst -, ,$(notdir $@))) $@
 
 fuzz: ## run every fuzz test for FUZZTIME (30s)
 	@for pkg in $$($(GO) list ./...); do \
