@@ -26,8 +26,6 @@ demo: build ## run the main job on the sample fleet, into bin/demo
 	rm -rf bin/demo
 	@echo '--- what each build uses: Dockerfiles to state'
 	$(BIN) analyze $(FLEET) --state-dir bin/demo/state
-	@echo '--- what every image is doing'
-	$(BIN) status --state-dir bin/demo/state
 	@echo '--- state to Kargo resources'
 	$(BIN) synth --state-dir bin/demo/state --out-dir bin/demo/dist
 	@grep -c '^kind:' bin/demo/dist/image-factory.k8s.yaml | sed 's/$$/ resources in bin\/demo\/dist\/image-factory.k8s.yaml/'
@@ -35,6 +33,9 @@ demo: build ## run the main job on the sample fleet, into bin/demo
 	$(BIN) graph runtime-node --state-dir bin/demo/state
 	@echo '--- lints'
 	$(BIN) validate --state-dir bin/demo/state
+	@echo
+	@echo '=== nine days, with a registry on this machine'
+	$(GO) run ./test/demo images.yaml bin/demo
 
 test: ## run the tests
 	$(GO) vet ./...
