@@ -103,6 +103,36 @@ func TestCommitOfDist(t *testing.T) {
 	assert.Equal(t, map[string]string{"images.yaml": "b", "dist/new.yaml": "b"}, server.Files("fleet"))
 }
 
+// TestGitLabAnalyzes: only a push of the Jobs is not analyzed. The newest commit of a scheduled pipeline often is theirs, too.
+func TestGitLabAnalyzes(t *testing.T) {
+	files, err := bootstrap.Files(options(t, images))
+	require.NoError(t, err)
+	var parts []string
+	for _, part := range object(t, files[bootstrap.GitLabFile])["imagefactory-update"].(map[string]any)["script"].([]any) {
+		parts = append(parts, part.(string))
+	}
+	script := strings.Join(parts, "\n")
+	for name, c := range map[string]struct {
+		source, author string
+		analyzes       bool
+	}{
+		"a person's push": {"push", "Ada <ada@example.com>", true},
+		"the Jobs' push":  {"push", "imagefactory <imagefactory@users.noreply.invalid>", false},
+		"a schedule":      {"schedule", "imagefactory <imagefactory@users.noreply.invalid>", true},
+	} {
+		bin := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "git"), []byte("#!/bin/sh\n"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "imagefactory"), []byte("#!/bin/sh\necho \"$1\" >>"+bin+"/called\n"), 0o755))
+		runIn(t, bin, []string{
+			"PATH=" + bin + ":" + os.Getenv("PATH"), "IMAGEFACTORY_CREDENTIALS=" + t.TempDir(), "CI_JOB_TOKEN=x", "CI_PIPELINE_SOURCE=" + c.source, "CI_COMMIT_AUTHOR=" + c.author,
+		}, "bash", "-e", "-c", script)
+		called, err := os.ReadFile(filepath.Join(bin, "called"))
+		require.NoError(t, err)
+		assert.Equal(t, c.analyzes, strings.Contains(string(called), "analyze"), name)
+		assert.Contains(t, string(called), "synth", name)
+	}
+}
+
 // TestRefused: what CI would expand is refused, and a place of state that CI would not find.
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*bootstrap.Options){
