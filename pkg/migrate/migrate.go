@@ -30,6 +30,8 @@ type Plan struct {
 
 	Images, Enrolled int // entries in the old images.yaml, and those that are enrolled in the new one
 	Bases            int // base images whose state was carried over
+
+	made string // when, as state files have it: the time of facts that are known without one
 }
 
 // migration is a Plan in the making.
@@ -59,7 +61,7 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 		return nil, err
 	}
 	m := &migration{fsys: fsys, display: display, now: now, notes: map[string]*note{}, stateByName: map[string]*document{}, entryByName: map[string]*entry{}}
-	m.Layout = layout
+	m.Layout, m.made = layout, state.At(now).Format(time.RFC3339)
 	if m.images, err = m.folder(layout.Images); err != nil {
 		return nil, err
 	}
