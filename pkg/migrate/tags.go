@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	"go.yaml.in/yaml/v3"
@@ -193,8 +194,11 @@ func digestOf(tag string) *yaml.Node {
 	return n
 }
 
-// onlyTag is the one tag that a regular expression of the form ^tag$ matches.
+// onlyTag is the one tag that a regular expression of the form ^tag$ means. People rarely escape the dot in ^3.22$.
 func onlyTag(re string) string {
+	if tag := strings.TrimSuffix(strings.TrimPrefix(re, "^"), "$"); len(tag) == len(re)-2 && tagForm.MatchString(tag) {
+		return tag
+	}
 	parsed, err := syntax.Parse(re, syntax.Perl)
 	if err != nil {
 		return ""
