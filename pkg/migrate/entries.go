@@ -499,5 +499,5 @@ func (m *migration) local(e *entry) {
 	e.set("autoRebuild", boolean(false))
 }
 
-// stateOf returns the old state of an image; of two files, the first counts.
+// stateOf returns the old state of an image; of two files, the one that is named like it counts, else the first.
 func (m *migration) stateOf(old string) *document { return m.stateByName[old] }

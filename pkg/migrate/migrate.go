@@ -65,8 +65,10 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 	if m.images, err = m.folder(layout.Images); err != nil {
 		return nil, err
 	}
-	for _, d := range slices.Backward(m.images) {
-		m.stateByName[d.name] = d
+	for _, d := range m.images {
+		if m.stateByName[d.name] == nil || path.Base(d.file) == d.name+".yaml" { // the one that the old tool read
+			m.stateByName[d.name] = d
+		}
 	}
 	if m.bases, err = m.folder(layout.Bases); err != nil {
 		return nil, err
