@@ -130,6 +130,9 @@ func reference(n *yaml.Node) (state.Ref, *yaml.Node, error) {
 		}
 		full = repository + ":" + tag
 	}
+	if full == "scratch" {
+		return state.Ref{}, at, errors.New("scratch is no image, only where a build from nothing begins")
+	}
 	ref, err := state.ParseRef(full)
 	return ref, at, err
 }
@@ -421,7 +424,7 @@ func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*o
 	for _, item := range items {
 		name := text(item)
 		found := bases[name]
-		if len(found) == 0 {
+		if len(found) == 0 && name != "scratch" { // which its own file reports
 			m.warn(d.file, item, fmt.Sprintf("%s: base image %s is not carried over: no state file says which image it is", d.name, describe(resolve(item))), "run analyze: it reads the Dockerfile")
 		}
 		for _, b := range found {
