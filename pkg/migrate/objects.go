@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -122,6 +123,10 @@ func (m *migration) generated(file string, data []byte, add func(kind, name stri
 		switch doc.Kind {
 		case "Stage", "Warehouse", "AnalysisTemplate", "ConfigMap":
 			add(doc.Kind, doc.Metadata.Name)
+		case "", "Namespace", "Project", "ProjectConfig", "ServiceAccount":
+		default:
+			m.warn(file, &yaml.Node{}, fmt.Sprintf("%s %s is not in the list of what to delete: migrate does not know what it is for", doc.Kind, printable(doc.Metadata.Name)),
+				"delete it by hand if nothing else needs it")
 		}
 	}
 }
