@@ -273,6 +273,7 @@ func TestProblems(t *testing.T) {
 		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: it cannot be read"},
 		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "it can be read and not be written to"},
 		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
+		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing the tags of"},
 		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "has only 7 pulls left"},
 		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: the cluster has no freights"},
 		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4"},
@@ -315,6 +316,16 @@ func (w *world) pulls(left string) {
 	w.registry.Break(func(o http.ResponseWriter, _ *http.Request) bool {
 		o.Header().Set("RateLimit-Remaining", left)
 		return false
+	})
+}
+
+func (w *world) deny(path string) {
+	w.registry.Break(func(o http.ResponseWriter, q *http.Request) bool {
+		if !strings.HasPrefix(q.URL.Path, path) {
+			return false
+		}
+		o.WriteHeader(http.StatusForbidden)
+		return true
 	})
 }
 

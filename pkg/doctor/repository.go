@@ -43,7 +43,7 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 // fewPulls is how many pulls a registry must have left.
 const fewPulls = 20
 
-// registries asks each host for one image.
+// registries asks each host for one base image, and for one of our own: where the first is public, the second often is not.
 func (d *doctor) registries() []Check {
 	bases := map[string]state.Base{} // one that is known to exist, where there is one
 	for _, name := range d.Graph.Bases() {
@@ -56,25 +56,34 @@ func (d *doctor) registries() []Check {
 			bases[ref.Registry] = known
 		}
 	}
-	repositories := map[string]string{}
-	for i := range d.Config.Images {
-		img := &d.Config.Images[i]
-		if _, there := repositories[img.Registry]; !there {
-			repositories[img.Registry] = img.Ref()
+	repositories, hosts := map[string]string{}, map[string]bool{}
+	for _, managed := range []bool{true, false} {
+		for i := range d.Config.Images {
+			img := &d.Config.Images[i]
+			_, there := repositories[img.Registry]
+			_, base := bases[img.Registry]
+			if hosts[img.Registry] = true; img.Managed() == managed && !there && (managed || !base) {
+				repositories[img.Registry] = img.Ref()
+			}
 		}
 	}
-	hosts := maps.Clone(repositories)
 	for host := range bases {
-		hosts[host] = ""
+		hosts[host] = true
 	}
 	var out []Check
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		out = append(out, Check{"registry " + host, func(ctx context.Context) []Finding {
+			var out []Finding
 			if base, is := bases[host]; is {
-				return []Finding{d.registryWith(ctx, host, base)}
+				if out = append(out, d.registryWith(ctx, host, base)); out[0].Result != OK {
+					return out
+				}
 			}
-			_, err := d.Registry.Tags(ctx, repositories[host])
-			return []Finding{d.registryAnswer(host, repositories[host], err)}
+			if own := repositories[host]; own != "" {
+				_, err := d.Registry.Tags(ctx, own)
+				out = append(out, d.registryAnswer(host, own, err))
+			}
+			return out
 		}})
 	}
 	return out
