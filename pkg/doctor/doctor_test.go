@@ -319,6 +319,15 @@ func (w *world) pulls(left string) {
 	})
 }
 
+// TestTokenOfAnApp: an empty list of scopes means something of a classic token only.
+func TestTokenOfAnApp(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.classic, w.github.Token = []string{}, "ghs_"+canary
+	w.env[credentials.Variable(credentials.API, w.github.Host)] = w.github.Token
+	problems, _ := w.run(t)
+	assert.Empty(t, problems)
+}
+
 func (w *world) deny(path string) {
 	w.registry.Break(func(o http.ResponseWriter, q *http.Request) bool {
 		if !strings.HasPrefix(q.URL.Path, path) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -95,12 +96,15 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	return d.gitHubToken(a, token, hint)
 }
 
+// unscoped are the tokens of GitHub that have permissions and no scopes, whatever the header says of those.
+var unscoped = regexp.MustCompile(`^(github_pat|ghs|ghu)_`)
+
 // gitHubToken reads what GitHub says of a token in the headers of any answer.
 func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, hint string) Finding {
 	if at, err := time.Parse("2006-01-02 15:04:05 MST", a.Header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
 		return warning("make a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
 	}
-	if _, classic := a.Header["X-Oauth-Scopes"]; !classic {
+	if _, scoped := a.Header["X-Oauth-Scopes"]; !scoped || unscoped.MatchString(token.Value) {
 		return ok("%s is valid; its permissions are those that the workflows below show", token)
 	}
 	scopes := strings.FieldsFunc(a.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
