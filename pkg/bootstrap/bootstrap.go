@@ -118,6 +118,7 @@ type view struct {
 	Synth       string
 	Secrets     []kargo.Secret
 	Tokens      []variable // for the APIs of the forges
+	NoPush      bool       // the Jobs have nothing to push state with
 	PushToken   string     // variable with the credential that state is pushed with
 	Registries  []variable
 	Doctor      string
@@ -141,6 +142,8 @@ func newView(o *Options) (*view, error) {
 	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
 	}
+	push := f.Credentials[state.Host]
+	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil
 	if o.Split {
 		v.Synth += " --split"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -48,6 +49,7 @@ func Doctor(ctx context.Context, o DoctorOptions) []doctor.Finding {
 	} else if o.Local != nil {
 		out = append(out, fleet.distFinding())
 	}
+	out = append(out, pushFinding(in)...)
 	if o.Offline {
 		return append(out, doctor.Finding{
 			Check: "all else", Result: doctor.NotChecked, Message: "tokens, workflows, registries, the state repository and the cluster need the network", Fix: "run it without --offline",
@@ -94,6 +96,22 @@ func (o *DoctorOptions) input(ctx context.Context) (*Fleet, []doctor.Finding) {
 		return fleet, []doctor.Finding{{Check: check, Result: doctor.Warning, Message: "they are valid, with " + plural(n, "warning"), Fix: "imagefactory validate shows them"}}
 	}
 	return fleet, []doctor.Finding{{Check: check, Result: doctor.OK, Message: fmt.Sprintf("they are valid: %s enrolled", plural(len(fleet.Config.Images), "image"))}}
+}
+
+// pushFinding says whether images.yaml gives the Jobs what they push state with. What this machine has says nothing of them.
+func pushFinding(in doctor.Fleet) []doctor.Finding {
+	const check = "credentials of the Jobs"
+	at, err := url.Parse(in.Location.StateURL)
+	if err != nil || at.Host == "" || len(in.Config.Images) == 0 {
+		return nil // the state repository is not known, which is reported, or there is nothing to push
+	}
+	if c := in.Config.Factory.Credentials[at.Host]; c.Git == nil && c.API == nil {
+		return []doctor.Finding{{
+			Check: check, Result: doctor.Warning, Message: "images.yaml names no Secret with which the Jobs push state to " + at.Host,
+			Fix: "set factory.credentials (" + at.Host + ": {git: {secret: NAME, key: KEY}}); `imagefactory init --full` has the form of the Secret",
+		}}
+	}
+	return []doctor.Finding{{Check: check, Result: doctor.OK, Message: "images.yaml names the Secret with which they push state to " + at.Host}}
 }
 
 // distFinding says whether dist is as synth would write it.
