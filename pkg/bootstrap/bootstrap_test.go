@@ -61,6 +61,17 @@ func TestFilesAreYAML(t *testing.T) {
 	assert.Equal(t, o.DistPath, app["spec"].(map[string]any)["source"].(map[string]any)["path"])
 }
 
+// TestWhatAKeyMustHold: who makes one token for two uses is told of both, wherever the Secret comes from.
+func TestWhatAKeyMustHold(t *testing.T) {
+	o := options(t, strings.Replace(images, "{ghcr.io: {registry: {secret: r, key: .dockerconfigjson}}}", "{github.com: {api: {secret: forge, key: token}, git: {secret: forge, key: token}}}", 1))
+	files, err := bootstrap.Files(o)
+	require.NoError(t, err)
+	for _, name := range []string{bootstrap.SecretsFile, bootstrap.ExternalSecretsFile} {
+		assert.Contains(t, string(files[name]), "Actions: write", name)
+		assert.Contains(t, string(files[name]), "Contents: write", name)
+	}
+}
+
 // TestPinned: what runs in CI and is not ours is named by a full commit.
 func TestPinned(t *testing.T) {
 	files, err := bootstrap.Files(options(t, images))
