@@ -161,6 +161,11 @@ func newView(o *Options) (*view, error) {
 	return v, err
 }
 
+// forge says whether images are built from repositories at a host.
+func (v *view) forge(host string) bool {
+	return slices.ContainsFunc(v.Config.Images, func(img config.Image) bool { return img.Source != nil && img.Source.Host == host })
+}
+
 // hosts finds the hosts that CI needs credentials for.
 func (v *view) hosts() {
 	forges, registries := map[string]bool{}, map[string]bool{}
@@ -189,6 +194,9 @@ func (v *view) What(u kargo.SecretUse) string {
 	switch {
 	case u.Use == "registry":
 		return "a docker config.json that may pull from " + u.Host
+	case u.Use == "git" && u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].API == nil && v.forge(u.Host):
+		needs = append(needs, "pushes state and reads Dockerfiles",
+			map[config.Provider]string{config.GitHub: "Contents: write on the state repository, Contents: read on the others", config.GitLab: "write_repository and read_api"}[provider])
 	case u.Use == "git" && u.Host == v.StateHost:
 		needs = append(needs, "pushes state", map[config.Provider]string{config.GitHub: "Contents: write", config.GitLab: "write_repository"}[provider])
 	case u.Use == "git":

@@ -70,6 +70,11 @@ func TestWhatAKeyMustHold(t *testing.T) {
 		assert.Contains(t, string(files[name]), "Actions: write", name)
 		assert.Contains(t, string(files[name]), "Contents: write", name)
 	}
+	o = options(t, strings.Replace(images, "{ghcr.io: {registry: {secret: r, key: .dockerconfigjson}}}", "{github.com: {git: {secret: forge, key: token}}}", 1))
+	files, err = bootstrap.Files(o)
+	require.NoError(t, err)
+	assert.Contains(t, string(files[bootstrap.SecretsFile]), "pushes state and reads Dockerfiles (Contents: write on the state repository, Contents: read on the others)",
+		"the Jobs have no other token for the API")
 }
 
 // TestPinned: what runs in CI and is not ours is named by a full commit.
