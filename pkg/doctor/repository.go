@@ -31,7 +31,7 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 	hint := d.Credentials.Hint(credentials.Git, host(d.Location.StateURL))
 	switch {
 	case err != nil:
-		return []Finding{bad(hint, "it cannot be read: %s", err)}
+		return []Finding{bad("check factory.state.url and the network; "+hint, "it cannot be read: %s", err)}
 	case access.Write != nil:
 		return []Finding{bad("give the credential write access to the contents: "+hint, "it can be read and not be written to: %s", access.Write)}
 	case !access.Branch:
