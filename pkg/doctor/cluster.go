@@ -18,6 +18,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/bootstrap"
 	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -147,7 +148,8 @@ func (c *inCluster) namespace(ctx context.Context) []Finding {
 	return []Finding{ok("it is labelled for Kargo, and the Project is there")}
 }
 
-// secrets looks at the Secrets that images.yaml asks for. What they hold is compared with the placeholder, and shown nowhere.
+// secrets looks at the Secrets that images.yaml asks for. What they hold is compared with the placeholder, and shown nowhere;
+// the tokens with which Kargo starts builds are shown to their forges.
 func (c *inCluster) secrets(ctx context.Context) []Finding {
 	var out []Finding
 	for _, want := range kargo.Secrets(c.Config) {
@@ -191,6 +193,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 			keys = append(keys, u.Key)
 		}
 	}
+	values := map[string]string{}
 	for _, key := range keys {
 		value, err := base64.StdEncoding.DecodeString(have.Data[key])
 		switch {
@@ -199,8 +202,31 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 		case strings.Contains(string(value), bootstrap.Placeholder):
 			return bad("fill it in", "the key %q of %s still is the placeholder", key, want.Name)
 		}
+		values[key] = strings.TrimSpace(string(value))
+	}
+	for _, u := range want.Keys {
+		if u.Kargo {
+			if f := c.kargoToken(ctx, want.Name, u, values[u.Key]); f.Result != OK && f.Result != NotChecked {
+				return f
+			}
+		}
 	}
 	return ok("%s has its keys%s", want.Name, map[bool]string{true: " and its label"}[want.CredType != ""])
+}
+
+// kargoToken judges a token that Kargo starts builds with, which often is no other's.
+func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.SecretUse, value string) Finding {
+	c.hide(value)
+	if mine, err := c.token(ctx, credentials.API, u.Host); err == nil && mine.Value == value {
+		return ok("it has been judged")
+	}
+	for _, s := range c.forges() {
+		if s.Host == u.Host {
+			token := credentials.Token{Value: value, From: "the key " + strconv.Quote(u.Key) + " of " + secret}
+			return c.judge(ctx, s, token, "put it into "+token.From+", and keep the label")
+		}
+	}
+	return ok("nothing is started at %s", u.Host)
 }
 
 // permissions checks what the Jobs need. An administrator may do all of that, so it says something in a Job only.

@@ -319,11 +319,20 @@ func (w *world) pulls(left string) {
 	})
 }
 
+// TestKargosToken: Kargo starts builds with the token of a Secret, which this machine need not have.
+func TestKargosToken(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.secret("forge", "generic", map[string]string{"token": "canary-other"})
+	problems, _ := w.run(t)
+	assert.Equal(t, []string{`error Secrets: credential from the key "token" of forge is not valid: it is wrong, was revoked or has expired (401)`}, problems)
+}
+
 // TestTokenOfAnApp: an empty list of scopes means something of a classic token only.
 func TestTokenOfAnApp(t *testing.T) {
 	w := newWorld(t, gitServer(t))
 	w.classic, w.github.Token = []string{}, "ghs_"+canary
 	w.env[credentials.Variable(credentials.API, w.github.Host)] = w.github.Token
+	w.secret("forge", "generic", map[string]string{"token": w.github.Token})
 	problems, _ := w.run(t)
 	assert.Empty(t, problems)
 }

@@ -25,12 +25,17 @@ const soon = 14 * 24 * time.Hour
 // token finds a credential, and notes what must not be shown.
 func (d *doctor) token(ctx context.Context, use credentials.Use, host string) (credentials.Token, error) {
 	t, err := d.Credentials.Token(ctx, use, host)
-	if t.Value != "" {
+	d.hide(t.Value)
+	return t, err
+}
+
+// hide notes what must not be shown.
+func (d *doctor) hide(secret string) {
+	if secret != "" {
 		d.mu.Lock()
-		d.secrets = append(d.secrets, t.Value)
+		d.secrets = append(d.secrets, secret)
 		d.mu.Unlock()
 	}
-	return t, err
 }
 
 // clean keeps what others wrote from showing a secret.
@@ -80,11 +85,17 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	case token.Value == "":
 		return warning(hint, "there is none here: only what is public can be read, and nothing can be started with --direct")
 	}
+	return d.judge(ctx, s, token, hint)
+}
+
+// judge asks a forge about a token.
+func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.Token, hint string) Finding {
 	path := "/rate_limit"
 	if s.Provider == config.GitLab {
 		path = "/personal_access_tokens/self"
 	}
-	a, err := d.ask(ctx, s, path)
+	api := rest.New(rest.Options{Now: d.Now, Token: func(context.Context, string) (string, error) { return token.Value, nil }})
+	a, err := api.Do(ctx, rest.Request{Method: http.MethodGet, Host: s.Host, URL: s.APIURL() + path})
 	switch {
 	case err != nil:
 		return bad("check source.host and the network", "%s", err)
