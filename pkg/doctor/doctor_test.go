@@ -42,6 +42,7 @@ type world struct {
 	expires  string   // of GitHub's token
 	gitLab   map[string]any
 	project  map[string]any
+	branch   map[string]any
 	workflow string
 	state    string
 	dispatch int // status that a start is answered with
@@ -67,6 +68,7 @@ func newWorld(t *testing.T, git *gittest.Server) *world {
 		git:      git,
 		gitLab:   map[string]any{"active": true, "scopes": []string{"api"}, "expires_at": "2027-01-01"},
 		project:  map[string]any{"permissions": map[string]any{"project_access": map[string]any{"access_level": 30}}},
+		branch:   map[string]any{},
 		workflow: goodWorkflow, state: "active", dispatch: http.StatusUnprocessableEntity, timeout: 30 * time.Second,
 	}
 	w.github.Token, w.gitlab.Token = canary, canary
@@ -142,7 +144,8 @@ func (w *world) forges() {
 	})
 	w.gitlab.Handle("GET /api/v4/personal_access_tokens/self", object(func() any { return w.gitLab }))
 	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi", object(func() any { return w.project }))
-	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi/repository/branches/main", answer(http.StatusOK, "{}"))
+	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi/repository/branches/main", object(func() any { return w.branch }))
+	w.gitlab.Handle("GET /api/v4/projects/acme%2Fapi/repository/files/.gitlab-ci.yml", answer(http.StatusOK, "{}"))
 }
 
 func (w *world) inKubernetes(t *testing.T) {
@@ -268,8 +271,12 @@ func TestProblems(t *testing.T) {
 			w.project["permissions"] = map[string]any{"group_access": map[string]any{"access_level": 20}}
 		}, "its access level is 20"},
 		"no branch": {func(w *world) {
-			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repo", Status: 404})
+			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/branches", Status: 404})
 		}, "there is no branch main"},
+		"protected branch": {func(w *world) { w.branch["protected"] = true }, "may not start pipelines of the protected branch main (its access level is 30)"},
+		"no CI file": {func(w *world) {
+			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/files", Status: 404})
+		}, "branch main has no .gitlab-ci.yml"},
 		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: it cannot be read"},
 		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "it can be read and not be written to"},
 		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
@@ -325,6 +332,16 @@ func TestKargosToken(t *testing.T) {
 	w.secret("forge", "generic", map[string]string{"token": "canary-other"})
 	problems, _ := w.run(t)
 	assert.Equal(t, []string{`error Secrets: credential from the key "token" of forge is not valid: it is wrong, was revoked or has expired (401)`}, problems)
+}
+
+// TestPipelineElsewhere: a protected branch that Developers may merge to, and CI that is configured in another project.
+func TestPipelineElsewhere(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.branch["protected"], w.branch["developers_can_merge"] = true, true
+	w.project["ci_config_path"] = "build.yml@acme/ci"
+	w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/files", Status: 404})
+	problems, _ := w.run(t)
+	assert.Empty(t, problems)
 }
 
 // TestTokenOfAnApp: an empty list of scopes means something of a classic token only.

@@ -319,8 +319,11 @@ func trigger(on *yaml.Node) (*yaml.Node, bool) {
 	return nil, false
 }
 
-// developer is the least of GitLab's roles that may start pipelines.
-const developer = 30
+// The least of GitLab's roles that may start pipelines: of any branch, and of one that is protected as by default.
+const (
+	developer  = 30
+	maintainer = 40
+)
 
 func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Finding {
 	project := "/projects/" + url.PathEscape(s.Repo)
@@ -333,6 +336,7 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 	}
 	var about struct {
 		Builds      string `json:"builds_access_level"`
+		CIFile      string `json:"ci_config_path"`
 		Variables   string `json:"ci_pipeline_variables_minimum_override_role"`
 		Permissions *struct {
 			Project *level `json:"project_access"`
@@ -350,8 +354,8 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 			return bad("allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables", "%s sends pipeline variables, which the project lets nobody do", img.Name)
 		}
 	}
+	role := 0 // not known
 	if p := about.Permissions; p != nil && (p.Project != nil || p.Group != nil) {
-		role := 0
 		for _, l := range []*level{p.Project, p.Group} {
 			if l != nil {
 				role = max(role, l.Level)
@@ -364,6 +368,25 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 	a, err = d.ask(ctx, s, project+"/repository/branches/"+url.PathEscape(s.Branch))
 	if f := d.usable(a, err, s, "there is no branch "+s.Branch); f != nil {
 		return *f
+	}
+	var branch struct {
+		Protected bool `json:"protected"`
+		Push      bool `json:"can_push"`
+		Merge     bool `json:"developers_can_merge"`
+	}
+	if err := a.JSON(s.Host, &branch); err != nil {
+		return bad("check source.host", "%s", err)
+	}
+	if branch.Protected && !branch.Push && !branch.Merge && role > 0 && role < maintainer {
+		return bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
+			"the token may not start pipelines of the protected branch %s (its access level is %d)", s.Branch, role)
+	}
+	if file := either(about.CIFile, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // else it is in another project, or elsewhere
+		a, err = d.ask(ctx, s, project+"/repository/files/"+url.PathEscape(file)+"?ref="+url.QueryEscape(s.Branch))
+		if f := d.usable(a, err, s, "branch "+s.Branch+" has no "+file+", so no pipeline of its own to start"); f != nil {
+			f.Result = Warning // a group or the server may have one for all projects
+			return *f
+		}
 	}
 	return ok("the project has CI/CD and the branch %s", s.Branch)
 }
