@@ -62,6 +62,12 @@ func Doctor(ctx context.Context, o DoctorOptions) []doctor.Finding {
 func (o *DoctorOptions) input(ctx context.Context) (*Fleet, []doctor.Finding) {
 	const check = "images.yaml and state"
 	fail := func(err error) (*Fleet, []doctor.Finding) {
+		if o.Local == nil {
+			return nil, []doctor.Finding{{
+				Check: "state repository", Result: doctor.Error, Message: err.Error(),
+				Fix: "check its URL, the network, and the credential (factory.credentials, use git)",
+			}}
+		}
 		return nil, []doctor.Finding{{Check: check, Result: doctor.Error, Message: err.Error(), Fix: "docs/operate.md says how to repair them"}}
 	}
 	var list finding.List
