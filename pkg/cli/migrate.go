@@ -74,6 +74,9 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 	if err != nil {
 		return fmt.Errorf("migrating %q: %w", dir, err)
 	}
+	if same(filepath.Join(dir, filepath.FromSlash(plan.Layout.Config)), filepath.Join(to, config.DefaultConfigFile)) {
+		return factory.Usagef("--to %q: the new images.yaml would take the place of the old one, which is kept to go back to: name another folder", to)
+	}
 	if err := report.Findings(w.Err, plan.Findings); err != nil {
 		return err
 	}
@@ -93,6 +96,16 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 		return errReported
 	}
 	return nil
+}
+
+// same says whether two paths are of one file.
+func same(a, b string) bool {
+	old, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(old, other)
 }
 
 // migrateDiff shows what would be written. Where there is no images.yaml yet, it is compared with the old one.
