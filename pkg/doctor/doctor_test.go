@@ -259,14 +259,15 @@ func TestProblems(t *testing.T) {
 		"no workflow": {func(w *world) {
 			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web/actions", Status: 404})
 		}, "has no workflow build.yml"},
-		"disabled":         {func(w *world) { w.state = "disabled_inactivity" }, "it is not enabled (disabled_inactivity)"},
-		"no trigger":       {func(w *world) { w.workflow = "on: [push]" }, "it has no trigger workflow_dispatch"},
-		"undeclared input": {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the input "image", which it does not declare`},
-		"required input":   {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the input "more"`},
-		"no YAML":          {func(w *world) { w.workflow = "a: b: c" }, "it is no valid YAML"},
-		"may not start":    {func(w *world) { w.dispatch = 403 }, "the token may not start it (403: No ref found, [token])"},
-		"no CI/CD":         {func(w *world) { w.project["builds_access_level"] = "disabled" }, "the project has no CI/CD"},
-		"no variables":     {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "lets nobody do"},
+		"disabled":                 {func(w *world) { w.state = "disabled_inactivity" }, "it is not enabled (disabled_inactivity)"},
+		"no trigger":               {func(w *world) { w.workflow = "on: [push]" }, "it has no trigger workflow_dispatch"},
+		"undeclared input":         {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the input "image", which it does not declare`},
+		"required input":           {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the input "more"`},
+		"no YAML":                  {func(w *world) { w.workflow = "a: b: c" }, "it is no valid YAML"},
+		"may not start":            {func(w *world) { w.dispatch = 403 }, "the token may not start it (403: No ref found, [token])"},
+		"no CI/CD":                 {func(w *world) { w.project["builds_access_level"] = "disabled" }, "the project has no CI/CD"},
+		"no variables":             {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "lets nobody do"},
+		"variables of maintainers": {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "maintainer" }, "lets only a maintainer do (the token's access level is 30)"},
 		"reporter": {func(w *world) {
 			w.project["permissions"] = map[string]any{"group_access": map[string]any{"access_level": 20}}
 		}, "its access level is 20"},

@@ -319,10 +319,12 @@ func trigger(on *yaml.Node) (*yaml.Node, bool) {
 	return nil, false
 }
 
-// The least of GitLab's roles that may start pipelines: of any branch, and of one that is protected as by default.
+// GitLab's roles: the least that may start pipelines, the least that may on a branch that is protected as by default, and
+// the highest.
 const (
 	developer  = 30
 	maintainer = 40
+	owner      = 50
 )
 
 func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Finding {
@@ -349,11 +351,6 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 	if about.Builds == "disabled" {
 		return bad("enable CI/CD under Settings > General > Visibility", "the project has no CI/CD")
 	}
-	for _, img := range images {
-		if about.Variables == "no_one_allowed" && (len(img.Source.Variables) > 0 || img.Source.Job != "") {
-			return bad("allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables", "%s sends pipeline variables, which the project lets nobody do", img.Name)
-		}
-	}
 	role := 0 // not known
 	if p := about.Permissions; p != nil && (p.Project != nil || p.Group != nil) {
 		for _, l := range []*level{p.Project, p.Group} {
@@ -363,6 +360,19 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 		}
 		if role < developer {
 			return bad("give the token's user or bot the role Developer", "the token may not start pipelines (its access level is %d)", role)
+		}
+	}
+	for _, img := range images {
+		least := map[string]int{"maintainer": maintainer, "owner": owner}[about.Variables]
+		if len(img.Source.Variables) == 0 && img.Source.Job == "" {
+			continue
+		}
+		const fix = "allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables"
+		switch {
+		case about.Variables == "no_one_allowed":
+			return bad(fix, "%s sends pipeline variables, which the project lets nobody do", img.Name)
+		case role > 0 && role < least:
+			return bad(fix, "%s sends pipeline variables, which the project lets only a %s do (the token's access level is %d)", img.Name, about.Variables, role)
 		}
 	}
 	a, err = d.ask(ctx, s, project+"/repository/branches/"+url.PathEscape(s.Branch))
