@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"embed"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -37,7 +38,7 @@ type Options struct {
 
 	RepoURL    string // of the repository with images.yaml and dist
 	ConfigPath string // in it
-	StatePath  string
+	StatePath  string // empty when it is outside
 	DistPath   string
 	Split      bool // dist is a file per resource
 
@@ -141,6 +142,8 @@ func newView(o *Options) (*view, error) {
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
 	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
+	} else if v.StateDir == "" {
+		return nil, errors.New("the state folder is outside of the repository, and factory.state does not say that state is elsewhere: init --full writes paths in it")
 	}
 	push := f.Credentials[state.Host]
 	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil

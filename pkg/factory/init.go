@@ -187,7 +187,8 @@ func around(f *Fleet, o InitOptions) (root string, _ bootstrap.Options, err erro
 		if err != nil {
 			return "", out, err
 		}
-		if *place.into = orPath("", abs, place.file); *place.into == "" {
+		elsewhere := place.file == f.Paths.StateDir // may be: package bootstrap knows
+		if *place.into = orPath("", abs, place.file); *place.into == "" && !elsewhere {
 			return "", out, Usagef("%q is outside of the repository %q: init --full writes paths in it", place.file, root)
 		}
 	}
