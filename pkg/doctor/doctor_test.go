@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,18 +40,19 @@ type world struct {
 	registry       *registrytest.Registry
 	kube           *kubetest.Server
 
-	classic  []string // scopes of GitHub's token; nil for a fine-grained one
-	expires  string   // of GitHub's token
-	gitLab   map[string]any
-	project  map[string]any
-	branch   map[string]any
-	workflow string
-	state    string
-	dispatch int // status that a start is answered with
-	env      map[string]string
-	fleet    doctor.Fleet
-	timeout  time.Duration
-	inside   func() (*cluster.Inspector, error)
+	classic     []string // scopes of GitHub's token; nil for a fine-grained one
+	expires     string   // of GitHub's token
+	gitLab      map[string]any
+	project     map[string]any
+	branch      map[string]any
+	workflow    string
+	state       string
+	dispatch    int // status that a start is answered with
+	env         map[string]string
+	credentials string // folder
+	fleet       doctor.Fleet
+	timeout     time.Duration
+	inside      func() (*cluster.Inspector, error)
 }
 
 const goodWorkflow = "on:\n  push:\n  workflow_dispatch:\n    inputs:\n      image: {required: true}\n      note: {required: true, default: x}\n"
@@ -202,7 +205,7 @@ func (w *world) secret(name, credType string, data map[string]string) {
 // run returns the findings, as RESULT CHECK: MESSAGE, of those that are not ok, and all of them.
 func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
 	t.Helper()
-	store := credentials.New(credentials.Options{Getenv: func(name string) string { return w.env[name] }})
+	store := credentials.New(credentials.Options{Dir: w.credentials, Getenv: func(name string) string { return w.env[name] }})
 	all = doctor.Run(t.Context(), w.fleet, doctor.Tools{
 		Credentials: store, Project: w.kube.Namespace, Cluster: w.inside,
 		Registry: registry.New(registry.Options{Keychain: store.Keychain(), Sleep: func(context.Context, time.Duration) error { return nil }}),
@@ -264,7 +267,7 @@ func TestProblems(t *testing.T) {
 		"undeclared input":         {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the input "image", which it does not declare`},
 		"required input":           {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the input "more"`},
 		"no YAML":                  {func(w *world) { w.workflow = "a: b: c" }, "it is no valid YAML"},
-		"may not start":            {func(w *world) { w.dispatch = 403 }, "the token may not start it (403: No ref found, [token])"},
+		"may not start":            {func(w *world) { w.dispatch = 403 }, "warning workflow acme/web build.yml: the token may not start it (403: No ref found, [token])"},
 		"no CI/CD":                 {func(w *world) { w.project["builds_access_level"] = "disabled" }, "the project has no CI/CD"},
 		"no variables":             {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "lets nobody do"},
 		"variables of maintainers": {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "maintainer" }, "lets only a maintainer do (the token's access level is 30)"},
@@ -325,6 +328,17 @@ func (w *world) pulls(left string) {
 		o.Header().Set("RateLimit-Remaining", left)
 		return false
 	})
+}
+
+// TestTokenOfTheJobs: what they may not start, Kargo may not either.
+func TestTokenOfTheJobs(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.dispatch, w.credentials = http.StatusForbidden, t.TempDir()
+	file := filepath.Join(w.credentials, "api", w.github.Host, "token")
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(canary), 0o600))
+	problems, _ := w.run(t)
+	assert.Equal(t, []string{"error workflow acme/web build.yml: the token may not start it (403: No ref found, [token])"}, problems)
 }
 
 // TestKargosToken: Kargo starts builds with the token of a Secret, which this machine need not have.

@@ -246,7 +246,8 @@ func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*confi
 // branch. Only that shows what a fine-grained token may do.
 func (d *doctor) startable(ctx context.Context, s *config.Source) Finding {
 	const good = "it is enabled and takes the inputs that are sent"
-	if token, err := d.token(ctx, credentials.API, s.Host); err != nil || token.Value == "" {
+	token, err := d.token(ctx, credentials.API, s.Host)
+	if err != nil || token.Value == "" {
 		return ok(good + "; whether it can be started is not known without a token")
 	}
 	a, err := d.api.Do(ctx, rest.Request{
@@ -257,7 +258,11 @@ func (d *doctor) startable(ctx context.Context, s *config.Source) Finding {
 	case err != nil:
 		return bad("check source.host and the network", "%s", err)
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusNotFound:
-		return bad("give the token read and write access to the Actions of "+s.Repo+": "+d.Credentials.Hint(credentials.API, s.Host), "the token may not start it (%d: %s)", a.Status, a.Message())
+		f := bad("give the token read and write access to the Actions of "+s.Repo+": "+d.Credentials.Hint(credentials.API, s.Host), "the token may not start it (%d: %s)", a.Status, a.Message())
+		if !strings.HasPrefix(token.From, d.Credentials.Dir+"/") { // not that of the Jobs, which is Kargo's, but one that may only read on purpose
+			f.Result, f.Message = Warning, f.Message+": Kargo has a token of its own, promote --direct has not"
+		}
+		return f
 	}
 	return ok(good + ", and the token may start it")
 }
