@@ -223,7 +223,7 @@ func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.Secre
 	for _, s := range c.forges() {
 		if s.Host == u.Host {
 			token := credentials.Token{Value: value, From: "the key " + strconv.Quote(u.Key) + " of " + secret}
-			return c.judge(ctx, s, token, "put it into "+token.From+", and keep the label")
+			return c.judge(ctx, s, token, true, "put it into "+token.From+", and keep the label")
 		}
 	}
 	return ok("nothing is started at %s", u.Host)

@@ -330,15 +330,27 @@ func (w *world) pulls(left string) {
 	})
 }
 
-// TestTokenOfTheJobs: what they may not start, Kargo may not either.
+// TestTokenOfTheJobs: what they may not start, Kargo may not either. Another token may only read on purpose.
 func TestTokenOfTheJobs(t *testing.T) {
-	w := newWorld(t, gitServer(t))
-	w.dispatch, w.credentials = http.StatusForbidden, t.TempDir()
-	file := filepath.Join(w.credentials, "api", w.github.Host, "token")
-	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-	require.NoError(t, os.WriteFile(file, []byte(canary), 0o600))
-	problems, _ := w.run(t)
-	assert.Equal(t, []string{"error workflow acme/web build.yml: the token may not start it (403: No ref found, [token])"}, problems)
+	for _, result := range []string{"warning", "error"} {
+		w := newWorld(t, gitServer(t))
+		if result == "error" {
+			w.credentials = t.TempDir()
+			for _, host := range []string{w.github.Host, w.gitlab.Host} {
+				file := filepath.Join(w.credentials, "api", host, "token")
+				require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+				require.NoError(t, os.WriteFile(file, []byte(canary), 0o600))
+			}
+		}
+		w.dispatch, w.classic = http.StatusForbidden, []string{"read:org"}
+		w.gitLab["scopes"] = []string{"read_api"}
+		w.project["permissions"] = map[string]any{"group_access": map[string]any{"access_level": 20}}
+		problems, _ := w.run(t)
+		require.Len(t, problems, 4)
+		for _, p := range problems {
+			assert.Regexp(t, "^"+result+" (token|workflow|pipeline) ", p)
+		}
+	}
 }
 
 // TestKargosToken: Kargo starts builds with the token of a Secret, which this machine need not have.

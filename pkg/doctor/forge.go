@@ -85,11 +85,17 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	case token.Value == "":
 		return warning(hint, "there is none here: only what is public can be read, and nothing can be started with --direct")
 	}
-	return d.judge(ctx, s, token, hint)
+	return d.judge(ctx, s, token, d.starts(token), hint)
 }
 
-// judge asks a forge about a token.
-func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.Token, hint string) Finding {
+// starts says whether a token has to start builds: that of the Jobs is Kargo's, too. Another, such as that of CI, may only read
+// on purpose.
+func (d *doctor) starts(t credentials.Token) bool {
+	return strings.HasPrefix(t.From, d.Credentials.Dir+"/")
+}
+
+// judge asks a forge about a token, and whether that may start builds if it has to.
+func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
 	path := "/rate_limit"
 	if s.Provider == config.GitLab {
 		path = "/personal_access_tokens/self"
@@ -102,16 +108,24 @@ func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.
 	case a.Status == http.StatusUnauthorized:
 		return bad("make a new token; "+hint, "%s is not valid: it is wrong, was revoked or has expired (401)", token)
 	case s.Provider == config.GitLab:
-		return d.gitLabToken(a, s, token, hint)
+		return d.gitLabToken(a, s, token, starts, hint)
 	}
-	return d.gitHubToken(a, token, hint)
+	return d.gitHubToken(a, token, starts, hint)
+}
+
+// onlyReads makes a warning of what keeps a token from starting builds, when others do that.
+func onlyReads(f Finding, starts bool) Finding {
+	if f.Result == Error && !starts {
+		f.Result, f.Message = Warning, f.Message+": Kargo has a token of its own, promote --direct has not"
+	}
+	return f
 }
 
 // unscoped are the tokens of GitHub that have permissions and no scopes, whatever the header says of those.
 var unscoped = regexp.MustCompile(`^(github_pat|ghs|ghu)_`)
 
 // gitHubToken reads what GitHub says of a token in the headers of any answer.
-func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, hint string) Finding {
+func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, starts bool, hint string) Finding {
 	if at, err := time.Parse("2006-01-02 15:04:05 MST", a.Header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
 		return warning("make a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
 	}
@@ -125,10 +139,11 @@ func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, hint strin
 	case slices.Contains(scopes, "public_repo"):
 		return warning("give it the scope repo where repositories are private", "%s has the scope public_repo: it starts builds of public repositories only", token)
 	}
-	return bad("give it the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s has not the scope repo (it has: %s)", token, either(strings.Join(scopes, ", "), "none"))
+	f := bad("give it the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s has not the scope repo (it has: %s)", token, either(strings.Join(scopes, ", "), "none"))
+	return onlyReads(f, starts)
 }
 
-func (d *doctor) gitLabToken(a *rest.Answer, s *config.Source, token credentials.Token, hint string) Finding {
+func (d *doctor) gitLabToken(a *rest.Answer, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
 	var self struct {
 		Active  *bool    `json:"active"`
 		Scopes  []string `json:"scopes"`
@@ -144,7 +159,8 @@ func (d *doctor) gitLabToken(a *rest.Answer, s *config.Source, token credentials
 		return bad("make a new token; "+hint, "%s is not active any longer", token)
 	}
 	if !slices.Contains(self.Scopes, "api") {
-		return bad("give it the scope api, which starting a pipeline needs", "%s has not the scope api (it has: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
+		f := bad("give it the scope api, which starting a pipeline needs", "%s has not the scope api (it has: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
+		return onlyReads(f, starts)
 	}
 	if at, err := time.Parse(time.DateOnly, self.Expires); err == nil && at.Before(d.Now().Add(soon)) {
 		return warning("make a new token; "+hint, "%s expires on %s", token, self.Expires)
@@ -259,10 +275,7 @@ func (d *doctor) startable(ctx context.Context, s *config.Source) Finding {
 		return bad("check source.host and the network", "%s", err)
 	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusNotFound:
 		f := bad("give the token read and write access to the Actions of "+s.Repo+": "+d.Credentials.Hint(credentials.API, s.Host), "the token may not start it (%d: %s)", a.Status, a.Message())
-		if !strings.HasPrefix(token.From, d.Credentials.Dir+"/") { // not that of the Jobs, which is Kargo's, but one that may only read on purpose
-			f.Result, f.Message = Warning, f.Message+": Kargo has a token of its own, promote --direct has not"
-		}
-		return f
+		return onlyReads(f, d.starts(token))
 	}
 	return ok(good + ", and the token may start it")
 }
@@ -356,6 +369,8 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 	if about.Builds == "disabled" {
 		return bad("enable CI/CD under Settings > General > Visibility", "the project has no CI/CD")
 	}
+	token, _ := d.token(ctx, credentials.API, s.Host) // an error is reported with the token
+	starts := d.starts(token)
 	role := 0 // not known
 	if p := about.Permissions; p != nil && (p.Project != nil || p.Group != nil) {
 		for _, l := range []*level{p.Project, p.Group} {
@@ -364,7 +379,7 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 			}
 		}
 		if role < developer {
-			return bad("give the token's user or bot the role Developer", "the token may not start pipelines (its access level is %d)", role)
+			return onlyReads(bad("give the token's user or bot the role Developer", "the token may not start pipelines (its access level is %d)", role), starts)
 		}
 	}
 	for _, img := range images {
@@ -377,7 +392,7 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 		case about.Variables == "no_one_allowed":
 			return bad(fix, "%s sends pipeline variables, which the project lets nobody do", img.Name)
 		case role > 0 && role < least:
-			return bad(fix, "%s sends pipeline variables, which the project lets only a %s do (the token's access level is %d)", img.Name, about.Variables, role)
+			return onlyReads(bad(fix, "%s sends pipeline variables, which the project lets only a %s do (the token's access level is %d)", img.Name, about.Variables, role), starts)
 		}
 	}
 	a, err = d.ask(ctx, s, project+"/repository/branches/"+url.PathEscape(s.Branch))
@@ -393,8 +408,8 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 		return bad("check source.host", "%s", err)
 	}
 	if branch.Protected && !branch.Push && !branch.Merge && role > 0 && role < maintainer {
-		return bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
-			"the token may not start pipelines of the protected branch %s (its access level is %d)", s.Branch, role)
+		return onlyReads(bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
+			"the token may not start pipelines of the protected branch %s (its access level is %d)", s.Branch, role), starts)
 	}
 	if file := either(about.CIFile, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // else it is in another project, or elsewhere
 		a, err = d.ask(ctx, s, project+"/repository/files/"+url.PathEscape(file)+"?ref="+url.QueryEscape(s.Branch))
