@@ -2,6 +2,7 @@ package bootstrap_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,19 @@ func TestCommitOfDist(t *testing.T) {
 		assert.Equal(t, []string{"Synthesize dist", "Other", "First"}, server.Log("fleet"))
 	}
 	assert.Equal(t, map[string]string{"images.yaml": "b", "dist/new.yaml": "b"}, server.Files("fleet"))
+}
+
+// TestNoDistWithoutState: the workflow synthesizes after a failed analysis, and never without the state that it could not fetch:
+// Argo CD would prune what dist has not.
+func TestNoDistWithoutState(t *testing.T) {
+	o := options(t, images)
+	o.Location.StateURL = "https://github.com/acme/state.git"
+	files, err := bootstrap.Files(o)
+	require.NoError(t, err)
+	steps := object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)["update"].(map[string]any)["steps"].([]any)
+	fetch, synth := steps[len(steps)-2].(map[string]any), steps[len(steps)-1].(map[string]any)
+	assert.Equal(t, "!cancelled()", fetch["if"])
+	assert.Equal(t, fmt.Sprintf("!cancelled() && steps.%s.outcome == 'success'", fetch["id"]), synth["if"])
 }
 
 // TestGitLabAnalyzes: only a push of the Jobs is not analyzed. The newest commit of a scheduled pipeline often is theirs, too.
