@@ -37,6 +37,7 @@ type Options struct {
 	Location kargo.Options // where the Jobs find state and images.yaml
 
 	RepoURL    string // of the repository with images.yaml and dist
+	CheckedOut string // its branch here, if any
 	ConfigPath string // in it
 	StatePath  string // empty when it is outside
 	DistPath   string
@@ -45,6 +46,12 @@ type Options struct {
 	CI              []CI
 	Version         string // of imagefactory that CI installs
 	ArgoCDNamespace string
+}
+
+// Branch is the one that holds images.yaml and dist.
+func (o *Options) Branch() string {
+	f := &o.Config.Factory
+	return cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch)
 }
 
 // Placeholder stands for every value that is to be filled in.
@@ -109,7 +116,6 @@ func quoted(s string) (string, error) {
 type view struct {
 	*Options
 	Project     string
-	Branch      string // that holds images.yaml and dist
 	StateBranch string
 	StateHost   string
 	Elsewhere   bool // state is on another branch or in another repository
@@ -135,12 +141,12 @@ func newView(o *Options) (*view, error) {
 		return nil, fmt.Errorf("the state repository %q has no https URL: set factory.state.url", o.Location.StateURL)
 	}
 	v := &view{
-		Options: o, Project: f.Project, Branch: cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
+		Options: o, Project: f.Project, StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
 		StateHost: state.Host, SetOrigin: f.State.URL == "", StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
 		PushToken: credentials.Variable(credentials.Git, state.Host),
 	}
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
-	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
+	if v.Elsewhere = !v.SameRepo || v.Branch() != v.StateBranch; v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
 	} else if v.StateDir == "" {
 		return nil, errors.New("the state folder is outside of the repository, and factory.state does not say that state is elsewhere: init --full writes paths in it")
@@ -153,7 +159,7 @@ func newView(o *Options) (*view, error) {
 	if v.Elsewhere && f.State.Path == "" && o.Location.StatePath != config.DefaultStateFolder {
 		return nil, fmt.Errorf("set factory.state.path to %q: in CI, state is not below images.yaml", o.Location.StatePath)
 	}
-	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch, v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
+	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch(), v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
 		if strings.ContainsAny(text, "$\n") { // CI would expand it
 			return nil, fmt.Errorf("%q has a $ or a line break in it: give it another name, or write the CI configuration yourself", text)
 		}

@@ -56,6 +56,11 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	if err != nil {
 		return err
 	}
+	if plan.Note != "" {
+		if err := say(w, "%s", plan.Note); err != nil {
+			return err
+		}
+	}
 	if o.dryRun {
 		files, diffs := plan.Changes()
 		for i := range files {

@@ -40,6 +40,7 @@ type InitOptions struct {
 
 // InitPlan is what Init would write.
 type InitPlan struct {
+	Note  string // what may not be meant
 	files []planned
 }
 
@@ -138,6 +139,9 @@ func (plan *InitPlan) addFull(p Paths, o InitOptions, isNew bool) error {
 	if err != nil {
 		return Usagef("%s", err)
 	}
+	if here, want := options.CheckedOut, options.Branch(); here != "" && here != want {
+		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD take images.yaml and dist from branch %q, and this checkout is on %q: set factory.config.ref, and factory.state.branch, if another one is meant", want, here)
+	}
 	before := len(plan.files)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := plan.add(filepath.Join(root, filepath.FromSlash(name)), files[name]); err != nil {
@@ -167,7 +171,7 @@ func around(f *Fleet, o InitOptions) (root string, _ bootstrap.Options, err erro
 		return "", bootstrap.Options{}, err
 	}
 	out := bootstrap.Options{
-		Config: f.Config, Location: location, RepoURL: checkout.Origin, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
+		Config: f.Config, Location: location, RepoURL: checkout.Origin, CheckedOut: checkout.Branch, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
 	}
 	if out.RepoURL == "" {
 		out.RepoURL = location.StateURL

@@ -17,6 +17,7 @@ import (
 type Checkout struct {
 	Root   string // folder that holds .git
 	Origin string // https URL of the remote origin, without credentials; empty when there is none
+	Branch string // that is checked out; empty when none is
 }
 
 // FindCheckout finds the checkout that a folder is in. It reads git's own files, so no git is needed. found is false
@@ -29,7 +30,7 @@ func FindCheckout(dir string) (c Checkout, found bool, err error) {
 	for {
 		gitDir, err := resolveGitDir(filepath.Join(dir, ".git"))
 		if err == nil {
-			c.Root = dir
+			c.Root, c.Branch = dir, branchOf(filepath.Join(dir, ".git"))
 			c.Origin, err = originOf(gitDir)
 			return c, true, err
 		}
@@ -47,6 +48,18 @@ func FindCheckout(dir string) (c Checkout, found bool, err error) {
 // resolveGitDir follows the file .git of a worktree or submodule to the folder that holds the configuration
 // (gitrepository-layout(5): "gitdir: <path>", and commondir inside it).
 func resolveGitDir(p string) (string, error) {
+	target, err := ownGitDir(p)
+	if err != nil {
+		return "", err
+	}
+	if common, err := os.ReadFile(filepath.Join(target, "commondir")); err == nil {
+		return filepath.Join(target, strings.TrimSpace(string(common))), nil
+	}
+	return target, nil
+}
+
+// ownGitDir is the folder with what is a worktree's own, such as HEAD.
+func ownGitDir(p string) (string, error) {
 	info, err := os.Stat(p)
 	if err != nil {
 		return "", err
@@ -65,10 +78,21 @@ func resolveGitDir(p string) (string, error) {
 	if !filepath.IsAbs(target) {
 		target = filepath.Join(filepath.Dir(p), target)
 	}
-	if common, err := os.ReadFile(filepath.Join(target, "commondir")); err == nil {
-		return filepath.Join(target, strings.TrimSpace(string(common))), nil
-	}
 	return target, nil
+}
+
+// branchOf reads HEAD. What is no branch is none, and so is the placeholder of repositories that keep refs in another form.
+func branchOf(p string) string {
+	dir, err := ownGitDir(p)
+	if err != nil {
+		return ""
+	}
+	head, err := os.ReadFile(filepath.Join(dir, "HEAD"))
+	name, ok := strings.CutPrefix(strings.TrimSpace(string(head)), "ref: refs/heads/")
+	if err != nil || !ok || name == ".invalid" {
+		return ""
+	}
+	return name
 }
 
 func originOf(gitDir string) (string, error) {
