@@ -92,6 +92,9 @@ func (m *migration) folder(dir string) ([]*document, error) {
 	var out []*document
 	for _, e := range entries {
 		file := path.Join(dir, e.Name())
+		if !e.IsDir() && strings.HasSuffix(e.Name(), ".yml") {
+			m.warn(file, &yamlNode{}, "not carried over: the older tool read .yaml only", "rename it and migrate again if it counts")
+		}
 		if e.IsDir() || !strings.HasSuffix(e.Name(), ".yaml") || strings.HasSuffix(e.Name(), ".example.yaml") {
 			continue
 		}
