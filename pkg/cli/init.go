@@ -10,6 +10,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
+const defaultArgoCDNamespace = "argocd"
+
 type initOptions struct {
 	factory.InitOptions
 	dryRun bool
@@ -37,7 +39,7 @@ an error, and nothing is written, unless --force is given. images.yaml itself is
 	f.BoolVar(&o.Force, "force", false, "with --full, replace files that are there and differ (never images.yaml)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
 	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab or both (default that of the repository's host)")
-	f.StringVar(&o.ArgoCDNamespace, "argocd-namespace", "argocd", "with --full, `namespace` of Argo CD")
+	f.StringVar(&o.ArgoCDNamespace, "argocd-namespace", defaultArgoCDNamespace, "with --full, `namespace` of Argo CD")
 	return cmd
 }
 
@@ -45,8 +47,8 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	switch {
 	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
 		return factory.Usagef("--ci %q: want github, gitlab or both", o.CI)
-	case !o.Full && (o.Force || o.CI != ""):
-		return factory.Usagef("--force and --ci belong to --full")
+	case !o.Full && (o.Force || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
+		return factory.Usagef("--force, --ci and --argocd-namespace belong to --full")
 	}
 	o.Version = "latest"
 	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
