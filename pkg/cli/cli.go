@@ -20,7 +20,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-// Exit codes of the contract.
+// Exit codes.
 const (
 	exitOK         = 0
 	exitFailed     = 1

@@ -143,7 +143,7 @@ func TestSchema(t *testing.T) {
 		"plain tag": "- {name: a, repository: x/a, tags: '22'}",
 		"tags":      "- {name: a, repository: x/a, tags: {strategy: SemVer, constraint: ^1.0.0, allow: [a], ignore: [b]}}",
 		"defaults":  "defaults: {rebuildPolicy: mature, source: {provider: github, workflow: b.yml}}\nimages: [{name: a, repository: x/a, source: {repo: a/b}}]",
-		"contract": `
+		"README": `
 - name: myapp
   registry: ghcr.io
   repository: owner/myapp

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Defaults of the contract, used where neither an entry nor `defaults` says otherwise.
+// Defaults, used where neither an entry nor `defaults` says otherwise.
 const (
 	DefaultProject         = "image-factory-kargo"
 	DefaultRegistry        = "ghcr.io"   // of a managed image

@@ -14,7 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/finding"
 )
 
-const contractEntry = `- name: myapp
+const readmeEntry = `- name: myapp
   registry: ghcr.io
   repository: owner/myapp
   source:
@@ -35,8 +35,8 @@ func load(t *testing.T, text string) *config.Config {
 }
 
 func TestPlainListAndMappingAreTheSame(t *testing.T) {
-	list := load(t, contractEntry)
-	mapping := load(t, "images:\n"+contractEntry)
+	list := load(t, readmeEntry)
+	mapping := load(t, "images:\n"+readmeEntry)
 	require.Len(t, list.Images, 1)
 	a, b := list.Images[0], mapping.Images[0]
 	a.Line, b.Line = 0, 0
@@ -321,7 +321,7 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	f.Add(contractEntry)
+	f.Add(readmeEntry)
 	f.Add("images: &a [*a]\n")
 	f.Add("defaults: {source: {provider: git}}\nimages:\n- {name: a, repository: b/c, source: {repo: x}, tags: v1}\n")
 	f.Add("factory: {credentials: {github.com: {api: {secret: s, key: k}}}, mirrors: {docker.io: [m.example.com]}}\nimages: []\n")

@@ -13,7 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Bounds of the contract.
+// Bounds of what is decided.
 const (
 	MaxFailures = 3              // failed rebuilds in a row after which only a reset starts another
 	RunTimeout  = 24 * time.Hour // a rebuild that is not over by then has failed

@@ -556,7 +556,7 @@ func TestServiceAccountMayDoNothingElse(t *testing.T) {
 	assert.False(t, may(t, jobs, authorizationv1.ResourceAttributes{Namespace: project, Verb: "promote", Group: kargo, Version: "v1alpha1", Resource: "stages", Name: "somebody-elses"}))
 	assert.False(t, may(t, jobs, authorizationv1.ResourceAttributes{Namespace: project, Verb: "promote", Group: kargo, Version: "v1alpha1", Resource: "stages"}), "all Stages")
 
-	// What is allowed beyond what everybody who is signed in may do is the contract's, and no more.
+	// What is allowed beyond what everybody who is signed in may do is this, and no more.
 	somebody := rest.CopyConfig(here.admin)
 	somebody.Impersonate = rest.ImpersonationConfig{UserName: "somebody", Groups: []string{"system:authenticated"}}
 	anybody, err := newAPI(somebody)
