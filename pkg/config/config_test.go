@@ -200,6 +200,9 @@ images: []
 			`images.yaml:8:25: factory.mirrors.docker.io[0]: want a host without scheme`,
 			`images.yaml:9:27: defaults.rebuildPolicy: unknown policy "settel" (did you mean "settle"?)`,
 		}},
+		"state in a folder": {`factory: {state: {url: "file:///srv/images.git"}}
+images: []
+`, []string{`images.yaml:1:24: factory.state.url: "file:///srv/images.git": want an https URL`}},
 		"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
 - {name: b, repository: o/b, tags: {strategy: SemVer, constraint: ">>1"}}
 - {name: c, repository: o/c, tags: {strategy: Digest}}

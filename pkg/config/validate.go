@@ -93,7 +93,7 @@ func (v *validator) factory(n *yaml.Node) {
 		v.check(child(n, "project"), "factory.project", dnsLabel(f.Project, 63))
 	}
 	if state := child(n, "state"); f.State.URL != "" {
-		v.check(child(state, "url"), "factory.state.url", checkRepoURL(f.State.URL))
+		v.check(child(state, "url"), "factory.state.url", checkStateURL(f.State.URL))
 	}
 	v.branch(child(child(n, "state"), "branch"), "factory.state.branch", f.State.Branch)
 	v.relative(child(child(n, "state"), "path"), "factory.state.path", f.State.Path)
@@ -403,6 +403,14 @@ func checkHost(host string) error {
 		return fmt.Errorf("%q is no host name", host)
 	}
 	return nil
+}
+
+// checkStateURL accepts http(s) URLs only: the Jobs reach the repository over the network.
+func checkStateURL(s string) error {
+	if u, err := url.Parse(s); err == nil && u.Scheme == "file" {
+		return fmt.Errorf("%q: want an https URL", s)
+	}
+	return checkRepoURL(s)
 }
 
 // checkRepoURL accepts http(s) and file URLs without credentials: secrets belong into Secrets.
