@@ -15,7 +15,6 @@ type Problem struct {
 	Object  string // kind/name
 	Path    string // as spec.steps[0].uses; empty for the object as a whole
 	Message string
-	Line    int // 1-based; 0 from this package, which sees decoded objects: for callers that know the file
 }
 
 // String gives the problem on one line.
