@@ -165,6 +165,8 @@ func TestSchema(t *testing.T) {
 		"bad duration":  "- {name: a, repository: x/a, rebuildDelay: 7 days}",
 		"bad provider":  "- {name: a, repository: x/a, source: {provider: svn, repo: a/b}}",
 		"bad policy":    "- {name: a, repository: x/a, rebuildPolicy: soon}",
+		"bad default":   "defaults: {rebuildPolicy: soon}\nimages: []",
+		"bad defaults":  "defaults: {source: {provider: svn}}\nimages: []",
 		"bad strategy":  "- {name: a, repository: x/a, tags: {strategy: semver}}",
 		"bad type":      "- {name: a, repository: x/a, autoRebuild: maybe}",
 		"text":          "hello",

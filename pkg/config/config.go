@@ -89,23 +89,23 @@ type SecretKey struct {
 
 // Defaults are values for entries that do not say otherwise.
 type Defaults struct {
-	Registry        string        `yaml:"registry"`
-	RebuildDelay    *Duration     `yaml:"rebuildDelay"`
-	MaxRebuildDelay *Duration     `yaml:"maxRebuildDelay"`
-	RebuildPolicy   RebuildPolicy `yaml:"rebuildPolicy"`
-	AutoRebuild     *bool         `yaml:"autoRebuild"`
-	Source          SourceDefault `yaml:"source"`
+	Registry        string        `yaml:"registry" jsonschema_description:"Registry host of managed images."`
+	RebuildDelay    *Duration     `yaml:"rebuildDelay" jsonschema_description:"How long a new digest of a base image waits. 0 means at once."`
+	MaxRebuildDelay *Duration     `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
+	RebuildPolicy   RebuildPolicy `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: a digest is due when it is old enough. settle: the newest must be."`
+	AutoRebuild     *bool         `yaml:"autoRebuild" jsonschema_description:"false: watched and shown, never rebuilt."`
+	Source          SourceDefault `yaml:"source" jsonschema_description:"What sources commonly share."`
 }
 
 // SourceDefault are the parts of a source that entries commonly share.
 type SourceDefault struct {
-	Provider  Provider `yaml:"provider"`
-	Host      string   `yaml:"host"`
-	Repo      string   `yaml:"repo"`
-	Branch    string   `yaml:"branch"`
-	Workflow  string   `yaml:"workflow"`
-	Platforms []string `yaml:"platforms"`
-	PinBases  *bool    `yaml:"pinBases"`
+	Provider  Provider `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=git" jsonschema_description:"Kind of the forge."`
+	Host      string   `yaml:"host" jsonschema_description:"Host of a self-hosted forge, for entries of the default provider."`
+	Repo      string   `yaml:"repo" jsonschema_description:"Repository that several images are built from."`
+	Branch    string   `yaml:"branch" jsonschema_description:"Branch that is built."`
+	Workflow  string   `yaml:"workflow" jsonschema_description:"GitHub Actions workflow file."`
+	Platforms []string `yaml:"platforms" jsonschema_description:"Platforms that are built."`
+	PinBases  *bool    `yaml:"pinBases" jsonschema_description:"true when the workflows build with the lock that imagefactory pin prints."`
 }
 
 // Image is an enrolled image: managed when it has a Source, else external.
