@@ -240,6 +240,8 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		require.ErrorContains(t, run(t.Context(), args, io.Discard), want)
 	}
+	t.Setenv("GOEXPERIMENT", "arenas")
+	require.ErrorContains(t, run(t.Context(), []string{"-out", t.TempDir()}, io.Discard), "GOEXPERIMENT is arenas")
 	s := source{goVersion: "go1.0"}
 	assert.ErrorContains(t, s.checkToolchain(), "use `make image`")
 }

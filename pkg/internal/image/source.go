@@ -27,6 +27,7 @@ type source struct {
 	committed time.Time
 	dirty     bool
 	goVersion string // that go.mod asks for
+	goChanges string // GOEXPERIMENT, where it is not Go's default
 }
 
 // readSource asks git, so that everything in the image follows from the commit, never from the machine or the time.
@@ -52,9 +53,13 @@ func readSource(ctx context.Context, version string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	goChanges, err := output(ctx, "go", "env", "GOEXPERIMENT")
+	if err != nil {
+		return nil, err
+	}
 	s := &source{
 		root: root, version: version, commit: commit, committed: time.Unix(seconds, 0).UTC(),
-		dirty: changes != "", goVersion: "go" + goVersion,
+		dirty: changes != "", goVersion: "go" + goVersion, goChanges: goChanges,
 	}
 	if s.version == "" {
 		if s.version, err = output(ctx, "git", "describe", "--tags", "--exact-match", "--match", "v*"); err != nil {
@@ -67,8 +72,12 @@ func readSource(ctx context.Context, version string) (*source, error) {
 	return s, nil
 }
 
-// checkToolchain refuses another Go than go.mod names: compilers and compressors of different releases write different bytes.
+// checkToolchain refuses another Go than go.mod names: compilers and compressors of different releases write different
+// bytes, and so does a compiler with other experiments.
 func (s *source) checkToolchain() error {
+	if s.goChanges != "" {
+		return fmt.Errorf("GOEXPERIMENT is %s, and only without it Go gives the same image: unset it, with `go env -u GOEXPERIMENT` where it was set by `go env -w`", s.goChanges)
+	}
 	if runtime.Version() == s.goVersion {
 		return nil
 	}
