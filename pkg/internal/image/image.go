@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -155,15 +156,16 @@ func (b *built) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "digest"), []byte(b.digest.String()+"\n"), 0o644)
 }
 
-// push sends the image, then the bills of materials that refer to it.
-func (b *built) push(ctx context.Context, to string) error {
-	ref, err := name.ParseReference(to)
-	if err != nil {
-		return err
-	}
+// parseTag reads what to push to.
+func parseTag(to string) (name.Reference, error) {
 	if strings.Contains(to, "@") {
-		return fmt.Errorf("want a tag, not a digest")
+		return nil, errors.New("want a tag, not a digest")
 	}
+	return name.ParseReference(to)
+}
+
+// push sends the image, then the bills of materials that refer to it.
+func (b *built) push(ctx context.Context, ref name.Reference) error {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	if err := remote.WriteIndex(ref, b.index, options...); err != nil {
 		return err

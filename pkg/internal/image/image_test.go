@@ -20,7 +20,6 @@ import (
 	"testing"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -200,10 +199,9 @@ func TestPush(t *testing.T) {
 	for _, referrers := range []bool{true, false} {
 		server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers)))
 		t.Cleanup(server.Close)
-		to := strings.TrimPrefix(server.URL, "http://") + "/acme/imagefactory:" + testVersion
-		require.NoError(t, b.push(t.Context(), to))
-		ref, err := name.ParseReference(to)
+		ref, err := parseTag(strings.TrimPrefix(server.URL, "http://") + "/acme/imagefactory:" + testVersion)
 		require.NoError(t, err)
+		require.NoError(t, b.push(t.Context(), ref))
 		got, err := remote.Get(ref)
 		require.NoError(t, err)
 		assert.Equal(t, b.digest, got.Digest)
@@ -229,13 +227,14 @@ func TestPush(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, string(b.sboms[0].data), string(data))
 	}
-	require.ErrorContains(t, b.push(t.Context(), "registry.example.com/x@"+b.digest.String()), "want a tag")
 }
 
 func TestRunRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"sbom: want the path of one binary": {"sbom"},
 		`unexpected argument "x"`:           {"x"},
+		"want a tag, not a digest":          {"-push", "registry.example.com/x@sha256:" + strings.Repeat("0", 64)},
+		"must not contain a URL scheme":     {"-push", "https://registry.example.com/x"},
 		`platform "a/b/c/d/e"`:              {"-platforms", "a/b/c/d/e", "-out", t.TempDir()},
 	} {
 		require.ErrorContains(t, run(t.Context(), args, io.Discard), want)

@@ -17,6 +17,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 func main() {
@@ -43,11 +45,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	var to name.Reference
+	if *push != "" {
+		var err error
+		if to, err = parseTag(*push); err != nil {
+			return fmt.Errorf("pushing %s: %w", *push, err)
+		}
+	}
 	src, err := readSource(ctx, *version)
 	if err != nil {
 		return err
 	}
-	if *push != "" && src.dirty {
+	if to != nil && src.dirty {
 		return errors.New("pushing: the working tree has changes, so the image would be of no commit; commit or stash them")
 	}
 	if err := src.checkToolchain(); err != nil {
@@ -60,11 +69,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := b.write(*dir); err != nil {
 		return fmt.Errorf("writing %s: %w", filepath.Clean(*dir), err)
 	}
-	if *push == "" {
+	if to == nil {
 		_, err = fmt.Fprintln(out, b.digest)
 		return err
 	}
-	if err := b.push(ctx, *push); err != nil {
+	if err := b.push(ctx, to); err != nil {
 		return fmt.Errorf("pushing %s: %w", *push, err)
 	}
 	_, err = fmt.Fprintf(out, "%s@%s\n", *push, b.digest)
