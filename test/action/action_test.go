@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -142,5 +143,26 @@ func walk(value any, each func(key string, value any)) {
 		for _, inner := range v {
 			walk(inner, each)
 		}
+	}
+}
+
+// TestSameVersions: what the workflow releases is what the action installs, and a tag is no text of a script.
+func TestSameVersions(t *testing.T) {
+	pattern := regexp.MustCompile(`=~ (\^v\S+\$) \]\]`)
+	var found []string
+	for _, file := range []string{".github/action/install", ".github/workflows/release.yml"} {
+		data, err := os.ReadFile(filepath.Join(root, file))
+		require.NoError(t, err)
+		m := pattern.FindSubmatch(data)
+		require.NotNil(t, m, file)
+		found = append(found, string(m[1]))
+	}
+	assert.Equal(t, found[0], found[1])
+	form := regexp.MustCompile(found[0])
+	for _, good := range []string{"v1.2.3", "v1.2.3-rc.1"} {
+		assert.Regexp(t, form, good)
+	}
+	for _, bad := range []string{"v1", "v1.2.3';id;'", "v1.2.3+x", "v1.2.3-$(id)"} {
+		assert.NotRegexp(t, form, bad)
 	}
 }
