@@ -249,6 +249,58 @@ func TestAHostThatNeverAnswersIsLeftAlone(t *testing.T) {
 	assert.Len(t, s.asked(), 3)
 }
 
+func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+		asked  int // of ten questions
+	}{
+		"storm":            {status(429), "too many requests (429): sign in", 3 * 5},
+		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429): sign in", 1},
+		"down":             {status(503), "in trouble (503 Service Unavailable)", 3 * 5},
+		"not found":        {status(404), "", 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/v2/" {
+					c.answer(w, r)
+				}
+				return r.URL.Path != "/v2/"
+			})
+			asks := client(registry.Options{})
+			var err error
+			for i := range 10 {
+				_, err = asks.Snapshot(t.Context(), s.ref(fmt.Sprintf("base:%d", i)), nil)
+				require.Error(t, err)
+			}
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+				require.ErrorContains(t, err, "it is not asked again in this run")
+			}
+			assert.Len(t, s.asked(), c.asked)
+		})
+	}
+	t.Run("a single repository", func(t *testing.T) {
+		s := serve(t)
+		s.push("good:1", newImage(t, "linux/amd64", day, nil))
+		s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+			broken := strings.HasPrefix(r.URL.Path, "/v2/broken/")
+			if broken {
+				status(500)(w, r)
+			}
+			return broken
+		})
+		asks := client(registry.Options{})
+		for range 4 {
+			_, err := asks.Snapshot(t.Context(), s.ref("broken:1"), nil)
+			require.ErrorContains(t, err, "in trouble (500")
+			_, err = asks.Snapshot(t.Context(), s.ref("good:1"), nil)
+			require.NoError(t, err)
+		}
+	})
+}
+
 const password = "p4ss-w0rd"
 
 type login struct{}

@@ -28,6 +28,7 @@ const (
 	maxWait        = time.Minute // a registry that asks for more is left alone
 	defaultTimeout = 30 * time.Second
 	maxSilences    = 3       // requests in a row to a host that got no answer in time; then it is not asked any more
+	maxRefusals    = 3       // questions in a row that a host answered by 429 or 5xx to the last try; then neither
 	maxOtherBytes  = 1 << 20 // of answers that nobody gave a bound: pings, tokens
 	maxErrorBytes  = 64 << 10
 	maxRedirects   = 5
@@ -44,13 +45,19 @@ type Usage struct {
 type hosts struct {
 	slots *polite.Slots
 
-	mu     sync.Mutex
-	usage  map[string]Usage
-	silent map[string]int // requests in a row without an answer in time
+	mu      sync.Mutex
+	usage   map[string]Usage
+	silent  map[string]int     // requests in a row without an answer in time
+	refused map[string]refusal // questions in a row that were given up
+}
+
+type refusal struct {
+	count  int
+	status int // of the last answer
 }
 
 func newHosts(limit int) *hosts {
-	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}}
+	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}, refused: map[string]refusal{}}
 }
 
 // heard notes what became of a request: an answer, or none in time.
@@ -65,11 +72,35 @@ func (h *hosts) heard(host string, err error) {
 	}
 }
 
-// givenUp says whether a host is left alone: what waits for it would keep everything else waiting too.
-func (h *hosts) givenUp(host string) bool {
+// answered notes how a question ended that had several tries. Who asks to be left alone for long is.
+func (h *hosts) answered(host string, resp *http.Response) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.silent[host] >= maxSilences
+	if !mayPass(resp.StatusCode) {
+		delete(h.refused, host)
+		return
+	}
+	r := refusal{h.refused[host].count + 1, resp.StatusCode}
+	if after, _ := polite.RetryAfter(resp.Header, time.Now()); after > maxWait {
+		r.count = maxRefusals
+	}
+	h.refused[host] = r
+}
+
+// givenUp says why a host is left alone: what waits for it would keep everything else waiting too.
+func (h *hosts) givenUp(host string, timeout time.Duration) error {
+	const leftAlone = "it is not asked again in this run"
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.silent[host] >= maxSilences {
+		return bad(host, "it gave no answer within %s, %d times in a row: %s", timeout, maxSilences, leftAlone)
+	}
+	if r := h.refused[host]; r.count >= maxRefusals {
+		e := statusError(host, r.status, "", 0)
+		e.problem += "; " + leftAlone
+		return e
+	}
+	return nil
 }
 
 func (h *hosts) count(host string, req *http.Request, answer http.Header) {
@@ -130,8 +161,8 @@ func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer release()
 	for try := 1; ; try++ {
-		if p.hosts.givenUp(host) {
-			return nil, bad(host, "it gave no answer within %s, %d times in a row: it is not asked again in this run", p.timeout, maxSilences)
+		if err := p.hosts.givenUp(host, p.timeout); err != nil {
+			return nil, err
 		}
 		resp, err := p.once(req, host)
 		if req.Context().Err() == nil {
@@ -139,6 +170,9 @@ func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		wait, again := p.again(req.Context(), resp, err, try)
 		if !again {
+			if err == nil && p.tries > 1 { // a mirror is asked in haste
+				p.hosts.answered(host, resp)
+			}
 			return resp, err
 		}
 		if err := p.sleep(req.Context(), wait); err != nil {
