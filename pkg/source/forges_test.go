@@ -250,6 +250,35 @@ func TestTroubleThatStays(t *testing.T) {
 	})
 }
 
+func TestAForgeThatRefusesIsLeftAlone(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+		for name, c := range map[string]struct {
+			fault forgetest.Fault
+			want  string
+			asked int // of ten files
+		}{
+			"limit":   {forgetest.Fault{Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}}, "the rate limit is used up until", 1},
+			"trouble": {forgetest.Fault{Status: 502}, "502 Bad Gateway; it is left alone for a while", 3 * 4},
+		} {
+			c.fault.Match = "GET"
+			for range 50 {
+				w.Fail(c.fault)
+			}
+			seen, run := 0, w.run()
+			w.asked(&seen)
+			var err error
+			for i := range 10 {
+				_, err = run.Dockerfile(t.Context(), w.image(fmt.Sprintf("Dockerfile%d", i)), source.Known{})
+				require.Error(t, err)
+			}
+			require.ErrorContains(t, err, c.want, name)
+			assert.Len(t, w.asked(&seen), c.asked, name)
+			w.Unfail()
+		}
+	})
+}
+
 func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
 	defer elsewhere.Close()

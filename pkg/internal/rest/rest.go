@@ -30,6 +30,8 @@ const (
 	attemptTimeout = time.Minute
 	maxBody        = 4 << 20 // a file of 1 MiB in base64, and what is around it
 	maxRedirects   = 5
+	maxTroubles    = 3           // requests in a row that a forge in trouble did not answer to the last try
+	recess         = time.Minute // in which such a forge is left alone
 )
 
 // Options say how forges are asked.
@@ -54,6 +56,14 @@ type Client struct {
 
 	mu       sync.Mutex
 	requests map[string]int
+	troubles map[string]int // in a row, by host
+	closed   map[string]closed
+}
+
+// closed is a host that is left alone for a while, since what waits for it would keep everything else waiting too.
+type closed struct {
+	until time.Time
+	why   *Error
 }
 
 // New makes a Client.
@@ -73,6 +83,7 @@ func New(o Options) *Client {
 	return &Client{
 		Options: o, client: &http.Client{Transport: o.Transport, CheckRedirect: checkRedirect},
 		slots: polite.NewSlots(o.Concurrency), requests: map[string]int{},
+		troubles: map[string]int{}, closed: map[string]closed{},
 	}
 }
 
@@ -141,6 +152,9 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 	defer release()
 	pause := backoff.NewExponentialBackOff()
 	for try := 1; ; try++ {
+		if why := c.leftAlone(q.Host); why != nil {
+			return nil, why
+		}
 		answer, err := c.once(ctx, q, token)
 		wait, limited := c.limit(answer)
 		switch {
@@ -148,21 +162,62 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 			return nil, ctx.Err()
 		case limited:
 			if try >= tries || wait > maxWait {
-				return nil, &Error{Host: q.Host, Problem: "the rate limit is used up" + until(c.Now(), wait) + ": use a token, or one with a higher limit"}
+				why := &Error{Host: q.Host, Problem: "the rate limit is used up" + until(c.Now(), wait) + ": use a token, or one with a higher limit"}
+				c.leaveAlone(max(wait, recess), why)
+				return nil, why
 			}
 		case err == nil && answer.Status < http.StatusInternalServerError:
+			c.answered(q.Host)
 			return answer, nil
 		default:
 			if err == nil {
 				err = &Error{Host: q.Host, Problem: fmt.Sprintf("the server is in trouble: %d %s", answer.Status, http.StatusText(answer.Status)), Unsure: true}
 			}
-			if failed := (*Error)(nil); try >= tries || q.Method == http.MethodPost || errors.As(err, &failed) && !failed.Unsure {
+			var failed *Error
+			if unsure := errors.As(err, &failed) && failed.Unsure; try >= tries || q.Method == http.MethodPost || !unsure {
+				c.failed(failed)
 				return nil, err
 			}
 		}
 		if err := c.Sleep(ctx, max(wait, pause.NextBackOff())); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// leftAlone says why a host is not asked now; nil when it is.
+func (c *Client) leftAlone(host string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at, ok := c.closed[host]; ok && c.Now().Before(at.until) {
+		return at.why
+	}
+	return nil
+}
+
+func (c *Client) leaveAlone(wait time.Duration, why *Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed[why.Host] = closed{c.Now().Add(wait), why}
+}
+
+func (c *Client) answered(host string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.troubles, host)
+}
+
+// failed notes that a request was given up whose host is in trouble.
+func (c *Client) failed(why *Error) {
+	if why == nil || !why.Unsure {
+		return
+	}
+	c.mu.Lock()
+	c.troubles[why.Host]++
+	worn := c.troubles[why.Host] >= maxTroubles
+	c.mu.Unlock()
+	if worn {
+		c.leaveAlone(recess, &Error{Host: why.Host, Problem: why.Problem + "; it is left alone for a while", cause: why.cause})
 	}
 }
 
