@@ -99,20 +99,8 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 	case shallow:
 		req.Depth = packp.DepthCommits(1)
 	}
-	if r.opts.MaxBlob > 0 && refs.Capabilities.Supports(capability.Filter) {
-		_ = req.Capabilities.Set(capability.Filter) // as for shallow
-		req.Filter = packp.FilterBlobLimit(r.opts.MaxBlob, packp.BlobLimitPrefixNone)
-	}
-	answer, err := session.UploadPack(ctx, req)
-	if err != nil {
-		return plumbing.ZeroHash, trouble("fetching from", err)
-	}
-	defer answer.Close()
-	arrived := &arrivals{memory.NewStorage(), r.opts.MaxFetch} // half an answer must not look like a whole one later
-	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(demultiplex(req.Capabilities, answer)), arrived, arrived)
-	if err == nil {
-		_, err = parser.Parse()
-	}
+	r.leaveOut(req, refs.Capabilities)
+	arrived, err := receive(ctx, session, req, r.opts.MaxFetch)
 	if errors.Is(err, errTooLarge) {
 		return plumbing.ZeroHash, fmt.Errorf("its files are larger than %d MiB together, and they are kept in memory: use a branch or a repository with less in it", r.opts.MaxFetch>>20)
 	}
@@ -125,6 +113,37 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 		}
 	}
 	return tip, nil
+}
+
+// leaveOut asks for no contents of files, or of none that are too large, where the server can do that.
+func (r *Repo) leaveOut(req *packp.UploadPackRequest, server *capability.List) {
+	if !server.Supports(capability.Filter) {
+		return
+	}
+	switch {
+	case r.opts.Lazy && server.Supports(capability.AllowReachableSHA1InWant):
+		req.Filter, r.single = packp.FilterBlobNone(), server
+	case r.opts.MaxBlob > 0:
+		req.Filter = packp.FilterBlobLimit(r.opts.MaxBlob, packp.BlobLimitPrefixNone)
+	default:
+		return
+	}
+	_ = req.Capabilities.Set(capability.Filter) // as for shallow
+}
+
+// receive asks for objects, and keeps up to so many bytes of them.
+func receive(ctx context.Context, session transport.UploadPackSession, req *packp.UploadPackRequest, most int64) (*memory.Storage, error) {
+	answer, err := session.UploadPack(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	arrived := &arrivals{memory.NewStorage(), most} // half an answer must not look like a whole one later
+	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(demultiplex(req.Capabilities, answer)), arrived, arrived)
+	if err == nil {
+		_, err = parser.Parse()
+	}
+	return arrived.Storage, err
 }
 
 var errTooLarge = errors.New("more than is kept in memory")

@@ -18,6 +18,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
@@ -43,6 +44,9 @@ type Options struct {
 	Deadline time.Duration
 	// MaxBlob leaves files out of what is fetched that are larger, in bytes, where the server can do that. Zero fetches all.
 	MaxBlob uint64
+	// Lazy fetches the content of a file when it is read, where the server can give single files. It is for who reads a few
+	// files of a large repository, and not for Update.
+	Lazy bool
 	// MaxFetch bounds the bytes of all files and folders of a commit, which are kept in memory. Default 256 MiB.
 	MaxFetch int64
 	// Transport sends requests. Default a clone of http.DefaultTransport.
@@ -58,7 +62,8 @@ type Repo struct {
 
 	mu      sync.Mutex
 	objects *memory.Storage
-	have    plumbing.Hash // commit whose files are in objects
+	have    plumbing.Hash    // commit whose files are in objects
+	single  *capability.List // of a server that gives single files, when those were left out
 }
 
 // Tree is what the branch holds at a commit.
@@ -186,7 +191,7 @@ func (r *Repo) View(ctx context.Context) (tree Tree, err error) {
 		tree = t
 		return Change{}, nil
 	})
-	return tree, err
+	return r.lazily(ctx, tree), err
 }
 
 // update is one Update.

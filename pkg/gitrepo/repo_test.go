@@ -219,6 +219,53 @@ func TestWhatIsTooLargeIsNotReadIntoMemory(t *testing.T) {
 	assert.Zero(t, *waits)
 }
 
+func TestOnlyTheFilesThatAreReadAreFetched(t *testing.T) {
+	files := map[string]string{"a/Dockerfile": "FROM node:22\n", "b/Dockerfile": "FROM redis:8\n", "big": strings.Repeat("0", 2<<20), "x": strings.Repeat("x", 80<<10), "y": strings.Repeat("y", 80<<10)}
+	for name, c := range map[string]struct {
+		settings []string
+		fetched  int64 // bytes at most
+		small    bool  // the server leaves out what is large
+	}{
+		"single files": {[]string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"}, 100 << 10, true},
+		"whole commits, whatever the server says": {[]string{"uploadpack.allowFilter", "uploadpack.allowReachableSHA1InWant"}, 16 << 20, false},
+		"whole commits, without what is large":    {[]string{"uploadpack.allowFilter"}, 1 << 20, true},
+		"whole commits":                           {nil, 16 << 20, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			git := gittest.NewServer(t, gittest.Options{})
+			o := options(git.Init("fleet", files))
+			for _, setting := range c.settings {
+				git.Git("fleet", "config", setting, "true")
+			}
+			o.Lazy, o.MaxBlob, o.MaxFetch = true, 1<<20, c.fetched
+			if !c.small {
+				o.MaxBlob = 8 << 20
+			}
+			tree, err := open(t, o).View(t.Context())
+			require.NoError(t, err)
+			var group sync.WaitGroup
+			for _, path := range []string{"a/Dockerfile", "b/Dockerfile", "a/Dockerfile"} {
+				group.Go(func() {
+					info, err := fs.Stat(tree.FS, path)
+					assert.NoError(t, err)
+					assert.EqualValues(t, len(files[path]), info.Size())
+					got, err := fs.ReadFile(tree.FS, path)
+					assert.NoError(t, err)
+					assert.Equal(t, files[path], string(got))
+				})
+			}
+			group.Wait()
+			got, err := fs.ReadFile(tree.FS, "big")
+			if c.small {
+				require.ErrorContains(t, err, "is so large that it was not fetched")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, files["big"], string(got))
+		})
+	}
+}
+
 func TestTroubleThatPasses(t *testing.T) {
 	for name, faults := range map[string][]gittest.Fault{
 		"bad gateway on fetch":    {{Match: "service=git-upload-pack", Status: 502}},

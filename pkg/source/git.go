@@ -73,8 +73,9 @@ func localRepo(s *config.Source) (string, bool) {
 	return path, ok || strings.HasPrefix(path, "/")
 }
 
-// fetch fetches what a branch holds: the newest commit only, and without files that are too large for a Dockerfile where the
-// server can leave them out. A few at once, since they are kept in memory.
+// fetch fetches what a branch holds: the newest commit only. Where the server can do that, the content of a file comes when it
+// is read; where it can at least leave out files that are too large for a Dockerfile, these do not come. A few at once, since
+// they are kept in memory.
 func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, error) {
 	if path, ok := localRepo(s); ok {
 		return gitrepo.OpenLocal(path, s.Branch)
@@ -94,7 +95,7 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 
 func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, error) {
 	return gitrepo.Open(ctx, gitrepo.Options{
-		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Now: time.Now, Sleep: f.opts.Sleep,
+		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Lazy: true, Now: time.Now, Sleep: f.opts.Sleep,
 		Transport: f.counter(),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := f.opts.Credentials.Token(ctx, credentials.Git, host)
