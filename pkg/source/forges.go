@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,12 @@ func (o *once[T]) get(ctx context.Context, ask func() (T, error)) (T, error) {
 
 const defaultConcurrency = 4
 
+// isLargeFile says whether a content is what git itself holds of a file that is kept in Git LFS:
+// https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+func isLargeFile(content []byte) bool {
+	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/"))
+}
+
 // NewForges reads from forges and git servers.
 func NewForges(o Options) *Forges {
 	if o.Credentials == nil {
@@ -119,6 +126,9 @@ func (f *Forges) Dockerfile(ctx context.Context, img *config.Image, known Known)
 			return f.gitServer(ctx, s, known)
 		}
 	})
+	if err == nil && isLargeFile(file.Content) {
+		err = errLargeFile
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %q of %s: %w", s.Dockerfile, where(s), err)
 	}
@@ -218,5 +228,6 @@ func escapePath(p string) string {
 var (
 	errNotThere  = errors.New("the branch has no such file: was it moved or deleted? Set source.dockerfile")
 	errSubmodule = errors.New("it is a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
+	errLargeFile = errors.New("it is kept in Git LFS, where it cannot be read: take Dockerfiles out of the filter in .gitattributes")
 	errNoFile    = errors.New("it is a folder, not a file: set source.dockerfile to the file in it")
 )

@@ -154,6 +154,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 		w.repo.Commit("big", "#"+strings.Repeat("x", 10<<20))
 		w.repo.Link("link", "../other/Dockerfile")
 		w.repo.Folder("folder")
+		w.repo.Commit("lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		read := func(img *config.Image) error {
 			_, err := w.run().Dockerfile(t.Context(), img, source.Known{})
@@ -166,7 +167,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 			folder = "no such file"
 		}
 		for path, want := range map[string]string{
-			"big": "that is no Dockerfile", "link": "symbolic link to \"../other/Dockerfile\"", "folder": folder, "none": "was it moved or deleted?",
+			"big": "that is no Dockerfile", "link": "symbolic link to \"../other/Dockerfile\"", "folder": folder, "lfs": "it is kept in Git LFS", "none": "was it moved or deleted?",
 		} {
 			err := read(w.image(path))
 			require.ErrorContains(t, err, want)

@@ -63,6 +63,9 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 	if len(content) > MaxFileBytes {
 		return nil, fmt.Errorf("reading %q: larger than %d KiB, which is no Dockerfile", shown, MaxFileBytes>>10)
 	}
+	if isLargeFile(content) {
+		return nil, fmt.Errorf("reading %q: %w", shown, errLargeFile)
+	}
 	return &File{Path: shown, Content: content}, nil
 }
 

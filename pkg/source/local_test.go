@@ -48,13 +48,14 @@ func TestDockerfileErrors(t *testing.T) {
 	outside := t.TempDir()
 	write(t, filepath.Join(outside, "secret"), "x")
 	write(t, filepath.Join(dir, "big"), string(make([]byte, source.MaxFileBytes+1)))
+	write(t, filepath.Join(dir, "lfs"), "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
 	require.NoError(t, os.Symlink(filepath.Join(outside, "secret"), filepath.Join(dir, "link")))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o755))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644))
 	src, err := source.NewLocal(dir)
 	require.NoError(t, err)
 	for name, want := range map[string]string{
-		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes",
+		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes", "lfs": "it is kept in Git LFS",
 		"folder": "not a regular file", "pipe": "not a regular file",
 	} {
 		_, err := src.Dockerfile(t.Context(), image("acme/web", name), source.Known{})
