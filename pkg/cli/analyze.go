@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -111,6 +112,12 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	r, saved, err := factory.AnalyzeIn(ctx, target, sight, func(f *factory.Fleet) (*factory.Scope, error) {
 		return o.scope(f, names, &note)
 	})
+	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		if err := say(w, "interrupted: nothing was looked at, and nothing is saved"); err != nil {
+			return err
+		}
+		return errReported
+	}
 	if err != nil {
 		return err
 	}

@@ -327,6 +327,17 @@ func TestCtrlCKeepsWhatWasLearnt(t *testing.T) {
 	assert.Contains(t, got.err, "nothing new")
 }
 
+func TestCtrlCBeforeAnythingWasLookedAt(t *testing.T) {
+	s := newSite(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := s.commits()
+	got := s.runUntil(ctx, "analyze", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml", "--push")
+	assert.Equal(t, 1, got.code)
+	assert.Equal(t, "interrupted: nothing was looked at, and nothing is saved\n", got.err)
+	assert.Equal(t, before, s.commits())
+}
+
 func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")
