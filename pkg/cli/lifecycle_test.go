@@ -338,6 +338,16 @@ func TestCtrlCBeforeAnythingWasLookedAt(t *testing.T) {
 	assert.Equal(t, before, s.commits())
 }
 
+func TestThePathOfStateAsPeopleWriteIt(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	s.ok("analyze")
+	got := s.ok("analyze", "--path", "./state/")
+	assert.Contains(t, got.err, "nothing new")
+	got = s.do("analyze", "--path", "state/../..")
+	assert.Contains(t, got.err, "is no path below its root")
+}
+
 func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")

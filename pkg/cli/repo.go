@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -89,7 +90,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 		at.path, at.branch = cmp.Or(r.path, where.StatePath), cmp.Or(r.branch, f.State.Branch)
 		at.configRef = cmp.Or(r.configRef, f.Config.Ref)
 	}
-	at.branch, at.path = cmp.Or(at.branch, config.DefaultBranch), cmp.Or(at.path, config.DefaultStateFolder)
+	at.branch, at.path = cmp.Or(at.branch, config.DefaultBranch), path.Clean(cmp.Or(at.path, config.DefaultStateFolder))
 	if at.configRef == at.branch {
 		at.configRef = ""
 	}

@@ -108,6 +108,9 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	if !fs.ValidPath(o.Path) || isGit(o.Path) {
 		return nil, fmt.Errorf("opening git repository: %q is no path below its root", o.Path)
 	}
+	if plumbing.NewBranchReferenceName(o.Branch).Validate() != nil || o.Branch == "HEAD" || strings.HasPrefix(o.Branch, "refs/") {
+		return nil, fmt.Errorf("opening git repository: %q is no name of a branch", o.Branch)
+	}
 	endpoint, err := transport.NewEndpoint(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("opening git repository: %w", err)
@@ -163,12 +166,12 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 			troubles = 0
 		}
 		if troubles >= maxTroubles {
-			return Result{Attempts: u.result.Attempts}, r.explain(again.err)
+			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		wait := pause.NextBackOff()
 		if left -= wait; left <= 0 {
-			err = fmt.Errorf("gave up after %s and %d tries: %w", r.opts.Deadline, u.result.Attempts, again.err)
-			return Result{Attempts: u.result.Attempts}, r.explain(err)
+			again.err = fmt.Errorf("gave up after %s and %d tries: %w", r.opts.Deadline, u.result.Attempts, again.err)
+			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		if r.opts.Sleep(ctx, wait) != nil {
 			return Result{Attempts: u.result.Attempts}, r.explain(err)

@@ -303,7 +303,7 @@ func TestTroubleThatStays(t *testing.T) {
 	o := options(url)
 	waits := impatient(&o)
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
-	require.ErrorContains(t, err, "it answered 500")
+	require.ErrorContains(t, err, "git repository "+url+": reading from the server: it answered 500")
 	assert.Equal(t, 5, *waits)
 	assert.Equal(t, []string{"First"}, git.Log("fleet"))
 }
@@ -358,6 +358,12 @@ func TestURLsThatAreRefused(t *testing.T) {
 		o.Path = path
 		_, err := gitrepo.Open(t.Context(), o)
 		require.ErrorContains(t, err, "is no path below its root", path)
+	}
+	for _, branch := range []string{"", "../main", "a..b", "a b", "-x", "x.lock", "HEAD", "refs/heads/main"} {
+		o := options("https://github.com/acme/images.git")
+		o.Branch = branch
+		_, err := gitrepo.Open(t.Context(), o)
+		require.ErrorContains(t, err, "is no name of a branch", branch)
 	}
 }
 
