@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
@@ -20,7 +21,36 @@ import (
 type app struct {
 	*ghinstallation.Transport
 	from string
+
+	mu       sync.Mutex
+	failures int // in a row
+	err      error
 }
+
+// maxFailures is how often in a row an App may get no token; then GitHub is not asked again. A fleet asks for each image.
+const maxFailures = 3
+
+// Token asks for a token, or returns the one that is still valid. Callers take turns.
+func (a *app) Token(ctx context.Context) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failures >= maxFailures {
+		return "", a.err
+	}
+	asking, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	value, err := a.Transport.Token(asking)
+	switch {
+	case err == nil:
+		a.failures = 0
+	case ctx.Err() == nil:
+		a.failures++
+		a.err = err
+	}
+	return value, err
+}
+
+const tokenTimeout = 30 * time.Second
 
 // appOfFiles is the App of DIR/USE/HOST/app-id, installation-id and private-key.
 func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, error) {
@@ -55,8 +85,6 @@ func (s *Store) appToken(ctx context.Context, host string, values [3]string, fro
 	if err != nil {
 		return Token{}, fmt.Errorf("reading %s: %w", from, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	value, err := a.Token(ctx)
 	if err != nil {
 		return Token{}, fmt.Errorf("asking for a token of %s: %w; check its ids and its key, and that it is installed", from, plain(err))
@@ -100,6 +128,6 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 		return nil, err
 	}
 	t.BaseURL = (&config.Source{Provider: config.GitHub, Host: host}).APIURL()
-	s.apps[key] = &app{t, from}
+	s.apps[key] = &app{Transport: t, from: from}
 	return s.apps[key], nil
 }

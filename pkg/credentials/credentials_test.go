@@ -172,8 +172,13 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 
 			status = http.StatusNotFound
 			defer func() { status = http.StatusCreated }()
-			_, err = credentials.New(o).Token(t.Context(), credentials.Git, "ghe.example.com")
-			require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
+			asked.Store(0)
+			refused := credentials.New(o)
+			for range 10 {
+				_, err = refused.Token(t.Context(), credentials.Git, "ghe.example.com")
+				require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
+			}
+			assert.Equal(t, int32(3), asked.Load(), "GitHub is not asked for each image")
 			for _, secret := range []string{canary, "eyJ", "PRIVATE"} {
 				assert.NotContains(t, err.Error(), secret)
 			}
