@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-git/go-git/v5"
@@ -8,13 +9,16 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// OpenLocal returns what a branch of a repository on this machine holds: a bare one, or a checkout.
+// OpenLocal returns what a branch of a repository on this machine holds: a bare one, or a checkout, also a linked one.
 func OpenLocal(path, branch string) (Tree, error) {
-	repo, err := git.PlainOpen(path)
+	repo, err := git.PlainOpenWithOptions(path, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {
 		return Tree{}, fmt.Errorf("opening git repository %q: %w", path, err)
 	}
 	ref, err := repo.Reference(plumbing.NewBranchReferenceName(branch), true)
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return Tree{FS: newFS(repo.Storer, plumbing.ZeroHash)}, nil
+	}
 	if err != nil {
 		return Tree{}, fmt.Errorf("git repository %q: branch %q: %w", path, branch, err)
 	}

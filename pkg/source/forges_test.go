@@ -327,7 +327,9 @@ func TestGitServer(t *testing.T) {
 	run := func() *source.Forges {
 		return source.NewForges(source.Options{Credentials: credentials.New(credentials.Options{Getenv: func(string) string { return canary }})})
 	}
-	for name, repo := range map[string]string{"server": url, "path": git.Dir("web"), "file URL": "file://" + git.Dir("web")} {
+	linked := filepath.Join(t.TempDir(), "linked")
+	git.Git("web", "worktree", "add", "-q", "--detach", linked)
+	for name, repo := range map[string]string{"server": url, "path": git.Dir("web"), "file URL": "file://" + git.Dir("web"), "linked checkout": linked} {
 		git.Requests()
 		r := run()
 		for range 3 {
@@ -347,8 +349,7 @@ func TestGitServer(t *testing.T) {
 		img := image(repo, "README")
 		img.Source.Branch = "none"
 		_, err := r.Dockerfile(t.Context(), img, source.Known{})
-		require.Error(t, err, name)
-		require.ErrorContains(t, err, "none")
+		require.ErrorContains(t, err, `no branch "none": check source.branch`, name)
 	}
 	git.Git("web", "config", "uploadpack.allowFilter", "true")
 	_, err := run().Dockerfile(t.Context(), image(url, "big"), source.Known{})
