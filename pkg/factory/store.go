@@ -86,6 +86,9 @@ func (s Folder) write(c *StateChange) (written bool, err error) {
 	if err != nil || len(state.Changed(c.before, files)) > 0 {
 		return false, err
 	}
+	if err := state.RemoveLeftovers(s.Paths.StateDir); err != nil {
+		return false, err
+	}
 	return true, state.WriteFiles(s.Paths.StateDir, c.after)
 }
 

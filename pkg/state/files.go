@@ -191,6 +191,28 @@ func Changed(before, after map[string][]byte) map[string][]byte {
 	return out
 }
 
+// leftover is a file that a process was writing when it was killed.
+var leftover = regexp.MustCompile(`^\.[-a-z0-9]+\.yaml[0-9]+$`)
+
+// RemoveLeftovers removes what processes have left behind that were killed while they wrote. None may be writing.
+func RemoveLeftovers(dir string) error {
+	for _, folder := range []string{ImagesFolder, BasesFolder} {
+		entries, err := os.ReadDir(filepath.Join(dir, folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading state folder: %w", err)
+		}
+		for _, e := range entries {
+			if !leftover.MatchString(e.Name()) {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing leftover: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // WriteFiles writes files below dir, each atomically, in a fixed order. A nil content removes the file.
 func WriteFiles(dir string, files map[string][]byte) error {
 	for _, p := range slices.Sorted(maps.Keys(files)) {
