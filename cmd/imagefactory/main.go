@@ -11,6 +11,7 @@ import (
 	_ "time/tzdata" // schedules name time zones, and the image has no other files of them
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/pkg/progress"
 )
 
 func main() {
@@ -23,6 +24,9 @@ func main() {
 	go func() {
 		<-signals
 		signal.Stop(signals) // the next one ends the process
+		if progress.IsTerminal(os.Stderr) {
+			fmt.Fprintln(os.Stderr) // below the bar
+		}
 		fmt.Fprintln(os.Stderr, "imagefactory: stopping, and keeping what was learnt; a second signal stops at once")
 		cancel()
 	}()

@@ -164,7 +164,9 @@ func cacheDir(w *World) string {
 
 // progress shows how far long work is, on stderr.
 func (o *outside) progress(quiet bool) *progress.Progress {
-	return progress.New(o.w.Err, progress.Options{Terminal: progress.IsTerminal(o.w.Err), Quiet: quiet, Now: time.Now, Unit: "image"})
+	return progress.New(o.w.Err, progress.Options{
+		Terminal: progress.IsTerminal(o.w.Err), Width: progress.Width(o.w.Err), Quiet: quiet, Now: time.Now, Unit: "image",
+	})
 }
 
 // sayBudgets reports what registries were asked.

@@ -110,6 +110,7 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
 	}
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
+	defer a.Progress.Finish()
 	a.dockerfiles(ctx, scope.Dockerfiles)
 	if a.Registry != nil {
 		a.published(ctx, scope.Published)
@@ -125,7 +126,6 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 		a.tags(ctx, scope)
 		a.evidence(ctx, scope.Published)
 	}
-	a.Progress.Finish()
 	report := a.report(scope)
 	report.Interrupted = ctx.Err() != nil
 	report.StateChange, err = f.changeSince(before)

@@ -10,13 +10,13 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
 // Options say how progress is shown.
 type Options struct {
 	Terminal bool // a bar that is drawn again and again; else lines
+	Width    int  // of the terminal in columns; 0 when it is not known
 	Quiet    bool // nothing at all
 	Now      func() time.Time
 	Every    time.Duration // between two lines; default 10 s. Work that is shorter shows none.
@@ -29,7 +29,8 @@ type Progress struct {
 	Options
 
 	mu      sync.Mutex
-	bar     *progressbar.ProgressBar
+	stop    chan struct{} // ends the drawing of a bar; nil while there is none
+	drawn   time.Time
 	what    string
 	total   int
 	done    int
@@ -56,6 +57,19 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
+// Width is how many columns a terminal has; 0 when that is not known.
+func Width(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
+}
+
 // Start begins a piece of work of so many items. What says what is done: "analyzing".
 func (p *Progress) Start(total int, what string) {
 	if p == nil {
@@ -67,13 +81,65 @@ func (p *Progress) Start(total int, what string) {
 	p.started = p.Now()
 	p.said = p.started
 	if p.Terminal {
-		p.bar = progressbar.NewOptions(max(total, 1), // it refuses to count to 0
-			progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(20),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.Unit),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionUseANSICodes(true),
-		)
+		p.erase()
+		p.stop = make(chan struct{})
+		go p.keepDrawing(p.stop)
 	}
+}
+
+const (
+	drawEvery = 100 * time.Millisecond
+	tickEvery = 500 * time.Millisecond // of a bar while nothing gets done
+	barWidth  = 10
+)
+
+// keepDrawing shows that time passes.
+func (p *Progress) keepDrawing(stop chan struct{}) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			p.mu.Lock()
+			if p.stop == stop {
+				p.draw()
+			}
+			p.mu.Unlock()
+		}
+	}
+}
+
+// draw draws the bar, not too often.
+func (p *Progress) draw() {
+	if p.stop == nil {
+		return
+	}
+	now := p.Now()
+	if now.Sub(p.drawn) < drawEvery {
+		return
+	}
+	p.drawn = now
+	full := barWidth * p.done / max(p.total, 1)
+	text := fmt.Sprintf("%s %3d%% |%s%s| (%s) %s", p.what, 100*p.done/max(p.total, 1),
+		strings.Repeat("█", full), strings.Repeat(" ", barWidth-full), p.counts(now, "%d/%d"), p.current)
+	if runes := []rune(text); p.Width > 0 && len(runes) >= p.Width {
+		text = string(runes[:p.Width-1])
+	}
+	_, _ = fmt.Fprint(p.w, eraseLine+text) // a terminal that is gone is no reason to stop working
+}
+
+const eraseLine = "\r\x1b[2K"
+
+// erase ends the drawing of a bar, if there is one, and takes it away.
+func (p *Progress) erase() {
+	if p.stop == nil {
+		return
+	}
+	close(p.stop)
+	p.stop = nil
+	_, _ = fmt.Fprint(p.w, eraseLine)
 }
 
 // Add says that there is more to do than was thought.
@@ -84,9 +150,7 @@ func (p *Progress) Add(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total += n
-	if p.bar != nil {
-		p.bar.ChangeMax(p.total)
-	}
+	p.draw()
 }
 
 // Item says that work on an item has begun. done counts it.
@@ -97,6 +161,7 @@ func (p *Progress) Item(name string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.current = plain(name)
+	p.draw()
 	return p.count
 }
 
@@ -104,12 +169,11 @@ func (p *Progress) count() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done++
-	if p.bar != nil {
-		p.bar.Describe(p.what + " " + p.current)
-		_ = p.bar.Add(1) // a terminal that is gone is no reason to stop working
+	if p.Terminal {
+		p.draw()
 		return
 	}
-	if now := p.Now(); !p.Terminal && now.Sub(p.said) >= p.Every {
+	if now := p.Now(); now.Sub(p.said) >= p.Every {
 		p.said = now
 		p.line(now)
 	}
@@ -118,19 +182,26 @@ func (p *Progress) count() {
 // line writes how far the work is.
 func (p *Progress) line(now time.Time) {
 	p.lines++
-	spent := now.Sub(p.started)
-	text := fmt.Sprintf("%s: %d of %d %ss", p.what, p.done, p.total, p.Unit)
-	if seconds := spent.Seconds(); seconds > 0 && p.done > 0 {
-		rate := float64(p.done) / seconds
-		text += fmt.Sprintf(", %.1f/s", rate)
-		if left := p.total - p.done; left > 0 {
-			text += fmt.Sprintf(", about %s left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
-		}
-	}
+	text := p.what + ": " + p.counts(now, "%d of %d "+p.Unit+"s")
 	if p.current != "" && p.done < p.total {
 		text += ", at " + p.current
 	}
 	_, _ = fmt.Fprintln(p.w, text) // a log that is gone is no reason to stop working
+}
+
+// counts says how much is done, how fast, and how long the rest may take.
+func (p *Progress) counts(now time.Time, format string) string {
+	text := fmt.Sprintf(format, p.done, p.total)
+	seconds := now.Sub(p.started).Seconds()
+	if seconds <= 0 || p.done == 0 {
+		return text
+	}
+	rate := float64(p.done) / seconds
+	text += fmt.Sprintf(", %.1f/s", rate)
+	if left := p.total - p.done; left > 0 {
+		text += fmt.Sprintf(", about %s left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
+	}
+	return text
 }
 
 // Finish ends the piece of work: a bar is taken away, and after lines there is a last one.
@@ -140,13 +211,10 @@ func (p *Progress) Finish() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bar != nil {
-		_ = p.bar.Clear()
-		p.bar = nil
-		return
-	}
+	p.erase()
 	if p.lines > 0 {
 		p.line(p.Now())
+		p.lines = 0
 	}
 }
 

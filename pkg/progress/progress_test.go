@@ -78,8 +78,28 @@ func TestABarOnATerminalIsTakenAway(t *testing.T) {
 	}
 	p.Finish()
 	assert.Regexp(t, `\([1-9]\d?/40, `, out.String())
-	assert.Contains(t, out.String(), "analyzing an-image-with-a-name-that-is-fa…")
+	assert.Contains(t, out.String(), "an-image-with-a-name-that-is-fa…")
 	assert.Empty(t, strings.TrimSpace(screen(out.String())), "nothing is left of it")
+}
+
+func TestABarGoesOnWhenThereIsMoreToDo(t *testing.T) {
+	var out bytes.Buffer
+	p := progress.New(&out, progress.Options{Terminal: true, Width: 70, Now: (&clock{step: time.Second}).read, Unit: "image"})
+	p.Start(2, "analyzing")
+	p.Item("web")()
+	p.Item("api")()
+	assert.Contains(t, out.String(), "analyzing 100% |██████████| (2/2, ")
+	out.Reset()
+	p.Add(2)
+	p.Item("node-22-bookworm-slim")()
+	assert.Contains(t, out.String(), "analyzing  75% |███████   | (3/4, ")
+	assert.Contains(t, out.String(), "left) node-22", "what is under way is named")
+	for line := range strings.SplitSeq(out.String(), "\r") {
+		assert.Less(t, len([]rune(strings.TrimPrefix(line, "\x1b[2K"))), 70, "a line that wraps cannot be taken away")
+	}
+	p.Finish()
+	p.Finish()
+	assert.Empty(t, strings.TrimSpace(screen(out.String())))
 }
 
 // screen is what a terminal shows in the end, as far as a bar uses one: \r, and the sequence that erases the line.
