@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -281,7 +282,7 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 			assert.Len(t, s.asked(), c.asked)
 		})
 	}
-	t.Run("a single repository", func(t *testing.T) {
+	t.Run("a few repositories", func(t *testing.T) {
 		s := serve(t)
 		s.push("good:1", newImage(t, "linux/amd64", day, nil))
 		s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
@@ -291,13 +292,23 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 			}
 			return broken
 		})
-		asks := client(registry.Options{})
-		for range 4 {
-			_, err := asks.Snapshot(t.Context(), s.ref("broken:1"), nil)
-			require.ErrorContains(t, err, "in trouble (500")
-			_, err = asks.Snapshot(t.Context(), s.ref("good:1"), nil)
-			require.NoError(t, err)
+		var asks *registry.Client
+		good := func() {
+			_, err := asks.Snapshot(t.Context(), s.ref("good:1"), nil)
+			assert.NoError(t, err)
 		}
+		// the others are asked for while a broken one waits
+		asks = client(registry.Options{Sleep: func(context.Context, time.Duration) error { good(); return nil }})
+		var group sync.WaitGroup
+		for range 3 {
+			group.Go(func() {
+				_, err := asks.Snapshot(t.Context(), s.ref("broken:1"), nil)
+				assert.ErrorContains(t, err, "in trouble (500")
+				assert.NotContains(t, err.Error(), "not asked again")
+			})
+		}
+		group.Wait()
+		good()
 	})
 }
 

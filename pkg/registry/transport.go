@@ -49,6 +49,7 @@ type hosts struct {
 	usage   map[string]Usage
 	silent  map[string]int     // requests in a row without an answer in time
 	refused map[string]refusal // questions in a row that were given up
+	good    map[string]int     // answers that were not refusals
 }
 
 type refusal struct {
@@ -57,7 +58,7 @@ type refusal struct {
 }
 
 func newHosts(limit int) *hosts {
-	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}, refused: map[string]refusal{}}
+	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}, refused: map[string]refusal{}, good: map[string]int{}}
 }
 
 // heard notes what became of a request: an answer, or none in time.
@@ -72,19 +73,31 @@ func (h *hosts) heard(host string, err error) {
 	}
 }
 
-// answered notes how a question ended that had several tries. Who asks to be left alone for long is.
-func (h *hosts) answered(host string, resp *http.Response) {
+// answered notes how a question ended that had several tries. One that is given up says nothing of the host when others
+// had good answers meanwhile: good is how many there were when it began. Who asks to be left alone for long is.
+func (h *hosts) answered(host string, resp *http.Response, good int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !mayPass(resp.StatusCode) {
+		h.good[host]++
 		delete(h.refused, host)
 		return
 	}
 	r := refusal{h.refused[host].count + 1, resp.StatusCode}
-	if after, _ := polite.RetryAfter(resp.Header, time.Now()); after > maxWait {
+	after, _ := polite.RetryAfter(resp.Header, time.Now())
+	switch {
+	case after > maxWait:
 		r.count = maxRefusals
+	case h.good[host] > good:
+		return
 	}
 	h.refused[host] = r
+}
+
+func (h *hosts) goodAnswers(host string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.good[host]
 }
 
 // givenUp says why a host is left alone: what waits for it would keep everything else waiting too.
@@ -160,6 +173,7 @@ func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer release()
+	good := p.hosts.goodAnswers(host)
 	for try := 1; ; try++ {
 		if err := p.hosts.givenUp(host, p.timeout); err != nil {
 			return nil, err
@@ -171,7 +185,7 @@ func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 		wait, again := p.again(req.Context(), resp, err, try)
 		if !again {
 			if err == nil && p.tries > 1 { // a mirror is asked in haste
-				p.hosts.answered(host, resp)
+				p.hosts.answered(host, resp, good)
 			}
 			return resp, err
 		}

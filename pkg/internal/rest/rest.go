@@ -57,6 +57,7 @@ type Client struct {
 	mu       sync.Mutex
 	requests map[string]int
 	troubles map[string]int // in a row, by host
+	good     map[string]int // answers, by host
 	closed   map[string]closed
 }
 
@@ -83,7 +84,7 @@ func New(o Options) *Client {
 	return &Client{
 		Options: o, client: &http.Client{Transport: o.Transport, CheckRedirect: checkRedirect},
 		slots: polite.NewSlots(o.Concurrency), requests: map[string]int{},
-		troubles: map[string]int{}, closed: map[string]closed{},
+		troubles: map[string]int{}, good: map[string]int{}, closed: map[string]closed{},
 	}
 }
 
@@ -150,7 +151,7 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 		return nil, err
 	}
 	defer release()
-	pause := backoff.NewExponentialBackOff()
+	pause, good := backoff.NewExponentialBackOff(), c.answers(q.Host)
 	for try := 1; ; try++ {
 		if why := c.leftAlone(q.Host); why != nil {
 			return nil, why
@@ -175,7 +176,7 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 			}
 			var failed *Error
 			if unsure := errors.As(err, &failed) && failed.Unsure; try >= tries || q.Method == http.MethodPost || !unsure {
-				c.failed(failed)
+				c.failed(failed, good)
 				return nil, err
 			}
 		}
@@ -205,11 +206,20 @@ func (c *Client) answered(host string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.troubles, host)
+	c.good[host]++
 }
 
-// failed notes that a request was given up whose host is in trouble.
-func (c *Client) failed(why *Error) {
-	if why == nil || !why.Unsure {
+// answers counts the answers of a host.
+func (c *Client) answers(host string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.good[host]
+}
+
+// failed notes that a request was given up whose host is in trouble. It says nothing of the host when others were answered
+// meanwhile: good is how many there were when it began.
+func (c *Client) failed(why *Error, good int) {
+	if why == nil || !why.Unsure || c.answers(why.Host) > good {
 		return
 	}
 	c.mu.Lock()
