@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -17,6 +18,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
 // What an exchange with the server can come to, beside success.
@@ -209,7 +212,7 @@ func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plum
 	}
 	name := plumbing.NewBranchReferenceName(r.opts.Branch)
 	if refs.References[name.String()] != old {
-		return &retry{errors.New("somebody else pushed"), true}
+		return &retry{err: errors.New("somebody else pushed"), conflict: true}
 	}
 	var pack bytes.Buffer
 	if _, err := packfile.NewEncoder(&pack, r.objects, false).Encode(fresh, 0); err != nil {
@@ -237,11 +240,11 @@ func rejected(report *packp.ReportStatus) error {
 		}
 		for _, lost := range []string{"failed to update ref", "cannot lock ref", "fetch first", "non-fast-forward", "stale", "incorrect old value", "already exists"} {
 			if strings.Contains(reason, lost) {
-				return &retry{fmt.Errorf("somebody else pushed: %s", c.Status), true}
+				return &retry{err: fmt.Errorf("somebody else pushed: %s", c.Status), conflict: true}
 			}
 		}
 	}
-	return &retry{fmt.Errorf("pushing: %w", err), false}
+	return &retry{err: fmt.Errorf("pushing: %w", err)}
 }
 
 // trouble says which errors of the transport are final.
@@ -262,9 +265,10 @@ func trouble(what string, err error) error {
 		if code := answer.StatusCode(); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
 			return status
 		}
-		return &retry{status, false}
+		after, _ := polite.RetryAfter(answer.Response.Header, time.Now())
+		return &retry{err: status, after: after}
 	}
-	return &retry{fmt.Errorf("%s the server: %w", what, err), false}
+	return &retry{err: fmt.Errorf("%s the server: %w", what, err)}
 }
 
 // explain says what an error of a repository means, and what to do.

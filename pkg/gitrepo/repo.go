@@ -89,7 +89,8 @@ const (
 	stepTimeout     = 5 * time.Minute  // of one exchange with the server
 	farewell        = 20 * time.Second // for a push, once ctx is over: less than the 30 seconds that Kubernetes gives a pod to end
 	defaultDeadline = 10 * time.Minute
-	maxTroubles     = 6 // in a row, of a server that fails; who else writes does not count
+	maxTroubles     = 6                      // in a row, of a server that fails; who else writes does not count
+	troubleWait     = 250 * time.Millisecond // after the first of them, twice as long after each that follows
 	maxBody         = 1 << 30
 	defaultMaxFetch = 256 << 20
 )
@@ -169,6 +170,9 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		wait := pause.NextBackOff()
+		if !again.conflict {
+			wait += max(again.after, troubleWait<<(troubles-1))
+		}
 		if left -= wait; left <= 0 {
 			again.err = fmt.Errorf("gave up after %s and %d tries: %w", r.opts.Deadline, u.result.Attempts, again.err)
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
@@ -209,7 +213,8 @@ type update struct {
 // retry is an error after which it is worth to try again.
 type retry struct {
 	err      error
-	conflict bool // somebody else was faster
+	conflict bool          // somebody else was faster
+	after    time.Duration // that the server asks to wait
 }
 
 func (r *retry) Error() string { return r.err.Error() }

@@ -294,6 +294,25 @@ func TestTroubleThatPasses(t *testing.T) {
 	}
 }
 
+func TestAServerInTroubleIsGivenTime(t *testing.T) {
+	git := gittest.NewServer(t, gittest.Options{})
+	o := options(git.Init("fleet", map[string]string{"state/a": "0"}))
+	for _, header := range []http.Header{nil, nil, {"Retry-After": {"7"}}, nil} {
+		git.Fail(gittest.Fault{Match: "service=git-upload-pack", Status: 429, Header: header})
+	}
+	var waits []time.Duration
+	o.Sleep = func(ctx context.Context, d time.Duration) error {
+		waits = append(waits, d)
+		return ctx.Err()
+	}
+	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
+	require.NoError(t, err)
+	require.Len(t, waits, 4)
+	for i, least := range []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, 7 * time.Second, 2 * time.Second} {
+		assert.GreaterOrEqual(t, waits[i], least)
+	}
+}
+
 func TestTroubleThatStays(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})

@@ -4,6 +4,7 @@ package gittest
 import (
 	"context"
 	"encoding/pem"
+	"maps"
 	"net/http"
 	"net/http/cgi" //nolint:gosec // the hole was closed in Go 1.6.3
 	"net/http/httptest"
@@ -44,6 +45,7 @@ type Server struct {
 type Fault struct {
 	Match  string // part of the path with its query: "service=git-receive-pack"
 	Status int
+	Header http.Header
 	Break  bool // cut the connection instead of answering
 	After  bool // do what was asked first, then fail: the answer is lost
 }
@@ -90,6 +92,7 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 	case fault.Break:
 		panic(http.ErrAbortHandler)
 	case fault.Status != 0:
+		maps.Copy(w.Header(), fault.Header)
 		http.Error(w, "the server has a bad day", fault.Status)
 	default:
 		// A handler of its own: cgi.Handler keeps the errors of a process in one writer.
