@@ -397,6 +397,31 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
+func TestAWrongPasswordIsNotSentAgainAndAgain(t *testing.T) {
+	for name, bearer := range map[string]bool{"basic": false, "bearer": true} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			denied := 0
+			s.breaks(guarded(s.host, bearer, func(auth string) bool {
+				if strings.HasPrefix(auth, "Basic ") {
+					denied++
+				}
+				return false
+			}))
+			asks := client(registry.Options{Keychain: login{}})
+			var err error
+			for i := range 10 {
+				_, err = asks.Snapshot(t.Context(), s.ref(fmt.Sprintf("base%d:1", i)), nil)
+				require.Error(t, err)
+			}
+			require.ErrorContains(t, err, "the user name or password is wrong (401)")
+			assert.True(t, registry.Denied(err))
+			assertNoSecret(t, err)
+			assert.Equal(t, 3, denied)
+		})
+	}
+}
+
 type brokenKeychain struct{}
 
 func (brokenKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {

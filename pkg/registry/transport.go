@@ -50,6 +50,15 @@ type hosts struct {
 	silent  map[string]int     // requests in a row without an answer in time
 	refused map[string]refusal // questions in a row that were given up
 	good    map[string]int     // answers that were not refusals
+	wrong   map[login]int      // sign-ins in a row that were denied
+}
+
+// login is a password for a host, as it is sent.
+type login struct{ host, authorization string }
+
+func loginOf(host string, req *http.Request) (login, bool) {
+	sent := req.Header.Get("Authorization")
+	return login{host, sent}, strings.HasPrefix(sent, "Basic ")
 }
 
 type refusal struct {
@@ -58,7 +67,7 @@ type refusal struct {
 }
 
 func newHosts(limit int) *hosts {
-	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}, refused: map[string]refusal{}, good: map[string]int{}}
+	return &hosts{slots: polite.NewSlots(limit), usage: map[string]Usage{}, silent: map[string]int{}, refused: map[string]refusal{}, good: map[string]int{}, wrong: map[login]int{}}
 }
 
 // heard notes what became of a request: an answer, or none in time.
@@ -100,11 +109,33 @@ func (h *hosts) goodAnswers(host string) int {
 	return h.good[host]
 }
 
+// signedIn notes what became of a password, if one was sent. One that is wrong is not sent for each of many repositories:
+// some registries lock the account.
+func (h *hosts) signedIn(host string, req *http.Request, status int) {
+	with, ok := loginOf(host, req)
+	if !ok {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case status == http.StatusUnauthorized:
+		h.wrong[with]++
+	case !mayPass(status):
+		delete(h.wrong, with)
+	}
+}
+
 // givenUp says why a host is left alone: what waits for it would keep everything else waiting too.
-func (h *hosts) givenUp(host string, timeout time.Duration) error {
+func (h *hosts) givenUp(host string, req *http.Request, timeout time.Duration) error {
 	const leftAlone = "it is not asked again in this run"
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if with, ok := loginOf(host, req); ok && h.wrong[with] >= maxRefusals {
+		e := statusError(host, http.StatusUnauthorized, "", 0)
+		e.problem = "the user name or password is wrong (401): sign in anew with docker login, or change what factory.credentials names; " + leftAlone
+		return e
+	}
 	if h.silent[host] >= maxSilences {
 		return bad(host, "it gave no answer within %s, %d times in a row: %s", timeout, maxSilences, leftAlone)
 	}
@@ -175,10 +206,13 @@ func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer release()
 	good := p.hosts.goodAnswers(host)
 	for try := 1; ; try++ {
-		if err := p.hosts.givenUp(host, p.timeout); err != nil {
+		if err := p.hosts.givenUp(host, req, p.timeout); err != nil {
 			return nil, err
 		}
 		resp, err := p.once(req, host)
+		if err == nil {
+			p.hosts.signedIn(host, req, resp.StatusCode)
+		}
 		if req.Context().Err() == nil {
 			p.hosts.heard(host, err)
 		}
