@@ -261,6 +261,7 @@ func TestAForgeThatRefusesIsLeftAlone(t *testing.T) {
 		}{
 			"limit":   {forgetest.Fault{Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}}, "the rate limit is used up until", 1},
 			"trouble": {forgetest.Fault{Status: 502}, "502 Bad Gateway; it is left alone for a while", 3 * 4},
+			"denial":  {forgetest.Fault{Status: 401}, "refuses the token (401): it is wrong or has expired", 3},
 		} {
 			c.fault.Match = "GET"
 			for range 50 {

@@ -32,6 +32,7 @@ const (
 	maxRedirects   = 5
 	maxTroubles    = 3           // requests in a row that a forge in trouble did not answer to the last try
 	recess         = time.Minute // in which such a forge is left alone
+	maxDenials     = 3           // of a token, in a row
 )
 
 // Options say how forges are asked.
@@ -58,6 +59,7 @@ type Client struct {
 	requests map[string]int
 	troubles map[string]int // in a row, by host
 	good     map[string]int // answers, by host
+	denials  map[string]denial
 	closed   map[string]closed
 }
 
@@ -84,7 +86,7 @@ func New(o Options) *Client {
 	return &Client{
 		Options: o, client: &http.Client{Transport: o.Transport, CheckRedirect: checkRedirect},
 		slots: polite.NewSlots(o.Concurrency), requests: map[string]int{},
-		troubles: map[string]int{}, good: map[string]int{}, closed: map[string]closed{},
+		troubles: map[string]int{}, good: map[string]int{}, denials: map[string]denial{}, closed: map[string]closed{},
 	}
 }
 
@@ -156,6 +158,9 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 		if why := c.leftAlone(q.Host); why != nil {
 			return nil, why
 		}
+		if no := c.denies(q.Host, token); no != nil {
+			return no, nil
+		}
 		answer, err := c.once(ctx, q, token)
 		wait, limited := c.limit(answer)
 		switch {
@@ -168,7 +173,7 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 				return nil, why
 			}
 		case err == nil && answer.Status < http.StatusInternalServerError:
-			c.answered(q.Host)
+			c.answered(q.Host, token, answer)
 			return answer, nil
 		default:
 			if err == nil {
@@ -202,11 +207,38 @@ func (c *Client) leaveAlone(wait time.Duration, why *Error) {
 	c.closed[why.Host] = closed{c.Now().Add(wait), why}
 }
 
-func (c *Client) answered(host string) {
+func (c *Client) answered(host, token string, a *Answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.troubles, host)
 	c.good[host]++
+	d := c.denials[host]
+	switch {
+	case a.Status != http.StatusUnauthorized || token == "":
+		delete(c.denials, host)
+		return
+	case d.token != token:
+		d.inRow = 0
+	}
+	c.denials[host] = denial{token, d.inRow + 1, a}
+}
+
+// denial is what a host answers to a token that it refuses.
+type denial struct {
+	token  string
+	inRow  int
+	answer *Answer
+}
+
+// denies returns the answer to a token that was refused again and again. It is not sent for each image of a fleet: forges
+// ban who does that.
+func (c *Client) denies(host, token string) *Answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d := c.denials[host]; token != "" && d.token == token && d.inRow >= maxDenials {
+		return d.answer
+	}
+	return nil
 }
 
 // answers counts the answers of a host.
