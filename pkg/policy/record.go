@@ -53,8 +53,8 @@ type Publication struct {
 // first, so that nothing that is built on it is due a moment too early.
 //
 // Without evidence, an image that appears while our rebuild is active is taken for its result, built on what the rebuild
-// was for; one that appears otherwise tells nothing, and what was known stays. The first one that is seen is assumed to
-// be built on the baselines.
+// was for; one that appears otherwise tells nothing, and is assumed to be built on what the one before it was. The first
+// one that is seen is assumed to be built on the baselines.
 func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen Publication, now time.Time) bool {
 	facts := st.Images[img.Name]
 	if facts == nil || seen.Digest == "" {
@@ -73,6 +73,9 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 		news = facts.SetBuiltOn(on) || news
 	}
 	active := facts.Rebuild != nil && facts.Rebuild.Status.Active()
+	if fresh {
+		outdate(facts, seen.BuiltOn)
+	}
 	if fresh && active {
 		recordBuiltOn(img, st, g, seen.BuiltOn)
 	}
@@ -84,6 +87,16 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 		conclude(img, st, g, now)
 	}
 	return news
+}
+
+// outdate makes an assumption of what was proven of the image before, where nothing is proven of the new one.
+func outdate(facts *state.Image, proven []state.BuiltOn) {
+	for i := range facts.BuiltOn {
+		on := &facts.BuiltOn[i]
+		if !slices.ContainsFunc(proven, func(p state.BuiltOn) bool { return p.Ref == on.Ref }) {
+			on.Evidence = state.Assumed
+		}
+	}
 }
 
 // conclude gives the rebuild the outcome that a new image shows. One on an older base, seen while the run goes on, is

@@ -144,9 +144,11 @@ func TestWithoutEvidence(t *testing.T) {
 	})
 	t.Run("a developer's push tells nothing", func(t *testing.T) {
 		f := app(t, "", cand("1", 1))
-		before := *f.st.Images["app"].On(ref)
+		want := *f.st.Images["app"].On(ref)
+		require.Equal(t, state.Provenance, want.Evidence)
+		want.Evidence = state.Assumed
 		require.True(t, f.record("app", policy.Publication{Digest: dig("app2")}))
-		assert.Equal(t, before, *f.st.Images["app"].On(ref))
+		assert.Equal(t, want, *f.st.Images["app"].On(ref), "the evidence was that of another image")
 	})
 	t.Run("a rebuild without the lock: what the tag held", func(t *testing.T) {
 		f := started(t, state.Running)

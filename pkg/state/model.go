@@ -171,7 +171,7 @@ const (
 	Annotation Evidence = "annotation" // OCI base image annotations
 	Layers     Evidence = "layers"     // layer prefix of a known base digest
 	Recorded   Evidence = "recorded"   // our own record of the rebuild
-	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline
+	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline, or what the image before it was built on
 )
 
 // Known says whether this version knows the evidence.
