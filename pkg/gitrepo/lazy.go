@@ -98,7 +98,7 @@ func (r *Repo) fetchSingle(ctx context.Context, file plumbing.Hash) (plumbing.En
 	req.Wants = []plumbing.Hash{file}
 	most := r.opts.MaxFetch
 	if r.opts.MaxBlob > 0 {
-		most = int64(r.opts.MaxBlob) //nolint:gosec // far less than what overflows
+		most = int64(r.opts.MaxBlob)
 	}
 	arrived, err := receive(ctx, session, req, most)
 	if errors.Is(err, errTooLarge) {

@@ -247,10 +247,10 @@ func TestOnlyTheFilesThatAreReadAreFetched(t *testing.T) {
 			for _, path := range []string{"a/Dockerfile", "b/Dockerfile", "a/Dockerfile"} {
 				group.Go(func() {
 					info, err := fs.Stat(tree.FS, path)
-					assert.NoError(t, err)
+					assert.NoError(t, err) //nolint:testifylint // require must not be called outside the test's goroutine
 					assert.EqualValues(t, len(files[path]), info.Size())
 					got, err := fs.ReadFile(tree.FS, path)
-					assert.NoError(t, err)
+					assert.NoError(t, err) //nolint:testifylint // require must not be called outside the test's goroutine
 					assert.Equal(t, files[path], string(got))
 				})
 			}
