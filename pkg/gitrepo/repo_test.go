@@ -461,6 +461,20 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return r(q) }
 
+func TestAPublicServerCannotSendUsIntoThePrivateNetwork(t *testing.T) {
+	o := options("https://git.example.com/acme/images.git")
+	o.Transport = roundTripper(func(q *http.Request) (*http.Response, error) {
+		assert.Equal(t, "git.example.com", q.URL.Host)
+		return &http.Response{
+			StatusCode: http.StatusFound, Request: q, Body: http.NoBody,
+			Header: http.Header{"Location": {"https://10.0.0.7/acme/images.git/info/refs?service=git-upload-pack"}},
+		}, nil
+	})
+	impatient(&o)
+	_, err := open(t, o).View(t.Context())
+	require.ErrorContains(t, err, "refusing a redirect to the private address 10.0.0.7")
+}
+
 func TestManyWritersLoseNothing(t *testing.T) {
 	const writers = 50
 	git := gittest.NewServer(t, gittest.Options{})

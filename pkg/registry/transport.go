@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -330,15 +329,10 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return bad(host, "more than %d redirects", maxRedirects)
 	}
-	if private(req.URL) && !private(via[0].URL) {
+	if config.IsPrivate(req.URL.Host) && !config.IsPrivate(via[0].URL.Host) {
 		return bad(host, "refusing a redirect to a private address")
 	}
 	return nil
-}
-
-func private(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return config.IsLoopback(u.Host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }
 
 // hostName is the host as references name it.

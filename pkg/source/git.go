@@ -139,7 +139,7 @@ func (f *Forges) lsRemote(ctx context.Context, s *config.Source) (string, error)
 	}
 	counter := f.counter()
 	counter.most = maxTips
-	session, err := githttp.NewClient(&http.Client{Transport: counter}).NewUploadPackSession(endpoint, auth)
+	session, err := githttp.NewClient(&http.Client{Transport: counter, CheckRedirect: gitrepo.CheckRedirect}).NewUploadPackSession(endpoint, auth)
 	if err != nil {
 		return "", err
 	}
