@@ -84,7 +84,8 @@ func (c *Client) pages(ctx context.Context, at place) ([]string, error) {
 	return nil, bad(at.host(), "there are more than %d tags; set tags to {strategy: Digest, constraint: TAG} to follow one", min(len(tags), maxTags))
 }
 
-// nextPage reads the Link header. It must lead to the same host: credentials go with it.
+// nextPage reads the Link header. It must lead to the same host: credentials go with it. Registries behind a proxy often
+// do not know that they are reached by TLS, so the scheme stays what it is.
 func nextPage(at place, a *answer) (string, error) {
 	link := a.header.Get("Link")
 	if link == "" {
@@ -99,9 +100,10 @@ func nextPage(at place, a *answer) (string, error) {
 		return "", bad(at.host(), "the address of the tags has the wrong form")
 	}
 	next, err := base.Parse(link[1:end])
-	if err != nil || next.Host != base.Host || next.Scheme != base.Scheme {
+	if err != nil || next.Host != base.Host {
 		return "", bad(at.host(), "the link to the next page of tags leads elsewhere")
 	}
+	next.Scheme, next.User = base.Scheme, nil
 	return next.String(), nil
 }
 

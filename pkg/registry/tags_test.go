@@ -26,7 +26,11 @@ func inPages(all []string, n int) func(http.ResponseWriter, *http.Request) bool 
 		from, _ := strconv.Atoi(r.URL.Query().Get("from"))
 		page := all[from:min(from+n, len(all))]
 		if from+n < len(all) {
-			w.Header().Set("Link", fmt.Sprintf(`<%s?from=%d>; rel="next"`, r.URL.Path, from+n))
+			at := r.URL.Path
+			if from > 0 { // some write the whole URL, with the scheme that they think they have
+				at = "https://" + r.Host + at
+			}
+			w.Header().Set("Link", fmt.Sprintf(`<%s?from=%d>; rel="next"`, at, from+n))
 		}
 		quoted := make([]string, len(page))
 		for i, tag := range page {
