@@ -34,6 +34,19 @@ func load(t *testing.T, text string) *config.Config {
 	return cfg
 }
 
+func TestPasswordsAreNotRepeated(t *testing.T) {
+	for _, source := range []string{
+		`provider: github, repo: "https://user:canary@github.com/o/r"`, `provider: github, repo: "user:canary@o/../r"`,
+		`provider: gitlab, repo: "https://user:canary@gitlab.com/g/p?x"`, `provider: github, repo: o/r, host: "user:canary@ghe.example.com"`,
+		`provider: git, repo: "https://user:canary@git.example.com/r.git"`, `provider: git, repo: "https://git.example.com/r.git?token=canary"`,
+		`provider: git, repo: "https://user:canary%zz@git.example.com/r.git"`, `provider: git, repo: "https://git.example.com/r.git#canary"`,
+	} {
+		_, err := config.Load(strings.NewReader("- name: a\n  repository: o/a\n  source: {"+source+"}\n"), "images.yaml")
+		require.Error(t, err, source)
+		assert.NotContains(t, err.Error(), "canary", source)
+	}
+}
+
 func TestPlainListAndMappingAreTheSame(t *testing.T) {
 	list := load(t, readmeEntry)
 	mapping := load(t, "images:\n"+readmeEntry)

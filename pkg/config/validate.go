@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -274,11 +275,11 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 	case s.Repo == "":
 		v.missing(n, "repo", at+": repo is missing")
 	case hasDotDot(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %q leaves its folder", at, s.Repo), "")
+		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s leaves its folder", at, shown(s.Repo)), "")
 	case s.Provider == GitHub && !ownerRepo.MatchString(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %q is no GitHub repository", at, s.Repo), "want owner/repo; a self-hosted server goes into host")
+		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s is no GitHub repository", at, shown(s.Repo)), "want owner/repo; a self-hosted server goes into host")
 	case s.Provider == GitLab && !groupProject.MatchString(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %q is no GitLab project", at, s.Repo), "want group/project; a self-hosted server goes into host")
+		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s is no GitLab project", at, shown(s.Repo)), "want group/project; a self-hosted server goes into host")
 	case s.Provider == Git && strings.Contains(s.Repo, "://"):
 		v.check(orNode(node, n), at+".repo", checkRepoURL(s.Repo))
 	case s.Provider == Git && s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
@@ -400,7 +401,7 @@ func checkHost(host string) error {
 		return errors.New("want a host without scheme") // not shown: a URL can hold a password
 	}
 	if len(host) > 255 || !hostForm.MatchString(host) || strings.Contains(host, "..") {
-		return fmt.Errorf("%q is no host name", host)
+		return fmt.Errorf("%s is no host name", shown(host))
 	}
 	return nil
 }
@@ -408,9 +409,18 @@ func checkHost(host string) error {
 // checkStateURL accepts http(s) URLs only: the Jobs reach the repository over the network.
 func checkStateURL(s string) error {
 	if u, err := url.Parse(s); err == nil && u.Scheme == "file" {
-		return fmt.Errorf("%q: want an https URL", s)
+		return fmt.Errorf("%s: want an https URL", shown(s))
 	}
 	return checkRepoURL(s)
+}
+
+// shown quotes a value, unless a password can be in it. There is none in git@host:path.
+func shown(value string) string {
+	user, _, found := strings.Cut(value, "@")
+	if found && strings.Contains(user, ":") || strings.ContainsAny(value, "?#") {
+		return "a value that can hold a password"
+	}
+	return strconv.Quote(value)
 }
 
 // checkRepoURL accepts http(s) and file URLs without credentials: secrets belong into Secrets.
@@ -418,13 +428,13 @@ func checkRepoURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no URL", s)
+		return fmt.Errorf("%s is no URL", shown(s))
 	case u.User != nil:
 		return fmt.Errorf("the URL of host %q contains credentials; reference a Secret in factory.credentials instead", u.Host)
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file":
 		return fmt.Errorf("%q: want an https URL", s)
 	case u.Scheme != "file" && u.Host == "", u.Path == "", u.RawQuery != "", u.Fragment != "":
-		return fmt.Errorf("%q: want a URL such as https://github.com/owner/repo.git", s)
+		return fmt.Errorf("%s: want a URL such as https://github.com/owner/repo.git", shown(s))
 	}
 	return nil
 }
