@@ -266,6 +266,9 @@ func trouble(what string, err error) error {
 			return status
 		}
 		after, _ := polite.RetryAfter(answer.Response.Header, time.Now())
+		if after > 0 {
+			status = fmt.Errorf("%w, to be asked again in %s", status, after.Round(time.Second))
+		}
 		return &retry{err: status, after: after}
 	}
 	return &retry{err: fmt.Errorf("%s the server: %w", what, err)}

@@ -183,7 +183,7 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 			wait += max(again.after, troubleWait<<(troubles-1))
 		}
 		if left -= wait; left <= 0 {
-			again.err = fmt.Errorf("gave up after %s and %d tries: %w", r.opts.Deadline, u.result.Attempts, again.err)
+			again.err = fmt.Errorf("gave up after %d tries, since there are no more than %s for it: %w", u.result.Attempts, r.opts.Deadline, again.err)
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		if r.opts.Sleep(ctx, wait) != nil {

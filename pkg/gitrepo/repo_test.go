@@ -313,6 +313,16 @@ func TestAServerInTroubleIsGivenTime(t *testing.T) {
 	}
 }
 
+func TestAServerThatAsksForMoreTimeThanThereIs(t *testing.T) {
+	git := gittest.NewServer(t, gittest.Options{})
+	o := options(git.Init("fleet", map[string]string{"state/a": "0"}))
+	waits := impatient(&o)
+	git.Fail(gittest.Fault{Match: "service=git-upload-pack", Status: 429, Header: http.Header{"Retry-After": {"3600"}}})
+	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
+	require.ErrorContains(t, err, "it answered 429, to be asked again in 1h0m0s")
+	assert.Zero(t, *waits)
+}
+
 func TestTroubleThatStays(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
