@@ -146,7 +146,8 @@ func (c *Client) match(ctx context.Context, bases []Base, materials []material, 
 func (b *Base) among(materials []material) []material {
 	var tagged, untagged []material
 	for _, m := range materials {
-		if m.ref.Registry != b.Ref.Registry || m.ref.Repository != b.Ref.Repository {
+		final := b.Final && m.ref == state.Ref{} // an annotation without a name
+		if !final && (m.ref.Registry != b.Ref.Registry || m.ref.Repository != b.Ref.Repository) {
 			continue
 		}
 		switch {
@@ -372,11 +373,16 @@ func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, 
 	return out, nil
 }
 
-// annotated reads the annotations for the base image, of the index and of each platform's manifest.
+// annotated reads the annotations for the base image, of the index and of each platform's manifest. They are about the base
+// of the last stage, whose name may be left out.
 func annotated(index *manifest, images []image) []material {
 	var out []material
 	add := func(m *manifest, platform string) {
-		ref, err := state.ParseRef(m.Annotations[annotationName])
+		var ref state.Ref
+		var err error
+		if name := m.Annotations[annotationName]; name != "" {
+			ref, err = state.ParseRef(name)
+		}
 		digest, bad := v1.NewHash(m.Annotations[annotationDgst])
 		if err == nil && bad == nil {
 			ref.Digest = ""

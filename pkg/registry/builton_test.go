@@ -273,10 +273,12 @@ func TestAnnotations(t *testing.T) {
 		"on manifests": {newIndex(entry{platform: "linux/amd64", what: onAmd}, entry{platform: "linux/arm64", what: onArm}), &w.known[1]},
 		"on the index": {mutate.Annotations(newIndex(entry{platform: "linux/amd64", what: amd}), map[string]string{
 			"org.opencontainers.image.base.name": name, "org.opencontainers.image.base.digest": w.known[1].Digest}).(v1.ImageIndex), &w.known[1]},
-		"without digest":  {newIndex(entry{platform: "linux/amd64", what: annotate(amd, name, "")}), nil},
-		"another name":    {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "base:1", w.known[1].Digest)}), nil},
-		"nonsense":        {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "::", w.known[1].Digest)}), nil},
-		"digest nonsense": {newIndex(entry{platform: "linux/amd64", what: annotate(amd, name, "sha256:12")}), nil},
+		"without name":      {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "", w.known[1].Digest)}), &w.known[1]},
+		"an unknown digest": {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "", fakeDigest("other"))}), nil},
+		"without digest":    {newIndex(entry{platform: "linux/amd64", what: annotate(amd, name, "")}), nil},
+		"another name":      {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "base:1", w.known[1].Digest)}), nil},
+		"nonsense":          {newIndex(entry{platform: "linux/amd64", what: annotate(amd, "::", w.known[1].Digest)}), nil},
+		"digest nonsense":   {newIndex(entry{platform: "linux/amd64", what: annotate(amd, name, "sha256:12")}), nil},
 	} {
 		t.Run(label, func(t *testing.T) {
 			got, err := w.builtOn(w.publish(c.app), w.base(0, 1, 2))
@@ -288,6 +290,13 @@ func TestAnnotations(t *testing.T) {
 			assert.Equal(t, []state.BuiltOn{{Ref: name, Snapshot: *c.want, Evidence: state.Annotation}}, got)
 		})
 	}
+	t.Run("without name, of a builder", func(t *testing.T) {
+		builder := w.base(0, 1, 2)
+		builder.Final = false
+		got, err := w.builtOn(w.publish(newIndex(entry{platform: "linux/amd64", what: annotate(amd, "", w.known[1].Digest)})), builder)
+		require.NoError(t, err)
+		assert.Empty(t, got, "they are about the last stage")
+	})
 	t.Run("single manifest", func(t *testing.T) {
 		w.push("app:1", onAmd)
 		got, err := w.builtOn(digestOf(t, onAmd), w.base(0, 1, 2))
