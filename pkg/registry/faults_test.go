@@ -420,6 +420,27 @@ func TestAWrongPasswordIsNotSentAgainAndAgain(t *testing.T) {
 			assert.Equal(t, 3, denied)
 		})
 	}
+	t.Run("one that is right", func(t *testing.T) {
+		s := serve(t)
+		s.push("good:1", newImage(t, "linux/amd64", day, nil))
+		s.breaks(guarded(s.host, false, func(auth string) bool { return strings.HasPrefix(auth, "Basic ") }))
+		asks := client(registry.Options{Keychain: login{}})
+		_, err := asks.Snapshot(t.Context(), s.ref("good:1"), nil)
+		require.NoError(t, err)
+		s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+			denied := strings.HasPrefix(r.URL.Path, "/v2/mine")
+			if denied {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return denied
+		})
+		for i := range 4 {
+			_, err = asks.Snapshot(t.Context(), s.ref(fmt.Sprintf("mine%d:1", i)), nil)
+			require.ErrorContains(t, err, "access denied (401)")
+		}
+		_, err = asks.Snapshot(t.Context(), s.ref("good:1"), nil)
+		require.NoError(t, err)
+	})
 }
 
 type brokenKeychain struct{}

@@ -49,7 +49,7 @@ type hosts struct {
 	silent  map[string]int     // requests in a row without an answer in time
 	refused map[string]refusal // questions in a row that were given up
 	good    map[string]int     // answers that were not refusals
-	wrong   map[login]int      // sign-ins in a row that were denied
+	wrong   map[login]int      // times that it was denied, while it was never good
 }
 
 // login is a password for a host, as it is sent.
@@ -117,11 +117,13 @@ func (h *hosts) signedIn(host string, req *http.Request, status int) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	const right = -1 // a registry may deny a single repository all the same
 	switch {
+	case h.wrong[with] == right:
 	case status == http.StatusUnauthorized:
 		h.wrong[with]++
 	case !mayPass(status):
-		delete(h.wrong, with)
+		h.wrong[with] = right
 	}
 }
 
