@@ -202,6 +202,8 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 		"built on":       {"state/images/web.yaml", webHead + "builtOn: [{ref: a, digest: sha256:1, evidence: assumed}]\n", `"sha256:1" is no digest`},
 		"published":      {"state/images/web.yaml", webHead + "published: [{tag: a, digest: \"" + digestA + "\", platforms: {linux/amd64: x}, since: \"2026-01-01T00:00:00Z\"}]\n", `"x" is no digest`},
 		"current":        {"state/images/web.yaml", webHead + "currentDigest: \"" + digestA + "a\"\n", "is no digest"},
+		"rebuild's base": {"state/images/web.yaml", webHead + "rebuild: {id: r-1, status: requested, bases: [{ref: a, digest: $(id)}]}\n", `"$(id)" is no digest`},
+		"rebuild's id":   {"state/images/web.yaml", webHead + "rebuild: {id: $(id), status: requested}\n", `"$(id)" is no id of a rebuild`},
 		"name":           {"state/base-images/alpine-3-22.yaml", strings.Replace(alpine, "3.22", "3.21", 1), "belongs into alpine-3-21.yaml"},
 		"baseline":       {"state/base-images/alpine-3-22.yaml", alpine + "baseline: {digest: x, firstSeen: \"2026-01-01T00:00:00Z\"}\n", `"x" is no digest`},
 		"first seen":     {"state/base-images/alpine-3-22.yaml", alpine + "candidates: [{digest: \"" + digestA + "\"}]\n", "has no firstSeen"},

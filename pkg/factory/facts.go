@@ -12,7 +12,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var (
+	digestForm  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	rebuildForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // also a label of Kubernetes
+)
 
 // untrue reports facts that cannot be true. Whoever can push to the state repository can write anything into it, so
 // nothing is decided or generated from such a file.
@@ -86,6 +89,12 @@ func (f *facts) image(img *state.Image) finding.List {
 		}
 		if r.Failures < 0 {
 			f.wrong(strconv.Itoa(r.Failures), "%d failures in a row", r.Failures)
+		}
+		if r.Status == state.Requested && !rebuildForm.MatchString(r.ID) { // workflows get it as an input
+			f.wrong(r.ID, "%q is no id of a rebuild", r.ID)
+		}
+		for _, target := range r.Bases {
+			f.snapshot(target.Snapshot)
 		}
 	}
 	return f.list
