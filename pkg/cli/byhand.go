@@ -14,9 +14,9 @@ func newRelease(w *World, paths *pathFlags) *cobra.Command {
 	return newJudge(w, paths, &cobra.Command{
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
-		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. BASE is the name of a base
-image (node-22-slim) or its reference (node:22-slim). It takes back a hold. The reason goes into the state file and, with
---push, into the commit.`,
+		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. What was withdrawn, because
+its tag went back, must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim). It takes
+back a hold. The reason goes into the state file and, with --push, into the commit.`,
 		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
   imagefactory release node-22-slim@sha256:0123... --reason "tested by hand"`,
 	}, (*factory.Fleet).Release)
@@ -55,10 +55,9 @@ func newJudge(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*factory
 		if o.reason == "" {
 			return factory.Usagef("give a --reason: it stays in the record")
 		}
-		_, err := o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) {
+		return o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) {
 			return verb(f, names[0], o.reason, w.Now())
 		})
-		return err
 	}
 	o.add(w, cmd, "")
 	return cmd
@@ -75,16 +74,7 @@ folder archive of the state folder. When one of them is enrolled or used again, 
   imagefactory prune --reason "the shop was shut down" --push`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			change, err := o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) { return f.Prune(o.reason) })
-			if err != nil || len(change.Changed) == 0 {
-				return err
-			}
-			for _, line := range change.News() {
-				if err := say(w, "%s", line); err != nil {
-					return err
-				}
-			}
-			return nil
+			return o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) { return f.Prune(o.reason) })
 		},
 	}
 	o.add(w, cmd, "no longer in use")
@@ -104,8 +94,21 @@ func (o *byHand) add(w *World, cmd *cobra.Command, reason string) {
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 }
 
-// run changes state, keeps that and says so.
-func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) (*factory.StateChange, error) {
+// run changes state, keeps that and says what has changed.
+func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) error {
+	change, err := o.change(ctx, w, paths, verb)
+	if err != nil || len(change.Changed) == 0 {
+		return err
+	}
+	for _, line := range change.News() {
+		if err := say(w, "%s", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) (*factory.StateChange, error) {
 	if o.url != "" && !o.push {
 		o.dryRun = true
 	}

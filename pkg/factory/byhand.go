@@ -1,14 +1,15 @@
 package factory
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Release makes a candidate of a base image due now: the newest, or the one that BASE@DIGEST names. BASE is the name of
-// a base image or its reference. The state changes in memory: see Store.
+// Release makes a candidate of a base image due now: the newest that was not withdrawn, or the one that BASE@DIGEST names.
+// BASE is the name of a base image or its reference. The state changes in memory: see Store.
 func (f *Fleet) Release(base, reason string, now time.Time) (*StateChange, error) {
 	return f.judge(base, func(c *state.Candidate) { c.Release(reason, now) })
 }
@@ -74,7 +75,13 @@ func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 	case len(base.Candidates) == 0:
 		return nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
 	case !pinned:
-		return &base.Candidates[len(base.Candidates)-1], nil
+		for i := range slices.Backward(base.Candidates) {
+			if c := &base.Candidates[i]; c.Withdrawn.IsZero() {
+				return c, nil
+			}
+		}
+		last := base.Candidates[len(base.Candidates)-1].Digest
+		return nil, Usagef("the tag of %s went back behind all its candidates: to mean one that was withdrawn, name it: %s@%s", base.Ref(), name, last)
 	}
 	if c := base.Find(digest); c != nil {
 		return c, nil
