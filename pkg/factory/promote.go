@@ -106,7 +106,7 @@ type pass struct {
 	now      func() time.Time
 	executor Executor
 	sight    Sight
-	found    map[string]foundProgress // by rebuild: the executor is asked once for each
+	found    map[string]foundProgress // by rebuild: what the executor has said, but for what it saw no sign of
 	others   []Other
 	orphans  []string // images with a rebuild that was recorded and that nobody started
 	claimed  []*Order // recorded by this pass, to be started by it
@@ -251,7 +251,9 @@ func (p *pass) find(ctx context.Context, o *Order) (*Progress, error) {
 	known, ok := p.found[o.ID]
 	if !ok {
 		known.progress, known.err = p.executor.Find(ctx, o)
-		p.found[o.ID] = known
+		if known.progress != nil || known.err != nil { // else somebody else may start it before record is called again
+			p.found[o.ID] = known
+		}
 	}
 	return known.progress, known.err
 }

@@ -23,13 +23,15 @@ type crash struct{}
 
 // simulation runs passes of promoters that crash, overtake each other and are late, over a store and an executor that fail.
 type simulation struct {
-	t       *rapid.T
+	t       require.TestingT
+	chance  *rapid.T
 	now     time.Time
 	files   map[string][]byte // below the state folder
 	version int
-	depth   int            // of passes inside of each other
-	quiet   bool           // nothing goes wrong any longer
-	started map[string]int // rebuild to how often it was started
+	depth   int               // of passes inside of each other
+	quiet   bool              // nothing goes wrong any longer
+	at      map[string]func() // what happens at a point, once
+	started map[string]int    // rebuild to how often it was started
 }
 
 const enrolled = `
@@ -38,8 +40,8 @@ const enrolled = `
 - {name: api, repository: acme/api, source: {provider: github, repo: acme/api, workflow: b.yml}}
 `
 
-func newSimulation(t *rapid.T) *simulation {
-	s := &simulation{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), files: map[string][]byte{}, started: map[string]int{}}
+func newSimulation(t require.TestingT) *simulation {
+	s := &simulation{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), at: map[string]func(){}, started: map[string]int{}}
 	fill := state.New()
 	for _, name := range []string{"base", "web", "api"} {
 		img := &state.Image{
@@ -58,10 +60,14 @@ func digestOf(s string) string { return "sha256:" + strings.Repeat(s[:1], 64) }
 
 // happen lets something happen at a point of a pass: nothing, a crash, other passes, or time going by.
 func (s *simulation) happen(where string, longest time.Duration) {
+	if do := s.at[where]; do != nil {
+		delete(s.at, where)
+		do()
+	}
 	if s.quiet {
 		return
 	}
-	switch rapid.SampledFrom([]string{"nothing", "nothing", "nothing", "crash", "pass", "time"}).Draw(s.t, where) {
+	switch rapid.SampledFrom([]string{"nothing", "nothing", "nothing", "crash", "pass", "time"}).Draw(s.chance, where) {
 	case "crash":
 		panic(crash{})
 	case "pass":
@@ -69,7 +75,7 @@ func (s *simulation) happen(where string, longest time.Duration) {
 			s.pass()
 		}
 	case "time":
-		s.now = s.now.Add(time.Duration(rapid.Int64Range(0, int64(longest)).Draw(s.t, "later")))
+		s.now = s.now.Add(time.Duration(rapid.Int64Range(0, int64(longest)).Draw(s.chance, "later")))
 	}
 }
 
@@ -133,7 +139,7 @@ var errTrouble = errors.New("bad gateway")
 // Find implements Executor.
 func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
 	s.happen("before finding", 15*time.Minute)
-	if !s.quiet && rapid.IntRange(0, 5).Draw(s.t, "find fails") == 0 {
+	if !s.quiet && rapid.IntRange(0, 5).Draw(s.chance, "find fails") == 0 {
 		return nil, errTrouble
 	}
 	if s.started[o.ID] == 0 {
@@ -142,12 +148,15 @@ func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
 	return &Progress{Status: state.Running, Run: "run-" + o.ID}, nil
 }
 
-// Start implements Executor. Who is about to send a request may be late by less than others wait for.
+// Start implements Executor. A request that was not sent in time is not sent.
 func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
-	s.happen("before starting", grace-startWithin-time.Minute)
+	since := s.now
+	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startWithin {
+		return nil, context.DeadlineExceeded
+	}
 	outcome := "works"
 	if !s.quiet {
-		outcome = rapid.SampledFrom([]string{"works", "works", "fails", "answer is lost", "refused"}).Draw(s.t, "start")
+		outcome = rapid.SampledFrom([]string{"works", "works", "fails", "answer is lost", "refused"}).Draw(s.chance, "start")
 	}
 	switch outcome {
 	case "fails":
@@ -178,6 +187,7 @@ func (s *simulation) images() map[string]*state.Image {
 func TestPromotersNeitherLoseNorDouble(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSimulation(t)
+		s.chance = t
 		for range rapid.IntRange(1, 6).Draw(t, "passes") {
 			s.pass()
 			s.now = s.now.Add(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "pause")))
@@ -208,4 +218,39 @@ func TestPromotersNeitherLoseNorDouble(t *testing.T) {
 			}
 		}
 	})
+}
+
+// dies is the end of a promoter.
+func dies() { panic(crash{}) }
+
+func TestWhoeverUndertookToStartIsGivenTheTime(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	s.at["before starting"] = dies
+	s.pass()
+	s.now = s.now.Add(grace)
+	s.at["before starting"] = s.pass
+	s.pass()
+	require.Len(t, s.started, 3)
+	for id, n := range s.started {
+		assert.Equal(t, 1, n, "rebuild %s", id)
+	}
+}
+
+func TestWhoeverIsLateLooksAgainWhetherItWasStarted(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	s.at["before starting"] = dies
+	s.pass()
+	s.now = s.now.Add(grace)
+	s.at["before saving"] = func() {
+		s.at["after starting"] = dies
+		s.pass()
+		s.now = s.now.Add(grace)
+	}
+	s.pass()
+	require.Len(t, s.started, 3)
+	for id, n := range s.started {
+		assert.Equal(t, 1, n, "rebuild %s", id)
+	}
 }
