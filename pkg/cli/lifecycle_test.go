@@ -228,6 +228,44 @@ func TestAPromotionByHandIsTakenOver(t *testing.T) {
 	assert.Equal(t, "4711", s.image("web").Rebuild.Run)
 }
 
+func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
+	by := func(s *site) string {
+		freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
+		return s.kube.AddPromotion("web", freight, "jane@example.com")
+	}
+	t.Run("beside one of ours", func(t *testing.T) {
+		s, _ := published(t)
+		s.due()
+		s.ok("promote")
+		ours := s.image("web").Rebuild
+		by(s)
+		s.ok("promote")
+		assert.Equal(t, ours.ID, s.image("web").Rebuild.ID)
+		assert.Empty(t, s.image("web").RebuildHistory)
+	})
+	t.Run("whose image was seen", func(t *testing.T) {
+		s, _ := published(t)
+		node := s.due()
+		hand := by(s)
+		s.ok("promote")
+		s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node, Provenance: true})
+		s.ok("analyze")
+		before := s.image("web")
+		require.Equal(t, hand, before.Rebuild.ID)
+		require.Equal(t, state.Succeeded, before.Rebuild.Status)
+		s.ok("promote") // while Kargo still follows the run
+		assert.Equal(t, before, s.image("web"))
+	})
+	t.Run("that waits since yesterday", func(t *testing.T) {
+		s, _ := published(t)
+		s.due()
+		by(s)
+		s.now = s.now.Add(25 * time.Hour)
+		s.ok("promote")
+		assert.Regexp(t, "^r-", s.image("web").Rebuild.ID)
+	})
+}
+
 func TestLifecycle(t *testing.T) {
 	enrol := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enrol") }
 	t.Run("external to managed and back", func(t *testing.T) {

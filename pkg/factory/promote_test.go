@@ -1,6 +1,7 @@
 package factory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -30,6 +31,7 @@ type simulation struct {
 	version int
 	depth   int               // of passes inside of each other
 	quiet   bool              // nothing goes wrong any longer
+	ends    state.Status      // of what runs
 	at      map[string]func() // what happens at a point, once
 	started map[string]int    // rebuild to how often it was started
 }
@@ -145,7 +147,7 @@ func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
 	if s.started[o.ID] == 0 {
 		return nil, nil
 	}
-	return &Progress{Status: state.Running, Run: "run-" + o.ID}, nil
+	return &Progress{Status: cmp.Or(s.ends, state.Running), Run: "run-" + o.ID}, nil
 }
 
 // Start implements Executor. A request that was not sent in time is not sent.
@@ -253,4 +255,21 @@ func TestWhoeverIsLateLooksAgainWhetherItWasStarted(t *testing.T) {
 	for id, n := range s.started {
 		assert.Equal(t, 1, n, "rebuild %s", id)
 	}
+}
+
+func TestWhoeverIsLateTakesNothingBack(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	s.at["after starting"] = func() {
+		s.now, s.ends = s.now.Add(grace), state.Built
+		s.pass()
+	}
+	s.pass()
+	ended := 0
+	for _, img := range s.images() {
+		if img.Rebuild.Status == state.Built {
+			ended++
+		}
+	}
+	assert.Equal(t, 1, ended, "what the other pass has seen to end")
 }
