@@ -137,14 +137,18 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	_, before := a.State.Images[img.Name]
 	facts := a.known(img)
 	if !img.Managed() {
+		facts.Dockerfile = nil // of the time when it was managed
 		return
 	}
 	old := *facts
+	if facts.Dockerfile == nil && facts.CurrentDigest != "" { // external until now: nobody has looked at what it was built on
+		facts.Published = nil
+	}
 	d.revert = func() {
 		if !before {
 			delete(a.State.Images, img.Name)
 		}
-		facts.Dockerfile, facts.BaseImages, facts.Unresolved = old.Dockerfile, old.BaseImages, old.Unresolved
+		facts.Dockerfile, facts.BaseImages, facts.Unresolved, facts.Published = old.Dockerfile, old.BaseImages, old.Unresolved, old.Published
 	}
 	sum := sha256.Sum256(d.file.Content)
 	facts.SetDockerfile(state.Dockerfile{
