@@ -307,6 +307,22 @@ func TestLifecycle(t *testing.T) {
 		assert.Equal(t, state.Provenance, s.image("web").BuiltOn[0].Evidence)
 		assert.Equal(t, node2.Digest, s.image("web").BuiltOn[0].Digest)
 	})
+	t.Run("another repository while it is rebuilt", func(t *testing.T) {
+		s, node := published(t)
+		s.due()
+		s.ok("promote")
+		running := s.image("web").Rebuild
+		s.registry.Publish("acme/moved:1.0.0", registrytest.Built{Version: "1"})
+		enrol(s, s.entry("web", "acme/moved", "acme/web"))
+		s.ok("analyze")
+		web := s.image("web")
+		assert.Equal(t, state.Failed, web.Rebuild.Status, "what is there is not its outcome")
+		assert.Equal(t, state.Assumed, web.BuiltOn[0].Evidence)
+		assert.Equal(t, node.Digest, web.BuiltOn[0].Digest)
+		s.ok("promote")
+		assert.NotEqual(t, running.ID, s.image("web").Rebuild.ID)
+		assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+	})
 	t.Run("renamed", func(t *testing.T) {
 		s, _ := published(t)
 		first := s.image("web")

@@ -6,7 +6,8 @@ import (
 )
 
 // Enrolled records the repository that an image is enrolled with. What was known of the published image is about the
-// repository before, and is forgotten when it changes; the history of rebuilds stays.
+// repository before, and is forgotten when it changes; the history of rebuilds stays. What is there now is no outcome of a
+// rebuild that goes on.
 func (i *Image) Enrolled(repository string) {
 	if i.Repository == repository {
 		return
@@ -14,6 +15,9 @@ func (i *Image) Enrolled(repository string) {
 	if i.Repository != "" {
 		i.BuiltOn, i.Tags, i.Published = nil, nil, nil
 		i.CurrentVersion, i.CurrentDigest, i.LastBuilt, i.Unpublished = "", "", Time{}, Time{}
+		if r := i.Rebuild; r != nil && r.Status.Active() {
+			r.Status, r.Message = Failed, "given up: the image is enrolled with another repository now"
+		}
 	}
 	i.Repository = repository
 }
