@@ -101,8 +101,8 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 			return t.Username, t.Value, err
 		},
 	})
-	if err != nil {
-		return nil, nil, err
+	if err != nil { // nothing was asked yet
+		return nil, nil, factory.Usagef("%s", err)
 	}
 	s := &factory.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
 	return s, func() { _ = repo.Close() }, nil // it is only a temporary folder
