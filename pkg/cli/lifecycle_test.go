@@ -428,6 +428,18 @@ func TestThePathOfStateAsPeopleWriteIt(t *testing.T) {
 	assert.Contains(t, got.err, "is no path below its root")
 }
 
+func TestFreightThatCannotBeListedIsAProblem(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	s.kube.Fail(repeat(4, kubetest.Fault{Match: "GET freights", Status: 503})...)
+	got := s.do("promote")
+	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.err, "error: asking what can be started: listing freights")
+	assert.Nil(t, s.image("web").Rebuild)
+	s.ok("promote")
+	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+}
+
 func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")

@@ -16,8 +16,8 @@ import (
 
 // Executor starts rebuilds and knows what became of them: Kargo, or the forges themselves.
 type Executor interface {
-	// Ready says why a rebuild could not be started now, nil when it could. It changes nothing.
-	Ready(ctx context.Context, o *Order) error
+	// Ready says what is missing to start a rebuild now; empty when nothing is. It changes nothing.
+	Ready(ctx context.Context, o *Order) (missing string, err error)
 	// Find says what became of a rebuild that was started, or may have been; nil when there is no sign of it.
 	Find(ctx context.Context, o *Order) (*Progress, error)
 	// Trace says what is known of the run of a rebuild that is over; nil when nothing is, without asking for it anew.
@@ -174,14 +174,18 @@ func (k *InKargo) load(ctx context.Context) error {
 }
 
 // Ready implements Executor: the Stage must exist, and Freight that it can take.
-func (k *InKargo) Ready(ctx context.Context, o *Order) error {
+func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 	if err := k.load(ctx); err != nil {
-		return err
+		return "", err
 	}
-	if !k.stages[kargo.RebuildStage(o.Image.Name)] {
-		return fmt.Errorf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", kargo.RebuildStage(o.Image.Name))
+	if stage := kargo.RebuildStage(o.Image.Name); !k.stages[stage] {
+		return fmt.Sprintf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", stage), nil
 	}
-	return k.Client.Ready(ctx, inCluster(o))
+	err := k.Client.Ready(ctx, inCluster(o))
+	if errors.Is(err, cluster.ErrNoFreight) {
+		return err.Error(), nil
+	}
+	return "", err
 }
 
 func inCluster(o *Order) cluster.Order {
@@ -253,11 +257,11 @@ func progressOf(p *cluster.Promotion) *Progress {
 type AtForges struct{ Client *forge.Client }
 
 // Ready implements Executor.
-func (AtForges) Ready(_ context.Context, o *Order) error {
+func (AtForges) Ready(_ context.Context, o *Order) (string, error) {
 	if o.Image.Source.Provider == config.GitHub && o.Image.Source.Workflow == "" {
-		return errors.New("source.workflow is not set: nothing is known that builds it")
+		return "source.workflow is not set: nothing is known that builds it", nil
 	}
-	return nil
+	return "", nil
 }
 
 // Find implements Executor.

@@ -385,23 +385,27 @@ func turn(name string, now time.Time, interval, period time.Duration) bool {
 	return h.Sum64()%passes == uint64(now.Unix()/int64(interval/time.Second))%passes
 }
 
-// begin records the rebuilds that are to be started now.
+// begin records the rebuilds that are to be started now; none when it cannot be asked what can be.
 func (p *pass) begin(ctx context.Context, f *Fleet) {
-	decisions := policy.Decide(f.Config, f.State, f.Graph, p.claimAt)
-	ready := slices.DeleteFunc(decisions, func(d policy.Decision) bool {
-		img := f.Config.Find(d.Image)
-		if d.Status != policy.Due {
-			return false
+	var ready []policy.Decision
+	for _, d := range policy.Decide(f.Config, f.State, f.Graph, p.claimAt) {
+		if d.Status == policy.Due {
+			img := f.Config.Find(d.Image)
+			if !img.Source.Triggerable() || p.failed(&d) {
+				continue
+			}
+			missing, err := p.executor.Ready(ctx, f.orderOf(img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))
+			if err != nil {
+				p.problem("", fmt.Errorf("asking what can be started: %w", err))
+				return
+			}
+			if missing != "" {
+				p.report.NotReady = append(p.report.NotReady, Problem{d.Image, missing})
+				continue
+			}
 		}
-		if !img.Source.Triggerable() || p.failed(&d) {
-			return true
-		}
-		if err := p.executor.Ready(ctx, f.orderOf(img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets})); err != nil {
-			p.report.NotReady = append(p.report.NotReady, Problem{d.Image, err.Error()})
-			return true
-		}
-		return false
-	})
+		ready = append(ready, d)
+	}
 	for _, d := range policy.Startable(f.Config, ready) {
 		policy.Begin(f.State, d, p.claimAt)
 		p.claimed = append(p.claimed, f.order(f.Config.Find(d.Image)))

@@ -129,7 +129,7 @@ func (s *simulation) Update(ctx context.Context, do func(context.Context, *Fleet
 }
 
 // Ready implements Executor.
-func (s *simulation) Ready(context.Context, *Order) error { return nil }
+func (s *simulation) Ready(context.Context, *Order) (string, error) { return "", nil }
 
 // Others implements Executor.
 func (s *simulation) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }
