@@ -173,7 +173,8 @@ func TestTroubleAtTheForge(t *testing.T) {
 	}{
 		"accepted, answer lost": {forgetest.Fault{Status: 502, After: true}, "", state.Running, 1},
 		"refused": {
-			forgetest.Fault{Status: 422, Body: `{"message":"Workflow does not have 'workflow_dispatch' trigger"}`, Header: json}, "", state.Failed, 0,
+			forgetest.Fault{Status: 422, Body: `{"message":"Workflow does not have 'workflow_dispatch' trigger"}`, Header: json},
+			"add workflow_dispatch to `on:`", state.Failed, 0,
 		},
 		"rate limit for an hour": {
 			forgetest.Fault{Status: 403, Body: `{"message":"API rate limit exceeded"}`, Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"3600"}}},

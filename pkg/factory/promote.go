@@ -450,6 +450,7 @@ func (p *pass) start(ctx context.Context) {
 			p.outcomes[o.ID] = outcome{image: name, refused: refused.Error()}
 			p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
 			p.report.Active--
+			p.problem(name, refused)
 		case err != nil:
 			p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
 		default:
