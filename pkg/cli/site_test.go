@@ -3,6 +3,8 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -132,7 +134,12 @@ func (s *site) commits() int { return len(s.git.Log("fleet")) }
 // assertNoSecrets searches everything that was written.
 func (s *site) assertNoSecrets() {
 	s.t.Helper()
-	files := map[string]string{"output": s.said.String(), "commits": s.git.Git("fleet", "log", "-p", "--format=fuller")}
+	promotions, err := json.Marshal(s.kube.List("promotions"))
+	require.NoError(s.t, err)
+	files := map[string]string{
+		"output": s.said.String(), "Promotions": string(promotions),
+		"commits, also those that were not taken": s.git.Git("fleet", "cat-file", "--batch-all-objects", "--batch"),
+	}
 	require.NoError(s.t, filepath.WalkDir(s.env["IMAGEFACTORY_CACHE_DIR"], func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -141,8 +148,9 @@ func (s *site) assertNoSecrets() {
 		files[path] = path + string(data)
 		return err
 	}))
+	basic := base64.StdEncoding.EncodeToString([]byte("bot:" + gitPassword))
 	for name, text := range files {
-		for _, secret := range []string{gitPassword, forgeToken, registryPassword, kubetest.Token, "canary"} {
+		for _, secret := range []string{gitPassword, forgeToken, registryPassword, kubetest.Token, "canary", basic} {
 			assert.NotContains(s.t, text, secret, name)
 		}
 	}
