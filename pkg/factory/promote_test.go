@@ -273,3 +273,24 @@ func TestWhoeverIsLateTakesNothingBack(t *testing.T) {
 	}
 	assert.Equal(t, 1, ended, "what the other pass has seen to end")
 }
+
+func TestWhoeverIsLateLeavesTheNextRebuildAlone(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	s.at["after starting"] = func() {
+		next := state.New()
+		next.Images = s.images()
+		for _, img := range next.Images {
+			img.Request(state.Rebuild{ID: "r-next", Reason: "test", RequestedAt: state.At(s.now)})
+		}
+		files, err := next.Encode()
+		require.NoError(t, err)
+		s.files = files
+		s.version++
+	}
+	s.pass()
+	for name, img := range s.images() {
+		assert.Equal(t, state.Requested, img.Rebuild.Status, name)
+		assert.Empty(t, img.Rebuild.Run, name)
+	}
+}

@@ -227,6 +227,20 @@ func TestRebuildsAreCounted(t *testing.T) {
 	assert.Equal(t, "28", i.RebuildHistory[9].ID)
 }
 
+func TestARequestThatIsTakenBackLeavesWhatWasThere(t *testing.T) {
+	var i state.Image
+	i.Request(state.Rebuild{ID: "1", RequestedAt: state.At(t0)})
+	i.Unrequest()
+	assert.Equal(t, state.Image{}, i)
+	i.Request(state.Rebuild{ID: "1", RequestedAt: state.At(t0)})
+	i.Rebuild.Finish(state.Failed, "no", hour(1))
+	before := i
+	i.Request(state.Rebuild{ID: "2", RequestedAt: state.At(hour(2))})
+	i.Unrequest()
+	assert.Equal(t, before.Rebuild, i.Rebuild, "its failures go on counting")
+	assert.Empty(t, i.RebuildHistory)
+}
+
 func TestStatuses(t *testing.T) {
 	for _, s := range []state.Status{state.Requested, state.Running, state.Built} {
 		assert.True(t, s.Active(), s)
