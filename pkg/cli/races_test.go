@@ -150,3 +150,26 @@ func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
 	s.ok("promote", "--direct")
 	assert.Len(t, runs.Runs(), 1)
 }
+
+func TestWhatCannotBeLookedAtIsNotRebuilt(t *testing.T) {
+	for _, repository := range []string{"acme/web", "library/node"} {
+		t.Run(repository, func(t *testing.T) {
+			s, _ := published(t)
+			s.due()
+			s.registry.Break(func(w http.ResponseWriter, r *http.Request) bool {
+				broken := strings.Contains(r.URL.Path, repository)
+				if broken {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				return broken
+			})
+			got := s.do("promote")
+			assert.Equal(t, 1, got.code, got.err)
+			assert.Empty(t, s.kube.List("promotions"))
+			assert.Nil(t, s.image("web").Rebuild)
+			s.registry.Break(nil)
+			s.ok("promote")
+			assert.Len(t, s.kube.List("promotions"), 1)
+		})
+	}
+}
