@@ -122,6 +122,40 @@ func TestALinkedStateFolderIsNotFollowed(t *testing.T) {
 	assert.Empty(t, entries)
 }
 
+func TestALinkedArchiveIsNotFollowed(t *testing.T) {
+	for _, link := range []string{"archive", "archive/images"} {
+		t.Run(link, func(t *testing.T) {
+			s := newSite(t)
+			s.registry.Base("library/node:22", "1")
+			config, elsewhere := s.local(), t.TempDir()
+			got := s.run("analyze", "--config", config)
+			require.Zero(t, got.code, got.err)
+			archive := filepath.Join(filepath.Dir(config), "state", link)
+			require.NoError(t, os.MkdirAll(filepath.Dir(archive), 0o755))
+			require.NoError(t, os.Symlink(elsewhere, archive))
+
+			require.NoError(t, os.WriteFile(config, []byte("[]\n"), 0o600))
+			got = s.run("prune", "--config", config)
+			assert.Equal(t, 1, got.code, got.err)
+			assert.Contains(t, got.err, "links are not followed")
+			entries, err := os.ReadDir(elsewhere)
+			require.NoError(t, err)
+			assert.Empty(t, entries)
+			assert.FileExists(t, filepath.Join(filepath.Dir(config), "state/images/web.yaml"), "nothing is lost")
+
+			state := filepath.Join(filepath.Dir(config), "state/images/web.yaml")
+			writeFiles(t, elsewhere, map[string]string{"web.yaml": "name: web\nextra: 1\n", "images/web.yaml": "name: web\nextra: 1\n"})
+			require.NoError(t, os.Remove(state))
+			writeFiles(t, filepath.Dir(config), map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web")})
+			got = s.run("analyze", "--config", config)
+			require.Zero(t, got.code, got.err)
+			data, err := os.ReadFile(state)
+			require.NoError(t, err)
+			assert.NotContains(t, string(data), "extra")
+		})
+	}
+}
+
 func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")

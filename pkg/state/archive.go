@@ -10,12 +10,19 @@ const ArchiveFolder = "archive"
 
 // LoadArchivedImage returns the archived state of an image, or nil when there is none that can be read.
 func LoadArchivedImage(fsys fs.FS, name string) *Image {
-	img, _ := loadFile(fsys, "", path.Join(ArchiveFolder, ImagesFolder), name+".yaml", func(i *Image) string { return i.Name })
-	return img
+	return loadArchived(fsys, ImagesFolder, name, func(i *Image) string { return i.Name })
 }
 
 // LoadArchivedBase returns the archived state of a base image, or nil when there is none that can be read.
 func LoadArchivedBase(fsys fs.FS, name string) *Base {
-	base, _ := loadFile(fsys, "", path.Join(ArchiveFolder, BasesFolder), name+".yaml", func(b *Base) string { return b.Name })
-	return base
+	return loadArchived(fsys, BasesFolder, name, func(b *Base) string { return b.Name })
+}
+
+func loadArchived[T any](fsys fs.FS, folder, name string, nameOf func(*T) string) *T {
+	folder = path.Join(ArchiveFolder, folder)
+	if unlinked(fsys, folder) != nil {
+		return nil
+	}
+	v, _ := loadFile(fsys, "", folder, name+".yaml", nameOf)
+	return v
 }

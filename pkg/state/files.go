@@ -223,11 +223,24 @@ func WriteFiles(dir string, files map[string][]byte) error {
 			}
 			continue
 		}
+		if err := unlinked(os.DirFS(dir), path.Dir(p)); err != nil {
+			return fmt.Errorf("writing state file %s: %w", target, err)
+		}
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return fmt.Errorf("making state folder: %w", err)
 		}
 		if err := renameio.WriteFile(target, files[p], 0o644, renameio.WithTempDir(filepath.Dir(target))); err != nil {
 			return fmt.Errorf("writing state file: %w", err)
+		}
+	}
+	return nil
+}
+
+// unlinked says what keeps a folder below the state folder from being one: a link would lead out of it.
+func unlinked(fsys fs.FS, folder string) error {
+	for at := folder; at != "."; at = path.Dir(at) {
+		if info, err := fs.Lstat(fsys, at); err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is not a folder: links are not followed; replace it by the folder itself", at)
 		}
 	}
 	return nil
