@@ -353,8 +353,9 @@ func TestLifecycle(t *testing.T) {
 		assert.Equal(t, first, s.image("web"), "it goes on where it stopped")
 		assert.Equal(t, "2026-03-01T12:00:00Z", s.base().Baseline.FirstSeen.UTC().Format(time.RFC3339))
 	})
-	t.Run("base image becomes managed", func(t *testing.T) {
+	t.Run("base image becomes managed, and one again", func(t *testing.T) {
 		s, node := published(t)
+		first := s.base().Baseline
 		s.forge.GitHub("acme/node").Commit("Dockerfile", "FROM scratch\n")
 		enrol(s, s.entry("web", "acme/web", "acme/web")+s.entry("node", "library/node", "acme/node"))
 		s.ok("analyze")
@@ -365,6 +366,20 @@ func TestLifecycle(t *testing.T) {
 		assert.Contains(t, got.out, "image/web")
 		got = s.ok("promote", "--dry-run")
 		assert.Contains(t, got.err, "0 rebuilds would be started")
+
+		got = s.ok("prune", "--reason", "managed now")
+		assert.Contains(t, got.err, "archive node-22-")
+		s.now = s.now.Add(week)
+		node2 := s.registry.Base("library/node:22", "2")
+		s.ok("analyze")
+		got = s.ok("promote", "--dry-run")
+		assert.Contains(t, got.out, "node has published", "without a delay")
+		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		s.ok("analyze")
+		assert.Equal(t, first, s.base().Baseline, "its history goes on")
+		assert.Equal(t, node2.Digest, s.base().Candidates[0].Digest)
+		got = s.ok("promote", "--dry-run")
+		assert.Contains(t, got.err, "0 rebuilds would be started", "now it has to wait")
 	})
 }
 
