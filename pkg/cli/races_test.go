@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -206,4 +207,35 @@ func TestWhatCannotBeLookedAtIsNotRebuilt(t *testing.T) {
 			assert.Len(t, s.kube.List("promotions"), 1)
 		})
 	}
+}
+
+func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
+	s := newSite(t)
+	runs := s.forge.Workflows("acme/mono")
+	runs.Now = func() time.Time { return s.now }
+	s.registry.Base("library/node:22", "1")
+	s.forge.GitHub("acme/mono").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
+	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("api", "acme/api", "acme/mono") + s.entry("web", "acme/web", "acme/mono")}, "Enrol")
+	s.ok("analyze")
+	refuseAPI := func() { // it comes first
+		s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/mono/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
+		got := s.do("promote", "--direct")
+		assert.Equal(t, 1, got.code, got.err)
+	}
+	refuseAPI()
+	first := s.image("web").Rebuild
+	require.NotEmpty(t, first.Run)
+	runs.Finish(runs.Runs()[0].ID, "failure")
+	s.now = s.now.Add(20 * time.Minute)
+	refuseAPI()
+	s.now = s.now.Add(90 * time.Minute)
+	refuseAPI()
+	require.Equal(t, first.Run, s.image("web").RebuildHistory[0].Run)
+	require.NotEqual(t, first.Run, s.image("web").Rebuild.Run)
+	require.Equal(t, state.Requested, s.image("api").Rebuild.Status)
+
+	s.now = s.now.Add(20 * time.Minute)
+	s.ok("promote", "--direct")
+	require.Len(t, runs.Runs(), 3)
+	assert.Equal(t, strconv.FormatInt(runs.Runs()[2].ID, 10), s.image("api").Rebuild.Run)
 }
