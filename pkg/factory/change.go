@@ -93,3 +93,12 @@ func printable(s string) string {
 		return r
 	}, s)
 }
+
+const maxTrouble = 500 // characters of what went wrong, in a state file
+
+func short(s string) string {
+	if runes := []rune(s); len(runes) > maxTrouble {
+		return string(runes[:maxTrouble]) + "..."
+	}
+	return s
+}

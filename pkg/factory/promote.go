@@ -125,6 +125,7 @@ type outcome struct {
 	image    string
 	progress *Progress
 	refused  string
+	trouble  string // why it is not known to be started
 }
 
 // record decides and records. It may be called again, on newer state.
@@ -267,7 +268,7 @@ func (g *Progress) applyTo(r *state.Rebuild, now time.Time) {
 		r.RunURL = g.RunURL
 	}
 	if g.Status == state.Running {
-		r.Status = state.Running
+		r.Status, r.Message = state.Running, ""
 		return
 	}
 	r.Finish(g.Status, g.Message, now)
@@ -452,6 +453,7 @@ func (p *pass) start(ctx context.Context) {
 			p.report.Active--
 			p.problem(name, refused)
 		case err != nil:
+			p.outcomes[o.ID] = outcome{image: name, trouble: err.Error()}
 			p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
 		default:
 			p.outcomes[o.ID] = outcome{image: name, progress: progress}
@@ -469,10 +471,13 @@ func (p *pass) recordStarted(_ context.Context, f *Fleet) (*StateChange, error) 
 			if facts == nil || facts.Rebuild == nil || facts.Rebuild.ID != id || facts.Rebuild.Status != state.Requested {
 				continue // somebody knows more by now
 			}
-			if o.progress != nil {
+			switch {
+			case o.progress != nil:
 				o.progress.applyTo(facts.Rebuild, now)
-			} else {
+			case o.refused != "":
 				facts.Rebuild.Finish(state.Failed, o.refused, now)
+			default:
+				facts.Rebuild.Message = short(printable(o.trouble))
 			}
 		}
 	})

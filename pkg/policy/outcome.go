@@ -16,6 +16,12 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 		return "", false
 	case r.Status == state.Built:
 		return "the run succeeded, but no new image was seen within " + config.Duration(RunTimeout).String(), past(r.FinishedAt, now)
+	case r.Status == state.Requested:
+		message = "nothing could start it within " + config.Duration(RunTimeout).String()
+		if r.Message != "" {
+			message += ": " + r.Message
+		}
+		return message, past(r.RequestedAt, now)
 	default:
 		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.RequestedAt, now)
 	}

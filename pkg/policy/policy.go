@@ -307,10 +307,12 @@ func (d *decider) above(name string) blocker {
 }
 
 func runningReason(r *state.Rebuild) string {
-	switch r.Status {
-	case state.Requested:
+	switch {
+	case r.Status == state.Requested && r.Message != "":
+		return "rebuild could not be started yet: " + r.Message
+	case r.Status == state.Requested:
 		return "rebuild requested: " + r.Reason
-	case state.Built:
+	case r.Status == state.Built:
 		return "rebuild finished; the new image was not seen yet"
 	default:
 		return "rebuild running: " + r.Reason

@@ -222,11 +222,12 @@ func TestAssume(t *testing.T) {
 
 func TestCloseOverdue(t *testing.T) {
 	f := started(t, state.Requested)
+	f.st.Images["app"].Rebuild.Message = "the token is not valid"
 	require.Empty(t, policy.CloseOverdue(f.st, now))
 	require.Equal(t, []string{"app"}, policy.CloseOverdue(f.st, now.Add(23*time.Hour)))
 	r := f.st.Images["app"].Rebuild
 	assert.Equal(t, state.Failed, r.Status)
 	assert.Equal(t, 1, r.Failures)
-	assert.Contains(t, r.Message, "did not end within 1d")
+	assert.Equal(t, "nothing could start it within 1d: the token is not valid", r.Message)
 	require.Empty(t, policy.CloseOverdue(f.st, now.Add(24*time.Hour)))
 }

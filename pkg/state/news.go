@@ -100,6 +100,8 @@ func (i *Image) news(old *Image) (out []string) {
 			say("rebuild %s was run %s", r.ID, r.Run)
 		case was.Failures > 0 && r.Failures == 0:
 			say("%s", r.Message)
+		case r.Status == Requested && r.Message != "" && was.Message != r.Message:
+			say("rebuild %s was not started%s", r.ID, because(r.Message))
 		}
 	}
 	return out
