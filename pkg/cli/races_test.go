@@ -243,3 +243,21 @@ func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
 	require.Len(t, runs.Runs(), 3)
 	assert.Equal(t, strconv.FormatInt(runs.Runs()[2].ID, 10), s.image("api").Rebuild.Run)
 }
+
+func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.due()
+	s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/web/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
+	got := s.do("promote", "--direct")
+	require.Equal(t, 1, got.code)
+	for range 2 { // somebody else's, or one of them is ours: nobody can tell
+		runs.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Title: "build", Status: "queued"})
+	}
+	s.now = s.now.Add(time.Hour)
+	s.ok("promote", "--direct")
+	assert.Len(t, runs.Runs(), 2)
+	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+	assert.Empty(t, s.image("web").Rebuild.Run)
+}
