@@ -468,3 +468,14 @@ func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	s.ok("promote")
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
 }
+
+func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
+	s := newSite(t)
+	runs := s.forge.Workflows("acme/web")
+	s.source.Commit("Dockerfile", "FROM scratch\nCOPY web /\n")
+	s.ok("analyze")
+	got := s.ok("promote")
+	assert.Contains(t, got.err, "web is due and was not started: it uses no base image that moves")
+	s.ok("promote", "--direct")
+	assert.Len(t, runs.Runs(), 1)
+}

@@ -178,6 +178,9 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 	if err := k.load(ctx); err != nil {
 		return "", err
 	}
+	if len(o.For) == 0 {
+		return "it uses no base image that moves, so there is nothing that Kargo could promote: start this build by hand, or with --direct", nil
+	}
 	if stage := kargo.RebuildStage(o.Image.Name); !k.stages[stage] {
 		return fmt.Sprintf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", stage), nil
 	}
