@@ -24,8 +24,8 @@ const (
 	grace = 10 * time.Minute
 	// startWithin is how long after recording it a pass still starts a rebuild: well before another one may.
 	startWithin = grace / 2
-	// lookFor bounds how long a pass looks at registries before it starts anything. What it did not get to waits for the
-	// next pass.
+	// lookFor bounds how long a pass asks what became of rebuilds, and then how long it looks at registries, before it
+	// starts anything. What it did not get to waits for the next pass.
 	lookFor = startWithin / 2
 
 	basesPeriod  = 6 * time.Hour  // in which a sweep looks at every base image
@@ -140,7 +140,9 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 		return nil, err
 	}
 	running := f.activeRebuilds()
-	p.takeOver(ctx, f)
+	within, cancel := context.WithTimeout(ctx, lookFor)
+	p.takeOver(within, f)
+	cancel()
 	if err := p.adopt(ctx, f); err != nil {
 		return nil, err
 	}
@@ -148,6 +150,7 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 	if err := p.look(ctx, f); err != nil {
 		return nil, err
 	}
+	p.claimAt = p.now() // a forge or a registry that was slow does not take the time to start
 	if ctx.Err() == nil {
 		p.claimOrphans(f)
 		p.begin(ctx, f)

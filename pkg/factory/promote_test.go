@@ -294,3 +294,18 @@ func TestWhoeverIsLateLeavesTheNextRebuildAlone(t *testing.T) {
 		assert.Empty(t, img.Rebuild.Run, name)
 	}
 }
+
+func TestAForgeThatIsSlowDoesNotTakeTheTimeToStart(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	st := state.New()
+	st.Images = s.images()
+	st.Images["base"].Request(state.Rebuild{ID: "r-slow", Reason: "test", RequestedAt: state.At(s.now)})
+	st.Images["base"].Rebuild.Status = state.Running
+	files, err := st.Encode()
+	require.NoError(t, err)
+	s.files = files
+	s.at["before finding"] = func() { s.now = s.now.Add(startWithin) }
+	s.pass()
+	assert.Len(t, s.started, 2, "the others")
+}
