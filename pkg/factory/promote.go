@@ -432,37 +432,54 @@ func (p *pass) reportEnded(f *Fleet, running map[string]string) {
 	}
 }
 
-// start starts what was recorded. What cannot be started now stays recorded, for a later pass.
+// start starts what was recorded. What cannot be started now stays recorded, for a later pass. A forge with which there is
+// trouble has to wait for the others, so that it does not take all the time.
 func (p *pass) start(ctx context.Context) {
 	p.outcomes = map[string]outcome{}
+	var later []*Order
+	trouble := map[string]bool{} // by host of the forge
 	for _, o := range p.claimed {
-		name := o.Image.Name
-		if ctx.Err() != nil || p.now().Sub(p.claimAt) >= startWithin {
-			why := "no time was left"
-			if ctx.Err() != nil {
-				why = "stopped"
-			}
-			p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
-			continue
-		}
-		within, cancel := context.WithTimeout(ctx, startWithin)
-		progress, err := p.executor.Start(within, o)
-		cancel()
-		refused := (*RefusedError)(nil)
-		switch {
-		case errors.As(err, &refused):
-			p.outcomes[o.ID] = outcome{image: name, refused: refused.Error()}
-			p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
-			p.report.Active--
-			p.problem(name, refused)
-		case err != nil:
-			p.outcomes[o.ID] = outcome{image: name, trouble: err.Error()}
-			p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
-		default:
-			p.outcomes[o.ID] = outcome{image: name, progress: progress}
-			p.report.Started = append(p.report.Started, Started{name, o.ID, o.Reason, progress.RunURL})
+		if host := o.Image.Source.Host; trouble[host] {
+			later = append(later, o)
+		} else {
+			trouble[host] = !p.startOne(ctx, o)
 		}
 	}
+	for _, o := range later {
+		p.startOne(ctx, o)
+	}
+}
+
+// startOne says whether it had an answer.
+func (p *pass) startOne(ctx context.Context, o *Order) bool {
+	name := o.Image.Name
+	if ctx.Err() != nil || p.now().Sub(p.claimAt) >= startWithin {
+		why := "no time was left"
+		if ctx.Err() != nil {
+			why = "stopped"
+		}
+		p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
+		return false
+	}
+	within, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	progress, err := p.executor.Start(within, o)
+	refused := (*RefusedError)(nil)
+	switch {
+	case errors.As(err, &refused):
+		p.outcomes[o.ID] = outcome{image: name, refused: refused.Error()}
+		p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
+		p.report.Active--
+		p.problem(name, refused)
+	case err != nil:
+		p.outcomes[o.ID] = outcome{image: name, trouble: err.Error()}
+		p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
+		return false
+	default:
+		p.outcomes[o.ID] = outcome{image: name, progress: progress}
+		p.report.Started = append(p.report.Started, Started{name, o.ID, o.Reason, progress.RunURL})
+	}
+	return true
 }
 
 // recordStarted records what became of starting rebuilds. It may be called again, on newer state.

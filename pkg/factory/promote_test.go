@@ -31,6 +31,7 @@ type simulation struct {
 	version int
 	depth   int               // of passes inside of each other
 	quiet   bool              // nothing goes wrong any longer
+	slow    time.Duration     // what a start at ghe.example.com takes, to fail
 	ends    state.Status      // of what runs
 	at      map[string]func() // what happens at a point, once
 	started map[string]int    // rebuild to how often it was started
@@ -109,7 +110,12 @@ func (s *simulation) Update(ctx context.Context, do func(context.Context, *Fleet
 			files[name] = &fstest.MapFile{Data: data}
 		}
 		f, err := open(Paths{Config: "images.yaml", StateDir: "state"}, files, func() (*config.Config, error) {
-			return config.Load(strings.NewReader(enrolled), "images.yaml")
+			text := enrolled
+			if s.slow > 0 {
+				text = strings.ReplaceAll(text, "repo: acme/api", "host: ghe.example.com, repo: acme/api")
+				text = strings.ReplaceAll(text, "repo: acme/base", "host: ghe.example.com, repo: acme/base")
+			}
+			return config.Load(strings.NewReader(text), "images.yaml")
 		})
 		require.NoError(s.t, err)
 		c, err := do(ctx, f)
@@ -152,6 +158,10 @@ func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
 
 // Start implements Executor. A request that was not sent in time is not sent.
 func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
+	if o.Image.Source.Host == "ghe.example.com" {
+		s.now = s.now.Add(s.slow)
+		return nil, errTrouble
+	}
 	since := s.now
 	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startWithin {
 		return nil, context.DeadlineExceeded
@@ -308,4 +318,12 @@ func TestAForgeThatIsSlowDoesNotTakeTheTimeToStart(t *testing.T) {
 	s.at["before finding"] = func() { s.now = s.now.Add(startWithin) }
 	s.pass()
 	assert.Len(t, s.started, 2, "the others")
+}
+
+func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet, s.slow = true, startWithin-time.Minute
+	s.pass() // api and base are there, and come first
+	assert.Len(t, s.started, 1)
+	assert.Equal(t, state.Running, s.images()["web"].Rebuild.Status)
 }
