@@ -13,6 +13,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -184,39 +185,55 @@ func (f *Fleet) activeRebuilds() map[string]string {
 	return out
 }
 
-// takeOver records what became of the rebuilds that were started, and finds those that nobody started.
+// takeOver records what became of the rebuilds that were started, and finds those that nobody started. A forge with which
+// there is trouble has to wait for the others.
 func (p *pass) takeOver(ctx context.Context, f *Fleet) {
+	var later []*config.Image
+	trouble := map[string]bool{} // by host of the forge
 	for _, name := range f.Graph.Order() {
 		img, facts := f.Config.Find(name), f.State.Images[name]
 		if facts == nil || facts.Rebuild == nil || !img.Managed() {
 			continue
 		}
-		r := facts.Rebuild
-		if !r.Status.Active() && r.Run == "" && p.claimAt.Sub(r.RequestedAt.Time) < policy.RunTimeout {
-			p.trace(ctx, f.order(img), r)
-		}
-		if r.Status != state.Running && r.Status != state.Requested {
-			continue
-		}
-		claim := r.RequestedAt
-		if r.TriedAt.After(claim.Time) {
-			claim = r.TriedAt
-		}
-		if r.Status == state.Requested && p.claimAt.Sub(claim.Time) < grace {
-			continue // whoever recorded it is about to start it
-		}
-		progress, err := p.find(ctx, f.order(img))
-		switch {
-		case err != nil:
-			p.problem(name, fmt.Errorf("asking what became of rebuild %s: %w", r.ID, err))
-		case progress != nil:
-			progress.applyTo(r, p.claimAt)
-		case r.Status == state.Requested:
-			if _, overdue := policy.Overdue(r, p.claimAt); !overdue {
-				p.orphans = append(p.orphans, name)
-			}
+		if host := img.Source.Host; trouble[host] {
+			later = append(later, img)
+		} else {
+			trouble[host] = !p.takeOverOne(ctx, f, img, facts.Rebuild)
 		}
 	}
+	for _, img := range later {
+		p.takeOverOne(ctx, f, img, f.State.Images[img.Name].Rebuild)
+	}
+}
+
+// takeOverOne says whether what was asked was answered.
+func (p *pass) takeOverOne(ctx context.Context, f *Fleet, img *config.Image, r *state.Rebuild) bool {
+	if !r.Status.Active() && r.Run == "" && p.claimAt.Sub(r.RequestedAt.Time) < policy.RunTimeout {
+		p.trace(ctx, f.order(img), r)
+	}
+	if r.Status != state.Running && r.Status != state.Requested {
+		return true
+	}
+	claim := r.RequestedAt
+	if r.TriedAt.After(claim.Time) {
+		claim = r.TriedAt
+	}
+	if r.Status == state.Requested && p.claimAt.Sub(claim.Time) < grace {
+		return true // whoever recorded it is about to start it
+	}
+	progress, err := p.find(ctx, f.order(img))
+	switch {
+	case err != nil:
+		p.problem(img.Name, fmt.Errorf("asking what became of rebuild %s: %w", r.ID, err))
+		return false
+	case progress != nil:
+		progress.applyTo(r, p.claimAt)
+	case r.Status == state.Requested:
+		if _, overdue := policy.Overdue(r, p.claimAt); !overdue {
+			p.orphans = append(p.orphans, img.Name)
+		}
+	}
+	return true
 }
 
 // trace adds the run to a rebuild whose image was seen before a pass asked for the run.

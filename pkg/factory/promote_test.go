@@ -32,6 +32,7 @@ type simulation struct {
 	depth   int               // of passes inside of each other
 	quiet   bool              // nothing goes wrong any longer
 	slow    time.Duration     // what a start at ghe.example.com takes, to fail
+	asked   []string          // what Find was asked for
 	ends    state.Status      // of what runs
 	at      map[string]func() // what happens at a point, once
 	started map[string]int    // rebuild to how often it was started
@@ -146,6 +147,10 @@ var errTrouble = errors.New("bad gateway")
 
 // Find implements Executor.
 func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
+	s.asked = append(s.asked, o.Image.Name)
+	if o.Image.Source.Host == "ghe.example.com" {
+		return nil, errTrouble
+	}
 	s.happen("before finding", 15*time.Minute)
 	if !s.quiet && rapid.IntRange(0, 5).Draw(s.chance, "find fails") == 0 {
 		return nil, errTrouble
@@ -326,4 +331,9 @@ func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 	s.pass() // api and base are there, and come first
 	assert.Len(t, s.started, 1)
 	assert.Equal(t, state.Running, s.images()["web"].Rebuild.Status)
+
+	s.now, s.ends = s.now.Add(time.Hour), state.Built
+	s.pass()
+	assert.Equal(t, []string{"api", "web", "base"}, s.asked, "nor when it is asked what became of them")
+	assert.Equal(t, state.Built, s.images()["web"].Rebuild.Status)
 }
