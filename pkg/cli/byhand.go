@@ -100,8 +100,12 @@ func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(
 	if err != nil || len(change.Changed) == 0 {
 		return err
 	}
+	text := "%s"
+	if o.dryRun {
+		text = "not kept: %s"
+	}
 	for _, line := range change.News() {
-		if err := say(w, "%s", line); err != nil {
+		if err := say(w, text, line); err != nil {
 			return err
 		}
 	}
