@@ -141,7 +141,7 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 		return nil, err
 	}
 	running := f.activeRebuilds()
-	within, cancel := context.WithTimeout(ctx, lookFor)
+	within, cancel := context.WithTimeoutCause(ctx, lookFor, errors.New("no time was left after "+lookFor.String()))
 	p.takeOver(within, f)
 	cancel()
 	if err := p.adopt(ctx, f); err != nil {
@@ -222,6 +222,9 @@ func (p *pass) takeOverOne(ctx context.Context, f *Fleet, img *config.Image, r *
 		return true // whoever recorded it is about to start it
 	}
 	progress, err := p.find(ctx, f.order(img))
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	switch {
 	case err != nil:
 		p.problem(img.Name, fmt.Errorf("asking what became of rebuild %s: %w", r.ID, err))
