@@ -29,7 +29,7 @@ type Server struct {
 type Request struct {
 	Method string
 	Path   string // with the query
-	Status int    // of the answer
+	Status int    // of the answer; 0 when there was none
 }
 
 // Fault is answered instead of what the server would say.
@@ -93,18 +93,12 @@ func (s *Server) Requests(prefix string) []Request {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.RequestURI(), Status: rec.status})
-	}()
+	rec := &recorder{ResponseWriter: w, answer: s.note(r)}
 	if f := s.fault(r); f != nil {
 		if f.After {
 			s.mux.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		if f.Break {
-			rec.status = 0
 			panic(http.ErrAbortHandler)
 		}
 		for k, v := range f.Header {
@@ -138,12 +132,35 @@ func (s *Server) fault(r *http.Request) *Fault {
 	return nil
 }
 
+// note notes a request, and returns what notes the status of its answer.
+func (s *Server) note(r *http.Request) func(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := len(s.requests)
+	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.RequestURI()})
+	return func(status int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.requests[at].Status = status
+	}
+}
+
+// recorder notes the status before the client can see it.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	answer  func(status int)
+	started bool
 }
 
 func (r *recorder) WriteHeader(status int) {
-	r.status = status
+	r.started = true
+	r.answer(status)
 	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(data []byte) (int, error) {
+	if !r.started {
+		r.WriteHeader(http.StatusOK)
+	}
+	return r.ResponseWriter.Write(data)
 }
