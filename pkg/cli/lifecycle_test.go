@@ -341,6 +341,23 @@ func TestLifecycle(t *testing.T) {
 		assert.NotContains(t, files, "state/images/web.yaml")
 		assert.Contains(t, files["state/archive/images/web.yaml"], "archived: renamed to website")
 	})
+	t.Run("not renamed", func(t *testing.T) {
+		s, _ := published(t)
+		s.due()
+		s.ok("promote")
+		require.NotNil(t, s.image("web").Rebuild)
+		enrol(s, s.entry("other", "acme/other", "acme/web"))
+		s.ok("analyze")
+		assert.Nil(t, s.image("other").Rebuild, "it is another image")
+
+		web := s.git.Files("fleet")["state/images/web.yaml"]
+		s.git.Commit("fleet", map[string]string{
+			"images.yaml":           s.entry("website", "acme/web", "acme/web"),
+			"state/images/old.yaml": strings.Replace(web, "name: web\n", "name: old\n", 1),
+		}, "Enrol")
+		s.ok("analyze")
+		assert.Nil(t, s.image("website").Rebuild, "of two, nobody can say which it was")
+	})
 	t.Run("gone and back", func(t *testing.T) {
 		s, _ := published(t)
 		first := s.image("web")
