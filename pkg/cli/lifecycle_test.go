@@ -496,3 +496,19 @@ func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
 	s.ok("promote", "--direct")
 	assert.Len(t, runs.Runs(), 1)
 }
+
+func TestOfTwoPromotionsOfARebuildTheNewestCounts(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	s.ok("promote")
+	first := s.kube.List("promotions")[0]
+	s.kube.Finish(s.promotion(), "Failed", "4711", "")
+	s.kube.Add("promotions", map[string]any{ // somebody copied it, to try again
+		"metadata": map[string]any{"name": "copy", "labels": first["metadata"].(map[string]any)["labels"]},
+		"spec":     first["spec"],
+	})
+	s.kube.Finish("copy", "Succeeded", "4712", "")
+	s.ok("promote")
+	assert.Equal(t, state.Built, s.image("web").Rebuild.Status)
+	assert.Equal(t, "4712", s.image("web").Rebuild.Run)
+}
