@@ -358,6 +358,15 @@ func TestLifecycle(t *testing.T) {
 		s.ok("analyze")
 		assert.Nil(t, s.image("website").Rebuild, "of two, nobody can say which it was")
 	})
+	t.Run("an archive that somebody has forged", func(t *testing.T) {
+		s := newSite(t)
+		s.registry.Base("library/node:22", "1")
+		s.git.Commit("fleet", map[string]string{
+			"state/archive/images/web.yaml": "name: web\nrepository: " + s.registry.Host + "/acme/web\ncurrentDigest: $(id)\n",
+		}, "Forge")
+		s.ok("analyze")
+		assert.Empty(t, s.image("web").CurrentDigest)
+	})
 	t.Run("gone and back", func(t *testing.T) {
 		s, _ := published(t)
 		first := s.image("web")
