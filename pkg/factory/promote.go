@@ -25,6 +25,8 @@ const (
 	grace = 10 * time.Minute
 	// startWithin is how long after recording it a pass still starts a rebuild: well before another one may.
 	startWithin = grace / 2
+	// startFor is how long starting one may take, so that it can be seen at the forge when another pass looks for it.
+	startFor = grace - startWithin - time.Minute
 	// lookFor bounds how long a pass asks what became of rebuilds, and then how long it looks at registries, before it
 	// starts anything. What it did not get to waits for the next pass.
 	lookFor = startWithin / 2
@@ -481,7 +483,7 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 		p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
 		return false
 	}
-	within, cancel := context.WithTimeout(ctx, startWithin)
+	within, cancel := context.WithTimeout(ctx, startFor)
 	defer cancel()
 	progress, err := p.executor.Start(within, o)
 	refused := (*RefusedError)(nil)

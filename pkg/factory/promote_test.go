@@ -168,7 +168,7 @@ func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
 		return nil, errTrouble
 	}
 	since := s.now
-	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startWithin {
+	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startFor {
 		return nil, context.DeadlineExceeded
 	}
 	outcome := "works"
