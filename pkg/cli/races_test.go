@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -260,4 +261,39 @@ func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
 	assert.Len(t, runs.Runs(), 2)
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
 	assert.Empty(t, s.image("web").Rebuild.Run)
+}
+
+func TestWhatWasNotStartedAndIsSeenAllTheSameIsOver(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	node := s.due()
+	s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/web/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
+	got := s.do("promote", "--direct")
+	require.Equal(t, 1, got.code)
+	requested := s.image("web").Rebuild
+	s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node, Provenance: true}) // by a push
+	s.now = s.now.Add(time.Hour)
+	s.ok("promote", "--direct")
+	assert.Equal(t, requested.ID, s.image("web").Rebuild.ID)
+	assert.Equal(t, state.Succeeded, s.image("web").Rebuild.Status)
+	assert.Empty(t, runs.Runs())
+}
+
+func TestAPromoterThatIsStoppedClaimsNothing(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	ctx, cancel := context.WithCancel(t.Context())
+	s.registry.Break(func(_ http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		<-r.Context().Done()
+		return true
+	})
+	got := s.runUntil(ctx, "promote", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml", "--push")
+	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.err, "stopped: 0 rebuilds started")
+	assert.Nil(t, s.image("web").Rebuild, "else it would wait for whoever recorded it")
+	s.registry.Break(nil)
+	s.ok("promote")
+	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
 }
