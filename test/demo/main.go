@@ -114,7 +114,7 @@ func (d *demo) mirrored(images string) error {
 	}
 	before, after, found := strings.Cut(string(text), "\nfactory:\n")
 	if !found {
-		return fmt.Errorf("%s has no line factory:", images)
+		return fmt.Errorf("%s has no section factory", images)
 	}
 	return os.WriteFile(d.config(), []byte(before+"\n"+mirrors.String()+after), 0o600)
 }
