@@ -108,15 +108,14 @@ func (p *Promotion) Succeeded() bool { return p.Phase == "Succeeded" }
 
 // Promotions lists the Promotions to rebuild Stages, oldest first.
 func (c *Client) Promotions(ctx context.Context) ([]Promotion, error) {
-	list, err := c.list(ctx, promotions, "")
-	if err != nil {
-		return nil, err
-	}
 	var out []Promotion
-	for i := range list {
-		if p := promotionOf(&list[i]); strings.HasPrefix(p.Stage, kargo.RebuildStage("")) {
+	err := c.list(ctx, promotions, "", func() { out = nil }, func(u *unstructured.Unstructured) {
+		if p := promotionOf(u); strings.HasPrefix(p.Stage, kargo.RebuildStage("")) {
 			out = append(out, p)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(out, func(a, b Promotion) int {
 		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Name, b.Name))
@@ -176,15 +175,11 @@ func text(s string, most int) string {
 
 // Stages are the names of the rebuild Stages.
 func (c *Client) Stages(ctx context.Context) (map[string]bool, error) {
-	list, err := c.list(ctx, stages, kargo.RoleLabel+"="+string(kargo.Rebuild))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]bool{}
-	for i := range list {
-		out[list[i].GetName()] = true
-	}
-	return out, nil
+	var out map[string]bool
+	err := c.list(ctx, stages, kargo.RoleLabel+"="+string(kargo.Rebuild), func() { out = map[string]bool{} }, func(u *unstructured.Unstructured) {
+		out[u.GetName()] = true
+	})
+	return out, err
 }
 
 // Freight names what a Promotion is to carry.
@@ -252,12 +247,8 @@ type freight struct {
 }
 
 func (c *Client) choose(ctx context.Context, o Order) (string, error) {
-	if c.freight == nil {
-		list, err := c.list(ctx, freights, "")
-		if err != nil {
-			return "", err
-		}
-		c.freight = byWarehouse(list)
+	if err := c.readFreight(ctx); err != nil {
+		return "", err
 	}
 	var names []string
 	for _, w := range o.Wanted {
@@ -276,38 +267,48 @@ func (c *Client) choose(ctx context.Context, o Order) (string, error) {
 	return "", fmt.Errorf("%w of Warehouse %s: it has found nothing yet, or cannot: look at its status in Kargo", ErrNoFreight, strings.Join(names, " or "))
 }
 
-func byWarehouse(list []unstructured.Unstructured) map[string][]freight {
-	out := map[string][]freight{}
-	for i := range list {
-		name, _, _ := unstructured.NestedString(list[i].Object, "origin", "name") // another type is as if it were not there
-		out[name] = append(out[name], freight{list[i].GetName(), digestOf(list[i].Object, "images"), list[i].GetCreationTimestamp().Time})
+func (c *Client) readFreight(ctx context.Context) error {
+	if c.freight != nil {
+		return nil
 	}
-	for _, all := range out {
-		slices.SortStableFunc(all, func(a, b freight) int { return cmp.Or(b.created.Compare(a.created), strings.Compare(a.name, b.name)) })
+	var all map[string][]freight
+	err := c.list(ctx, freights, "", func() { all = map[string][]freight{} }, func(u *unstructured.Unstructured) {
+		name, _, _ := unstructured.NestedString(u.Object, "origin", "name") // another type is as if it were not there
+		all[name] = append(all[name], freight{u.GetName(), digestOf(u.Object, "images"), u.GetCreationTimestamp().Time})
+	})
+	if err != nil {
+		return err
 	}
-	return out
+	for _, list := range all {
+		slices.SortStableFunc(list, func(a, b freight) int { return cmp.Or(b.created.Compare(a.created), strings.Compare(a.name, b.name)) })
+	}
+	c.freight = all
+	return nil
 }
 
-// list reads all objects of a kind, page by page.
-func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, selector string) ([]unstructured.Unstructured, error) {
-	var out []unstructured.Unstructured
+// list reads all objects of a kind, page by page, and gives each to keep: Kargo keeps many Promotions of each Stage, and
+// all of them at once are more than a Job has memory for. When it must begin again, it says so first.
+func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, selector string, begin func(), keep func(*unstructured.Unstructured)) error {
 	err := c.try(ctx, func(ctx context.Context) error {
-		out = nil
-		for next := ""; ; {
+		begin()
+		for next, n := "", 0; ; {
 			page, err := c.page(ctx, what, metav1.ListOptions{LabelSelector: selector, Limit: pageSize, Continue: next})
 			if err != nil {
 				return err
 			}
-			out = append(out, page.Items...)
+			for i := range page.Items {
+				keep(&page.Items[i])
+			}
+			n += len(page.Items)
 			if next = page.GetContinue(); next == "" {
 				return nil
 			}
-			if len(out) > maxObjects {
+			if n > maxObjects {
 				return fmt.Errorf("there are more than %d", maxObjects)
 			}
 		}
 	})
-	return out, c.explain(err, "listing "+what.Resource)
+	return c.explain(err, "listing "+what.Resource)
 }
 
 func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {

@@ -2,11 +2,19 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/rest"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/test/kubetest"
@@ -154,4 +162,41 @@ func TestPromotionsTellWhatBecameOfThem(t *testing.T) {
 	stages, err := client(t, s).Stages(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, map[string]bool{"rebuild-web": true, "rebuild-api": true}, stages)
+}
+
+// TestAListIsNotInMemoryAtOnce lists what Kargo keeps of a large fleet. The Jobs have a memory limit.
+func TestAListIsNotInMemoryAtOnce(t *testing.T) {
+	const pages, each, size = 10, 50, 20_000
+	var before, most uint64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		runtime.GC()
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		page, _ := strconv.Atoi(r.URL.Query().Get("continue"))
+		if page == 0 {
+			before = now.HeapAlloc
+		}
+		most = max(most, now.HeapAlloc)
+		items := make([]any, each)
+		for i := range items {
+			items[i] = map[string]any{
+				"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "Promotion",
+				"metadata": map[string]any{"name": fmt.Sprintf("p-%d-%d", page, i), "annotations": map[string]any{"long": strings.Repeat("x", size)}},
+				"spec":     map[string]any{"stage": "rebuild-web"},
+			}
+		}
+		list := map[string]any{"apiVersion": "kargo.akuity.io/v1alpha1", "kind": "PromotionList", "items": items}
+		if page+1 < pages {
+			list["metadata"] = map[string]any{"continue": strconv.Itoa(page + 1)}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		assert.NoError(t, json.NewEncoder(w).Encode(list))
+	}))
+	defer s.Close()
+	c, err := cluster.New(cluster.Options{Namespace: "n", Config: &rest.Config{Host: s.URL}})
+	require.NoError(t, err)
+	list, err := c.Promotions(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, list, pages*each)
+	assert.Less(t, most-before, uint64(pages*each*size/2))
 }
