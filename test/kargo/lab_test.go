@@ -370,13 +370,18 @@ func (l *lab) checkout() string {
 func (l *lab) apply() {
 	l.t.Helper()
 	dist := l.dist()
-	project, rest := dist[:1], dist[1:]
-	l.applyObjects(project)
+	l.applyProject(dist[0])
+	l.applyObjects(dist[1:])
+}
+
+// applyProject applies the Project and waits for its namespace.
+func (l *lab) applyProject(project string) {
+	l.t.Helper()
+	l.applyObjects([]string{project})
 	l.eventually("the namespace of the project", func() bool {
 		out, err := l.try("kubectl", "get", "project", l.project, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 		return err == nil && out == "True"
 	})
-	l.applyObjects(rest)
 }
 
 // dist generates the resources, in their order.
@@ -384,8 +389,14 @@ func (l *lab) dist() []string {
 	l.t.Helper()
 	dir := l.checkout()
 	l.must(l.binary, "synth", "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist"))
+	return written(l.t, dir)
+}
+
+// written reads what was generated in a folder, object by object.
+func written(t *testing.T, dir string) []string {
+	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "dist", "image-factory.k8s.yaml"))
-	require.NoError(l.t, err)
+	require.NoError(t, err)
 	return strings.Split(string(data), "\n---\n")
 }
 

@@ -43,6 +43,7 @@ func TestScenarios(t *testing.T) {
 	}
 	current := l.upToDate("j-current", "j/current:1")
 	killed := l.upToDate("l-poll", "l/node:1")
+	waits, runs := l.upToDate("h-waits", "h/waits:1", "rebuildDelay: 1h"), l.upToDate("h-runs", "h/runs:1")
 	l.start()
 	l.observedWithin(t, patience)
 	t.Run("beside each other", func(t *testing.T) {
@@ -60,7 +61,7 @@ func TestScenarios(t *testing.T) {
 	})
 	t.Run("a controller that is killed while it polls", func(t *testing.T) { controllerKilled(t, killed) })
 	t.Run("no drift", func(t *testing.T) { noDrift(t, l) })
-	t.Run("everything deleted and applied again", func(t *testing.T) { appliedAgain(t, l, current) })
+	t.Run("everything deleted and applied again", func(t *testing.T) { appliedAgain(t, l, current, waits, runs) })
 }
 
 // upToDate enrols an image that is published on what its base holds.
@@ -428,17 +429,48 @@ func (l *lab) restart(name string) {
 	go func() { _ = cmd.Wait() }()
 }
 
+// TestStoredAsWritten has the API server and Kargo's webhooks say what they would store of fleets that use every kind of
+// entry: the sample fleet, and one whose texts are chosen to be misunderstood.
+func TestStoredAsWritten(t *testing.T) {
+	l := newLab(t, "lab-stored")
+	hostile := t.TempDir()
+	require.NoError(t, os.CopyFS(hostile, os.DirFS(filepath.Join("..", "e2e", "testdata", "hostile"))))
+	l.must(l.binary, "analyze", "--config", filepath.Join(hostile, "images.yaml"), "--source-dir", filepath.Join(hostile, "src"), "--offline")
+	l.must(l.binary, "synth", "--config", filepath.Join(hostile, "images.yaml"))
+	l.clear() // of an earlier run
+	defer l.end()
+	for project, dir := range map[string]string{"image-factory-kargo": filepath.Join("..", ".."), "hostile-fleet": hostile} {
+		for i, text := range written(t, dir) {
+			text = strings.ReplaceAll(text, project, l.project)
+			if i == 0 {
+				l.applyProject(text)
+			}
+			want, got := decode(t, text), map[string]any{}
+			out, err := l.input(text, "kubectl", "apply", "--server-side", "--field-manager="+manager, "--dry-run=server", "-o", "json", "-f", "-")
+			require.NoError(t, err, text)
+			require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+			contains(t, fmt.Sprint(project, " ", want["kind"]), want, got)
+		}
+	}
+}
+
+// decode reads a generated object as JSON has it.
+func decode(t *testing.T, text string) (out map[string]any) {
+	t.Helper()
+	require.NoError(t, yaml.Unmarshal([]byte(text), &out))
+	return out
+}
+
 // noDrift compares what is stored with what was applied, as Argo CD does: field by field, and by a second apply.
 func noDrift(t *testing.T, l *lab) {
 	before := map[string]int64{}
 	objects := l.dist()
 	for _, text := range objects {
-		want, got := map[string]any{}, map[string]any{}
-		require.NoError(t, yaml.Unmarshal([]byte(text), &want))
+		want, got := decode(t, text), map[string]any{}
 		meta := want["metadata"].(map[string]any)
 		name := fmt.Sprint(want["kind"], "/", meta["name"])
 		require.NoError(t, json.Unmarshal([]byte(l.kubectl("get", strings.ToLower(name), "-o", "json")), &got), name)
-		contains(t, name, roundTrip(t, want), got)
+		contains(t, name, want, got)
 		generation, _ := got["metadata"].(map[string]any)["generation"].(float64)
 		before[name] = int64(generation)
 	}
@@ -448,13 +480,6 @@ func noDrift(t *testing.T, l *lab) {
 			assert.Equal(t, strconv.FormatInt(generation, 10), l.kubectl("get", strings.ToLower(name), "-o", "jsonpath={.metadata.generation}"), name)
 		}
 	}
-}
-
-func roundTrip(t *testing.T, v any) (out any) {
-	data, err := json.Marshal(v)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, &out))
-	return out
 }
 
 // contains asserts that what was applied is stored as it was written; lists have nothing added to them.
@@ -478,8 +503,14 @@ func contains(t *testing.T, at string, want, got any) {
 	}
 }
 
-// appliedAgain deletes everything in the cluster and applies it again: nothing is rebuilt for that, and nothing is lost.
-func appliedAgain(t *testing.T, l *lab, i *image) {
+// appliedAgain deletes everything in the cluster and applies it again, while one image waits for a digest to ripen and
+// another one is built: nothing is rebuilt for that, and nothing is lost.
+func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
+	running.ends("never")
+	young, ripe := l.tag("h/waits:1", "2"), l.tag("h/runs:1", "2")
+	l.candidate(t, "h/waits:1", young.Digest)
+	eventually(t, "the build is recorded", func() bool { return len(running.runs()) == 1 && running.state().Rebuild.Status == state.Running })
+	running.links(t, running.workflows.URL(running.runs()[0].ID))
 	runs := map[string]int{}
 	for name, i := range l.ids {
 		runs[name] = len(i.runs())
@@ -497,6 +528,13 @@ func appliedAgain(t *testing.T, l *lab, i *image) {
 	assert.Empty(t, changed, "nothing is new")
 	two := l.tag("j/current:1", "2")
 	i.succeeds(t, 1, "j/current:1", two.Digest)
+	l.imagefactory("release", l.base("h/waits:1").Name, "--reason", "it fixes a hole")
+	waits.succeeds(t, 1, "h/waits:1", young.Digest)
+	running.ends("success")
+	eventually(t, "the build that went on is recorded", func() bool { return running.state().Rebuild.Status == state.Succeeded })
+	on, _ := running.builtOn("h/runs:1")
+	assert.Equal(t, ripe.Digest, on)
+	assert.Len(t, running.runs(), 1, "dispatched once")
 }
 
 // status is what `imagefactory status` says of an image.
