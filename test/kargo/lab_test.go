@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -193,7 +194,10 @@ func (l *lab) enrolAt(provider, name string, from []string, settings ...string) 
 		i.workflows = l.forge.Workflows(repo)
 		i.workflows.Inputs = []string{"digest"}
 		l.forge.GitHub(repo).Commit("Dockerfile", dockerfile.String())
-		source.WriteString("    workflow: build.yml\n    inputs: {digest: \"{{digest}}\"}\n")
+		source.WriteString("    workflow: build.yml\n")
+		if !slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(s, "source.inputs:") }) {
+			source.WriteString("    inputs: {digest: \"{{digest}}\"}\n")
+		}
 	}
 	for _, s := range settings {
 		if inner, ok := strings.CutPrefix(s, "source."); ok {

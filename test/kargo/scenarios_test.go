@@ -37,7 +37,7 @@ func TestScenarios(t *testing.T) {
 	var beside []scenario
 	for _, enrol := range []func(*lab) scenario{
 		newDigest, tagThatMovesAgain, releasedAndHeld, diamond, chain, badGateway, refused, failing, sameForThePlatform,
-		optedOut, gitlab, neverPublished, withdrawn, failingJob, twoBases,
+		optedOut, gitlab, neverPublished, withdrawn, failingJob, twoBases, oddInputs,
 	} {
 		beside = append(beside, enrol(l))
 	}
@@ -388,6 +388,19 @@ func twoBases(l *lab) scenario {
 		assert.Equal(t, two.Digest, on)
 		assert.Len(t, i.state().Rebuild.Bases, 2)
 		i.quiet(t, 1)
+	}}
+}
+
+func oddInputs(l *lab) scenario {
+	const code = "${ { secret('forge').token } } ${% secret('forge').token %} }} '\"`\\ $(HOME) é"
+	i := l.upToDate("q-odd", "q/node:1", fmt.Sprintf("source.inputs: {code: %q, number: \"1.10\", yes: \"true\", note: \"{{base}}@{{digest}}\"}", code))
+	i.workflows.Inputs = []string{"code", "number", "yes", "note"}
+	return scenario{"inputs that mean something to Kargo are sent as they are", func(t *testing.T) {
+		two := l.tag("q/node:1", "2")
+		i.succeeds(t, 1, "q/node:1", two.Digest)
+		assert.Equal(t, map[string]string{
+			"code": code, "number": "1.10", "yes": "true", "note": l.registry.Host + "/q/node:1@" + two.Digest,
+		}, i.runs()[0].Values)
 	}}
 }
 
