@@ -186,7 +186,7 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" {
 		dec.Status, dec.Reason, dec.Since = Due, "never published", facts.Unpublished.Time
 	}
-	var waiting, held, unknown []string
+	var waiting, leaving, held, unknown []string
 	for _, b := range dec.Bases {
 		switch {
 		case b.Due:
@@ -196,7 +196,11 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 			}
 			dec.Status, dec.Until = Due, time.Time{}
 		case !b.Until.IsZero():
-			waiting = append(waiting, state.Short(b.Ref))
+			if b.Waiting == b.Lock.Digest {
+				leaving = append(leaving, state.Short(b.Ref))
+			} else {
+				waiting = append(waiting, state.Short(b.Ref))
+			}
 			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
 				dec.Until = b.Until
 			}
@@ -210,8 +214,8 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	case len(dec.Targets) > 0:
 		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
-	case len(waiting) > 0:
-		dec.Status, dec.Reason = Waiting, "newer digest of "+strings.Join(waiting, ", ")+" is younger than the delay of "+img.Delay().String()
+	case len(waiting)+len(leaving) > 0:
+		dec.Status, dec.Reason = Waiting, waitReason(waiting, leaving, img)
 	case len(held) > 0:
 		dec.Status, dec.Reason = Held, "newer digest of "+strings.Join(held, ", ")+" is held"
 	case len(facts.Unresolved) > 0:
@@ -339,6 +343,20 @@ func Startable(cfg *config.Config, decisions []Decision) []Decision {
 	return out
 }
 
+// waitReason says what is waited for: a newer digest, or to leave one that was withdrawn.
+func waitReason(newer, withdrawn []string, img *config.Image) string {
+	var parts []string
+	if len(newer) > 0 {
+		parts = append(parts, "newer digest of "+strings.Join(newer, ", ")+" is younger than the delay of "+img.Delay().String())
+	}
+	if len(withdrawn) > 0 {
+		parts = append(parts, fmt.Sprintf(builtOnWithdrawn, strings.Join(withdrawn, ", ")))
+	}
+	return strings.Join(parts, "; ")
+}
+
+const builtOnWithdrawn = "digest of %s that it is built on was withdrawn"
+
 // dueReason says why each base that is due is.
 func dueReason(bases []BaseDecision) string {
 	var newer, released, withdrawn, parents []string
@@ -363,7 +381,7 @@ func dueReason(bases []BaseDecision) string {
 	}
 	say(newer, "newer digest of %s is due")
 	say(released, "newer digest of %s was released")
-	say(withdrawn, "digest of %s that it is built on was withdrawn")
+	say(withdrawn, builtOnWithdrawn)
 	say(parents, "%s has published")
 	return strings.Join(parts, "; ")
 }

@@ -595,4 +595,10 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 		f.on("app", ref, test.on)
 		assert.Equal(t, want, f.decide()["app"].Reason)
 	}
+	f := app(t, mature, cand("1", 20), cand("2", 9, withdrawn(0.1)))
+	f.lock("app")
+	f.on("app", ref, "2")
+	got := f.decide()["app"]
+	assert.Equal(t, policy.Waiting, got.Status)
+	assert.Equal(t, "digest of node:22 that it is built on was withdrawn", got.Reason)
 }
