@@ -40,7 +40,9 @@ type Forges struct {
 	repos map[place]*once[gitrepo.Tree]
 	tips  map[place]*once[string]
 	git   map[string]int // requests by host
+	mute  map[string]int // requests to a git server, in a row, that got no answer in time; by host
 
+	forGit  http.RoundTripper
 	fetches chan struct{} // has room for those that may be under way
 }
 
@@ -86,6 +88,12 @@ func NewForges(o Options) *Forges {
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
 	}
+	forGit := o.Transport
+	if forGit == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.ResponseHeaderTimeout = tipTimeout
+		forGit = t
+	}
 	return &Forges{
 		opts: o, cache: cache{o.CacheDir},
 		api: rest.New(rest.Options{
@@ -96,7 +104,7 @@ func NewForges(o Options) *Forges {
 			},
 		}),
 		files: map[place]*once[*File]{}, repos: map[place]*once[gitrepo.Tree]{}, tips: map[place]*once[string]{}, git: map[string]int{},
-		fetches: make(chan struct{}, o.Concurrency),
+		mute: map[string]int{}, forGit: forGit, fetches: make(chan struct{}, o.Concurrency),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -90,6 +91,9 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 	if err != nil {
 		return gitrepo.Tree{}, err
 	}
+	if u, err := url.Parse(s.GitURL()); err == nil && f.isMute(u.Host) {
+		return gitrepo.Tree{}, errMute
+	}
 	return repo.View(ctx)
 }
 
@@ -156,26 +160,49 @@ const (
 	maxTips    = 64 << 20 // bytes; a repository with a hundred thousand branches and tags has some 10 MiB
 )
 
+// maxMute is how often in a row a git server may give no answer in time. After that it is not asked any more: what waits for
+// it would keep everything else waiting too.
+const maxMute = 3
+
+var errMute = fmt.Errorf("its server gave no answer in time, %d times in a row: it is not asked again in this run", maxMute)
+
+func (f *Forges) isMute(host string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mute[host] >= maxMute
+}
+
+// heard notes what became of a request to a git server.
+func (f *Forges) heard(host string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var timeout net.Error
+	switch {
+	case err == nil:
+		f.mute[host] = 0
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f.mute[host]++
+	}
+}
+
 // counter counts requests, and bounds what is read of an answer.
 type counter struct {
-	http.RoundTripper
 	f    *Forges
 	most int64 // bytes; zero leaves it to others
 }
 
-func (f *Forges) counter() *counter {
-	if f.opts.Transport != nil {
-		return &counter{RoundTripper: f.opts.Transport, f: f}
-	}
-	return &counter{RoundTripper: http.DefaultTransport, f: f}
-}
+func (f *Forges) counter() *counter { return &counter{f: f} }
 
 // RoundTrip implements http.RoundTripper.
 func (c *counter) RoundTrip(q *http.Request) (*http.Response, error) {
+	if c.f.isMute(q.URL.Host) {
+		return nil, errMute
+	}
 	c.f.mu.Lock()
 	c.f.git[q.URL.Host]++
 	c.f.mu.Unlock()
-	answer, err := c.RoundTripper.RoundTrip(q)
+	answer, err := c.f.forGit.RoundTrip(q)
+	c.f.heard(q.URL.Host, err)
 	if err == nil && c.most > 0 {
 		answer.Body = http.MaxBytesReader(nil, answer.Body, c.most)
 	}

@@ -145,3 +145,22 @@ func (c counting) RoundTrip(q *http.Request) (*http.Response, error) {
 	}
 	return http.DefaultTransport.RoundTrip(q)
 }
+
+// mute is a server that takes connections and never answers.
+type mute struct{ asked atomic.Int32 }
+
+func (m *mute) RoundTrip(*http.Request) (*http.Response, error) {
+	m.asked.Add(1)
+	return nil, context.DeadlineExceeded
+}
+
+func TestAGitServerThatNeverAnswersIsLeftAlone(t *testing.T) {
+	server := &mute{}
+	r := source.NewForges(source.Options{Transport: server, Concurrency: 1, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	for _, repo := range []string{"a", "b", "c", "d", "e"} {
+		_, err := r.Dockerfile(t.Context(), gitImage("https://git.example.com/acme/"+repo+".git", "Dockerfile"), source.Known{})
+		require.ErrorContains(t, err, "git.example.com/acme/"+repo)
+		require.ErrorContains(t, err, "its server gave no answer in time, 3 times in a row: it is not asked again in this run")
+	}
+	assert.Equal(t, int32(3), server.asked.Load())
+}
