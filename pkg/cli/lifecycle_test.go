@@ -229,6 +229,28 @@ func TestAPromotionByHandIsTakenOver(t *testing.T) {
 	assert.Equal(t, "4711", s.image("web").Rebuild.Run)
 }
 
+func TestAPromotionByHandThatAPassDidNotSeeRun(t *testing.T) {
+	s, _ := published(t)
+	node := s.due()
+	freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
+	hand := s.kube.AddPromotion("web", freight, "jane@example.com")
+	s.kube.Finish(hand, "Succeeded", "4711", "https://forge.example.com/runs/4711")
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 1, "none beside hers")
+	r := s.image("web").Rebuild
+	assert.Equal(t, hand, r.ID)
+	assert.Equal(t, state.Built, r.Status)
+	assert.Equal(t, node.Digest, r.Bases[0].Digest)
+	s.now = s.now.Add(time.Hour)
+	s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2"}) // nothing proves what it is built on
+	s.ok("analyze")
+	assert.Equal(t, state.Unproven, s.image("web").Rebuild.Status)
+	before := s.commits()
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 1, "and none after it")
+	assert.Equal(t, before, s.commits())
+}
+
 func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
 	by := func(s *site) string {
 		freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
@@ -249,6 +271,7 @@ func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
 		node := s.due()
 		hand := by(s)
 		s.ok("promote")
+		assert.Equal(t, node.Digest, s.image("web").Rebuild.Bases[0].Digest, "known before it runs")
 		s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node, Provenance: true})
 		s.ok("analyze")
 		before := s.image("web")
@@ -256,6 +279,23 @@ func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
 		require.Equal(t, state.Succeeded, before.Rebuild.Status)
 		s.ok("promote") // while Kargo still follows the run
 		assert.Equal(t, before, s.image("web"))
+	})
+	t.Run("that is over, and its image was seen", func(t *testing.T) {
+		s, _ := published(t)
+		node := s.due()
+		s.kube.Finish(by(s), "Succeeded", "4711", "https://forge.example.com/runs/4711")
+		s.now = s.now.Add(time.Minute)
+		s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node, Provenance: true})
+		s.ok("analyze")
+		s.ok("promote")
+		assert.Nil(t, s.image("web").Rebuild)
+	})
+	t.Run("that is over, and failed", func(t *testing.T) {
+		s, _ := published(t)
+		s.due()
+		s.kube.Finish(by(s), "Failed", "4711", "https://forge.example.com/runs/4711")
+		s.ok("promote")
+		assert.Regexp(t, "^r-", s.image("web").Rebuild.ID)
 	})
 	t.Run("that waits since yesterday", func(t *testing.T) {
 		s, _ := published(t)

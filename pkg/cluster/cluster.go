@@ -94,7 +94,8 @@ type Promotion struct {
 	RunID       string // at the forge; kargo.UnknownRun when the forge did not give it
 	RunURL      string
 	Actor       string // who created it, as Kargo notes it
-	Digest      string // of the image that its Freight is for, as soon as it runs
+	Freight     string // that it carries, as far as its spec says
+	Digest      string // of the image that its Freight is for, as soon as it runs; see DigestOf
 	Created     time.Time
 }
 
@@ -131,7 +132,7 @@ func promotionOf(u *unstructured.Unstructured) Promotion {
 	}
 	p := Promotion{
 		Name: u.GetName(), Stage: get("spec", "stage"), Rebuild: u.GetLabels()[kargo.RebuildLabel],
-		Phase: get("status", "phase"), Message: text(get("status", "message"), 500),
+		Freight: get("spec", "freight"), Phase: get("status", "phase"), Message: text(get("status", "message"), 500),
 		Actor: text(u.GetAnnotations()["kargo.akuity.io/create-actor"], 100), Created: u.GetCreationTimestamp().UTC(),
 	}
 	outputs := []string{"status", "state", kargo.TaskAlias + "::" + kargo.DispatchStep}
@@ -265,6 +266,21 @@ func (c *Client) choose(ctx context.Context, o Order) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%w of Warehouse %s: it has found nothing yet, or cannot: look at its status in Kargo", ErrNoFreight, strings.Join(names, " or "))
+}
+
+// DigestOf returns the digest of the image that Freight is for; empty when there is no such Freight.
+func (c *Client) DigestOf(ctx context.Context, name string) (string, error) {
+	if err := c.readFreight(ctx); err != nil {
+		return "", err
+	}
+	for _, list := range c.freight {
+		for _, f := range list {
+			if f.name == name {
+				return f.digest, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 func (c *Client) readFreight(ctx context.Context) error {

@@ -24,7 +24,7 @@ type Executor interface {
 	Trace(ctx context.Context, o *Order) (*Progress, error)
 	// Start starts a rebuild. A RefusedError error is final; after any other, Find tells whether it was started all the same.
 	Start(ctx context.Context, o *Order) (*Progress, error)
-	// Others are the rebuilds that run now and that somebody else started.
+	// Others are the rebuilds that somebody else started and that run now, or have ended well.
 	Others(ctx context.Context) ([]Other, error)
 }
 
@@ -58,6 +58,7 @@ type Other struct {
 	By      string
 	Digest  string // of what it is for, where that is known
 	Started time.Time
+	Over    bool // all that is still to come of it is its image
 	Progress
 }
 
@@ -166,7 +167,7 @@ func (k *InKargo) load(ctx context.Context) error {
 			continue
 		}
 		k.promotions[p.Name] = p
-		if !p.Done() {
+		if !p.Done() || p.Succeeded() {
 			k.others = append(k.others, p)
 		}
 	}
@@ -231,7 +232,13 @@ func (k *InKargo) Others(ctx context.Context) ([]Other, error) {
 	out := make([]Other, len(k.others))
 	for i := range k.others {
 		p := &k.others[i]
-		out[i] = Other{ID: p.Name, Stage: p.Stage, By: p.Actor, Digest: p.Digest, Started: p.Created, Progress: *progressOf(p)}
+		if p.Digest == "" { // it waits for another one
+			var err error
+			if p.Digest, err = k.Client.DigestOf(ctx, p.Freight); err != nil {
+				return nil, err
+			}
+		}
+		out[i] = Other{ID: p.Name, Stage: p.Stage, By: p.Actor, Digest: p.Digest, Started: p.Created, Over: p.Done(), Progress: *progressOf(p)}
 	}
 	return out, nil
 }

@@ -314,7 +314,7 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 		if p.claimAt.Sub(o.Started) >= policy.RunTimeout {
 			continue // it waits for something else than a build
 		}
-		if img == nil || !img.Managed() || facts == nil || facts.Rebuild != nil && (facts.Rebuild.Status.Active() || facts.Rebuild.ID == o.ID) {
+		if img == nil || !img.Managed() || facts == nil || !adoptable(facts, &o) {
 			continue
 		}
 		reason := "promoted by hand in Kargo"
@@ -325,6 +325,18 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 		o.applyTo(facts.Rebuild, p.claimAt)
 	}
 	return nil
+}
+
+// adoptable says whether state lacks a rebuild that a person started, and can still learn what became of it: one that is
+// over is of use only while its image was not seen.
+func adoptable(facts *state.Image, o *Other) bool {
+	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == o.ID || o.Over && r.RequestedAt.After(o.Started)) {
+		return false
+	}
+	if slices.ContainsFunc(facts.RebuildHistory, func(r state.Rebuild) bool { return r.ID == o.ID }) {
+		return false
+	}
+	return !o.Over || facts.LastBuilt.Before(o.Started)
 }
 
 // targetsOf says which of an image's references a digest belongs to.
