@@ -3,10 +3,12 @@ package gitrepo
 import (
 	"context"
 	"errors"
+	"net/url"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
@@ -68,8 +70,8 @@ func (r *Repo) fetchFile(ctx context.Context, file, commit plumbing.Hash) (plumb
 	defer r.mu.Unlock()
 	if r.single != nil {
 		o, err := r.fetchSingle(ctx, file)
-		if err == nil || errors.Is(err, plumbing.ErrObjectNotFound) || ctx.Err() != nil {
-			return o, err
+		if again := (*retry)(nil); err == nil || errors.Is(err, plumbing.ErrObjectNotFound) || errors.As(err, &again) || ctx.Err() != nil {
+			return o, r.explain(err)
 		}
 		single, objects := r.single, r.objects
 		r.opts.Lazy, r.single, r.objects = false, nil, memory.NewStorage()
@@ -82,7 +84,24 @@ func (r *Repo) fetchFile(ctx context.Context, file, commit plumbing.Hash) (plumb
 	return r.objects.EncodedObject(plumbing.BlobObject, file)
 }
 
+// fetchSingle fetches one file. A server in trouble is asked again for that, not for all files.
 func (r *Repo) fetchSingle(ctx context.Context, file plumbing.Hash) (plumbing.EncodedObject, error) {
+	left := r.opts.Deadline
+	for troubles := 1; ; troubles++ {
+		o, err := r.trySingle(ctx, file)
+		var again *retry
+		if !errors.As(err, &again) || troubles >= maxTroubles {
+			return o, err
+		}
+		wait := max(again.after, troubleWait<<(troubles-1))
+		if left -= wait; left <= 0 || r.opts.Sleep(ctx, wait) != nil {
+			return nil, err
+		}
+	}
+}
+
+// trySingle fetches one file. The error is a retry when the server is in trouble, or cannot be reached.
+func (r *Repo) trySingle(ctx context.Context, file plumbing.Hash) (plumbing.EncodedObject, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	auth, err := r.auth(ctx)
@@ -103,6 +122,13 @@ func (r *Repo) fetchSingle(ctx context.Context, file plumbing.Hash) (plumbing.En
 	arrived, err := receive(ctx, session, req, most)
 	if errors.Is(err, errTooLarge) {
 		return nil, plumbing.ErrObjectNotFound // as where the server leaves out what is too large
+	}
+	answer, broken := (*githttp.Err)(nil), (*url.Error)(nil)
+	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
+		err = unexpected.Err
+	}
+	if errors.As(err, &answer) || errors.As(err, &broken) {
+		return nil, trouble("fetching from", err)
 	}
 	if err != nil {
 		return nil, err

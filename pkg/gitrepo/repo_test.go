@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -264,6 +265,38 @@ func TestOnlyTheFilesThatAreReadAreFetched(t *testing.T) {
 			assert.Equal(t, files["big"], string(got))
 		})
 	}
+}
+
+func TestAServerInTroubleIsNotAskedForAllFiles(t *testing.T) {
+	git := gittest.NewServer(t, gittest.Options{})
+	o := options(git.Init("fleet", map[string]string{"Dockerfile": "FROM node:22\n", "big": strings.Repeat("0", 1<<20)}))
+	for _, setting := range []string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"} {
+		git.Git("fleet", "config", setting, "true")
+	}
+	o.Lazy, o.MaxFetch = true, 100<<10
+	waits := impatient(&o)
+	passing := []gittest.Fault{{Status: 503}, {Break: true}, {Status: 429, Header: http.Header{"Retry-After": {"7"}}}}
+	read := func(faults []gittest.Fault) (string, error) {
+		tree, err := open(t, o).View(t.Context())
+		require.NoError(t, err)
+		for _, fault := range faults {
+			fault.Match = "/git-upload-pack"
+			git.Fail(fault)
+		}
+		got, err := fs.ReadFile(tree.FS, "Dockerfile")
+		return string(got), err
+	}
+	got, err := read(passing)
+	require.NoError(t, err)
+	assert.Equal(t, "FROM node:22\n", got)
+	assert.Equal(t, 3, *waits)
+
+	git.Requests()
+	_, err = read(slices.Repeat([]gittest.Fault{{Status: 500}}, 6))
+	require.ErrorContains(t, err, "fetching from the server: it answered 500")
+	_, err = read([]gittest.Fault{{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}})
+	require.ErrorContains(t, err, "it answered 429, to be asked again in 1h0m0s")
+	assert.Len(t, git.Requests(), 2*2+6+1)
 }
 
 func TestTroubleThatPasses(t *testing.T) {
