@@ -495,7 +495,7 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 		p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
 		return false
 	}
-	within, cancel := context.WithTimeout(ctx, startFor)
+	within, cancel := context.WithTimeoutCause(ctx, startFor, errors.New("no answer came within "+startFor.String()))
 	defer cancel()
 	progress, err := p.executor.Start(within, o)
 	refused := (*RefusedError)(nil)
@@ -505,7 +505,13 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 		p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
 		p.report.Active--
 		p.problem(name, refused)
+	case ctx.Err() != nil && err != nil: // that says nothing of the rebuild
+		p.problem(name, fmt.Errorf("starting rebuild %s: stopped; a later pass looks whether it was started", o.ID))
+		return false
 	case err != nil:
+		if within.Err() != nil {
+			err = context.Cause(within)
+		}
 		p.outcomes[o.ID] = outcome{image: name, trouble: err.Error()}
 		p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
 		return false

@@ -84,7 +84,9 @@ func (s *simulation) happen(where string, longest time.Duration) {
 }
 
 // pass is a pass of a promoter of its own. What it does wrong is what another one has to put right.
-func (s *simulation) pass() {
+func (s *simulation) pass() { s.passUntil(context.Background()) }
+
+func (s *simulation) passUntil(ctx context.Context) {
 	s.depth++
 	defer func() {
 		s.depth--
@@ -92,7 +94,7 @@ func (s *simulation) pass() {
 			panic(r)
 		}
 	}()
-	_, err := Promote(context.Background(), s, PromoteOptions{
+	_, err := Promote(ctx, s, PromoteOptions{
 		Executor: func(*Fleet) (Executor, error) { return s, nil },
 		Sight:    func(*Fleet) (Sight, error) { return Sight{Now: func() time.Time { return s.now }}, nil },
 		Now:      func() time.Time { return s.now },
@@ -162,7 +164,7 @@ func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
 }
 
 // Start implements Executor. A request that was not sent in time is not sent.
-func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
+func (s *simulation) Start(ctx context.Context, o *Order) (*Progress, error) {
 	if o.Image.Source.Host == "ghe.example.com" {
 		s.now = s.now.Add(s.slow)
 		return nil, errTrouble
@@ -170,6 +172,9 @@ func (s *simulation) Start(_ context.Context, o *Order) (*Progress, error) {
 	since := s.now
 	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startFor {
 		return nil, context.DeadlineExceeded
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	outcome := "works"
 	if !s.quiet {
@@ -336,4 +341,17 @@ func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 	s.pass()
 	assert.Equal(t, []string{"api", "web", "base"}, s.asked, "nor when it is asked what became of them")
 	assert.Equal(t, state.Built, s.images()["web"].Rebuild.Status)
+}
+
+func TestWhoeverIsStoppedBlamesNoRebuild(t *testing.T) {
+	s := newSimulation(t)
+	s.quiet = true
+	ctx, stop := context.WithCancel(t.Context())
+	s.at["before starting"] = stop
+	s.passUntil(ctx)
+	assert.Empty(t, s.started)
+	for name, img := range s.images() {
+		assert.Equal(t, state.Requested, img.Rebuild.Status, name)
+		assert.Empty(t, img.Rebuild.Message, name)
+	}
 }
