@@ -141,6 +141,7 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 			return o.finish(ctx, out, len(r.Problems) > 0) // what a later pass has repaired is no failure
 		}
 		pass.Sweep = false
+		out.askAgain()
 	}
 }
 

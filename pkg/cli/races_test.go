@@ -3,6 +3,10 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -296,4 +300,29 @@ func TestAPromoterThatIsStoppedClaimsNothing(t *testing.T) {
 	s.registry.Break(nil)
 	s.ok("promote")
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+}
+
+func TestAPassAsksAgainWhatThePassBeforeGaveUp(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.due()
+	s.ok("promote", "--direct")
+	runs.Finish(runs.Runs()[0].ID, "failure")
+
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	s.env["IMAGEFACTORY_CREDENTIALS"] = t.TempDir()
+	writeFiles(t, s.env["IMAGEFACTORY_CREDENTIALS"], map[string]string{
+		"git/" + s.git.Host + "/token":    "bot:" + gitPassword,
+		"api/" + s.forge.Host + "/app-id": "7", "api/" + s.forge.Host + "/installation-id": "42",
+		"api/" + s.forge.Host + "/private-key": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+	})
+	const ask = "POST /api/v3/app/installations/42/access_tokens"
+	for range 5 {
+		s.forge.Fail(forgetest.Fault{Match: ask, Status: http.StatusBadGateway})
+	}
+	s.forge.Fail(forgetest.Fault{Match: ask, Status: http.StatusCreated, Body: `{"token": "` + forgeToken + `", "expires_at": "2100-01-01T00:00:00Z"}`})
+	s.ok("promote", "--direct", "--offline", "--wait", "1m", "--poll", "10ms")
+	assert.Equal(t, state.Failed, s.image("web").Rebuild.Status)
 }

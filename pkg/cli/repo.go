@@ -145,6 +145,14 @@ func (o *outside) registry(f *factory.Fleet) *registry.Client {
 	return o.registries
 }
 
+// askAgain has servers asked again that were left alone in what is over now.
+func (o *outside) askAgain() {
+	o.credentials.AskAgain()
+	if o.registries != nil {
+		o.registries.AskAgain()
+	}
+}
+
 // cacheDir is where answers of forges are kept, so that a file that did not change costs no more than a question; empty
 // when there is no place for it.
 func cacheDir(w *World) string {

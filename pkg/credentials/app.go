@@ -52,6 +52,17 @@ func (a *app) Token(ctx context.Context) (string, error) {
 
 const tokenTimeout = 30 * time.Second
 
+// AskAgain has GitHub asked again for the tokens of Apps that got none. It is for who goes on for hours.
+func (s *Store) AskAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.apps {
+		a.mu.Lock()
+		a.failures = 0
+		a.mu.Unlock()
+	}
+}
+
 // appOfFiles is the App of DIR/USE/HOST/app-id, installation-id and private-key.
 func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, error) {
 	dir := filepath.Join(s.Dir, string(use), host)

@@ -179,6 +179,10 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 				require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
 			}
 			assert.Equal(t, int32(3), asked.Load(), "GitHub is not asked for each image")
+			refused.AskAgain()
+			_, err = refused.Token(t.Context(), credentials.Git, "ghe.example.com")
+			require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
+			assert.Equal(t, int32(4), asked.Load(), "but in the next pass of who goes on for hours")
 			for _, secret := range []string{canary, "eyJ", "PRIVATE"} {
 				assert.NotContains(t, err.Error(), secret)
 			}

@@ -98,6 +98,9 @@ func New(o Options) *Client {
 // Requests reports what was asked so far, by host.
 func (c *Client) Requests() map[string]Usage { return c.hosts.all() }
 
+// AskAgain has hosts asked again that were left alone because they were in trouble. It is for who goes on for hours.
+func (c *Client) AskAgain() { c.hosts.askAgain(time.Now()) }
+
 // place is where a repository can be asked for.
 type place struct {
 	repo   name.Repository

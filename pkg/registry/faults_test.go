@@ -255,11 +255,12 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 		asked  int // of ten questions
+		again  int // of one more, later
 	}{
-		"storm":            {status(429), "too many requests (429): sign in", 3 * 5},
-		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429): sign in", 1},
-		"down":             {status(503), "in trouble (503 Service Unavailable)", 3 * 5},
-		"not found":        {status(404), "", 10},
+		"storm":            {status(429), "too many requests (429): sign in", 3 * 5, 5},
+		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429): sign in", 1, 0},
+		"down":             {status(503), "in trouble (503 Service Unavailable)", 3 * 5, 5},
+		"not found":        {status(404), "", 10, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
@@ -280,6 +281,10 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 				require.ErrorContains(t, err, "it is not asked again in this run")
 			}
 			assert.Len(t, s.asked(), c.asked)
+			asks.AskAgain()
+			_, err = asks.Snapshot(t.Context(), s.ref("base:later"), nil)
+			require.Error(t, err)
+			assert.Len(t, s.asked(), c.again)
 		})
 	}
 	t.Run("a few repositories", func(t *testing.T) {

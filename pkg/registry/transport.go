@@ -62,7 +62,8 @@ func loginOf(host string, req *http.Request) (login, bool) {
 
 type refusal struct {
 	count  int
-	status int // of the last answer
+	status int       // of the last answer
+	until  time.Time // when that asked for more than is waited
 }
 
 func newHosts(limit int) *hosts {
@@ -91,15 +92,24 @@ func (h *hosts) answered(host string, resp *http.Response, good int) {
 		delete(h.refused, host)
 		return
 	}
-	r := refusal{h.refused[host].count + 1, resp.StatusCode}
-	after, _ := polite.RetryAfter(resp.Header, time.Now())
+	r := refusal{count: h.refused[host].count + 1, status: resp.StatusCode}
+	now := time.Now()
+	after, _ := polite.RetryAfter(resp.Header, now)
 	switch {
 	case after > maxWait:
-		r.count = maxRefusals
+		r.count, r.until = maxRefusals, now.Add(after)
 	case h.good[host] > good:
 		return
 	}
 	h.refused[host] = r
+}
+
+// askAgain forgets why hosts are left alone, but not that a password is wrong, nor who asked for more time.
+func (h *hosts) askAgain(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.silent)
+	maps.DeleteFunc(h.refused, func(_ string, r refusal) bool { return now.After(r.until) })
 }
 
 func (h *hosts) goodAnswers(host string) int {
