@@ -1,4 +1,5 @@
-// Package progress shows how far long work is: a bar on a terminal, plain lines in a log.
+// Package progress shows how far long work is: a bar on a terminal, plain lines in a log. It draws the bar itself, since more
+// work turns up when all that was known of is done, which libraries take for the end.
 package progress
 
 import (
