@@ -247,6 +247,7 @@ func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
 	s.ok("promote", "--direct")
 	require.Len(t, runs.Runs(), 3)
 	assert.Equal(t, strconv.FormatInt(runs.Runs()[2].ID, 10), s.image("api").Rebuild.Run)
+	assert.Contains(t, s.git.Log("fleet")[1], "api: rebuild "+s.image("api").Rebuild.ID+" is started by a later pass")
 }
 
 func TestWhatMayRunIsNotStartedAgain(t *testing.T) {

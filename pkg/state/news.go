@@ -102,6 +102,8 @@ func (i *Image) news(old *Image) (out []string) {
 			say("%s", r.Message)
 		case r.Status == Requested && r.Message != "" && was.Message != r.Message:
 			say("rebuild %s was not started%s", r.ID, because(r.Message))
+		case r.Status == Requested && !r.TriedAt.Equal(was.TriedAt.Time):
+			say("rebuild %s is started by a later pass", r.ID)
 		}
 	}
 	return out
