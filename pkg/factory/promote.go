@@ -216,11 +216,7 @@ func (p *pass) takeOverOne(ctx context.Context, f *Fleet, img *config.Image, r *
 	if r.Status != state.Running && r.Status != state.Requested {
 		return true
 	}
-	claim := r.RequestedAt
-	if r.TriedAt.After(claim.Time) {
-		claim = r.TriedAt
-	}
-	if r.Status == state.Requested && p.claimAt.Sub(claim.Time) < grace {
+	if r.Status == state.Requested && p.claimAt.Sub(r.Claimed().Time) < grace {
 		return true // whoever recorded it is about to start it
 	}
 	progress, err := p.find(ctx, f.order(img))
@@ -277,7 +273,7 @@ func (p *pass) find(ctx context.Context, o *Order) (*Progress, error) {
 	known, ok := p.found[o.ID]
 	if !ok {
 		known.progress, known.err = p.executor.Find(ctx, o)
-		if known.progress != nil || known.err != nil { // else somebody else may start it before record is called again
+		if known.progress != nil || known.err != nil && ctx.Err() == nil { // else somebody else may start it before record is called again
 			p.found[o.ID] = known
 		}
 	}

@@ -23,7 +23,7 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 		}
 		return message, past(r.RequestedAt, now)
 	default:
-		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.RequestedAt, now)
+		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.Claimed(), now)
 	}
 }
 

@@ -230,4 +230,10 @@ func TestCloseOverdue(t *testing.T) {
 	assert.Equal(t, 1, r.Failures)
 	assert.Equal(t, "nothing could start it within 1d: the token is not valid", r.Message)
 	require.Empty(t, policy.CloseOverdue(f.st, now.Add(24*time.Hour)))
+
+	f = started(t, state.Running)
+	f.st.Images["app"].Rebuild.TriedAt = state.At(now.Add(20 * time.Hour)) // a later pass started it
+	require.Empty(t, policy.CloseOverdue(f.st, now.Add(43*time.Hour)))
+	require.Equal(t, []string{"app"}, policy.CloseOverdue(f.st, now.Add(44*time.Hour)))
+	assert.Equal(t, "the run did not end within 1d", f.st.Images["app"].Rebuild.Message)
 }

@@ -200,6 +200,14 @@ func (i *Image) Request(r Rebuild) {
 	i.Rebuild = &r
 }
 
+// Claimed says when somebody last undertook to start the rebuild.
+func (r *Rebuild) Claimed() Time {
+	if r.TriedAt.After(r.RequestedAt.Time) {
+		return r.TriedAt
+	}
+	return r.RequestedAt
+}
+
 // Unrequest takes back a Request that came to nothing: the rebuild before is the last one again.
 func (i *Image) Unrequest() {
 	i.Rebuild = nil
