@@ -68,7 +68,7 @@ release-check: $(TOOLS)/goreleaser-$(GORELEASER) ## check .goreleaser.yaml
 snapshot: $(TOOLS)/goreleaser-$(GORELEASER) ## make everything that a release has but the image, into bin/release, and publish nothing
 	HOMEBREW_TAP_TOKEN= $< release --snapshot --clean
 
-release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the archives of the tag that is checked out; the workflow does it
+release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the tag that is checked out; the workflow does it
 	$< release --clean
 
 reproducible: ## build the image in two clones of HEAD and fail when it is not the same
