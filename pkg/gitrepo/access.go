@@ -19,19 +19,15 @@ type Access struct {
 // it cannot be read. Rules for single branches are told by a push only.
 func (r *Repo) Access(ctx context.Context) (Access, error) {
 	var out Access
+	tip, err := r.Tip(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.Branch = tip != ""
 	auth, err := r.auth(ctx)
 	if err != nil {
 		return out, err
 	}
-	reading, err := r.client.NewUploadPackSession(r.endpoint, auth)
-	if err != nil {
-		return out, err
-	}
-	refs, err := advertised(ctx, reading)
-	if err != nil {
-		return out, r.explain(trouble("reading from", err))
-	}
-	out.Branch = !refs.References[plumbing.NewBranchReferenceName(r.opts.Branch).String()].IsZero()
 	writing, err := r.client.NewReceivePackSession(r.endpoint, auth)
 	if err != nil {
 		return out, err
@@ -39,6 +35,28 @@ func (r *Repo) Access(ctx context.Context) (Access, error) {
 	_, err = advertised(ctx, writing)
 	out.Write = r.explain(trouble("writing to", err))
 	return out, nil
+}
+
+// Tip asks for the commit that the branch holds, once; empty when there is no such branch. The error says why it cannot be
+// read.
+func (r *Repo) Tip(ctx context.Context) (string, error) {
+	auth, err := r.auth(ctx)
+	if err != nil {
+		return "", err
+	}
+	session, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	if err != nil {
+		return "", err
+	}
+	refs, err := advertised(ctx, session)
+	if err != nil {
+		return "", r.explain(trouble("reading from", err))
+	}
+	tip := refs.References[plumbing.NewBranchReferenceName(r.opts.Branch).String()]
+	if tip.IsZero() {
+		return "", nil
+	}
+	return tip.String(), nil
 }
 
 // advertised reads what the server has. An empty repository has nothing.

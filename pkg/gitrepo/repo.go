@@ -132,13 +132,13 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	}
 	return &Repo{
 		opts: o, endpoint: endpoint, objects: memory.NewStorage(),
-		client: githttp.NewClient(&http.Client{Transport: bounded{o.Transport}, CheckRedirect: CheckRedirect}),
+		client: githttp.NewClient(&http.Client{Transport: bounded{o.Transport}, CheckRedirect: checkRedirect}),
 	}, nil
 }
 
-// CheckRedirect refuses a redirect from a public host into the private network. That a redirect takes no credential to
+// checkRedirect refuses a redirect from a public host into the private network. That a redirect takes no credential to
 // another host, and goes not from https to http, is the transport's business.
-func CheckRedirect(req *http.Request, via []*http.Request) error {
+func checkRedirect(req *http.Request, via []*http.Request) error {
 	if config.IsPrivate(req.URL.Host) && !config.IsPrivate(via[0].URL.Host) {
 		return fmt.Errorf("refusing a redirect to the private address %s", req.URL.Host)
 	}

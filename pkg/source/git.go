@@ -11,10 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/transport"
-	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
-
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
@@ -87,7 +83,7 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 	case <-ctx.Done():
 		return gitrepo.Tree{}, ctx.Err()
 	}
-	repo, err := f.gitOpen(ctx, s)
+	repo, err := f.gitOpen(ctx, s, 0)
 	if err != nil {
 		return gitrepo.Tree{}, err
 	}
@@ -97,10 +93,11 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 	return repo.View(ctx)
 }
 
-func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, error) {
+// gitOpen opens a repository of which no answer may have more bytes than most; zero leaves that to package gitrepo.
+func (f *Forges) gitOpen(ctx context.Context, s *config.Source, most int64) (*gitrepo.Repo, error) {
 	return gitrepo.Open(ctx, gitrepo.Options{
 		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Lazy: true, Now: time.Now, Sleep: f.opts.Sleep,
-		Transport: f.counter(),
+		Transport: &counter{f: f, most: most},
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := f.opts.Credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err
@@ -122,37 +119,11 @@ func (f *Forges) gitTip(ctx context.Context, s *config.Source) string {
 func (f *Forges) lsRemote(ctx context.Context, s *config.Source) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, tipTimeout)
 	defer cancel()
-	if _, err := f.gitOpen(ctx, s); err != nil { // it checks the URL
-		return "", err
-	}
-	endpoint, err := transport.NewEndpoint(s.GitURL())
+	repo, err := f.gitOpen(ctx, s, maxTips)
 	if err != nil {
 		return "", err
 	}
-	u, err := url.Parse(s.GitURL())
-	if err != nil {
-		return "", err
-	}
-	token, err := f.opts.Credentials.Token(ctx, credentials.Git, strings.TrimSuffix(u.Host, ":443"))
-	if err != nil {
-		return "", err
-	}
-	var auth transport.AuthMethod
-	if token.Value != "" {
-		auth = &githttp.BasicAuth{Username: token.Username, Password: token.Value}
-	}
-	counter := f.counter()
-	counter.most = maxTips
-	session, err := githttp.NewClient(&http.Client{Transport: counter, CheckRedirect: gitrepo.CheckRedirect}).NewUploadPackSession(endpoint, auth)
-	if err != nil {
-		return "", err
-	}
-	defer session.Close()
-	refs, err := session.AdvertisedReferencesContext(ctx)
-	if err != nil {
-		return "", err
-	}
-	return refs.References[plumbing.NewBranchReferenceName(s.Branch).String()].String(), nil
+	return repo.Tip(ctx)
 }
 
 const (
@@ -190,8 +161,6 @@ type counter struct {
 	f    *Forges
 	most int64 // bytes; zero leaves it to others
 }
-
-func (f *Forges) counter() *counter { return &counter{f: f} }
 
 // RoundTrip implements http.RoundTripper.
 func (c *counter) RoundTrip(q *http.Request) (*http.Response, error) {
