@@ -187,24 +187,34 @@ func (f *Fleet) activeRebuilds() map[string]string {
 	return out
 }
 
-// takeOver records what became of the rebuilds that were started, and finds those that nobody started. A forge with which
-// there is trouble has to wait for the others.
+// takeOver records what became of the rebuilds that were started, and finds those that nobody started.
 func (p *pass) takeOver(ctx context.Context, f *Fleet) {
-	var later []*config.Image
-	trouble := map[string]bool{} // by host of the forge
+	var rebuilt []*config.Image
 	for _, name := range f.Graph.Order() {
 		img, facts := f.Config.Find(name), f.State.Images[name]
-		if facts == nil || facts.Rebuild == nil || !img.Managed() {
-			continue
-		}
-		if host := img.Source.Host; trouble[host] {
-			later = append(later, img)
-		} else {
-			trouble[host] = !p.takeOverOne(ctx, f, img, facts.Rebuild)
+		if facts != nil && facts.Rebuild != nil && img.Managed() {
+			rebuilt = append(rebuilt, img)
 		}
 	}
-	for _, img := range later {
-		p.takeOverOne(ctx, f, img, f.State.Images[img.Name].Rebuild)
+	troubledLast(rebuilt, func(img *config.Image) string { return img.Source.Host }, func(img *config.Image) bool {
+		return p.takeOverOne(ctx, f, img, f.State.Images[img.Name].Rebuild)
+	})
+}
+
+// troubledLast asks about each item. Once a forge gave no answer, what is left of it has to wait for the others, so that it
+// does not take all the time.
+func troubledLast[T any](items []T, forge func(T) (host string), ask func(T) (answered bool)) {
+	var later []T
+	trouble := map[string]bool{}
+	for _, item := range items {
+		if host := forge(item); trouble[host] {
+			later = append(later, item)
+		} else {
+			trouble[host] = !ask(item)
+		}
+	}
+	for _, item := range later {
+		ask(item)
 	}
 }
 
@@ -462,22 +472,10 @@ func (p *pass) reportEnded(f *Fleet, running map[string]string) {
 	}
 }
 
-// start starts what was recorded. What cannot be started now stays recorded, for a later pass. A forge with which there is
-// trouble has to wait for the others, so that it does not take all the time.
+// start starts what was recorded. What cannot be started now stays recorded, for a later pass.
 func (p *pass) start(ctx context.Context) {
 	p.outcomes = map[string]outcome{}
-	var later []*Order
-	trouble := map[string]bool{} // by host of the forge
-	for _, o := range p.claimed {
-		if host := o.Image.Source.Host; trouble[host] {
-			later = append(later, o)
-		} else {
-			trouble[host] = !p.startOne(ctx, o)
-		}
-	}
-	for _, o := range later {
-		p.startOne(ctx, o)
-	}
+	troubledLast(p.claimed, func(o *Order) string { return o.Image.Source.Host }, func(o *Order) bool { return p.startOne(ctx, o) })
 }
 
 // startOne says whether it had an answer.
