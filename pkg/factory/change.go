@@ -5,10 +5,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/aymanbagabas/go-udiff"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -69,7 +69,7 @@ const (
 func (c *StateChange) Message() string {
 	news := c.News()
 	for i := range news {
-		news[i] = printable(news[i])
+		news[i] = plain.Line(news[i])
 	}
 	if len(news) == 1 && len(news[0]) <= maxSubject {
 		return news[0] + "\n"
@@ -82,23 +82,4 @@ func (c *StateChange) Message() string {
 		news = append(news[:maxNews], fmt.Sprintf("and %d more", more))
 	}
 	return subject + "\n\n" + strings.Join(news, "\n") + "\n"
-}
-
-// printable keeps what forges and people wrote from breaking out of its line.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-const maxTrouble = 500 // characters of what went wrong, in a state file
-
-func short(s string) string {
-	if runes := []rune(s); len(runes) > maxTrouble {
-		return string(runes[:maxTrouble]) + "..."
-	}
-	return s
 }

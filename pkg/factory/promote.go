@@ -14,6 +14,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -34,6 +35,8 @@ const (
 	basesPeriod  = 6 * time.Hour  // in which a sweep looks at every base image
 	imagesPeriod = 24 * time.Hour // in which a sweep looks at every enrolled image
 )
+
+const maxTrouble = 500 // characters of what went wrong, in a state file
 
 // PromoteOptions say how rebuilds are started.
 type PromoteOptions struct {
@@ -325,7 +328,7 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 		}
 		reason := "promoted by hand in Kargo"
 		if o.By != "" {
-			reason += " by " + printable(o.By)
+			reason += " by " + plain.Line(o.By)
 		}
 		facts.Request(state.Rebuild{ID: o.ID, Reason: reason, Bases: f.targetsOf(name, o.Digest), RequestedAt: state.At(o.Started)})
 		o.applyTo(facts.Rebuild, p.claimAt)
@@ -531,7 +534,7 @@ func (p *pass) recordStarted(_ context.Context, f *Fleet) (*StateChange, error) 
 			case o.refused != "":
 				facts.Rebuild.Finish(state.Failed, o.refused, now)
 			default:
-				facts.Rebuild.Message = short(printable(o.trouble))
+				facts.Rebuild.Message = plain.Cut(plain.Line(o.trouble), maxTrouble)
 			}
 		}
 	})

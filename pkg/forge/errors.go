@@ -11,7 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 )
 
 // RefusedError is the final no of a forge: the same request would be refused again.
@@ -134,12 +135,7 @@ func (w *wire) words(body []byte) string {
 
 // clean makes what a forge wrote fit to be shown.
 func (w *wire) clean(text string) string {
-	text = strings.ReplaceAll(text, w.token, "[token]")
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
-	if r := []rune(text); len(r) > maxMessage {
-		text = string(r[:maxMessage]) + "..."
-	}
-	return text
+	return plain.Cut(plain.Words(strings.ReplaceAll(text, w.token, "[token]")), maxMessage)
 }
 
 func appendTexts(list []string, v any) []string {
