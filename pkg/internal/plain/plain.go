@@ -2,6 +2,10 @@
 package plain
 
 import (
+	"encoding/base64"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -27,4 +31,42 @@ func Cut(s string, most int) string {
 		return string(runes[:most]) + "..."
 	}
 	return s
+}
+
+// Foreign makes one line of what a server or a program wrote: no secret of ours that it gives back, and nothing of a URL
+// beyond scheme, host and path, since signed URLs and login pages have secrets there.
+func Foreign(s string, secrets ...string) string {
+	for _, secret := range secrets {
+		for _, form := range formsOf(secret) {
+			s = strings.ReplaceAll(s, form, "[token]")
+		}
+	}
+	return Words(afterPath.ReplaceAllString(userinfo.ReplaceAllString(s, "$1"), "$1"))
+}
+
+var (
+	userinfo  = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*:/{1,2})[^\s/?#"'<>]*@`)
+	afterPath = regexp.MustCompile(`(/[^\s?#"'<>]*)[?#][^\s"'<>]*`)
+)
+
+// formsOf returns a secret as it is, and as it can stand in URLs and headers, the longest first.
+func formsOf(secret string) []string {
+	if secret == "" {
+		return nil
+	}
+	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+		forms = append(forms, e.EncodeToString([]byte(secret)))
+	}
+	slices.SortStableFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	return slices.Compact(forms)
+}
+
+// URL returns scheme, host and path of a URL; of what is none, nothing.
+func URL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return Words((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String())
 }
