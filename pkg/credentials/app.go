@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/bradleyfalzon/ghinstallation/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
 // app gives tokens of the installation of a GitHub App, and renews them before they expire.
@@ -52,7 +54,7 @@ func (a *app) Token(ctx context.Context) (string, error) {
 
 const tokenTimeout = 30 * time.Second
 
-// AskAgain has GitHub asked again for the tokens of Apps that got none. It is for who goes on for hours.
+// AskAgain lets Apps ask GitHub again that got no token several times. Long-running callers call it between passes.
 func (s *Store) AskAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,18 +100,21 @@ func (s *Store) appToken(ctx context.Context, host string, values [3]string, fro
 	}
 	value, err := a.Token(ctx)
 	if err != nil {
-		return Token{}, fmt.Errorf("asking for a token of %s: %w; check its ids and its key, and that it is installed", from, plain(err))
+		return Token{}, fmt.Errorf("asking for a token of %s: %w; check its ids and its key, and that it is installed", from, why(err))
 	}
 	return Token{value, tokenUser, from}, nil
 }
 
-// plain drops the answer that the library keeps in its error: its request holds what signed it.
-func plain(err error) error {
+// why says what went wrong without what the library quotes: its request holds what signed it, and its answer may too.
+func why(err error) error {
 	var failed *ghinstallation.HTTPError
-	if errors.As(err, &failed) {
-		return errors.New(failed.Message)
+	switch {
+	case !errors.As(err, &failed):
+		return errors.New("its answer holds no token")
+	case failed.RootCause != nil:
+		return neterr.Clean(failed.RootCause)
 	}
-	return err
+	return fmt.Errorf("GitHub answered %d %s", failed.Response.StatusCode, http.StatusText(failed.Response.StatusCode))
 }
 
 func (s *Store) app(host string, values [3]string, from string) (*app, error) {
@@ -121,18 +126,18 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 	}
 	appID, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil {
-		return nil, errors.New("the app id is no number: the App's settings page shows it")
+		return nil, errors.New("invalid app id: want a number (see the App's settings page)")
 	}
 	installation, err := strconv.ParseInt(values[1], 10, 64)
 	if err != nil {
-		return nil, errors.New("the installation id is no number: it ends the URL of the installation's settings page")
+		return nil, errors.New("invalid installation id: want a number (it ends the URL of the installation's settings page)")
 	}
 	block, _ := pem.Decode([]byte(values[2]))
 	if block == nil {
-		return nil, errors.New("the private key is not in PEM format")
+		return nil, errors.New("invalid private key: not in PEM format")
 	}
 	if _, err := x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
-		return nil, errors.New("the private key is no RSA key as GitHub makes them")
+		return nil, errors.New("invalid private key: want an RSA key in PKCS #1 form, as GitHub makes them")
 	}
 	t, err := ghinstallation.New(s.Transport, appID, installation, []byte(values[2]))
 	if err != nil {

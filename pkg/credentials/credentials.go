@@ -85,7 +85,7 @@ const tokenUser = "x-access-token"
 // read, and an App that GitHub gives no token, are errors.
 func (s *Store) Token(ctx context.Context, use Use, host string) (Token, error) {
 	if host == "" || strings.ContainsAny(host, `/\`) || !filepath.IsLocal(host) {
-		return Token{}, fmt.Errorf("finding a credential: %q is no host", host)
+		return Token{}, fmt.Errorf("finding a credential: invalid host %q", host)
 	}
 	for _, u := range []Use{use, other(use)} {
 		for _, find := range []func(context.Context, Use, string) (Token, error){s.file, s.appOfFiles} {
@@ -198,8 +198,8 @@ func Variable(use Use, host string) string {
 	return "IMAGEFACTORY_" + strings.ToUpper(string(use)) + "_TOKEN_" + hostVariable(host)
 }
 
-// hostVariable is a host as it stands in the name of a variable. A dash is not what a dot is: anybody can register
-// git-acme.com to get the token of git.acme.com.
+// hostVariable is a host as it stands in the name of a variable. Dashes and dots map to different text: otherwise whoever
+// registers git-acme.com would receive the token of git.acme.com.
 func hostVariable(host string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {

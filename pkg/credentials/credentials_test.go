@@ -93,7 +93,7 @@ func TestWhatIsNoCredential(t *testing.T) {
 	}
 	for _, host := range []string{"", "..", "a/b", `a\b`} {
 		_, err := store(t, nil, nil).Token(t.Context(), credentials.API, host)
-		require.ErrorContains(t, err, "is no host", host)
+		require.ErrorContains(t, err, "invalid host", host)
 	}
 	s := store(t, vars{"api/github.com/token": strings.Repeat("x", 70<<10)}, nil)
 	_, err := s.Token(t.Context(), credentials.API, "github.com")
@@ -189,10 +189,10 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 		})
 	}
 	for wrong, env := range map[string]vars{
-		"app id is no number":          {"IMAGEFACTORY_GITHUB_APP_ID": "x", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1"},
-		"installation id is no number": {"IMAGEFACTORY_GITHUB_APP_ID": "1"},
-		"private key is not in PEM":    {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": canary},
-		"private key is no RSA key as": {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": "-----BEGIN X-----\nAAAA\n-----END X-----\n"},
+		"invalid app id":                       {"IMAGEFACTORY_GITHUB_APP_ID": "x", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1"},
+		"invalid installation id":              {"IMAGEFACTORY_GITHUB_APP_ID": "1"},
+		"invalid private key: not in PEM":      {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": canary},
+		"invalid private key: want an RSA key": {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": "-----BEGIN X-----\nAAAA\n-----END X-----\n"},
 	} {
 		_, err := store(t, nil, env).Token(t.Context(), credentials.API, "github.com")
 		require.ErrorContains(t, err, wrong)
@@ -216,14 +216,13 @@ func (nopCloser) Close() error { return nil }
 
 func TestKeychain(t *testing.T) {
 	docker := t.TempDir()
-	t.Setenv("DOCKER_CONFIG", docker)
 	require.NoError(t, os.WriteFile(filepath.Join(docker, "config.json"), []byte(`{"auths": {"ghcr.io": {"username": "docker", "password": "login"}, "quay.io": {"username": "quay", "password": "q"}}}`), 0o600))
 	s := store(t, vars{
 		"registry/ghcr.io/config.json":                   `{"auths": {"ghcr.io": {"auth": "bW91bnRlZDpwdw=="}}}`,
 		"registry/docker.io/config.json":                 `{"auths": {"https://index.docker.io/v1/": {"username": "hub", "password": "h"}}}`,
 		"registry/registry.example.com:5000/config.json": `{"auths": {"registry.example.com:5000": {"identitytoken": "` + canary + `"}}}`,
 		"registry/broken.example.com/config.json":        `{"auths": ` + canary,
-	}, nil)
+	}, vars{"DOCKER_CONFIG": docker})
 	for repository, want := range map[string]authn.AuthConfig{
 		"ghcr.io/acme/web":                   {Username: "mounted", Password: "pw"},
 		"quay.io/acme/web":                   {Username: "quay", Password: "q"},
@@ -243,6 +242,6 @@ func TestKeychain(t *testing.T) {
 	repo, err := name.NewRepository("broken.example.com/acme/web")
 	require.NoError(t, err)
 	_, err = authn.Resolve(t.Context(), s.Keychain(), repo)
-	require.ErrorContains(t, err, "is no docker config.json")
+	require.ErrorContains(t, err, "invalid docker config.json")
 	assert.NotContains(t, err.Error(), canary)
 }

@@ -1,68 +1,145 @@
 package credentials
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	ecr "github.com/awslabs/amazon-ecr-credential-helper/ecr-login"
 	acr "github.com/chrismellard/docker-credential-acr-env/pkg/credhelper"
-	docker "github.com/docker/cli/cli/config"
-	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/google"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
-// Keychain returns the credentials for registries: those of DIR/registry/HOST/config.json, then what docker and podman
-// login wrote, then those of the cloud whose registry it is. A cloud is not asked about any other registry.
-func (s *Store) Keychain() authn.Keychain {
-	return authn.NewMultiKeychain(mounted{s}, authn.DefaultKeychain, clouds{})
-}
+// dockerVariable holds a docker config.json. The docker CLI reads it before its file; GitLab's runners set it.
+const dockerVariable = "DOCKER_AUTH_CONFIG"
 
-// mounted are the docker config.json files of a Store.
-type mounted struct{ store *Store }
+// Keychain returns the credentials for registries: those of DIR/registry/HOST/config.json, then those of DOCKER_AUTH_CONFIG,
+// then what docker and podman login wrote, then those of the cloud whose registry it is. A cloud is not asked about any
+// other registry.
+func (s *Store) Keychain() authn.Keychain { return authn.NewMultiKeychain(logins{s}, clouds{}) }
+
+// logins are the docker config.json files that a Store knows of.
+type logins struct{ store *Store }
 
 // Resolve implements authn.Keychain.
-func (m mounted) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	return m.ResolveContext(context.Background(), r)
+func (l logins) Resolve(r authn.Resource) (authn.Authenticator, error) {
+	return l.ResolveContext(context.Background(), r)
 }
 
 // ResolveContext implements authn.ContextKeychain.
-func (m mounted) ResolveContext(_ context.Context, r authn.Resource) (authn.Authenticator, error) {
-	hosts, keys := []string{r.RegistryStr()}, []string{r.RegistryStr()}
-	if r.RegistryStr() == name.DefaultRegistry {
-		hosts, keys = append(hosts, "docker.io"), append(keys, authn.DefaultAuthKey, "docker.io")
-	}
-	for _, host := range hosts {
-		path := filepath.Join(m.store.Dir, "registry", host, "config.json")
-		text, err := m.store.read(path)
+func (l logins) ResolveContext(_ context.Context, r authn.Resource) (authn.Authenticator, error) {
+	target := targetOf(r)
+	for _, read := range []func() (*dockerConfig, error){
+		func() (*dockerConfig, error) { return l.store.mounted(target.host) },
+		l.store.environment,
+		l.store.dockerFile,
+		l.store.podmanFile,
+	} {
+		c, err := read()
 		if err != nil {
 			return nil, err
 		}
-		if text == "" {
+		if c == nil {
 			continue
 		}
-		file, err := docker.LoadFromReader(strings.NewReader(text))
-		if err != nil {
-			return nil, fmt.Errorf("reading credential %q: it is no docker config.json", path)
-		}
-		for _, key := range keys {
-			c, err := file.GetAuthConfig(key)
-			if err != nil {
-				return nil, fmt.Errorf("reading credential %q: %w", path, err)
-			}
-			if c.ServerAddress = ""; c != (types.AuthConfig{}) {
-				return authn.FromConfig(authn.AuthConfig{
-					Username: c.Username, Password: c.Password, Auth: c.Auth, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
-				}), nil
-			}
+		if found, err := c.find(target); err != nil {
+			return nil, err
+		} else if found != (authn.AuthConfig{}) {
+			return authn.FromConfig(found), nil
 		}
 	}
 	return authn.Anonymous, nil
+}
+
+// mounted reads DIR/registry/HOST/config.json, however the folder spells the host.
+func (s *Store) mounted(host string) (*dockerConfig, error) {
+	if s.Dir == "" {
+		return nil, nil
+	}
+	folder := filepath.Join(s.Dir, "registry")
+	folders, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading credential: %w", err)
+	}
+	for _, f := range folders {
+		if registryHost(f.Name()) != host {
+			continue
+		}
+		path := filepath.Join(folder, f.Name(), "config.json")
+		text, err := s.read(path)
+		if err != nil {
+			return nil, err
+		}
+		if c, err := parsed(text, path); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Store) environment() (*dockerConfig, error) {
+	return parsed(s.Getenv(dockerVariable), dockerVariable)
+}
+
+// dockerFile reads what docker login wrote.
+func (s *Store) dockerFile() (*dockerConfig, error) {
+	return firstOf(below(cmp.Or(s.Getenv("DOCKER_CONFIG"), below(s.home(), ".docker")), "config.json"))
+}
+
+// podmanFile reads what podman login wrote.
+func (s *Store) podmanFile() (*dockerConfig, error) {
+	const name = "containers/auth.json"
+	return firstOf(s.Getenv("REGISTRY_AUTH_FILE"), below(s.Getenv("XDG_RUNTIME_DIR"), name),
+		below(cmp.Or(s.Getenv("XDG_CONFIG_HOME"), below(s.home(), ".config")), name))
+}
+
+// firstOf reads the first file that there is.
+func firstOf(paths ...string) (*dockerConfig, error) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if path == "" || err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if info.Size() > maxLoginBytes {
+			return nil, fmt.Errorf("reading credential %q: want a file of at most %d KiB", path, maxLoginBytes>>10)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading credential: %w", err)
+		}
+		return parsed(string(data), path)
+	}
+	return nil, nil
+}
+
+const maxLoginBytes = 4 << 20
+
+// parsed reads a config.json, if there is anything in it.
+func parsed(text, from string) (*dockerConfig, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	return parseDockerConfig(text, from)
+}
+
+func (s *Store) home() string { return cmp.Or(s.Getenv("HOME"), s.Getenv("USERPROFILE")) }
+
+// below is a path below a folder; empty when there is no folder.
+func below(dir, path string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, path)
 }
 
 // clouds are the credentials of the machine or pod, for the registry of its cloud.
@@ -82,7 +159,8 @@ func (c clouds) Resolve(r authn.Resource) (authn.Authenticator, error) {
 func (clouds) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
 	switch host := r.RegistryStr(); {
 	case host == "gcr.io", strings.HasSuffix(host, ".gcr.io"), strings.HasSuffix(host, ".pkg.dev"):
-		return authn.Resolve(ctx, google.Keychain, r)
+		auth, err := authn.Resolve(ctx, google.Keychain, r)
+		return auth, neterr.Clean(err)
 	case ecrHost.MatchString(host):
 		return authn.Resolve(ctx, authn.NewKeychainFromHelper(ecr.NewECRHelper(ecr.WithLogger(io.Discard))), r)
 	case acrHost.MatchString(host):

@@ -105,7 +105,7 @@ func (d *doctor) registryAnswer(host, what string, err error) Finding {
 	if u, asked := d.Registry.Requests()[host]; asked {
 		left = u.Remaining
 	}
-	login := "sign in with docker login, or set factory.credentials (" + host + ": {registry: ...})"
+	login := "sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials (" + host + ": {registry: ...})"
 	switch {
 	case registry.Missing(err):
 		return ok("it answers; %s is not published", what)

@@ -49,7 +49,7 @@ func statusError(host string, status int, code string, retryAfter time.Duration)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		problem = fmt.Sprintf("access denied (%d): the repository does not exist or %s needs credentials; "+
-			"sign in with docker login, or set factory.credentials", status, host)
+			"sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials", status, host)
 	case status == http.StatusNotFound:
 		problem = "not found (404)"
 	case status == http.StatusTooManyRequests:

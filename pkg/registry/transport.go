@@ -144,7 +144,7 @@ func (h *hosts) givenUp(host string, req *http.Request, timeout time.Duration) e
 	defer h.mu.Unlock()
 	if with, ok := loginOf(host, req); ok && h.wrong[with] >= maxRefusals {
 		e := statusError(host, http.StatusUnauthorized, "", 0)
-		e.problem = "the user name or password is wrong (401): sign in anew with docker login, or change what factory.credentials names; " + leftAlone
+		e.problem = "the user name or password is wrong (401): sign in anew with docker login, or change DOCKER_AUTH_CONFIG or what factory.credentials names; " + leftAlone
 		return e
 	}
 	if h.silent[host] >= maxSilences {

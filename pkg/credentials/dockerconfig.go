@@ -1,0 +1,235 @@
+package credentials
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/docker/cli/cli/config/configfile"
+	helpers "github.com/docker/cli/cli/config/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+)
+
+// dockerConfig is a docker config.json, or a file of that form. Its keys are hosts, or hosts with a path, as podman and
+// Kubernetes have them: the longest path that a repository is below counts, else the host.
+type dockerConfig struct {
+	from    string // for messages
+	entries []dockerEntry
+	store   string // the credential helper for hosts that have none of their own
+}
+
+// dockerEntry is what a config.json has under one key.
+type dockerEntry struct {
+	key    string
+	scope  scope
+	auth   json.RawMessage
+	helper *string // for an entry of credHelpers; empty: the file itself has the credential
+}
+
+// parseDockerConfig reads a config.json. A single entry that is broken is an error only when it is needed.
+func parseDockerConfig(text, from string) (*dockerConfig, error) {
+	var file struct {
+		Auths   map[string]json.RawMessage `json:"auths"`
+		Helpers map[string]string          `json:"credHelpers"`
+		Store   string                     `json:"credsStore"`
+	}
+	if json.Unmarshal([]byte(text), &file) != nil { // the error may quote what the file holds
+		return nil, fmt.Errorf("reading credential %q: invalid docker config.json", from)
+	}
+	c := &dockerConfig{from: from, store: file.Store}
+	for key, helper := range file.Helpers {
+		c.entries = append(c.entries, dockerEntry{key: key, scope: scopeOf(key), helper: &helper})
+	}
+	for key, auth := range file.Auths {
+		c.entries = append(c.entries, dockerEntry{key: key, scope: scopeOf(key), auth: auth})
+	}
+	slices.SortFunc(c.entries, compareEntries)
+	return c, nil
+}
+
+// compareEntries sorts the most specific entry first. Of two for the same, a helper comes first, as docker has it, then the
+// key that docker login writes.
+func compareEntries(a, b dockerEntry) int {
+	return cmp.Or(
+		cmp.Compare(len(b.scope.path), len(a.scope.path)),
+		compareBool(b.scope.glob(), a.scope.glob()),
+		cmp.Compare(len(b.scope.host), len(a.scope.host)),
+		compareBool(a.helper != nil, b.helper != nil),
+		compareBool(a.key == serverOf(a.scope.host), b.key == serverOf(b.scope.host)),
+		strings.Compare(a.key, b.key),
+	)
+}
+
+// compareBool sorts true before false.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// find returns the credential for a repository. The zero AuthConfig means that there is none.
+func (c *dockerConfig) find(target scope) (authn.AuthConfig, error) {
+	store := c.store
+	for _, e := range c.entries {
+		if !e.scope.covers(target) {
+			continue
+		}
+		if len(e.scope.path) == 0 && e.helper == nil && store != "" { // docker prefers the store to the file
+			if found, err := c.ask(store, serverOf(target.host)); err != nil || found != (authn.AuthConfig{}) {
+				return found, err
+			}
+			store = ""
+		}
+		if e.helper != nil && len(e.scope.path) == 0 {
+			store = "" // the host has a helper of its own
+		}
+		if found, err := c.read(e); err != nil || found != (authn.AuthConfig{}) {
+			return found, err
+		}
+	}
+	if store == "" {
+		return authn.AuthConfig{}, nil
+	}
+	return c.ask(store, serverOf(target.host))
+}
+
+// read returns the credential of one entry. A blank one, which docker leaves behind for what is in a store, has none.
+func (c *dockerConfig) read(e dockerEntry) (authn.AuthConfig, error) {
+	if e.helper != nil {
+		if *e.helper == "" {
+			return authn.AuthConfig{}, nil
+		}
+		return c.ask(*e.helper, e.key)
+	}
+	var fields struct {
+		Username      string `json:"username"`
+		Password      string `json:"password"`
+		Auth          string `json:"auth"`
+		IdentityToken string `json:"identitytoken"`
+		RegistryToken string `json:"registrytoken"`
+	}
+	invalid := fmt.Errorf("reading credential %q: invalid entry %q: want auth as base64 of USER:PASSWORD, or username and password", c.from, plain.Words(e.key))
+	if json.Unmarshal(e.auth, &fields) != nil {
+		return authn.AuthConfig{}, invalid
+	}
+	if fields.Auth != "" {
+		var err error
+		if fields.Username, fields.Password, err = decodeAuth(fields.Auth); err != nil {
+			return authn.AuthConfig{}, invalid
+		}
+	}
+	return authn.AuthConfig{
+		Username: fields.Username, Password: fields.Password,
+		IdentityToken: fields.IdentityToken, RegistryToken: fields.RegistryToken,
+	}, nil
+}
+
+// decodeAuth reads base64 of USER:PASSWORD, with or without padding.
+func decodeAuth(text string) (user, password string, err error) {
+	data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(text), "="))
+	if err != nil {
+		return "", "", err
+	}
+	user, password, ok := strings.Cut(string(data), ":")
+	if !ok || user == "" {
+		return "", "", errors.New("no user name")
+	}
+	return user, strings.Trim(password, "\x00"), nil
+}
+
+// ask runs the credential helper docker-credential-NAME.
+func (c *dockerConfig) ask(helper, server string) (authn.AuthConfig, error) {
+	found, err := helpers.NewNativeStore(configfile.New(""), helper).Get(server)
+	if err != nil {
+		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running docker-credential-%s for %s: %s",
+			c.from, helper, server, plain.Cut(plain.Foreign(err.Error()), maxHelperText))
+	}
+	return authn.AuthConfig{Username: found.Username, Password: found.Password, IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken}, nil
+}
+
+const maxHelperText = 300
+
+// scope is a host with the repositories below a path.
+type scope struct {
+	host string // normalized
+	path []string
+}
+
+// scopeOf reads a key of a config.json: a host or a URL, with or without a path. Like Kubernetes, it takes /v1/ and /v2/ at
+// the beginning of a path for the API of the registry.
+func scopeOf(key string) scope {
+	if _, rest, ok := strings.Cut(key, "://"); ok {
+		key = rest
+	}
+	host, rest, _ := strings.Cut(key, "/")
+	segments := strings.FieldsFunc(rest, func(r rune) bool { return r == '/' })
+	if len(segments) > 0 && (segments[0] == "v1" || segments[0] == "v2") {
+		segments = segments[1:]
+	}
+	return scope{registryHost(host), segments}
+}
+
+// targetOf is the scope of a repository, or of a whole registry.
+func targetOf(r authn.Resource) scope {
+	t := scope{host: registryHost(r.RegistryStr())}
+	if repository, ok := strings.CutPrefix(r.String(), r.RegistryStr()+"/"); ok {
+		t.path = strings.Split(repository, "/")
+	}
+	return t
+}
+
+// registryHost normalizes a host. Docker Hub has many names.
+func registryHost(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
+	switch host {
+	case "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com":
+		return dockerHub
+	}
+	return host
+}
+
+const dockerHub = "docker.io"
+
+// serverOf is the key that docker login writes for a host.
+func serverOf(host string) string {
+	if host == dockerHub {
+		return authn.DefaultAuthKey
+	}
+	return host
+}
+
+// glob reports whether the host is a pattern such as *.example.com, as Kubernetes has them in pull secrets.
+func (s scope) glob() bool { return strings.ContainsAny(s.host, "*?") }
+
+// covers reports whether a target is the scope or below it.
+func (s scope) covers(target scope) bool {
+	if len(s.path) > len(target.path) || !slices.Equal(s.path, target.path[:len(s.path)]) {
+		return false
+	}
+	return s.host == target.host || s.glob() && globCovers(s.host, target.host)
+}
+
+// globCovers matches a host label by label, so that a star stands for no dot.
+func globCovers(pattern, host string) bool {
+	patterns, labels := strings.Split(pattern, "."), strings.Split(host, ".")
+	if len(patterns) != len(labels) {
+		return false
+	}
+	for i, label := range labels {
+		if ok, err := path.Match(patterns[i], label); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
