@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -57,6 +58,7 @@ type Options struct {
 type Client struct {
 	namespace string
 	api       dynamic.Interface
+	secrets   []string // that must not be shown when the server repeats them
 	sleep     func(context.Context, time.Duration) error
 	freight   map[string][]freight // by Warehouse, newest first; nil before it is read
 }
@@ -70,7 +72,7 @@ func New(o Options) (*Client, error) {
 		var err error
 		o.Config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 		if err != nil {
-			return nil, fmt.Errorf("reaching the cluster: %w: run this in the cluster, set KUBECONFIG, or give --direct to do without a cluster", err)
+			return nil, fmt.Errorf("reaching the cluster: %w: run this in the cluster, set KUBECONFIG, or give --direct to do without a cluster", configProblem(err))
 		}
 	}
 	if o.Sleep == nil {
@@ -80,9 +82,9 @@ func New(o Options) (*Client, error) {
 	config.QPS, config.Burst, config.Timeout, config.UserAgent = 50, 100, callTimeout, "imagefactory"
 	api, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("reaching the cluster: %w", err)
+		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))
 	}
-	return &Client{namespace: o.Namespace, api: api, sleep: o.Sleep}, nil
+	return &Client{namespace: o.Namespace, api: api, secrets: []string{config.BearerToken, config.Password}, sleep: o.Sleep}, nil
 }
 
 // Promotion is a Promotion to one of our rebuild Stages.
@@ -138,7 +140,7 @@ func promotionOf(u *unstructured.Unstructured) Promotion {
 	outputs := []string{"status", "state", kargo.TaskAlias + "::" + kargo.DispatchStep}
 	p.RunID = text(get(append(outputs, "run")...), 40)
 	if link := text(get(append(outputs, "url")...), 500); isLink(link) {
-		p.RunURL = link
+		p.RunURL = plain.URL(link)
 	}
 	p.Digest = digestOf(u.Object, "status", "freight", "images")
 	return p
@@ -161,9 +163,20 @@ func isLink(s string) bool {
 }
 
 // text bounds and cleans what somebody else wrote.
-func text(s string, most int) string {
-	return plain.Cut(plain.Line(s), most)
+func text(s string, most int, secrets ...string) string {
+	return plain.Cut(plain.Foreign(s, secrets...), most)
 }
+
+// problem is an error of client-go that holds no secret: it quotes URLs, and what the server wrote.
+func problem(err error, secrets []string) error {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return neterr.As(text(status.Status().Message, 300, secrets...), err)
+	}
+	return neterr.Clean(err)
+}
+
+// configProblem is an error of a kubeconfig. It may quote the URL of a proxy.
+func configProblem(err error) error { return neterr.As(plain.Foreign(err.Error()), err) }
 
 // Stages are the names of the rebuild Stages.
 func (c *Client) Stages(ctx context.Context) (map[string]bool, error) {
@@ -311,7 +324,7 @@ func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, sel
 				return nil
 			}
 			if n > maxObjects {
-				return fmt.Errorf("there are more than %d", maxObjects)
+				return neterr.Errorf("there are more than %d", maxObjects)
 			}
 		}
 	})
@@ -348,10 +361,12 @@ func mayPass(err error) bool {
 
 // explain says what to do about an error.
 func (c *Client) explain(err error, what string) error {
-	var advice string
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	var advice string
+	err = problem(err, c.secrets)
+	switch {
 	case apierrors.IsUnauthorized(err):
 		advice = "the token is not valid: run this with the ServiceAccount of dist, or with a kubeconfig that may"
 	case apierrors.IsForbidden(err):

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
 // ErrNoCluster says that nothing tells where a cluster is.
@@ -38,6 +40,8 @@ func IsStatus(err error, code int) bool {
 type Inspector struct {
 	client *http.Client
 	server *url.URL
+
+	secrets []string // that must not be shown when the server repeats them
 }
 
 // NewInspector reaches the cluster of the pod, or of the kubeconfig. Nothing is asked yet.
@@ -49,20 +53,20 @@ func NewInspector(config *rest.Config) (*Inspector, error) {
 			return nil, ErrNoCluster
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+			return nil, fmt.Errorf("reading the kubeconfig: %w", configProblem(err))
 		}
 	}
 	config = rest.CopyConfig(config)
 	config.Timeout, config.UserAgent = callTimeout, "imagefactory"
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("reaching the cluster: %w", err)
+		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))
 	}
 	server, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("reaching the cluster: %w", err)
+		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))
 	}
-	return &Inspector{client, server}, nil
+	return &Inspector{client, server, []string{config.BearerToken, config.Password}}, nil
 }
 
 // Get reads a path of the API, such as /api/v1/namespaces/default.
@@ -141,20 +145,20 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 	}
 	resp, err := i.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("asking the API server: %w", err)
+		return fmt.Errorf("asking the API server: %w", neterr.Clean(err))
 	}
 	defer resp.Body.Close()
 	const most = 64 << 20
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
-		return fmt.Errorf("asking the API server: %w", err)
+		return fmt.Errorf("asking the API server: %w", neterr.Clean(err))
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var status struct {
 			Message string `json:"message"`
 		}
 		_ = json.Unmarshal(answer, &status) // what is no Status has no message
-		return &StatusError{resp.StatusCode, text(status.Message, 300)}
+		return &StatusError{resp.StatusCode, text(status.Message, 300, i.secrets...)}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		return errors.New("asking the API server: its answer is no JSON")

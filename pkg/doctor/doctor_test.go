@@ -248,13 +248,13 @@ func TestProblems(t *testing.T) {
 		"no token": {func(w *world) {
 			delete(w.env, credentials.Variable(credentials.API, w.gitlab.Host))
 			w.gitlab.Token = ""
-		}, "warning token HOST: there is none here"},
+		}, "warning token HOST: no token found"},
 		"wrong token":           {func(w *world) { w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/personal", Status: 401}) }, "error token HOST: credential from IMAGEFACTORY_API_TOKEN_"},
-		"old classic token":     {func(w *world) { w.classic = []string{"read:org"} }, "has not the scope repo (it has: read:org)"},
-		"no scopes":             {func(w *world) { w.classic = []string{} }, "has not the scope repo (it has: none)"},
+		"old classic token":     {func(w *world) { w.classic = []string{"read:org"} }, "lacks the scope \"repo\" (scopes: read:org)"},
+		"no scopes":             {func(w *world) { w.classic = []string{} }, "lacks the scope \"repo\" (scopes: none)"},
 		"public repositories":   {func(w *world) { w.classic = []string{"public_repo"} }, "warning token HOST"},
 		"token ends soon":       {func(w *world) { w.expires = "2026-03-10 00:00:00 UTC" }, "expires on 2026-03-10"},
-		"GitLab scopes":         {func(w *world) { w.gitLab["scopes"] = []string{"read_api"} }, "has not the scope api (it has: read_api)"},
+		"GitLab scopes":         {func(w *world) { w.gitLab["scopes"] = []string{"read_api"} }, "lacks the scope \"api\" (scopes: read_api)"},
 		"GitLab token inactive": {func(w *world) { w.gitLab["active"] = false }, "is not active any longer"},
 		"GitLab ends soon":      {func(w *world) { w.gitLab["expires_at"] = "2026-03-02" }, "expires on 2026-03-02"},
 		"job token":             {func(w *world) { w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/personal", Status: 404, Body: "{}"}) }, "not checked token"},

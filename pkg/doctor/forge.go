@@ -16,6 +16,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/rest"
 )
 
@@ -42,10 +43,7 @@ func (d *doctor) hide(secret string) {
 func (d *doctor) clean(text string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range d.secrets {
-		text = strings.ReplaceAll(text, s, "[token]")
-	}
-	return text
+	return plain.Foreign(text, d.secrets...)
 }
 
 // forges are the sources at hosts with an API, one for each host, by host.
@@ -83,7 +81,7 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	case err != nil:
 		return bad(hint, "%s", err)
 	case token.Value == "":
-		return warning(hint, "there is none here: only what is public can be read, and nothing can be started with --direct")
+		return warning(hint, "no token found: public repositories only, and promote --direct cannot start builds")
 	}
 	return d.judge(ctx, s, token, d.starts(token), hint)
 }
@@ -139,7 +137,7 @@ func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, starts boo
 	case slices.Contains(scopes, "public_repo"):
 		return warning("give it the scope repo where repositories are private", "%s has the scope public_repo: it starts builds of public repositories only", token)
 	}
-	f := bad("give it the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s has not the scope repo (it has: %s)", token, either(strings.Join(scopes, ", "), "none"))
+	f := bad("give it the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s lacks the scope \"repo\" (scopes: %s)", token, either(strings.Join(scopes, ", "), "none"))
 	return onlyReads(f, starts)
 }
 
@@ -159,7 +157,7 @@ func (d *doctor) gitLabToken(a *rest.Answer, s *config.Source, token credentials
 		return bad("make a new token; "+hint, "%s is not active any longer", token)
 	}
 	if !slices.Contains(self.Scopes, "api") {
-		f := bad("give it the scope api, which starting a pipeline needs", "%s has not the scope api (it has: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
+		f := bad("give it the scope api, which starting a pipeline needs", "%s lacks the scope \"api\" (scopes: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
 		return onlyReads(f, starts)
 	}
 	if at, err := time.Parse(time.DateOnly, self.Expires); err == nil && at.Before(d.Now().Add(soon)) {

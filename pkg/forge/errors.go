@@ -135,7 +135,7 @@ func (w *wire) words(body []byte) string {
 
 // clean makes what a forge wrote fit to be shown.
 func (w *wire) clean(text string) string {
-	return plain.Cut(plain.Words(strings.ReplaceAll(text, w.token, "[token]")), maxMessage)
+	return plain.Cut(plain.Foreign(text, w.token), maxMessage)
 }
 
 func appendTexts(list []string, v any) []string {

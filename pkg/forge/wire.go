@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
@@ -133,9 +135,9 @@ func (w *wire) broken(outer, inner context.Context, err error, unsent bool) erro
 	case errors.As(err, &lookup):
 		f.message = "its name cannot be resolved; check source.host and the network"
 	case errors.As(err, &network) && network.Op == "dial":
-		f.message = "there is no connection to it: " + network.Err.Error()
+		f.message = "there is no connection to it: " + neterr.Text(network.Err)
 	case unsent:
-		f.message = "no connection could be made to it: " + w.clean(err.Error())
+		f.message = "no connection could be made to it: " + neterr.Text(err)
 	}
 	return f
 }
@@ -194,7 +196,7 @@ func webURL(s string) string {
 	if err != nil || len(s) > 500 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.String() != s {
 		return ""
 	}
-	return s
+	return plain.URL(s)
 }
 
 // fill gives templates of an image's entry their values.

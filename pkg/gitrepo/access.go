@@ -16,7 +16,7 @@ type Access struct {
 }
 
 // Access asks whether the repository can be read and written to, without fetching or pushing anything. The error says why
-// it cannot be read. Rules for single branches are told by a push only.
+// it cannot be read. Branch protection rules only show on push.
 func (r *Repo) Access(ctx context.Context) (Access, error) {
 	var out Access
 	tip, err := r.Tip(ctx)
@@ -28,12 +28,12 @@ func (r *Repo) Access(ctx context.Context) (Access, error) {
 	if err != nil {
 		return out, err
 	}
-	writing, err := r.client.NewReceivePackSession(r.endpoint, auth)
+	writing, err := r.client.NewReceivePackSession(r.at(), auth)
 	if err != nil {
 		return out, err
 	}
 	_, err = advertised(ctx, writing)
-	out.Write = r.explain(trouble("writing to", err))
+	out.Write = r.explain(r.trouble("writing to", err))
 	return out, nil
 }
 
@@ -44,13 +44,13 @@ func (r *Repo) Tip(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	session, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	session, err := r.client.NewUploadPackSession(r.at(), auth)
 	if err != nil {
 		return "", err
 	}
 	refs, err := advertised(ctx, session)
 	if err != nil {
-		return "", r.explain(trouble("reading from", err))
+		return "", r.explain(r.trouble("reading from", err))
 	}
 	tip := refs.References[plumbing.NewBranchReferenceName(r.opts.Branch).String()]
 	if tip.IsZero() {

@@ -3,6 +3,7 @@ package gitrepo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"sync"
 
@@ -108,7 +109,7 @@ func (r *Repo) trySingle(ctx context.Context, file plumbing.Hash) (plumbing.Enco
 	if err != nil {
 		return nil, err
 	}
-	session, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	session, err := r.client.NewUploadPackSession(r.at(), auth)
 	if err != nil {
 		return nil, err
 	}
@@ -128,10 +129,10 @@ func (r *Repo) trySingle(ctx context.Context, file plumbing.Hash) (plumbing.Enco
 		err = unexpected.Err
 	}
 	if errors.As(err, &answer) || errors.As(err, &broken) {
-		return nil, trouble("fetching from", err)
+		return nil, r.trouble("fetching from", err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("fetching from the server: %w", r.shown(err))
 	}
 	return arrived.EncodedObject(plumbing.BlobObject, file)
 }

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -19,6 +22,8 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
@@ -38,7 +43,39 @@ func (r *Repo) auth(ctx context.Context) (transport.AuthMethod, error) {
 	if err != nil || password == "" {
 		return nil, err
 	}
+	r.secrets.add(user+":"+password, password)
 	return &githttp.BasicAuth{Username: user, Password: password}, nil
+}
+
+// secrets are what was sent, and must not be shown when the server repeats it.
+type secrets struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (s *secrets) add(values ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range values {
+		if !slices.Contains(s.list, v) {
+			s.list = append(s.list, v)
+		}
+	}
+}
+
+// said makes one line of what the server wrote.
+func (r *Repo) said(text string) string {
+	r.secrets.mu.Lock()
+	defer r.secrets.mu.Unlock()
+	return plain.Cut(plain.Foreign(text, r.secrets.list...), maxSaid)
+}
+
+const maxSaid = 300 // characters of the server's words
+
+// at is where a session begins. It is a copy, since a redirect changes it.
+func (r *Repo) at() *transport.Endpoint {
+	at := *r.endpoint
+	return &at
 }
 
 // fetchBranch fetches what the branch holds; the zero hash when there is no such branch.
@@ -72,7 +109,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	session, err := r.client.NewUploadPackSession(r.endpoint, auth)
+	session, err := r.client.NewUploadPackSession(r.at(), auth)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -82,7 +119,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 		return plumbing.ZeroHash, nil
 	}
 	if err != nil {
-		return plumbing.ZeroHash, trouble("reading from", err)
+		return plumbing.ZeroHash, r.trouble("reading from", err)
 	}
 	tip, err := pick(refs)
 	if err != nil || tip.IsZero() || r.objects.HasEncodedObject(tip) == nil {
@@ -108,7 +145,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 		return plumbing.ZeroHash, fmt.Errorf("its files are larger than %d MiB together, and they are kept in memory: use a branch or a repository with less in it", r.opts.MaxFetch>>20)
 	}
 	if err != nil {
-		return plumbing.ZeroHash, trouble("fetching from", err)
+		return plumbing.ZeroHash, r.trouble("fetching from", err)
 	}
 	for _, o := range arrived.Objects {
 		if _, err := r.objects.SetEncodedObject(o); err != nil {
@@ -201,14 +238,14 @@ func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plum
 	if err != nil {
 		return err
 	}
-	session, err := r.client.NewReceivePackSession(r.endpoint, auth)
+	session, err := r.client.NewReceivePackSession(r.at(), auth)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	refs, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
-		return trouble("pushing to", err)
+		return r.trouble("pushing to", err)
 	}
 	name := plumbing.NewBranchReferenceName(r.opts.Branch)
 	if refs.References[name.String()] != old {
@@ -223,32 +260,31 @@ func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plum
 	req.Packfile = io.NopCloser(&pack)
 	report, err := session.ReceivePack(ctx, req)
 	if report == nil || report.Error() == nil {
-		return trouble("pushing to", err)
+		return r.trouble("pushing to", err)
 	}
-	return rejected(report)
+	return r.rejected(report)
 }
 
 // rejected tells apart why the server did not take a push. It has no codes for that, only words, and hooks say anything.
-func rejected(report *packp.ReportStatus) error {
-	err := report.Error()
+func (r *Repo) rejected(report *packp.ReportStatus) error {
 	for _, c := range report.CommandStatuses {
 		reason := strings.ToLower(c.Status)
 		for _, final := range []string{"declined", "protected", "denied", "deny", "prohibited", "not allowed"} {
 			if strings.Contains(reason, final) {
-				return fmt.Errorf("%w: %s", errRefused, c.Status)
+				return fmt.Errorf("%w: %s", errRefused, r.said(c.Status))
 			}
 		}
 		for _, lost := range []string{"failed to update ref", "cannot lock ref", "fetch first", "non-fast-forward", "stale", "incorrect old value", "already exists"} {
 			if strings.Contains(reason, lost) {
-				return &retry{err: fmt.Errorf("somebody else pushed: %s", c.Status), conflict: true}
+				return &retry{err: fmt.Errorf("somebody else pushed: %s", r.said(c.Status)), conflict: true}
 			}
 		}
 	}
-	return &retry{err: fmt.Errorf("pushing: %w", err)}
+	return &retry{err: fmt.Errorf("pushing: %s", r.said(report.Error().Error()))}
 }
 
 // trouble says which errors of the transport are final.
-func trouble(what string, err error) error {
+func (r *Repo) trouble(what string, err error) error {
 	var answer *githttp.Err
 	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
 		err = unexpected.Err
@@ -271,7 +307,22 @@ func trouble(what string, err error) error {
 		}
 		return &retry{err: status, after: after}
 	}
-	return &retry{err: fmt.Errorf("%s the server: %w", what, err)}
+	return &retry{err: fmt.Errorf("%s the server: %w", what, r.shown(err))}
+}
+
+// shown is an error of the transport that holds no secret: it quotes URLs, and what the server wrote.
+func (r *Repo) shown(err error) error {
+	var line *pktline.ErrorLine
+	if errors.As(err, &line) {
+		return fmt.Errorf("it says: %s", r.said(line.Text))
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "unexpected error: "); ok { // on the channel for errors of the server
+		return fmt.Errorf("it says: %s", r.said(text))
+	}
+	if text, ok := neterr.Known(err); ok {
+		return neterr.As(text, err)
+	}
+	return neterr.As("the answer is not what a git server sends (is this a login page?)", err)
 }
 
 // explain says what an error of a repository means, and what to do.
@@ -319,7 +370,7 @@ type boundedBody struct {
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
+		return 0, neterr.Errorf("the answer is larger than %d MiB", maxBody>>20)
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

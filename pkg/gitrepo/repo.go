@@ -25,6 +25,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 )
 
 // Options say where a repository is and how it is written to.
@@ -59,6 +61,7 @@ type Repo struct {
 	opts     Options
 	endpoint *transport.Endpoint
 	client   transport.Transport
+	secrets  secrets
 
 	mu      sync.Mutex
 	objects *memory.Storage
@@ -103,18 +106,20 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 		return nil, errors.New("opening git repository: want its https URL, such as https://github.com/acme/images.git; ssh is not supported")
 	case u.User != nil:
 		return nil, fmt.Errorf("opening git repository: the URL of %s holds a credential: remove it, and give it as the documentation says", u.Host)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("opening git repository: the URL of %s has a query or a fragment: remove it, and give a credential as the documentation says", u.Host)
 	case u.Scheme == "http" && !config.IsLoopback(u.Host):
-		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", o.URL)
+		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", plain.URL(o.URL))
 	}
 	if !fs.ValidPath(o.Path) || isGit(o.Path) {
-		return nil, fmt.Errorf("opening git repository: %q is no path below its root", o.Path)
+		return nil, fmt.Errorf("opening git repository: invalid path %q: want a folder below its root", o.Path)
 	}
 	if plumbing.NewBranchReferenceName(o.Branch).Validate() != nil || o.Branch == "HEAD" || strings.HasPrefix(o.Branch, "refs/") {
-		return nil, fmt.Errorf("opening git repository: %q is no name of a branch", o.Branch)
+		return nil, fmt.Errorf("opening git repository: invalid branch %q", o.Branch)
 	}
 	endpoint, err := transport.NewEndpoint(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("opening git repository: %w", err)
+		return nil, fmt.Errorf("opening git repository: %w", neterr.Clean(err))
 	}
 	if o.Deadline == 0 {
 		o.Deadline = defaultDeadline
@@ -140,7 +145,7 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 // another host, and goes not from https to http, is the transport's business.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if config.IsPrivate(req.URL.Host) && !config.IsPrivate(via[0].URL.Host) {
-		return fmt.Errorf("refusing a redirect to the private address %s", req.URL.Host)
+		return neterr.Errorf("refusing a redirect to the private address %s", req.URL.Host)
 	}
 	return nil
 }

@@ -419,13 +419,13 @@ func TestURLsThatAreRefused(t *testing.T) {
 		o := options("https://github.com/acme/images.git")
 		o.Path = path
 		_, err := gitrepo.Open(t.Context(), o)
-		require.ErrorContains(t, err, "is no path below its root", path)
+		require.ErrorContains(t, err, "invalid path", path)
 	}
 	for _, branch := range []string{"", "../main", "a..b", "a b", "-x", "x.lock", "HEAD", "refs/heads/main"} {
 		o := options("https://github.com/acme/images.git")
 		o.Branch = branch
 		_, err := gitrepo.Open(t.Context(), o)
-		require.ErrorContains(t, err, "is no name of a branch", branch)
+		require.ErrorContains(t, err, "invalid branch", branch)
 	}
 }
 

@@ -124,11 +124,13 @@ func jsonProblem(err error) error {
 	return errors.New("a value has the wrong form")
 }
 
-// quoteShort quotes what a registry wrote.
+// usual is the form of media types and digests.
+var usual = regexp.MustCompile(`^[a-z0-9]+[/:][a-z0-9.+-]{0,80}$`)
+
+// quoteShort quotes a media type or a digest that a registry wrote. It could write anything there.
 func quoteShort(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "..."
+	if !usual.MatchString(s) {
+		return "(not shown)"
 	}
 	return strconv.Quote(s)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
@@ -309,7 +310,7 @@ func broken(ctx context.Context, host string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &Error{Host: host, problem: "the connection failed", cause: err}
+	return &Error{Host: host, problem: "the connection failed", cause: neterr.Clean(err)}
 }
 
 func timedOut(err error) bool {

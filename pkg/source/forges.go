@@ -196,10 +196,7 @@ func (f *Forges) refused(ctx context.Context, s *config.Source, a *rest.Answer) 
 
 // clean makes what a forge wrote fit to be shown.
 func clean(text, token string) string {
-	if token != "" {
-		text = strings.ReplaceAll(text, token, "[token]")
-	}
-	return plain.Words(text)
+	return plain.Foreign(text, token)
 }
 
 // missing finds out which part of a file's place does not exist: it asks for what is around it.

@@ -14,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
 // gitServer reads a file from a branch. While the branch holds the commit of the last time, what was read then is taken, for
@@ -135,7 +136,7 @@ const (
 // it would keep everything else waiting too.
 const maxMute = 3
 
-var errMute = fmt.Errorf("its server gave no answer in time, %d times in a row: it is not asked again in this run", maxMute)
+var errMute = neterr.Errorf("no response in time (%d times in a row); skipping this server for the rest of the run", maxMute)
 
 func (f *Forges) isMute(host string) bool {
 	f.mu.Lock()

@@ -36,11 +36,31 @@ func (c *cleaned) Error() string { return c.text }
 
 func (c *cleaned) Unwrap() error { return c.err }
 
+// As returns an error with a text that is safe, which unwraps to err.
+func As(text string, err error) error { return &cleaned{text, err} }
+
 // Errorf returns an error whose text is safe: [Text] keeps it, whatever library it passes through.
 func Errorf(format string, args ...any) error { return &cleaned{text: fmt.Sprintf(format, args...)} }
 
 // Text says why a request failed. It keeps scheme, host and path of a URL, and drops every text that it does not know.
 func Text(err error) string {
+	if text, ok := Known(err); ok {
+		return text
+	}
+	return "no usable HTTP response"
+}
+
+// Known returns the text of [Text], and reports whether the error is one whose text may be shown.
+func Known(err error) (string, bool) {
+	text := typed(err)
+	if text == "" && err != nil {
+		text = ofText(err)
+	}
+	return text, text != "" || err == nil
+}
+
+// typed returns what is known of an error by its type.
+func typed(err error) string {
 	var (
 		ours   *cleaned
 		broken *url.Error
@@ -77,7 +97,7 @@ func Text(err error) string {
 	case errors.As(err, &alert):
 		return alert.Error()
 	}
-	return ofText(err)
+	return ""
 }
 
 const maxText = 300
@@ -139,13 +159,20 @@ func certificate(err error) error {
 var known = []struct{ begin, text string }{
 	{"http: server gave HTTP response to HTTPS client", "server gave HTTP response to HTTPS client"},
 	{"stopped after 10 redirects", "stopped after 10 redirects"},
+	{"http redirect: too many redirects", "too many redirects"},
+	{"http redirect: redirects disabled", "redirects are not followed"},
+	{"http redirect: ", "a redirect to something else than a git repository (is it a login page?)"},
 	{"failed to parse Location header", "invalid Location header in a redirect"},
 	{"unsupported protocol scheme", "unsupported protocol scheme"},
 	{"invalid proxy address", "invalid proxy address (see HTTPS_PROXY and HTTP_PROXY)"},
 	{"net/http: invalid header field", "invalid header (is there a line break in the credential?)"},
 	{"net/http: server response headers exceeded", "the headers of the response are too large"},
-	{"malformed ", "malformed HTTP response"},
+	{"malformed HTTP ", "malformed HTTP response"},
+	{"malformed MIME ", "malformed HTTP response"},
+	{"malformed chunked ", "malformed HTTP response"},
+	{"malformed response from server", "malformed HTTP response"},
 	{"net/http: HTTP/1.x transport connection broken", "malformed HTTP response"},
+	{"getting credentials: ", "the credential plugin of the kubeconfig failed"},
 	{"http2: ", "the HTTP/2 connection broke"},
 	{"stream error: ", "the HTTP/2 connection broke"},
 	{"http: server closed", "server closed the connection"},
@@ -173,5 +200,5 @@ func ofText(err error) string {
 			return "the proxy answered " + text
 		}
 	}
-	return "no usable HTTP response"
+	return ""
 }

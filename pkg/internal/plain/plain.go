@@ -41,7 +41,8 @@ func Foreign(s string, secrets ...string) string {
 			s = strings.ReplaceAll(s, form, "[token]")
 		}
 	}
-	return Words(afterPath.ReplaceAllString(userinfo.ReplaceAllString(s, "$1"), "$1"))
+	s = userinfo.ReplaceAllString(Words(s), "$1")
+	return afterPath.ReplaceAllString(s, "$1")
 }
 
 var (

@@ -21,6 +21,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
 
@@ -137,9 +139,9 @@ func (c *Client) Requests() map[string]int {
 	return maps.Clone(c.requests)
 }
 
-// Do asks. What only reads is asked again when the forge is in trouble, and anything is when a rate limit ends soon. Of a
-// POST that the forge may have done already, it is left to the caller to find out. An answer below 500 is no error, but
-// for a rate limit.
+// Do sends the request. GET and HEAD are retried on 5xx and lost connections, any method after a short rate limit. A POST
+// whose response was lost is not retried: Unsure is set in the Error, and the caller must check. Any status below 500 is
+// returned as an Answer, except a rate limit.
 func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 	token := ""
 	if c.Token != nil {
@@ -293,7 +295,7 @@ func (c *Client) once(ctx context.Context, q Request, token string) (*Answer, er
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return fail("the connection failed: "+connection(err), !unsent(err), err)
+		return fail("the connection failed: "+neterr.Inner(err), !unsent(err), err)
 	}
 	defer resp.Body.Close()
 	c.mu.Lock()
@@ -314,17 +316,6 @@ func unsent(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
-}
-
-// connection says what is wrong with a connection without the URL, which http puts in front of it.
-func connection(err error) string {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-		if _, ok := err.(*net.OpError); ok {
-			break
-		}
-	}
-	return err.Error()
 }
 
 // limit says whether an answer is a rate limit, and how long it lasts. GitHub answers 403 or 429, with Retry-After or the
@@ -360,12 +351,23 @@ func until(now time.Time, wait time.Duration) string {
 // JSON reads the body of an answer. What is no JSON, such as the page of a proxy, is an error.
 func (a *Answer) JSON(host string, into any) error {
 	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind != "application/json" && !strings.HasSuffix(kind, "+json") {
-		return &Error{Host: host, Problem: fmt.Sprintf("the answer is %q and no JSON: is this the forge, or a sign-in page in front of it?", short(kind)), Unsure: true}
+		return &Error{Host: host, Problem: fmt.Sprintf("the answer is %s and no JSON: is this the forge, or a sign-in page in front of it?", shown(kind)), Unsure: true}
 	}
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &Error{Host: host, Problem: "the answer is no valid JSON", Unsure: true}
 	}
 	return nil
+}
+
+// shown is a media type, if it is a usual one: a server can write anything there.
+func shown(kind string) string {
+	switch kind {
+	case "text/html", "text/plain", "text/xml", "application/xml", "application/octet-stream":
+		return strconv.Quote(kind)
+	case "":
+		return "without content type"
+	}
+	return "of another content type"
 }
 
 // Message is what the forge says of an error: the message of GitHub, or that or the error of GitLab, whatever its type.
@@ -392,11 +394,8 @@ func (a *Answer) Message() string {
 	return ""
 }
 
-// short bounds what a forge wrote.
+// short makes one bounded line of what a forge wrote. That it repeats no token is left to the caller.
 func short(s string) string {
 	const most = 300
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "..."
-	}
-	return s
+	return plain.Cut(plain.Foreign(s), most)
 }
