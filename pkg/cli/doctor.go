@@ -68,7 +68,7 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	defer leave()
 	options := factory.DoctorOptions{Store: store, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *factory.Fleet) doctor.Tools {
 		return doctor.Tools{
-			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now,
+			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, Transport: out.transport(headerTimeout),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
 			Project: cmp.Or(o.project, f.Config.Factory.Project),
 		}
@@ -80,6 +80,9 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 		options.Location = &kargo.Options{StateURL: o.url, StatePath: cmp.Or(o.path, config.DefaultStateFolder), ConfigPath: paths.config}
 	}
 	found := factory.Doctor(ctx, options)
+	if err := out.clock.Check(); err != nil {
+		found = append(found, doctor.Finding{Check: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
+	}
 	if err := printDoctor(w, found, o.output); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (e *executorFlags) executor(out *outside) func(*factory.Fleet) (factory.Exe
 				return t.Value, err
 			},
 			Hint: func(host string) string { return out.credentials.Hint(credentials.API, host) },
-			Now:  out.w.Now,
+			Now:  out.w.Now, Transport: out.transport(headerTimeout),
 		})
 		return func(*factory.Fleet) (factory.Executor, error) { return factory.AtForges{Client: client}, nil }
 	}

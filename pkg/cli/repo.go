@@ -3,16 +3,19 @@ package cli
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"path"
 	"path/filepath"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/registry"
@@ -62,11 +65,26 @@ type outside struct {
 	credentials *credentials.Store
 	forges      *source.Forges
 	registries  *registry.Client
+	clock       *servertime.Clock
 }
 
 func (r *repoFlags) outside(w *World) *outside {
-	c := credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv})
-	return &outside{w: w, credentials: c, forges: source.NewForges(source.Options{Credentials: c, CacheDir: cacheDir(w)})}
+	o := &outside{w: w, clock: servertime.New(w.Clock)}
+	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv, Transport: o.transport(headerTimeout)})
+	o.forges = source.NewForges(source.Options{Credentials: o.credentials, CacheDir: cacheDir(w), Transport: o.transport(headerTimeout)})
+	return o
+}
+
+const (
+	headerTimeout = time.Minute     // until a server begins to answer
+	pushTimeout   = 2 * time.Minute // the same of a git server, which may run hooks first
+)
+
+// transport sends requests, and notes what servers say of our clock.
+func (o *outside) transport(timeout time.Duration) http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = timeout
+	return o.clock.Transport(t)
 }
 
 // open returns where the fleet is, and how to leave it.
@@ -95,7 +113,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 		at.configRef = ""
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob,
+		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob, Transport: o.transport(pushTimeout),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := o.credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err
@@ -105,7 +123,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 		return nil, nil, factory.Usagef("%s", err)
 	}
 	s := &factory.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
-	return s, func() { _ = repo.Close() }, nil // it is only a temporary folder
+	return s, func() { _ = repo.Close() }, nil
 }
 
 // sight returns what an analysis looks with.
@@ -129,7 +147,7 @@ func (o *outside) sight(sourceDir string, offline bool, show *progress.Progress)
 // registrySight returns what looks at registries only.
 func (o *outside) registrySight(offline bool, show *progress.Progress) factory.SightOf {
 	return func(f *factory.Fleet) (factory.Sight, error) {
-		s := factory.Sight{Progress: show, Now: o.w.Now}
+		s := factory.Sight{Progress: show, Now: o.w.Now, Clock: o.clock}
 		if !offline {
 			s.Registry = o.registry(f)
 		}
@@ -140,7 +158,9 @@ func (o *outside) registrySight(offline bool, show *progress.Progress) factory.S
 // registry returns the client that serves the whole run: it remembers what cannot change.
 func (o *outside) registry(f *factory.Fleet) *registry.Client {
 	if o.registries == nil {
-		o.registries = registry.New(registry.Options{Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors})
+		o.registries = registry.New(registry.Options{
+			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, Transport: o.clock.Transport(remote.DefaultTransport.(*http.Transport).Clone()),
+		})
 	}
 	return o.registries
 }
@@ -148,6 +168,7 @@ func (o *outside) registry(f *factory.Fleet) *registry.Client {
 // askAgain has servers asked again that were left alone in what is over now.
 func (o *outside) askAgain() {
 	o.credentials.AskAgain()
+	o.clock.Reset()
 	if o.registries != nil {
 		o.registries.AskAgain()
 	}
@@ -177,8 +198,13 @@ func (o *outside) progress(quiet bool) *progress.Progress {
 	})
 }
 
-// sayBudgets reports what registries were asked.
+// sayBudgets reports what registries were asked, and what a server said of the clock.
 func (o *outside) sayBudgets() error {
+	if doubt := o.clock.Doubt(); doubt != "" {
+		if err := say(o.w, "warning: %s", doubt); err != nil {
+			return err
+		}
+	}
 	if o.registries == nil {
 		return nil
 	}

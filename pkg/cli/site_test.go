@@ -41,6 +41,7 @@ type site struct {
 	source   *forgetest.Repo
 	kube     *kubetest.Server
 	now      time.Time
+	clock    func() time.Time // that is compared with what servers say; nil for none
 	env      map[string]string
 	said     bytes.Buffer // everything that commands have printed
 }
@@ -89,7 +90,7 @@ func (s *site) runUntil(ctx context.Context, args ...string) result {
 	var out, errOut bytes.Buffer
 	code := cli.Main(ctx, args, &cli.World{
 		In: strings.NewReader(""), Out: &out, Err: &errOut,
-		Now: func() time.Time { return s.now }, Getenv: func(name string) string { return s.env[name] },
+		Now: func() time.Time { return s.now }, Clock: s.clock, Getenv: func(name string) string { return s.env[name] },
 	})
 	s.said.Write(out.Bytes())
 	s.said.Write(errOut.Bytes())

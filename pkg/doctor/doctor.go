@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -76,6 +77,7 @@ type Tools struct {
 	Cluster     func() (*cluster.Inspector, error)
 	Project     string
 	Now         func() time.Time
+	Transport   http.RoundTripper // to forges and git servers; may be nil
 }
 
 // doctor is one examination.
@@ -92,7 +94,7 @@ type doctor struct {
 // a fixed order.
 func Run(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Finding {
 	d := &doctor{Fleet: f, Tools: t}
-	d.api = rest.New(rest.Options{Now: t.Now, Token: func(ctx context.Context, host string) (string, error) {
+	d.api = rest.New(rest.Options{Now: t.Now, Transport: t.Transport, Token: func(ctx context.Context, host string) (string, error) {
 		token, err := d.token(ctx, credentials.API, host)
 		return token.Value, err
 	}})

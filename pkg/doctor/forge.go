@@ -98,7 +98,7 @@ func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.
 	if s.Provider == config.GitLab {
 		path = "/personal_access_tokens/self"
 	}
-	api := rest.New(rest.Options{Now: d.Now, Token: func(context.Context, string) (string, error) { return token.Value, nil }})
+	api := rest.New(rest.Options{Now: d.Now, Transport: d.Transport, Token: func(context.Context, string) (string, error) { return token.Value, nil }})
 	a, err := api.Do(ctx, rest.Request{Method: http.MethodGet, Host: s.Host, URL: s.APIURL() + path})
 	switch {
 	case err != nil:

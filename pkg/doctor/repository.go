@@ -17,7 +17,7 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 		return []Finding{notChecked("set factory.state.url", "it is not known")}
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now,
+		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now, Transport: d.Transport,
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := d.token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err

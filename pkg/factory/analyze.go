@@ -2,6 +2,7 @@ package factory
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/registry"
@@ -23,6 +25,15 @@ type Sight struct {
 	Registry *registry.Client   // nil: no registry is asked
 	Progress *progress.Progress // nil: none is shown
 	Now      func() time.Time
+	Clock    *servertime.Clock // what servers say of Now; may be nil
+}
+
+// checkClock fails when servers contradict the clock: what a wrong one records would stay wrong.
+func (s *Sight) checkClock() error {
+	if err := s.Clock.Check(); err != nil {
+		return fmt.Errorf("nothing was recorded or started: %w", err)
+	}
+	return nil
 }
 
 // SightOf makes what an analysis of a fleet looks with.
@@ -125,6 +136,9 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 	if a.Registry != nil {
 		a.tags(ctx, scope)
 		a.evidence(ctx, scope.Published)
+	}
+	if err := a.checkClock(); err != nil {
+		return nil, err
 	}
 	report := a.report(scope)
 	report.Interrupted = ctx.Err() != nil

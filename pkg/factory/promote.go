@@ -156,6 +156,9 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 	if err := p.look(ctx, f); err != nil {
 		return nil, err
 	}
+	if err := p.sight.checkClock(); err != nil { // with registries or without
+		return nil, err
+	}
 	p.claimAt = p.now() // a forge or a registry that was slow does not take the time to start
 	if ctx.Err() == nil {
 		p.claimOrphans(f)

@@ -1,0 +1,165 @@
+// Package servertime compares the clock of this machine with what servers say. What is recorded by a wrong clock stays in
+// state: a digest that was seen a year ahead would be young for a year.
+package servertime
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	tolerance = 10 * time.Minute
+	slow      = time.Minute // what takes longer says too little about the time
+	quorum    = 2           // servers that must agree: one alone may be wrong itself
+	maxNamed  = 3           // servers that a message names
+	maxAge    = 30 * 24 * time.Hour
+)
+
+// Clock compares a clock with the Date of HTTP responses. A nil Clock compares nothing. It may be used by many goroutines.
+type Clock struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	ahead map[string]time.Duration // by host: the least that the clock differs from it
+}
+
+// New makes a Clock. Without now, it is nil.
+func New(now func() time.Time) *Clock {
+	if now == nil {
+		return nil
+	}
+	return &Clock{now: now, ahead: map[string]time.Duration{}}
+}
+
+// Transport returns a transport that notes the Date of each response.
+func (c *Clock) Transport(inner http.RoundTripper) http.RoundTripper {
+	if c == nil {
+		return inner
+	}
+	return &transport{c, inner}
+}
+
+// Reset forgets what servers have said. Long-running callers call it between passes.
+func (c *Clock) Reset() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.ahead)
+}
+
+// Check returns an *Error when at least two servers, and more than half of all that were asked, say that the clock is more
+// than ten minutes ahead, or that it is behind.
+func (c *Clock) Check() error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, sign := range []time.Duration{1, -1} {
+		e := &Error{}
+		var by []time.Duration
+		for host, ahead := range c.ahead {
+			if ahead*sign > tolerance {
+				e.Hosts = append(e.Hosts, host)
+				by = append(by, ahead)
+			}
+		}
+		if len(by) >= quorum && 2*len(by) > len(c.ahead) {
+			slices.Sort(e.Hosts)
+			slices.Sort(by)
+			e.Ahead = by[len(by)/2]
+			return e
+		}
+	}
+	return nil
+}
+
+// Doubt returns a warning when the only server that was asked contradicts the clock; else nothing.
+func (c *Clock) Doubt() string {
+	if c == nil {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for host, ahead := range c.ahead {
+		if len(c.ahead) == 1 && ahead.Abs() > tolerance {
+			e := &Error{Ahead: ahead, Hosts: []string{host}}
+			return e.what() + ", the only server that was asked: one of the two is wrong"
+		}
+	}
+	return ""
+}
+
+// Error is a clock that several servers contradict.
+type Error struct {
+	Ahead time.Duration // negative when it is behind
+	Hosts []string
+}
+
+func (e *Error) Error() string { return e.what() + " (correct it, for example with NTP)" }
+
+func (e *Error) what() string {
+	direction := "ahead of"
+	if e.Ahead < 0 {
+		direction = "behind"
+	}
+	hosts := strings.Join(e.Hosts[:min(len(e.Hosts), maxNamed)], ", ")
+	if more := len(e.Hosts) - maxNamed; more > 0 {
+		hosts += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("the clock of this machine is %s %s %s", distance(e.Ahead.Abs()), direction, hosts)
+}
+
+func distance(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < 2*day {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d days", d/day)
+}
+
+type transport struct {
+	clock *Clock
+	inner http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	sent := t.clock.now()
+	resp, err := t.inner.RoundTrip(req)
+	if err == nil {
+		t.clock.note(req.URL.Host, sent, resp.Header)
+	}
+	return resp, err
+}
+
+// note takes a response as a sample. Of a host the best one counts, since an answer of a cache can be old.
+func (c *Clock) note(host string, sent time.Time, answer http.Header) {
+	now := c.now()
+	date, err := http.ParseTime(answer.Get("Date"))
+	if err != nil || now.Sub(sent) > slow {
+		return
+	}
+	ahead := now.Sub(date.Add(age(answer)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if before, known := c.ahead[host]; !known || ahead.Abs() < before.Abs() {
+		c.ahead[host] = ahead
+	}
+}
+
+// age is how long a cache has kept a response (RFC 9111, 5.1).
+func age(answer http.Header) time.Duration {
+	n, err := strconv.ParseInt(strings.TrimSpace(answer.Get("Age")), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(time.Duration(min(n, int64(maxAge/time.Second)))*time.Second, maxAge)
+}

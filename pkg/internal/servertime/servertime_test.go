@@ -1,0 +1,112 @@
+package servertime_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
+)
+
+type answers func(*http.Request) (*http.Response, error)
+
+func (a answers) RoundTrip(q *http.Request) (*http.Response, error) { return a(q) }
+
+func TestCheck(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	type answer struct {
+		host string
+		date any // the distance to our clock, or a text
+		age  string
+	}
+	year := 365 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		answers []answer
+		want    string
+	}{
+		"nothing":             {nil, ""},
+		"right":               {[]answer{{"a", time.Minute, ""}, {"b", -9 * time.Minute, ""}}, ""},
+		"ahead":               {[]answer{{"b", -year, ""}, {"a", -year, ""}}, "the clock of this machine is 365 days ahead of a, b (correct it"},
+		"behind":              {[]answer{{"a", 11 * time.Minute, ""}, {"b", 12 * time.Minute, ""}, {"c", 11 * time.Minute, ""}}, "is 11m0s behind a, b, c ("},
+		"many":                {[]answer{{"a", -year, ""}, {"b", -year, ""}, {"c", -year, ""}, {"d", -year, ""}, {"e", time.Second, ""}}, "ahead of a, b, c and 1 more ("},
+		"one alone":           {[]answer{{"a", -year, ""}, {"a", -year, ""}}, ""},
+		"one that is wrong":   {[]answer{{"a", -year, ""}, {"b", time.Second, ""}}, ""},
+		"as many that agree":  {[]answer{{"a", -year, ""}, {"b", -year, ""}, {"c", time.Second, ""}, {"d", time.Second, ""}}, ""},
+		"both directions":     {[]answer{{"a", -year, ""}, {"b", year, ""}}, ""},
+		"caches":              {[]answer{{"a", -time.Hour, "3600"}, {"b", -time.Hour, " 3599 "}}, ""},
+		"caches without age":  {[]answer{{"a", -time.Hour, ""}, {"a", -time.Second, ""}, {"a", -year, ""}, {"b", -time.Hour, "x"}, {"b", time.Minute, "-5"}}, ""},
+		"age without end":     {[]answer{{"a", time.Second, "99999999999"}, {"b", time.Second, "9223372036854775807"}}, "is 30 days behind a, b ("},
+		"no date":             {[]answer{{"a", "", ""}, {"b", "yesterday", ""}}, ""},
+		"dates of the old":    {[]answer{{"a", "Sunday, 01-Mar-26 12:00:01 GMT", ""}, {"b", "Sun Mar  1 12:00:01 2026", ""}}, ""},
+		"a day of both years": {[]answer{{"a", "Sun, 01 Mar 2020 12:00:01 GMT", ""}, {"b", "Sun, 01 Mar 2020 12:00:01 GMT", ""}}, "ahead of a, b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := servertime.New(func() time.Time { return noon })
+			for _, a := range c.answers {
+				date, isText := a.date.(string)
+				if !isText {
+					date = noon.Add(a.date.(time.Duration)).Format(http.TimeFormat)
+				}
+				header := http.Header{}
+				if date != "" {
+					header.Set("Date", date)
+				}
+				if a.age != "" {
+					header.Set("Age", a.age)
+				}
+				ask(t, clock, a.host, header)
+			}
+			assert.Equal(t, name == "one alone", clock.Doubt() != "", clock.Doubt())
+			err := clock.Check()
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+			clock.Reset()
+			require.NoError(t, clock.Check())
+		})
+	}
+}
+
+func ask(t *testing.T, clock *servertime.Clock, host string, header http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/", http.NoBody)
+	require.NoError(t, err)
+	resp, err := clock.Transport(answers(func(*http.Request) (*http.Response, error) {
+		return &http.Response{Header: header, Body: http.NoBody}, nil
+	})).RoundTrip(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+}
+
+func TestASlowAnswerSaysNothing(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	clock := servertime.New(func() time.Time {
+		at = at.Add(2 * time.Minute)
+		return at
+	})
+	for _, host := range []string{"a", "b"} {
+		ask(t, clock, host, http.Header{"Date": {"Sun, 01 Mar 2020 12:00:01 GMT"}})
+	}
+	require.NoError(t, clock.Check())
+}
+
+func TestNoClock(t *testing.T) {
+	clock := servertime.New(nil)
+	require.NoError(t, clock.Check())
+	assert.Empty(t, clock.Doubt())
+	clock.Reset()
+	failure := errors.New("failed")
+	inner := answers(func(*http.Request) (*http.Response, error) { return nil, failure })
+	_, err := clock.Transport(inner).RoundTrip(nil) //nolint:bodyclose // there is none
+	require.ErrorIs(t, err, failure)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://a/", http.NoBody)
+	require.NoError(t, err)
+	_, err = servertime.New(time.Now).Transport(inner).RoundTrip(req) //nolint:bodyclose // there is none
+	assert.ErrorIs(t, err, failure)
+}
