@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/factory"
@@ -28,9 +30,17 @@ const (
 	exitDifference = 3
 )
 
-// System returns the world of a real process.
+// System returns the world of a real process, whose libraries log nothing.
 func System() *World {
+	silence()
 	return &World{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Clock: time.Now, Getenv: os.Getenv}
+}
+
+// silence keeps libraries from writing to stderr: net/http logs what a server sends out of turn, and client-go URLs.
+func silence() {
+	log.SetOutput(io.Discard)
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 }
 
 // World is everything outside that a command touches beside files.

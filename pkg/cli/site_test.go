@@ -48,19 +48,25 @@ type site struct {
 
 // newSite starts the servers and enrols one image that is built on library/node:22 of the registry.
 func newSite(t *testing.T) *site {
+	s := newSiteWithoutCluster(t)
+	s.kube = kubetest.New(t)
+	s.kube.Now = func() time.Time { return s.now }
+	t.Setenv("KUBECONFIG", s.kube.Kubeconfig())
+	return s
+}
+
+func newSiteWithoutCluster(t *testing.T) *site {
 	s := &site{
 		t: t, git: gittest.NewServer(t, gittest.Options{User: "bot", Password: gitPassword}), registry: registrytest.New(t),
-		forge: forgetest.New(t), kube: kubetest.New(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		forge: forgetest.New(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
 	s.registry.User, s.registry.Password, s.forge.Token = "robot", registryPassword, forgeToken
-	s.kube.Now = func() time.Time { return s.now }
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{
 		"git/" + s.git.Host + "/token": "bot:" + gitPassword, "api/" + s.forge.Host + "/token": forgeToken + "\n",
 		"registry/" + s.registry.Host + "/config.json": fmt.Sprintf(`{"auths": {%q: {"username": "robot", "password": %q}}}`, s.registry.Host, registryPassword),
 	})
 	s.env = map[string]string{"IMAGEFACTORY_CREDENTIALS": dir, "IMAGEFACTORY_CACHE_DIR": t.TempDir(), "HOME": t.TempDir()}
-	t.Setenv("KUBECONFIG", s.kube.Kubeconfig())
 	s.source = s.forge.GitHub("acme/web")
 	s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\nRUN npm ci\n")
 	s.git.Init("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web")})

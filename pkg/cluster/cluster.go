@@ -80,6 +80,7 @@ func New(o Options) (*Client, error) {
 	}
 	config := rest.CopyConfig(o.Config)
 	config.QPS, config.Burst, config.Timeout, config.UserAgent = 50, 100, callTimeout, "imagefactory"
+	config.WarningHandler = rest.NoWarnings{} // they would be logged
 	api, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -122,17 +121,6 @@ func jsonProblem(err error) error {
 		return err
 	}
 	return errors.New("a value has the wrong form")
-}
-
-// usual is the form of media types and digests.
-var usual = regexp.MustCompile(`^[a-z0-9]+[/:][a-z0-9.+-]{0,80}$`)
-
-// quoteShort quotes a media type or a digest that a registry wrote. It could write anything there.
-func quoteShort(s string) string {
-	if !usual.MatchString(s) {
-		return "(not shown)"
-	}
-	return strconv.Quote(s)
 }
 
 // Missing says whether an error means that the registry answered, and has no such thing.

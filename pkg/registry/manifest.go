@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -54,7 +55,7 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	t := types.MediaType(mediaType)
 	index := t == types.OCIImageIndex || t == types.DockerManifestList
 	if !index && t != types.OCIManifestSchema1 && t != types.DockerManifestSchema2 {
-		return nil, &Error{Host: host, problem: "the manifest has content type " + quoteShort(mediaType), cause: errNoImage}
+		return nil, &Error{Host: host, problem: "the manifest has content type " + plain.MediaType(mediaType), cause: errNoImage}
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -62,7 +63,7 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	}
 	switch {
 	case m.MediaType != "" && m.MediaType != mediaType:
-		return nil, wrong(host, "the manifest says it is %s, and its content type %s", quoteShort(m.MediaType), mediaType)
+		return nil, wrong(host, "the manifest says it is %s, and its content type %s", plain.MediaType(m.MediaType), mediaType)
 	case index && (m.Config != nil || m.Layers != nil), !index && m.Manifests != nil:
 		return nil, wrong(host, "the manifest is an image and an index at once")
 	case !index && m.Config == nil:
@@ -125,13 +126,13 @@ func checkDigest(host string, content []byte, want string) (string, error) {
 	if want != "" {
 		h, err := v1.NewHash(want)
 		if err != nil {
-			return "", wrong(host, "%s is no digest", quoteShort(want))
+			return "", wrong(host, "invalid digest in the answer")
 		}
 		algorithm = h.Algorithm
 	}
 	hasher, err := v1.Hasher(algorithm)
 	if err != nil {
-		return "", wrong(host, "%s is no digest", quoteShort(want))
+		return "", wrong(host, "invalid digest in the answer")
 	}
 	hasher.Write(content)
 	got := algorithm + ":" + hex.EncodeToString(hasher.Sum(nil))

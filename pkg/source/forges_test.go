@@ -226,15 +226,15 @@ func TestTroubleThatStays(t *testing.T) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for want, fault := range map[string]forgetest.Fault{
-			"the server is in trouble: 502 Bad Gateway": {Status: 502},
-			"the connection failed":                     {Break: true},
-			"the rate limit is used up until":           {Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}},
-			"denies access (403: no scope)":             {Status: 403, Body: `{"message":"no scope"}`},
-			`the answer is "text/html" and no JSON`:     {Status: 200, Body: "<html>sign in</html>", Header: http.Header{"Content-Type": {"text/html"}}},
-			"the answer is no valid JSON":               {Status: 200, Body: `{"type":"file","con`, Header: http.Header{"Content-Type": {"application/json"}}},
-			"403: seen [token] [31m)":                   {Status: 403, Body: `{"message":"seen ` + canary + `\u001b[31m"}`},
-			"redirects to another place (302)":          {Status: 302, Header: http.Header{"Location": {"http://127.0.0.2:9/elsewhere"}}},
-			"answers with a damaged content":            {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ=="}`, Header: http.Header{"Content-Type": {"application/json"}}},
+			"the server is in trouble: 502 Bad Gateway":         {Status: 502},
+			"the connection failed":                             {Break: true},
+			"the rate limit is used up until":                   {Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}},
+			"denies access (403: no scope)":                     {Status: 403, Body: `{"message":"no scope"}`},
+			`the answer is no JSON (content type: "text/html")`: {Status: 200, Body: "<html>sign in</html>", Header: http.Header{"Content-Type": {"text/html"}}},
+			"the answer is no valid JSON":                       {Status: 200, Body: `{"type":"file","con`, Header: http.Header{"Content-Type": {"application/json"}}},
+			"403: seen [token] [31m)":                           {Status: 403, Body: `{"message":"seen ` + canary + `\u001b[31m"}`},
+			"redirects to another place (302)":                  {Status: 302, Header: http.Header{"Location": {"http://127.0.0.2:9/elsewhere"}}},
+			"answers with a damaged content":                    {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ=="}`, Header: http.Header{"Content-Type": {"application/json"}}},
 		} {
 			fault.Match = "GET"
 			for range 8 {

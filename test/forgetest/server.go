@@ -23,6 +23,7 @@ type Server struct {
 	mu       sync.Mutex
 	requests []Request
 	faults   []Fault
+	instead  func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // Request is one request that came in.
@@ -72,6 +73,13 @@ func (s *Server) Fail(faults ...Fault) {
 	s.faults = append(s.faults, faults...)
 }
 
+// Break sets what answers instead of the forge, where it returns true; nil takes it back.
+func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instead = instead
+}
+
 // Unfail forgets faults that nothing met.
 func (s *Server) Unfail() {
 	s.mu.Lock()
@@ -93,6 +101,12 @@ func (s *Server) Requests(prefix string) []Request {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	instead := s.instead
+	s.mu.Unlock()
+	if instead != nil && instead(w, r) {
+		return
+	}
 	rec := &recorder{ResponseWriter: w, answer: s.note(r)}
 	if f := s.fault(r); f != nil {
 		if f.After {

@@ -39,6 +39,7 @@ type Server struct {
 	mu       sync.Mutex
 	faults   []Fault
 	requests []string
+	instead  func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // Fault is answered instead of what git would say.
@@ -79,7 +80,11 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 		fault = s.faults[i]
 		s.faults = slices.Delete(s.faults, i, i+1)
 	}
+	instead := s.instead
 	s.mu.Unlock()
+	if instead != nil && instead(w, r) {
+		return
+	}
 	if user, password, _ := r.BasicAuth(); user != s.User || password != s.Password {
 		w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 		http.Error(w, "who are you", http.StatusUnauthorized)
@@ -100,6 +105,13 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 		own.Stderr = &strings.Builder{}
 		own.ServeHTTP(w, r)
 	}
+}
+
+// Break sets what answers instead of git, where it returns true; nil takes it back.
+func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instead = instead
 }
 
 // URL is where a repository is.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -61,6 +62,20 @@ func formsOf(secret string) []string {
 	}
 	slices.SortStableFunc(forms, func(a, b string) int { return len(b) - len(a) })
 	return slices.Compact(forms)
+}
+
+// MediaType quotes a media type that is a usual one. A server could write anything there.
+func MediaType(s string) string {
+	switch s {
+	case "text/html", "text/plain", "text/xml", "application/json", "application/xml", "application/octet-stream",
+		"application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws",
+		"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
+		"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json", "application/vnd.oci.artifact.manifest.v1+json":
+		return strconv.Quote(s)
+	case "":
+		return "none"
+	}
+	return "an unusual one"
 }
 
 // URL returns scheme, host and path of a URL; of what is none, nothing.

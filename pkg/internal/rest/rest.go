@@ -351,23 +351,12 @@ func until(now time.Time, wait time.Duration) string {
 // JSON reads the body of an answer. What is no JSON, such as the page of a proxy, is an error.
 func (a *Answer) JSON(host string, into any) error {
 	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind != "application/json" && !strings.HasSuffix(kind, "+json") {
-		return &Error{Host: host, Problem: fmt.Sprintf("the answer is %s and no JSON: is this the forge, or a sign-in page in front of it?", shown(kind)), Unsure: true}
+		return &Error{Host: host, Problem: fmt.Sprintf("the answer is no JSON (content type: %s): is this the forge, or a sign-in page in front of it?", plain.MediaType(kind)), Unsure: true}
 	}
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &Error{Host: host, Problem: "the answer is no valid JSON", Unsure: true}
 	}
 	return nil
-}
-
-// shown is a media type, if it is a usual one: a server can write anything there.
-func shown(kind string) string {
-	switch kind {
-	case "text/html", "text/plain", "text/xml", "application/xml", "application/octet-stream":
-		return strconv.Quote(kind)
-	case "":
-		return "without content type"
-	}
-	return "of another content type"
 }
 
 // Message is what the forge says of an error: the message of GitHub, or that or the error of GitLab, whatever its type.

@@ -1,0 +1,177 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+// mirrored is what a server says with a credential that it was sent.
+type mirrored struct {
+	header string // as it was sent
+	secret string // the password or token in it
+}
+
+func (m mirrored) String() string { return m.header + " " + m.secret }
+
+func (m mirrored) escaped() string { return url.QueryEscape(m.String()) }
+
+// mirrors are servers that give back the credential that they are sent. Each is a raw response, or "" for JSON of a status.
+var mirrors = map[string]func(mirrored) string{
+	"redirect to a login page": func(m mirrored) string {
+		return "HTTP/1.1 302 Found\r\nLocation: /login?ticket=" + m.escaped() + "#" + m.escaped() + "\r\nContent-Length: 0\r\n\r\n"
+	},
+	"redirect to another host": func(m mirrored) string {
+		return "HTTP/1.1 307 " + m.String() + "\r\nLocation: http://" + m.secret + ":" + m.secret + "@127.0.0.1:1/?x=" + m.escaped() + "\r\nContent-Length: 0\r\n\r\n"
+	},
+	"redirect to no URL": func(m mirrored) string {
+		return "HTTP/1.1 302 Found\r\nLocation: http://" + m.secret + "/%zz?" + m.escaped() + "\r\nContent-Length: 0\r\n\r\n"
+	},
+	"reason":      func(m mirrored) string { return "HTTP/1.1 400 " + m.String() + "\r\nContent-Length: 0\r\n\r\n" },
+	"status line": func(m mirrored) string { return "HTTP/1.1 " + m.String() + "\r\n\r\n" },
+	"no HTTP":     func(m mirrored) string { return m.String() + "\r\n\r\n" },
+	"header line": func(m mirrored) string { return "HTTP/1.1 200 OK\r\n" + m.String() + "\r\n\r\n" },
+	"headers": func(m mirrored) string {
+		return "HTTP/1.1 200 OK\r\nContent-Type: " + m.secret + "\r\nDocker-Content-Digest: " + m.secret + "\r\nLink: <" + m.secret + ">\r\nETag: " + m.secret +
+			"\r\nX-Oauth-Scopes: " + m.secret + "\r\nContent-Length: 2\r\n\r\n{}"
+	},
+	"media type": func(m mirrored) string {
+		return "HTTP/1.1 200 OK\r\nContent-Type: text/" + m.secret + "\r\nDocker-Content-Digest: sha256:" + m.secret + "\r\nContent-Length: 2\r\n\r\n{}"
+	},
+	"token server": func(m mirrored) string {
+		return "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://" + m.secret + "@127.0.0.1:1/token?k=" + m.escaped() +
+			"\",service=\"" + m.secret + "\"\r\nContent-Length: 0\r\n\r\n"
+	},
+	"error of git": func(m mirrored) string {
+		line := "ERR " + m.String() + " at https://bot:" + m.secret + "@git.example/x?k=" + m.escaped()
+		body := fmt.Sprintf("%04x%s", len(line)+4, line)
+		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	},
+	"200": func(m mirrored) string { return jsonSaying(m, http.StatusOK) },
+	"400": func(m mirrored) string { return jsonSaying(m, http.StatusBadRequest) },
+	"401": func(m mirrored) string { return jsonSaying(m, http.StatusUnauthorized) },
+	"403": func(m mirrored) string { return jsonSaying(m, http.StatusForbidden) },
+	"404": func(m mirrored) string { return jsonSaying(m, http.StatusNotFound) },
+	"422": func(m mirrored) string { return jsonSaying(m, http.StatusUnprocessableEntity) },
+}
+
+// jsonSaying is an answer as forges, registries and their token servers give it.
+func jsonSaying(m mirrored, status int) string {
+	said := m.String() + ": see https://bot:" + m.secret + "@forge.example/x?token=" + m.escaped() + " or /x?" + m.escaped()
+	body, err := json.Marshal(map[string]any{
+		"message": said, "error": map[string]any{"field": []string{said}}, "error_description": said, "errors": []any{map[string]any{"code": m.secret, "message": said}},
+		"mediaType": m.secret, "sha": m.secret, "type": m.secret, "encoding": m.secret, "state": said, "html_url": "https://forge.example/?" + m.escaped(), "workflow_run_id": 1,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", status, m, len(body), body)
+}
+
+// mirror answers each request that has a credential with it.
+func mirror(answer func(mirrored) string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		m := mirrored{header: r.Header.Get("Authorization") + r.Header.Get("Private-Token")}
+		if m.header == "" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		m.secret = m.header[strings.LastIndex(m.header, " ")+1:]
+		if _, password, ok := r.BasicAuth(); ok {
+			m.secret = password
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = conn.Write([]byte(answer(m)))
+		_ = conn.Close()
+		return true
+	}
+}
+
+// TestServersThatRepeatCredentials runs commands against servers that give back, in every place of a response, what they were
+// sent: it must not be printed, nor kept.
+func TestServersThatRepeatCredentials(t *testing.T) {
+	log.SetOutput(io.Discard) // net/http logs what comes out of turn
+	defer log.SetOutput(os.Stderr)
+	var group sync.WaitGroup // most of the time is waiting between tries
+	sites := map[string]*site{}
+	for name, answer := range mirrors {
+		s := newSiteWithoutCluster(t)
+		sites[name] = s
+		s.forge.Workflows("acme/web")
+		node := s.registry.Base("library/node:22", "1")
+		s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
+		s.ok("analyze")
+		s.registry.Base("library/node:22", "2")
+		s.ok("analyze")
+		s.now = s.now.Add(week + time.Minute)
+		group.Go(func() {
+			ctx := context.Background()
+			command := func(name string, args ...string) {
+				s.runUntil(ctx, append([]string{name, "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
+			}
+			s.forge.Break(mirror(answer))
+			command("promote", "--push", "--direct") // dispatches, and keeps why it could not
+			s.registry.Break(mirror(answer))
+			command("analyze", "--push")
+			command("doctor")
+			s.git.Break(mirror(answer))
+			var stop func()
+			ctx, stop = context.WithTimeout(context.Background(), 2*time.Second) // it is tried again and again
+			defer stop()
+			command("analyze", "--push")
+		})
+	}
+	group.Wait()
+	for name, s := range sites {
+		t.Run(name, func(t *testing.T) {
+			kept := map[string]string{"output": s.said.String(), "commits": s.git.Git("fleet", "cat-file", "--batch-all-objects", "--batch")}
+			require.NoError(t, filepath.WalkDir(s.env["IMAGEFACTORY_CACHE_DIR"], func(path string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() {
+					return err
+				}
+				data, err := os.ReadFile(path)
+				kept[path] = string(data)
+				return err
+			}))
+			for where, text := range kept {
+				for _, credential := range []string{":" + forgeToken, "bot:" + gitPassword, "robot:" + registryPassword} {
+					_, secret, _ := strings.Cut(credential, ":")
+					for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(credential)), base64.StdEncoding.EncodeToString([]byte(secret))} {
+						assert.NotContains(t, strings.ToLower(text), strings.ToLower(form), where)
+					}
+				}
+			}
+			assert.Contains(t, s.said.String(), s.registry.Host, "the servers were asked")
+			assert.Contains(t, s.said.String(), s.forge.Host, "the servers were asked")
+		})
+	}
+}
+
+func TestLibrariesLogNothing(t *testing.T) {
+	writer := log.Writer()
+	defer log.SetOutput(writer)
+	cli.System()
+	assert.Equal(t, io.Discard, log.Writer(), "net/http logs what a server sends out of turn")
+}
