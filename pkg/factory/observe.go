@@ -65,7 +65,7 @@ func (a *analysis) published(ctx context.Context, names []string) {
 	}
 }
 
-// tagsInUse are the tags of repositories that Dockerfiles build on.
+// tagsInUse are the tags of repositories that Dockerfiles build on, sorted.
 func (a *analysis) tagsInUse() map[string][]string {
 	out := map[string][]string{}
 	for _, facts := range a.State.Images {
@@ -75,6 +75,9 @@ func (a *analysis) tagsInUse() map[string][]string {
 				out[repository] = append(out[repository], ref.Tag)
 			}
 		}
+	}
+	for _, tags := range out {
+		slices.Sort(tags)
 	}
 	return out
 }

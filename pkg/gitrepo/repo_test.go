@@ -443,7 +443,7 @@ func TestNothingIsWrittenOutsideOfTheStateFolder(t *testing.T) {
 	for path, want := range map[string]string{
 		"images.yaml": "not below", "state/../images.yaml": "not below", "/etc/passwd": "not below", "state": "not below",
 		"state/.git/config": "not below", "statefile": "not below",
-		"state/link.yaml": "a link or a folder", "state/up/images.yaml": "a link or a file", "state/a/b": "a link or a file",
+		"state/link.yaml": "symlink or directory", "state/up/images.yaml": "a link or a file", "state/a/b": "a link or a file",
 	} {
 		_, err := repo.Update(t.Context(), write(path, "x"))
 		require.ErrorContains(t, err, want, path)

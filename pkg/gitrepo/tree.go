@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -79,8 +80,8 @@ func (e *editor) edit(tree plumbing.Hash, dir string, files map[string][]byte) (
 			return plumbing.ZeroHash, err
 		}
 	}
-	for name, inside := range below {
-		if err := e.folder(entries, dir, name, inside); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(below)) {
+		if err := e.folder(entries, dir, name, below[name]); err != nil {
 			return plumbing.ZeroHash, err
 		}
 	}
@@ -105,7 +106,7 @@ func (e *editor) edit(tree plumbing.Hash, dir string, files map[string][]byte) (
 func (e *editor) file(entries map[string]object.TreeEntry, dir, name string, data []byte) error {
 	old, exists := entries[name]
 	if exists && old.Mode != filemode.Regular && old.Mode != filemode.Executable && old.Mode != filemode.Deprecated {
-		return fmt.Errorf("writing %q: the repository has something else than a file there (a link or a folder): remove it", path.Join(dir, name))
+		return fmt.Errorf("writing %q: not a regular file in the repository (symlink or directory); remove it", path.Join(dir, name))
 	}
 	if data == nil {
 		delete(entries, name)
