@@ -14,14 +14,14 @@ import (
 // TestTheSameFaultIsReportedEachTime: of several tags that cannot be read, the first by the alphabet is named.
 func TestTheSameFaultIsReportedEachTime(t *testing.T) {
 	s := newSiteWithoutCluster(t)
-	images, names := s.entry("base", "acme/base", "acme/base"), "abcdef"
+	images := []string{s.entry("base", "acme/base", "acme/base")}
 	s.forge.GitHub("acme/base").Commit("Dockerfile", "FROM scratch\n")
-	for _, name := range names {
+	for _, name := range "abcdef" {
 		repo := fmt.Sprintf("acme/on-%c", name)
-		images += s.entry(fmt.Sprintf("on-%c", name), repo, repo)
+		images = append(images, s.entry(fmt.Sprintf("on-%c", name), repo, repo))
 		s.forge.GitHub(repo).Commit("Dockerfile", fmt.Sprintf("FROM %s/acme/base:%c\n", s.registry.Host, name))
 	}
-	s.git.Commit("fleet", map[string]string{"images.yaml": images}, "More images")
+	s.git.Commit("fleet", map[string]string{"images.yaml": strings.Join(images, "")}, "More images")
 	s.registry.Publish("acme/base:1.0.0", registrytest.Built{Version: "1"})
 	s.do("analyze") // these tags do not exist yet
 	s.registry.Break(func(w http.ResponseWriter, r *http.Request) bool {

@@ -405,11 +405,14 @@ func TestWhoMayNotIsToldWhatToDo(t *testing.T) {
 
 func TestURLsThatAreRefused(t *testing.T) {
 	for url, want := range map[string]string{
-		"git@github.com:acme/images.git":            "want its https URL",
-		"ssh://git@github.com/acme/images.git":      "want its https URL",
-		"/srv/git/images.git":                       "want its https URL",
-		"http://github.com/acme/images.git":         "is not encrypted",
-		"https://bot:" + canary + "@github.com/a/b": "holds a credential",
+		"git@github.com:acme/images.git":             "want its https URL",
+		"ssh://git@github.com/acme/images.git":       "want its https URL",
+		"/srv/git/images.git":                        "want its https URL",
+		"http://github.com/acme/images.git":          "is not encrypted",
+		"https://bot:" + canary + "@github.com/a/b":  "holds a credential",
+		"https://github.com/a/b?token=" + canary:     "has a query or a fragment",
+		"https://github.com/a/b#" + canary:           "has a query or a fragment",
+		"https://bot:" + canary + "%zz@github.com/a": "want its https URL",
 	} {
 		_, err := gitrepo.Open(t.Context(), options(url))
 		require.ErrorContains(t, err, want)

@@ -91,7 +91,7 @@ func TestNoServerIsQuoted(t *testing.T) {
 			assert.NotContains(t, neterr.Inner(err), "x?")
 			clean := neterr.Clean(fmt.Errorf("wrapped: %w", err))
 			assert.Equal(t, text, clean.Error())
-			assert.ErrorIs(t, clean, err)
+			require.ErrorIs(t, clean, err)
 			assert.Equal(t, text, neterr.Text(&url.Error{Op: "Get", URL: "https://example.com/?" + canary, Err: clean}), "what is clean stays")
 		})
 	}

@@ -120,7 +120,7 @@ func (e *Error) what() string {
 func distance(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 2*day {
-		return d.Round(time.Second).String()
+		return d.Round(time.Minute).String() // Date has seconds, and a response takes its time
 	}
 	return fmt.Sprintf("%d days", d/day)
 }
