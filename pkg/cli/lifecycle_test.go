@@ -546,6 +546,37 @@ func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
+// TestABaseThatKargoCannotWatch: such a base has no Warehouse, and so no Freight. A Promotion for it carries that of another
+// base, and without one the image is not started, with the reason, while others are.
+func TestABaseThatKargoCannotWatch(t *testing.T) {
+	for name, second := range map[string]string{"beside another": "library/node:22", "alone": "odd/c--d:1"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			other := s.registry.Base(second, "1")
+			odd := s.registry.Base("odd/a--b:1", "1")
+			s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/odd/a--b:1\nCOPY --from="+s.registry.Host+"/"+second+" /a /a\n")
+			s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &odd})
+			s.ok("analyze")
+			s.kube.AddFreight("base-"+state.BaseName(state.Ref{Registry: s.registry.Host, Repository: "library/node", Tag: "22"}), other.Digest)
+
+			s.registry.Base("odd/a--b:1", "2")
+			s.ok("analyze")
+			s.now = s.now.Add(week + time.Minute)
+			if name == "alone" {
+				got := s.ok("promote")
+				assert.Contains(t, got.err, "web is due and was not started: Kargo can watch nothing that it is built on")
+				assert.Empty(t, s.kube.List("promotions"))
+				return
+			}
+			s.kube.AddStage("web")
+			s.ok("promote")
+			require.Len(t, s.kube.List("promotions"), 1)
+			assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+			assert.Equal(t, s.registry.Host+"/odd/a--b:1", s.image("web").Rebuild.Bases[0].Ref)
+		})
+	}
+}
+
 func TestOfTwoPromotionsOfARebuildTheNewestCounts(t *testing.T) {
 	s, _ := published(t)
 	s.due()

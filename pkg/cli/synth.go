@@ -44,8 +44,11 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	if err != nil {
 		return err
 	}
-	files, err := fleet.Synth(o.split)
+	files, leftOut, err := fleet.Synth(o.split)
 	if err != nil {
+		return err
+	}
+	if err := report.Findings(w.Err, leftOut); err != nil {
 		return err
 	}
 	if o.dryRun {

@@ -102,7 +102,7 @@ images:
 		Bases:  map[string]*state.Base{"os": {Name: "os", Registry: w.registry.Host, Repository: "base/os", Tag: "1"}},
 	}
 	w.fleet = doctor.Fleet{Config: cfg, State: st, Graph: graph.Build(cfg, st), Location: kargo.Options{StateURL: url, StatePath: "state", ConfigPath: "images.yaml"}}
-	w.fleet.Objects, err = kargo.Objects(cfg, st, w.fleet.Graph, w.fleet.Location)
+	w.fleet.Objects, _, err = kargo.Objects(cfg, st, w.fleet.Graph, w.fleet.Location)
 	require.NoError(t, err)
 	w.env = map[string]string{}
 	for _, host := range []string{w.github.Host, w.gitlab.Host, w.git.Host} {

@@ -59,7 +59,7 @@ func BenchmarkSynth(b *testing.B) {
 			for b.Loop() {
 				fleet, err := factory.Open(p)
 				require.NoError(b, err)
-				files, err := fleet.Synth(false)
+				files, _, err := fleet.Synth(false)
 				require.NoError(b, err)
 				_, err = manifest.Write(p.OutDir, files)
 				require.NoError(b, err)

@@ -44,7 +44,7 @@ func Doctor(ctx context.Context, o DoctorOptions) []doctor.Finding {
 		in.Location, _ = fleet.Location() // validate has said so
 	}
 	var err error
-	if in.Objects, err = kargo.Objects(in.Config, in.State, in.Graph, in.Location); err != nil {
+	if in.Objects, _, err = kargo.Objects(in.Config, in.State, in.Graph, in.Location); err != nil {
 		out = append(out, doctor.Finding{Check: "dist", Result: doctor.Error, Message: err.Error(), Fix: "correct images.yaml"})
 	} else if o.Local != nil {
 		out = append(out, fleet.distFinding())
@@ -123,7 +123,7 @@ func pushFinding(in doctor.Fleet) []doctor.Finding {
 // distFinding says whether dist is as synth would write it.
 func (f *Fleet) distFinding() doctor.Finding {
 	_, err := os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
-	want, err := f.Synth(err == nil)
+	want, _, err := f.Synth(err == nil)
 	if err != nil {
 		return doctor.Finding{Check: "dist", Result: doctor.Error, Message: err.Error(), Fix: "correct images.yaml"}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/crd"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -77,6 +78,7 @@ func (f *Fleet) lint(already finding.List) finding.List {
 	l = append(l, f.lintFleet()...)
 	l = append(l, f.lintState()...)
 	l = append(l, f.lintBudget()...)
+	l = append(l, f.omissions(kargo.Omissions(f.Config, f.State, f.Graph))...)
 	return append(l, f.lintLocation()...)
 }
 
@@ -96,8 +98,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) findi
 	}
 	facts := f.State.Images[img.Name]
 	if facts == nil {
-		at(finding.NoState, "never analyzed, so its base images are not watched", "run `imagefactory analyze "+img.Name+"`")
-		return l
+		return finding.List{f.noState(img)}
 	}
 	if !img.Managed() {
 		return l
@@ -219,7 +220,7 @@ func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := f.Objects()
+	objects, _, err := f.Objects()
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -40,7 +42,7 @@ type Order struct {
 type Wanted struct {
 	Base      string // without its digest
 	Digest    string
-	Warehouse string // that watches it
+	Warehouse string // that watches it; empty when Kargo cannot watch it
 }
 
 // Progress is what became of a rebuild: Running, Built or Failed.
@@ -80,10 +82,7 @@ func (f *Fleet) orderOf(img *config.Image, r state.Rebuild) *Order {
 		if !dep.Moves() {
 			continue
 		}
-		w := Wanted{Base: dep.Ref.String(), Warehouse: kargo.BaseWarehouse(dep.Base)}
-		if dep.Parent != "" {
-			w.Warehouse = kargo.ImageWarehouse(dep.Parent)
-		}
+		w := Wanted{Base: dep.Ref.String(), Warehouse: f.warehouseOf(&dep)}
 		target := o.target(w.Base)
 		switch {
 		case target != nil:
@@ -101,7 +100,39 @@ func (f *Fleet) orderOf(img *config.Image, r state.Rebuild) *Order {
 		}
 		o.For = append(o.For, w)
 	}
+	if !slices.ContainsFunc(o.For, Wanted.watched) {
+		o.For = append(o.For, f.otherBases(img.Name, o)...)
+	}
 	return o
+}
+
+// watched reports whether Kargo can have Freight of it.
+func (w Wanted) watched() bool { return w.Warehouse != "" }
+
+// warehouseOf returns the name of the Warehouse that watches a dependency; empty when Kargo cannot watch it.
+func (f *Fleet) warehouseOf(dep *graph.Dep) string {
+	warehouse, registry, repository := kargo.BaseWarehouse(dep.Base), dep.Ref.Registry, dep.Ref.Repository
+	if dep.Parent != "" {
+		parent := f.Config.Find(dep.Parent)
+		warehouse, registry, repository = kargo.ImageWarehouse(dep.Parent), parent.Registry, parent.Repository
+	}
+	if !kargo.Watchable(f.Config, registry, repository) {
+		return ""
+	}
+	return warehouse
+}
+
+// otherBases returns what else an image is built on and Kargo can watch. A Promotion must carry some Freight: that of
+// another base, when the rebuild is for one that Kargo cannot watch.
+func (f *Fleet) otherBases(image string, o *Order) []Wanted {
+	var out []Wanted
+	for _, dep := range f.Graph.Deps(image) {
+		w := Wanted{Base: dep.Ref.String(), Warehouse: f.warehouseOf(&dep)}
+		if dep.Moves() && w.watched() && o.target(w.Base) == nil {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 func (o *Order) target(ref string) *state.Target {
@@ -182,6 +213,9 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 	if len(o.For) == 0 {
 		return "it uses no base image that moves, so there is nothing that Kargo could promote: start this build by hand, or with --direct", nil
 	}
+	if !slices.ContainsFunc(o.For, Wanted.watched) {
+		return "Kargo can watch nothing that it is built on, so it has no Stage: start this build by hand, or with --direct", nil
+	}
 	if stage := kargo.RebuildStage(o.Image.Name); !k.stages[stage] {
 		return fmt.Sprintf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", stage), nil
 	}
@@ -195,7 +229,9 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 func inCluster(o *Order) cluster.Order {
 	out := cluster.Order{Rebuild: o.ID, Image: o.Image.Name}
 	for _, w := range o.For {
-		out.Wanted = append(out.Wanted, cluster.Freight{Warehouse: w.Warehouse, Digest: w.Digest})
+		if w.watched() {
+			out.Wanted = append(out.Wanted, cluster.Freight{Warehouse: w.Warehouse, Digest: w.Digest})
+		}
 	}
 	return out
 }

@@ -2,12 +2,14 @@ package factory
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
@@ -17,16 +19,88 @@ import (
 // OutFile is the one file that Synth writes into dist.
 const OutFile = "image-factory.k8s.yaml"
 
-// Objects generates the Kargo resources of the fleet.
-func (f *Fleet) Objects() ([]kargo.Object, error) {
+// Objects generates the Kargo resources of the fleet. The findings name what is left out.
+func (f *Fleet) Objects() ([]kargo.Object, finding.List, error) {
 	if err := f.needState(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	location, err := f.Location()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return kargo.Objects(f.Config, f.State, f.Graph, location)
+	objects, omitted, err := kargo.Objects(f.Config, f.State, f.Graph, location)
+	leftOut := append(f.omissions(omitted), f.neverAnalyzed()...)
+	leftOut.Sort()
+	return objects, leftOut, err
+}
+
+// neverAnalyzed are the findings about managed images without state: of them, synth knows no base images.
+func (f *Fleet) neverAnalyzed() finding.List {
+	var l finding.List
+	for i := range f.Config.Images {
+		if img := &f.Config.Images[i]; img.Managed() && f.State.Images[img.Name] == nil {
+			l = append(l, f.noState(img))
+		}
+	}
+	return l
+}
+
+func (f *Fleet) noState(img *config.Image) finding.Finding {
+	return finding.NoState.At(f.Config.File(), img.Line, img.Column,
+		img.Name+": never analyzed, so its base images are not watched", "run `imagefactory analyze "+img.Name+"`")
+}
+
+// omissions are the findings about objects that are left out.
+func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
+	var l finding.List
+	for i := range omitted {
+		o := &omitted[i]
+		img := f.Config.Find(o.Image)
+		var message, fix string
+		switch {
+		case o.Base != "":
+			img = f.Config.Find(f.Graph.Dependents(o.Base)[0])
+			message = fmt.Sprintf("%s has no Warehouse: %s; used by %s", o.Ref, o.Reason, f.usesOf(o.Base))
+			fix = "the CronJob promote finds its new digests; use another name, or a mirror, to have Kargo find them"
+		case o.Stage:
+			message = fmt.Sprintf("%s: no Stage %s: %s", o.Image, kargo.RebuildStage(o.Image), o.Reason)
+			fix = "rebuild it with `imagefactory promote --direct`, or by hand"
+		default:
+			message = fmt.Sprintf("%s: %s has no Warehouse: %s", o.Image, o.Ref, o.Reason)
+			fix = "the CronJob promote finds its new versions; use another name, or a mirror, to have Kargo find them"
+		}
+		l = append(l, finding.LeftOut.At(f.Config.File(), img.Line, img.Column, message, fix))
+	}
+	return l
+}
+
+// usesOf names the images that use a base image, with the lines of their Dockerfiles.
+func (f *Fleet) usesOf(base string) string {
+	const shown = 5
+	users := f.Graph.Dependents(base)
+	uses := make([]string, 0, shown)
+	for _, name := range users[:min(shown, len(users))] {
+		uses = append(uses, name+" ("+f.placeOf(name, base)+")")
+	}
+	out := strings.Join(uses, ", ")
+	if more := len(users) - shown; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
+
+// placeOf returns where the Dockerfile of an image uses a base image, as PATH:LINE.
+func (f *Fleet) placeOf(image, base string) string {
+	at := "Dockerfile"
+	if file := f.State.Images[image].Dockerfile; file != nil {
+		at = file.Path
+	}
+	for _, dep := range f.Graph.Deps(image) {
+		if dep.Base == base {
+			return fmt.Sprintf("%s:%d", at, dep.Uses[0].Line)
+		}
+	}
+	return at
 }
 
 // needState refuses a state folder that is not there: taken for an empty one, it would take every Warehouse of a base
@@ -43,20 +117,22 @@ func (f *Fleet) needState() error {
 	return nil
 }
 
-// Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource.
-func (f *Fleet) Synth(split bool) (map[string][]byte, error) {
-	objects, err := f.Objects()
+// Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource. The findings
+// name what is left out.
+func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
+	objects, leftOut, err := f.Objects()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if split {
-		return manifest.RenderSplit(objects)
+		files, err := manifest.RenderSplit(objects)
+		return files, leftOut, err
 	}
 	data, err := manifest.Render(objects)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return map[string][]byte{OutFile: data}, nil
+	return map[string][]byte{OutFile: data}, leftOut, nil
 }
 
 // Location says where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the

@@ -29,6 +29,8 @@ var (
 	CRD          = Rule{"IF018", Error, "a generated object that the cluster's CRDs refuse"}
 	TagsAssumed  = Rule{"IF019", Warning, "which tags an image publishes is not known yet"}
 	DataShape    = Rule{"IF020", Error, "a fact in a state file that cannot be true"}
+	LeftOut      = Rule{"IF025", Warning, "an object that Kargo refuses is left out of dist"}
+	OldKargo     = Rule{"IF026", Error, "the CRDs are of a Kargo version that is too old"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -36,6 +38,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
+		LeftOut, OldKargo,
 	}
 }
 

@@ -48,7 +48,7 @@ func testOptions() Options {
 
 func (f fleet) objects(t require.TestingT) []Object {
 	cfg, st := load(t, f.Images), f.state()
-	objects, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
+	objects, _, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
 	require.NoError(t, err)
 	return objects
 }

@@ -123,7 +123,7 @@ func TestHostileFleet(t *testing.T) {
 		fl := fleet{Images: string(images), Uses: map[string][]string{"app": {"docker.io/library/node:22"}}}
 		cfg, st := load(t, fl.Images), fl.state()
 		cfg.Find("app").Source.Workflow = workflow // what validation refuses must be harmless here all the same
-		objects, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
+		objects, _, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
 		require.NoError(t, err)
 		p := &promotion{
 			t: outer, objects: objects, stage: "rebuild-app", freight: nodeFreight(),
@@ -200,7 +200,7 @@ func TestHostileJobs(t *testing.T) {
 		changed := *cfg
 		changed.Factory.State.Branch, changed.Factory.Config.Ref = hostile().Draw(t, "branch"), hostile().Draw(t, "ref")
 		st := fleet{}.state()
-		objects, err := Objects(&changed, st, graph.Build(&changed, st), opts)
+		objects, _, err := Objects(&changed, st, graph.Build(&changed, st), opts)
 		require.NoError(t, err)
 		requireYAML(t, objects)
 		want := []string{
@@ -268,7 +268,7 @@ func BenchmarkObjects(b *testing.B) {
 			g := graph.Build(cfg, st)
 			b.ReportAllocs()
 			for b.Loop() {
-				_, err := Objects(cfg, st, g, testOptions())
+				_, _, err := Objects(cfg, st, g, testOptions())
 				require.NoError(b, err)
 			}
 		})

@@ -2,8 +2,7 @@ package kargo
 
 import (
 	"errors"
-	"fmt"
-	"regexp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,19 +19,19 @@ type Options struct {
 }
 
 // Objects returns every object of dist: first what exists once, then each base image's, then each enrolled image's, by
-// name. It fails when the state repository is not known, and when a repository has a name that Kargo refuses to watch;
-// all of those are in the error.
-func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) ([]Object, error) {
+// name. An object that Kargo would refuse is left out, with all that needs it, and named in the omissions. Objects fails
+// when the state repository is not known, and for a mirror that Kargo cannot watch.
+func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) ([]Object, []Omission, error) {
 	if opts.StateURL == "" {
-		return nil, errors.New("the state repository is not known: set factory.state.url in images.yaml")
+		return nil, nil, errors.New("the state repository is not known: set factory.state.url in images.yaml")
 	}
-	b := builder{cfg: cfg, st: st, g: g, opts: opts, tasks: map[config.Provider]bool{}, objects: make([]Object, 0, 16+3*len(cfg.Images)+2*len(g.Bases()))}
+	b := newBuilder(cfg, st, g, opts)
+	if err := b.mirrors(); err != nil {
+		return nil, nil, err
+	}
 	b.bases()
 	b.images()
-	if len(b.errs) > 0 {
-		return nil, errors.Join(b.errs...)
-	}
-	return slices.Concat(b.fleet(), b.objects), nil
+	return slices.Concat(b.fleet(), b.objects), b.omitted, nil
 }
 
 type builder struct {
@@ -44,7 +43,15 @@ type builder struct {
 	objects  []Object
 	rebuilds []string                 // names of the rebuild Stages
 	tasks    map[config.Provider]bool // PromotionTasks in use
-	errs     []error
+	omitted  []Omission
+	missing  map[string]bool // Warehouses that were left out
+}
+
+func newBuilder(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) *builder {
+	return &builder{
+		cfg: cfg, st: st, g: g, opts: opts, tasks: map[config.Provider]bool{}, missing: map[string]bool{},
+		objects: make([]Object, 0, 16+3*len(cfg.Images)+2*len(g.Bases())),
+	}
 }
 
 func (b *builder) header(api, kind, name string) Header {
@@ -62,44 +69,88 @@ type subject struct {
 	image     ImageSubscription
 }
 
+// mirrors checks the mirrors that Warehouses watch.
+func (b *builder) mirrors() error {
+	used := map[string]bool{}
+	for _, name := range b.g.Bases() {
+		used[b.g.BaseRef(name).Registry] = true
+	}
+	for i := range b.cfg.Images {
+		used[b.cfg.Images[i].Registry] = true
+	}
+	var errs []error
+	for _, registry := range slices.Sorted(maps.Keys(used)) {
+		errs = append(errs, checkMirror(b.cfg, registry))
+	}
+	return errors.Join(errs...)
+}
+
 func (b *builder) bases() {
 	for _, name := range b.g.Bases() {
 		if !b.g.Watched(name) {
 			continue
 		}
 		ref := b.g.BaseRef(name)
-		b.watch(subject{
+		s := subject{
 			warehouse: BaseWarehouse(name),
 			flag:      "--base-image=" + name,
 			labels:    Labels{ManagedBy: managedBy, Base: name},
 			interval:  *b.cfg.Factory.Poll.BaseImages,
-			image:     ImageSubscription{RepoURL: b.repoURL(ref.Registry, ref.Repository), ImageSelectionStrategy: string(config.Digest), Constraint: ref.Tag},
-		})
+			image:     ImageSubscription{RepoURL: repoURL(b.cfg, ref.Registry, ref.Repository), ImageSelectionStrategy: string(config.Digest), Constraint: ref.Tag},
+		}
+		if reason := subscriptionProblem(&s.image); reason != "" {
+			b.omit(s.warehouse, Omission{Base: name, Ref: ref.String(), Reason: reason})
+			continue
+		}
+		b.watch(s)
 	}
 }
 
+// images adds the objects of the enrolled images. What may be watched is found first: the parents of an image can come
+// after it.
 func (b *builder) images() {
-	for _, name := range b.cfg.Names() {
+	names := b.cfg.Names()
+	subjects := make([]subject, len(names))
+	for i, name := range names {
 		img := b.cfg.Find(name)
 		tags, _ := graph.TagsOf(img, b.st.Images[name])
 		if b.watchedAsBase(img, tags) {
 			continue
 		}
-		sub := ImageSubscription{
-			RepoURL: b.repoURL(img.Registry, img.Repository), ImageSelectionStrategy: string(tags.Strategy),
-			AllowTagsRegexes: tags.Allow, IgnoreTagsRegexes: tags.Ignore,
+		s := b.imageSubject(img, tags)
+		if reason := subscriptionProblem(&s.image); reason != "" {
+			b.omit(s.warehouse, Omission{Image: name, Ref: img.Ref(), Reason: reason})
+			continue
 		}
-		if tags.Strategy == config.SemVer || tags.Strategy == config.Digest {
-			sub.Constraint = tags.Constraint
+		subjects[i] = s
+	}
+	for i, name := range names {
+		if subjects[i].warehouse != "" {
+			b.watch(subjects[i])
 		}
-		b.watch(subject{
-			warehouse: ImageWarehouse(name),
-			flag:      "--image=" + name,
-			labels:    Labels{ManagedBy: managedBy, Image: name},
-			interval:  *b.cfg.Factory.Poll.Images,
-			image:     sub,
-		})
-		b.rebuild(img)
+		b.rebuild(b.cfg.Find(name))
+	}
+}
+
+func (b *builder) omit(warehouse string, o Omission) {
+	b.missing[warehouse] = true
+	b.omitted = append(b.omitted, o)
+}
+
+func (b *builder) imageSubject(img *config.Image, tags config.Tags) subject {
+	sub := ImageSubscription{
+		RepoURL: repoURL(b.cfg, img.Registry, img.Repository), ImageSelectionStrategy: string(tags.Strategy),
+		AllowTagsRegexes: tags.Allow, IgnoreTagsRegexes: tags.Ignore,
+	}
+	if tags.Strategy == config.SemVer || tags.Strategy == config.Digest {
+		sub.Constraint = tags.Constraint
+	}
+	return subject{
+		warehouse: ImageWarehouse(img.Name),
+		flag:      "--image=" + img.Name,
+		labels:    Labels{ManagedBy: managedBy, Image: img.Name},
+		interval:  *b.cfg.Factory.Poll.Images,
+		image:     sub,
 	}
 }
 
@@ -112,13 +163,10 @@ func (b *builder) watchedAsBase(img *config.Image, tags config.Tags) bool {
 	return err == nil && b.g.Watched(state.BaseName(ref))
 }
 
-// repoForm is what Kargo's admission webhook accepts as an image repository.
-var repoForm = regexp.MustCompile(`^(\w+([.-]\w+)*(:\d+)?/)?\w+([.-]\w+)*(/\w+([.-]\w+)*)*$`)
-
 // repoURL is the repository as a Warehouse watches it: at the first mirror of its registry where there is one, so that
 // Kargo sees the tags move when the analysis, which asks the mirrors too, can see it.
-func (b *builder) repoURL(registry, repository string) string {
-	if mirrors := b.cfg.Factory.Mirrors[registry]; len(mirrors) > 0 {
+func repoURL(cfg *config.Config, registry, repository string) string {
+	if mirrors := cfg.Factory.Mirrors[registry]; len(mirrors) > 0 {
 		registry = strings.TrimSuffix(mirrors[0], "/")
 	}
 	return registry + "/" + repository
@@ -126,9 +174,6 @@ func (b *builder) repoURL(registry, repository string) string {
 
 // watch adds a Warehouse and its observe Stage.
 func (b *builder) watch(s subject) {
-	if !repoForm.MatchString(s.image.RepoURL) {
-		b.errs = append(b.errs, fmt.Errorf("watching %q: Kargo accepts no such repository name", s.image.RepoURL))
-	}
 	s.image.DiscoveryLimit, s.image.StrictSemvers = 1, true
 	w := &Warehouse{Header: b.header(kargoAPI, "Warehouse", s.warehouse), Spec: WarehouseSpec{
 		FreightCreationPolicy: "Automatic",

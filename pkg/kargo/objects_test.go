@@ -99,12 +99,8 @@ func TestObjectsOfNothing(t *testing.T) {
 
 func TestObjectsFail(t *testing.T) {
 	cfg, st := load(t, "[]"), state.New()
-	_, err := Objects(cfg, st, graph.Build(cfg, st), Options{})
+	_, _, err := Objects(cfg, st, graph.Build(cfg, st), Options{})
 	require.ErrorContains(t, err, "set factory.state.url")
-
-	cfg = load(t, `[{name: a, registry: r.example.com, repository: o/a--b}, {name: b, registry: r.example.com, repository: o/c--d}, {name: c, repository: o/fine}]`)
-	_, err = Objects(cfg, st, graph.Build(cfg, st), testOptions())
-	require.EqualError(t, err, "watching \"r.example.com/o/a--b\": Kargo accepts no such repository name\nwatching \"r.example.com/o/c--d\": Kargo accepts no such repository name")
 }
 
 // TestObservation evaluates the arguments of verifications, where Kargo knows neither Freight nor variables by name.
@@ -204,7 +200,7 @@ func TestLongNames(t *testing.T) {
 
 func TestRolesStaySmall(t *testing.T) {
 	cfg, st := bigFleet(t, 4500)
-	o, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
+	o, _, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
 	require.NoError(t, err)
 	require.Equal(t, []string{"image-factory", "image-factory-2", "image-factory-3"}, namesOf[*AccessRole](o))
 	assert.Equal(t, namesOf[*AccessRole](o), namesOf[*RoleBinding](o))

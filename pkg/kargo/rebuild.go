@@ -1,6 +1,7 @@
 package kargo
 
 import (
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -16,8 +17,11 @@ func (b *builder) rebuild(img *config.Image) {
 	if !startable(img) {
 		return
 	}
-	sources := b.sources(img.Name)
+	sources, moves := b.sources(img.Name)
 	if len(sources) == 0 {
+		if moves {
+			b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo can watch nothing that it is built on"})
+		}
 		return
 	}
 	requests := make([]FreightRequest, len(sources))
@@ -25,6 +29,11 @@ func (b *builder) rebuild(img *config.Image) {
 		requests[i] = from(s.warehouse)
 	}
 	task, vars := b.call(img, sources)
+	if sizeOf(vars) > maxTexts {
+		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("what it gives to its build is larger than %d KiB", maxTexts>>10)})
+		return
+	}
+	b.tasks[img.Source.Provider] = true
 	stage := &Stage{Header: b.header(kargoAPI, "Stage", RebuildStage(img.Name)), Spec: StageSpec{
 		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: task}, Vars: vars}}}},
 		RequestedFreight:  requests,
@@ -46,19 +55,28 @@ type source struct {
 	repo      string // as a Dockerfile names it
 }
 
-// sources returns the Warehouses of what a rebuild of the image can pick up, in the order of the state file.
-func (b *builder) sources(name string) []source {
-	var out []source
+func sizeOf(vars []Var) int {
+	n := 0
+	for i := range vars {
+		n += len(vars[i].Value)
+	}
+	return n
+}
+
+// sources returns the Warehouses of what a rebuild of the image can pick up, in the order of the state file. moves
+// reports whether the image uses anything that moves, watched or not.
+func (b *builder) sources(name string) (out []source, moves bool) {
 	for _, d := range b.g.Deps(name) {
 		if !d.Moves() {
 			continue
 		}
+		moves = true
 		s := b.sourceOf(&d)
-		if !slices.ContainsFunc(out, func(o source) bool { return o.warehouse == s.warehouse }) {
+		if !b.missing[s.warehouse] && !slices.ContainsFunc(out, func(o source) bool { return o.warehouse == s.warehouse }) {
 			out = append(out, s)
 		}
 	}
-	return out
+	return out, moves
 }
 
 func (b *builder) sourceOf(d *graph.Dep) source {
@@ -67,14 +85,13 @@ func (b *builder) sourceOf(d *graph.Dep) source {
 		parent := b.cfg.Find(d.Parent)
 		warehouse, registry, repository = ImageWarehouse(d.Parent), parent.Registry, parent.Repository
 	}
-	return source{warehouse: warehouse, repoURL: b.repoURL(registry, repository), repo: registry + "/" + repository}
+	return source{warehouse: warehouse, repoURL: repoURL(b.cfg, registry, repository), repo: registry + "/" + repository}
 }
 
 // call returns the PromotionTask that starts a build of the image, and its variables. Those that have the task's
 // default are left out.
 func (b *builder) call(img *config.Image, sources []source) (task string, vars []Var) {
 	src := img.Source
-	b.tasks[src.Provider] = true
 	if host, _ := home(src.Provider); src.Host != host {
 		secret := apiSecret(b.cfg, src.Host)
 		vars = append(vars, Var{apiVar, src.APIURL()}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})

@@ -35,7 +35,7 @@ func objects(t require.TestingT, n int) []kargo.Object {
 	}
 	cfg, err := config.Load(strings.NewReader(images.String()), "images.yaml")
 	require.NoError(t, err)
-	objs, err := kargo.Objects(cfg, st, graph.Build(cfg, st), kargo.Options{StateURL: "https://github.com/acme/factory.git", StatePath: "state", ConfigPath: "images.yaml"})
+	objs, _, err := kargo.Objects(cfg, st, graph.Build(cfg, st), kargo.Options{StateURL: "https://github.com/acme/factory.git", StatePath: "state", ConfigPath: "images.yaml"})
 	require.NoError(t, err)
 	return objs
 }

@@ -1,0 +1,97 @@
+package kargo
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Omission is an object that Kargo or the API server would refuse. It is left out, and everything else is generated.
+type Omission struct {
+	Base   string // name of the base image that has no Warehouse, or
+	Image  string // name of the enrolled image that has no Warehouse, or no rebuild Stage
+	Stage  bool   // the rebuild Stage of Image is missing
+	Ref    string // what would be watched; empty when only the Stage is missing
+	Reason string
+}
+
+// Omissions returns what [Objects] leaves out.
+func Omissions(cfg *config.Config, st *state.State, g *graph.Graph) []Omission {
+	b := newBuilder(cfg, st, g, Options{})
+	b.bases()
+	b.images()
+	return b.omitted
+}
+
+// Watchable reports whether Kargo can watch the repository of a reference.
+func Watchable(cfg *config.Config, registry, repository string) bool {
+	return repositoryProblem(repoURL(cfg, registry, repository)) == ""
+}
+
+// repoForm is what Kargo's admission webhook accepts as an image repository.
+var repoForm = regexp.MustCompile(`^(\w+([.-]\w+)*(:\d+)?/)?\w+([.-]\w+)*(/\w+([.-]\w+)*)*$`)
+
+// repositoryProblem returns why Kargo refuses to watch a repository; empty when it does not.
+func repositoryProblem(repoURL string) string {
+	switch {
+	case repoForm.MatchString(repoURL):
+		return ""
+	case strings.HasPrefix(repoURL, "["):
+		return "Kargo accepts no IPv6 address as the host of a repository"
+	case strings.Contains(repoURL, "--"):
+		return "Kargo accepts no repository name with two dashes in a row"
+	}
+	return "Kargo accepts no such repository name"
+}
+
+// subscriptionProblem returns why Kargo's admission webhook refuses a subscription; empty when it does not.
+func subscriptionProblem(s *ImageSubscription) string {
+	switch config.TagStrategy(s.ImageSelectionStrategy) {
+	case config.Digest:
+		if s.Constraint == "" {
+			return "the strategy Digest needs a tag"
+		}
+	case config.SemVer:
+		if _, err := semver.NewConstraint(s.Constraint); s.Constraint != "" && err != nil {
+			return fmt.Sprintf("invalid version range %q", s.Constraint)
+		}
+	case config.NewestBuild, config.Lexical:
+	default:
+		return fmt.Sprintf("unknown tag strategy %q", s.ImageSelectionStrategy)
+	}
+	if size(s.AllowTagsRegexes...)+size(s.IgnoreTagsRegexes...) > maxTexts {
+		return fmt.Sprintf("its regular expressions are larger than %d KiB", maxTexts>>10)
+	}
+	return repositoryProblem(s.RepoURL)
+}
+
+// maxTexts bounds what images.yaml can put into one object. An API server stores objects of up to 1.5 MiB, and Kargo copies
+// the steps of a Stage into each Promotion.
+const maxTexts = 512 << 10
+
+func size(texts ...string) int {
+	n := 0
+	for _, t := range texts {
+		n += len(t)
+	}
+	return n
+}
+
+// checkMirror returns an error for a mirror that Kargo refuses to watch. That is no problem of one image: without its
+// mirror, every Warehouse of the registry would be missing.
+func checkMirror(cfg *config.Config, registry string) error {
+	mirrors := cfg.Factory.Mirrors[registry]
+	if len(mirrors) == 0 {
+		return nil
+	}
+	if reason := repositoryProblem(strings.TrimSuffix(mirrors[0], "/") + "/repository"); reason != "" {
+		return fmt.Errorf("factory.mirrors.%s[0]: %q: %s (put a mirror first that Kargo can watch)", registry, mirrors[0], reason)
+	}
+	return nil
+}
