@@ -58,9 +58,14 @@ func TestEveryRule(t *testing.T) {
 		finding.FloatingTag.ID: {map[string]string{"state/images/web.yaml": using("docker.io/library/alpine:latest")}, false, "images.yaml:3:12", "follows the tag latest"},
 		finding.NoStateRepo.ID: {map[string]string{"images.yaml": "images:\n" + web}, false, "images.yaml:1:1", "factory.state.url"},
 		finding.CRD.ID: {map[string]string{"crds/warehouse.yaml": warehouseCRD, "state/images/web.yaml": webHead}, true,
-			"dist/warehouse-image-web.k8s.yaml", "spec.subscriptions"},
+			"dist/image-factory.k8s.yaml", "Warehouse/image-web: spec.subscriptions"},
 		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed, for web"},
 		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `"latest" is no digest`},
+		finding.LeftOut.ID: {map[string]string{"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
+			"baseImages: [{ref: \"quay.io/odd/a--b:1\", uses: [{kind: copy, line: 7}]}, {ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 1}]}]\n"},
+			false, "images.yaml:3:12", "quay.io/odd/a--b:1 has no Warehouse: Kargo accepts no repository name with two dashes in a row; used by web (app/Dockerfile:7)"},
+		finding.OldKargo.ID: {map[string]string{"crds/stage.yaml": stageCRD, "state/images/web.yaml": webHead}, true,
+			"crds", "does not know `pollInterval` and `errorExpression` of the step http"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {
@@ -126,6 +131,32 @@ spec:
             x-kubernetes-preserve-unknown-fields: true
             properties:
               subscriptions: {type: array, maxItems: 0, items: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// stageCRD has what Stages had before Kargo 1.11.
+const stageCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: stages.kargo.akuity.io}
+spec:
+  group: kargo.akuity.io
+  scope: Namespaced
+  names: {kind: Stage, plural: stages}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          apiVersion: {type: string}
+          kind: {type: string}
+          metadata: {type: object}
+          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
+          status:
+            type: object
+            properties:
+              freightHistory: {type: array, items: {type: object}}
 `
 
 // TestSARIF reads a log as code hosts do, with texts that would break out of anything that is put together by hand.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -144,4 +145,29 @@ func validateMeta(meta *metav1.ObjectMeta, namespaced bool, name metavalidation.
 		meta.Name = meta.GenerateName + "abcde"
 	}
 	return metavalidation.ValidateObjectMeta(meta, namespaced, name, field.NewPath("metadata"))
+}
+
+// HasField reports whether a served version of a kind has a field in its schema, such as "status", "conditions".
+func (s *Set) HasField(group, kind string, path ...string) bool {
+	d, known := s.kinds[schema.GroupKind{Group: group, Kind: kind}]
+	if !known {
+		return false
+	}
+	for _, v := range d.versions {
+		if v.served && hasField(v.schema, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasField(at *structuralschema.Structural, path []string) bool {
+	for _, name := range path {
+		next, ok := at.Properties[name]
+		if !ok {
+			return false
+		}
+		at = &next
+	}
+	return true
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/doctor"
@@ -122,8 +120,7 @@ func pushFinding(in doctor.Fleet) []doctor.Finding {
 
 // distFinding says whether dist is as synth would write it.
 func (f *Fleet) distFinding() doctor.Finding {
-	_, err := os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
-	want, _, err := f.Synth(err == nil)
+	want, _, err := f.Synth(f.split())
 	if err != nil {
 		return doctor.Finding{Check: "dist", Result: doctor.Error, Message: err.Error(), Fix: "correct images.yaml"}
 	}

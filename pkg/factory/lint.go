@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -228,7 +229,7 @@ func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	var l finding.List
+	l := oldKargo(set, dir)
 	for name, data := range files {
 		var obj map[string]any
 		if err := yaml.Unmarshal(data, &obj); err != nil {
@@ -236,8 +237,32 @@ func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 		}
 		problems, _ := set.Validate(obj)
 		for _, p := range problems {
-			l = append(l, finding.CRD.At(display(f.Paths.OutDir, name), 0, 0, fmt.Sprintf("%s: %s: %s", p.Object, cmp.Or(p.Path, "object"), p.Message), "is the CRD of another Kargo version?"))
+			l = append(l, finding.CRD.At(f.distFile(name), 0, 0, fmt.Sprintf("%s: %s: %s", p.Object, cmp.Or(p.Path, "object"), p.Message), "is the CRD of another Kargo version?"))
 		}
 	}
 	return l, nil
+}
+
+// oldKargo reports CRDs of a Kargo below 1.11. CRDs carry no version; the fields of Stages tell it.
+func oldKargo(set *crd.Set, dir string) finding.List {
+	has := func(field string) bool { return set.HasField("kargo.akuity.io", "Stage", "status", field) }
+	if !kargo.Before111(has) {
+		return nil
+	}
+	return finding.List{finding.OldKargo.At(filepath.ToSlash(dir), 0, 0,
+		"the CRDs are of a Kargo below 1.11, "+kargo.UnknownBefore111, "upgrade Kargo to 1.11 or later")}
+}
+
+// distFile returns the file of dist that has an object, given by its name when dist is split.
+func (f *Fleet) distFile(name string) string {
+	if f.split() {
+		return display(f.Paths.OutDir, name)
+	}
+	return display(f.Paths.OutDir, OutFile)
+}
+
+// split reports whether dist is a file per resource.
+func (f *Fleet) split() bool {
+	_, err := os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
+	return err == nil
 }
