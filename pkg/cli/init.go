@@ -22,7 +22,8 @@ func newInit(w *World, paths *pathFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a first images.yaml and the folders around it",
-		Long: `Init writes images.yaml with comments, the folders of state and dist, and hints into .gitignore. It overwrites nothing.
+		Long: `Init writes images.yaml with comments, the folders of state and dist, and lines into .gitignore and .gitattributes. It
+overwrites nothing.
 
 With --full it also writes, from images.yaml as it is, what is needed around it: the Argo CD Application for dist and the
 namespace of the Kargo Project, the CI configuration that keeps state and dist, the Secrets to create (with placeholders,

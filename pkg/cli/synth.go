@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func newSynth(w *World, paths *pathFlags) *cobra.Command {
 		Long: `Synth generates the Kargo resources that watch registries, analyze and rebuild, from images.yaml and the state folder,
 and writes them to dist/image-factory.k8s.yaml. Argo CD applies that file after review.`,
 		Example: `  imagefactory synth
-  imagefactory synth --check      # in CI: exit code 3 and a diff when dist is stale
+  imagefactory synth --check      # in CI: exit code 3 and a diff when dist is out of date
   imagefactory synth --split      # one file per resource and a kustomization`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return runSynth(w, paths, o) },
@@ -71,7 +72,7 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	case len(changes) == 0:
 		return say(w, "%s is up to date", paths.out)
 	case removed > 0:
-		return say(w, "%s written to %s, %s removed that nothing needs any longer", plural(len(changes)-removed, "file"), paths.out, plural(removed, "file"))
+		return say(w, "%s written to %s, %s removed (no longer needed)", plural(len(changes)-removed, "file"), paths.out, plural(removed, "file"))
 	default:
 		return say(w, "%s written to %s", plural(len(changes), "file"), paths.out)
 	}
@@ -91,17 +92,33 @@ func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions
 			return err
 		}
 	}
-	command := "imagefactory synth"
-	if o.split {
-		command += " --split"
-	}
-	if err := say(w, "%s is stale: %s not as synth would write; run `%s` and commit", dist, plural(len(changes), "file"), command); err != nil {
+	if err := say(w, "%s", staleness(dist, changes, o.split)); err != nil {
 		return err
 	}
 	if o.check {
 		return errDifference
 	}
 	return nil
+}
+
+// staleness says how dist differs from what synth would write, and what to do.
+func staleness(dist string, changes []manifest.Change, split bool) string {
+	command := "imagefactory synth"
+	if split {
+		command += " --split"
+	}
+	if layout := manifest.OnlyLayout(changes); layout != "" {
+		return fmt.Sprintf("%s differs only in how its lines end (%s): run `%s`, and have git keep LF with the line `/%s/** text eol=lf` in .gitattributes",
+			dist, layout, command, filepath.Base(dist))
+	}
+	return fmt.Sprintf("%s is out of date: %s; run `%s` and commit", dist, differ(len(changes)), command)
+}
+
+func differ(files int) string {
+	if files == 1 {
+		return "1 file differs"
+	}
+	return fmt.Sprintf("%d files differ", files)
 }
 
 // printFiles prints resources as one stream of documents.

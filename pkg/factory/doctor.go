@@ -128,8 +128,13 @@ func (f *Fleet) distFinding() doctor.Finding {
 	switch {
 	case err != nil:
 		return doctor.Finding{Check: "dist", Result: doctor.Error, Message: err.Error()}
+	case manifest.OnlyLayout(changes) != "":
+		return doctor.Finding{
+			Check: "dist", Result: doctor.Warning, Message: "it differs from what synth would write only in how its lines end: " + manifest.OnlyLayout(changes),
+			Fix: "imagefactory synth, and `imagefactory init --full` for a .gitattributes that keeps LF",
+		}
 	case len(changes) > 0:
-		return doctor.Finding{Check: "dist", Result: doctor.Error, Message: "it is not as synth would write it now", Fix: "imagefactory synth, and commit it"}
+		return doctor.Finding{Check: "dist", Result: doctor.Error, Message: "it is out of date", Fix: "imagefactory synth, and commit it"}
 	}
-	return doctor.Finding{Check: "dist", Result: doctor.OK, Message: "it is as synth would write it"}
+	return doctor.Finding{Check: "dist", Result: doctor.OK, Message: "it is up to date"}
 }

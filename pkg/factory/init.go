@@ -51,7 +51,8 @@ type planned struct {
 	exists     bool
 }
 
-// PlanInit plans a first images.yaml with comments, the folders of state and dist, and hints into .gitignore. With Full it
+// PlanInit plans a first images.yaml with comments, the folders of state and dist, and lines in .gitignore and
+// .gitattributes. With Full it
 // also plans what package bootstrap makes, from images.yaml as it is. A file that is there and would lose something is an
 // error, unless Force is given; images.yaml itself is never replaced.
 func PlanInit(p Paths, o InitOptions) (*InitPlan, error) {
@@ -71,7 +72,11 @@ func PlanInit(p Paths, o InitOptions) (*InitPlan, error) {
 			return nil, err
 		}
 	}
-	if err := plan.ignore(filepath.Join(filepath.Dir(p.Config), ".gitignore")); err != nil {
+	beside := filepath.Dir(p.Config)
+	if err := plan.ignore(filepath.Join(beside, ".gitignore")); err != nil {
+		return nil, err
+	}
+	if err := plan.keepLF(filepath.Join(beside, ".gitattributes"), p.OutDir, p.StateDir); err != nil {
 		return nil, err
 	}
 	if o.Full {
@@ -83,13 +88,13 @@ func PlanInit(p Paths, o InitOptions) (*InitPlan, error) {
 	return plan, nil
 }
 
-// add plans a file, unless it is as it should be.
+// add plans a file, unless its text is as it should be, however its lines end.
 func (plan *InitPlan) add(file string, want []byte) error {
 	have, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading %q: %w", file, err)
 	}
-	if err != nil || !bytes.Equal(have, want) {
+	if err != nil || !manifest.SameText(have, want) {
 		plan.files = append(plan.files, planned{file, have, want, err == nil})
 	}
 	return nil
@@ -112,7 +117,7 @@ func (plan *InitPlan) ignore(file string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading %q: %w", file, err)
 	}
-	if bytes.Contains(old, gitignoreHints) {
+	if bytes.Contains(bytes.ReplaceAll(old, []byte("\r\n"), []byte("\n")), gitignoreHints) {
 		return nil
 	}
 	want := slices.Clone(old)

@@ -140,6 +140,41 @@ func TestCompareNoFolder(t *testing.T) {
 	assert.Equal(t, Added, changes[0].Action)
 }
 
+// TestOnlyTheLayoutDiffers: git on Windows checks files out with CRLF, and editors add byte order marks. A diff of lines that
+// look alike says nothing.
+func TestOnlyTheLayoutDiffers(t *testing.T) {
+	const text = Header + "\na: 1\nb: 2\n"
+	for have, odd := range map[string]string{
+		strings.ReplaceAll(text, "\n", "\r\n"): "CRLF line endings",
+		"\xef\xbb\xbf" + text:                  "a byte order mark",
+		strings.TrimSuffix(text, "\n"):         "no line ending at its end",
+		"\xef\xbb\xbf" + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\r\n"): "CRLF line endings and a byte order mark and no line ending at its end",
+	} {
+		dir := t.TempDir()
+		want := map[string][]byte{"a.yaml": []byte(text)}
+		write(t, dir, "a.yaml", []byte(have))
+		changes, err := Compare(dir, want)
+		require.NoError(t, err)
+		require.Len(t, changes, 1)
+		assert.Equal(t, odd, OnlyLayout(changes))
+		assert.Equal(t, "--- a.yaml\n+++ a.yaml\n(the file has "+odd+")\n", changes[0].Diff())
+
+		changes, err = Compare(dir, map[string][]byte{"a.yaml": []byte(strings.Replace(text, "b: 2", "b: 3", 1))})
+		require.NoError(t, err)
+		assert.Empty(t, OnlyLayout(changes), "a line differs too")
+		assert.Equal(t, "--- a.yaml\n+++ a.yaml\n(the file has "+odd+")\n@@ -1,3 +1,3 @@\n "+Header+"\n a: 1\n-b: 2\n+b: 3\n", changes[0].Diff())
+
+		require.NoError(t, put(dir, want))
+		data, err := os.ReadFile(filepath.Join(dir, "a.yaml"))
+		require.NoError(t, err)
+		assert.Equal(t, text, string(data))
+
+		write(t, dir, "a.yaml", []byte(have))
+		require.NoError(t, put(dir, map[string][]byte{"other.yaml": []byte(text)}))
+		assert.Equal(t, []string{"other.yaml"}, names(t, dir), "it is known as generated: %q", have)
+	}
+}
+
 func TestDiffIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	line := strings.Repeat("x", 99) + "\n"
