@@ -34,6 +34,15 @@ func (d *decoder) add(rule finding.Rule, n *yaml.Node, message, fix string) {
 // scalarOrMapping is implemented by types that accept a short scalar form beside their mapping.
 type scalarOrMapping interface{ setScalar(string) }
 
+// nodeDecoder is implemented by types that accept several forms.
+type nodeDecoder interface {
+	decodeNode(d *decoder, n *yaml.Node, path string)
+}
+
+func (d *decoder) decodeInto(n *yaml.Node, into any, path string) {
+	d.decode(n, reflect.ValueOf(into).Elem(), path)
+}
+
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias // cycles cannot occur: a node that contains its own alias is refused in checkAliases
@@ -54,6 +63,10 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	}
 	if s, ok := v.Addr().Interface().(scalarOrMapping); ok && n.Kind == yaml.ScalarNode {
 		s.setScalar(n.Value)
+		return
+	}
+	if t, ok := v.Addr().Interface().(nodeDecoder); ok {
+		t.decodeNode(d, n, path)
 		return
 	}
 	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {

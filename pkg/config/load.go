@@ -162,6 +162,7 @@ func (c *Config) applyDefaults() {
 	f.Poll.BaseImages = orDefault(f.Poll.BaseImages, DefaultBaseInterval)
 	f.Poll.Images = orDefault(f.Poll.Images, DefaultImageInterval)
 	f.MaxConcurrent = orDefault(f.MaxConcurrent, DefaultMaxConcurrent)
+	f.Jobs.applyDefaults()
 	d := &c.Defaults
 	for i := range c.Images {
 		img := &c.Images[i]

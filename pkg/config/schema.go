@@ -38,3 +38,10 @@ func (Tags) JSONSchemaExtend(s *jsonschema.Schema) {
 		Description: "A plain tag, or how the tag that counts is chosen.",
 	}
 }
+
+// JSONSchemaExtend admits plain numbers.
+func (Quantities) JSONSchemaExtend(s *jsonschema.Schema) {
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		p.Value = &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}}, Description: p.Value.Description}
+	}
+}

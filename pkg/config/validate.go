@@ -114,6 +114,7 @@ func (v *validator) factory(n *yaml.Node) {
 	if f.MaxConcurrent != nil && *f.MaxConcurrent < 1 {
 		v.add(finding.BadValue, child(n, "maxConcurrentRebuilds"), "factory.maxConcurrentRebuilds: want at least 1", "")
 	}
+	v.jobs(valueNode(n, "jobs"))
 	mirrors := child(n, "mirrors")
 	for host, list := range f.Mirrors {
 		v.check(keyNode(mirrors, host), "factory.mirrors", checkHost(host))

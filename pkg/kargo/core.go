@@ -88,18 +88,42 @@ type JobSpec struct {
 
 // PodTemplate makes pods.
 type PodTemplate struct {
-	Metadata TemplateMetadata `json:"metadata"`
-	Spec     PodSpec          `json:"spec"`
+	Metadata PodMetadata `json:"metadata"`
+	Spec     PodSpec     `json:"spec"`
+}
+
+// PodMetadata is the metadata of a pod.
+type PodMetadata struct {
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Labels      map[string]string `json:"labels"`
 }
 
 // PodSpec is the spec of a pod.
 type PodSpec struct {
 	AutomountToken     bool               `json:"automountServiceAccountToken"`
 	Containers         []Container        `json:"containers"`
+	ImagePullSecrets   []ObjectName       `json:"imagePullSecrets,omitempty"`
+	NodeSelector       map[string]string  `json:"nodeSelector,omitempty"`
+	PriorityClassName  string             `json:"priorityClassName,omitempty"`
 	RestartPolicy      string             `json:"restartPolicy"`
 	SecurityContext    PodSecurityContext `json:"securityContext"`
 	ServiceAccountName string             `json:"serviceAccountName"`
+	Tolerations        []Toleration       `json:"tolerations,omitempty"`
 	Volumes            []Volume           `json:"volumes"`
+}
+
+// ObjectName names an object.
+type ObjectName struct {
+	Name string `json:"name"`
+}
+
+// Toleration is a taint that a pod tolerates.
+type Toleration struct {
+	Effect            string `json:"effect,omitempty"`
+	Key               string `json:"key,omitempty"`
+	Operator          string `json:"operator,omitempty"`
+	TolerationSeconds *int   `json:"tolerationSeconds,omitempty"`
+	Value             string `json:"value,omitempty"`
 }
 
 // PodSecurityContext is the security context of a pod.
@@ -120,6 +144,7 @@ type SeccompProfile struct {
 type Container struct {
 	Args            []string                 `json:"args"`
 	Env             []EnvVar                 `json:"env"`
+	EnvFrom         []EnvFrom                `json:"envFrom,omitempty"`
 	Image           string                   `json:"image"`
 	Name            string                   `json:"name"`
 	Resources       Resources                `json:"resources"`
@@ -127,10 +152,36 @@ type Container struct {
 	VolumeMounts    []VolumeMount            `json:"volumeMounts"`
 }
 
-// EnvVar is an environment variable. None holds a secret.
+// EnvVar is an environment variable. None holds a secret; ValueFrom may name one.
 type EnvVar struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	Name      string     `json:"name"`
+	Value     string     `json:"value,omitempty"`
+	ValueFrom *ValueFrom `json:"valueFrom,omitempty"`
+}
+
+// ValueFrom names the key that holds a value.
+type ValueFrom struct {
+	ConfigMap *KeyRef `json:"configMapKeyRef,omitempty"`
+	Secret    *KeyRef `json:"secretKeyRef,omitempty"`
+}
+
+// KeyRef names a key of an object.
+type KeyRef struct {
+	Key      string `json:"key"`
+	Name     string `json:"name"`
+	Optional bool   `json:"optional"`
+}
+
+// EnvFrom names an object whose keys become environment variables.
+type EnvFrom struct {
+	ConfigMap *ObjectRef `json:"configMapRef,omitempty"`
+	Secret    *ObjectRef `json:"secretRef,omitempty"`
+}
+
+// ObjectRef names an object that may be missing.
+type ObjectRef struct {
+	Name     string `json:"name"`
+	Optional bool   `json:"optional"`
 }
 
 // Resources are what a container asks for.
@@ -141,8 +192,9 @@ type Resources struct {
 
 // Quantities are amounts of CPU and memory.
 type Quantities struct {
-	CPU    string `json:"cpu,omitempty"`
-	Memory string `json:"memory"`
+	CPU     string `json:"cpu,omitempty"`
+	Storage string `json:"ephemeral-storage,omitempty"`
+	Memory  string `json:"memory"`
 }
 
 // ContainerSecurityContext is the security context of a container.
@@ -164,7 +216,7 @@ type VolumeMount struct {
 	ReadOnly  bool   `json:"readOnly,omitempty"`
 }
 
-// Volume is an empty folder, or Secrets as files.
+// Volume is an empty folder, or keys of Secrets and ConfigMaps as files.
 type Volume struct {
 	EmptyDir  *EmptyDir        `json:"emptyDir,omitempty"`
 	Name      string           `json:"name"`
@@ -176,19 +228,20 @@ type EmptyDir struct {
 	SizeLimit string `json:"sizeLimit"`
 }
 
-// ProjectedVolume holds keys of Secrets as files.
+// ProjectedVolume holds keys of Secrets and ConfigMaps as files.
 type ProjectedVolume struct {
-	DefaultMode int                `json:"defaultMode"`
-	Sources     []ProjectedSecrets `json:"sources"`
+	DefaultMode int          `json:"defaultMode"`
+	Sources     []Projection `json:"sources"`
 }
 
-// ProjectedSecrets is a source of a ProjectedVolume.
-type ProjectedSecrets struct {
-	Secret SecretProjection `json:"secret"`
+// Projection is a source of a ProjectedVolume.
+type Projection struct {
+	ConfigMap *KeyProjection `json:"configMap,omitempty"`
+	Secret    *KeyProjection `json:"secret,omitempty"`
 }
 
-// SecretProjection places keys of a Secret.
-type SecretProjection struct {
+// KeyProjection places keys of an object.
+type KeyProjection struct {
 	Items    []KeyToPath `json:"items"`
 	Name     string      `json:"name"`
 	Optional bool        `json:"optional"`

@@ -1,6 +1,7 @@
 package kargo
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -18,7 +19,7 @@ const (
 func (b *builder) fleet() []Object {
 	project := &Project{b.header(kargoAPI, "Project", b.cfg.Factory.Project)}
 	project.Metadata.Namespace = ""
-	project.Metadata.Annotations.SyncWave = waveProject
+	project.Metadata.Annotations = Annotations{syncWave: waveProject}
 	policies := &ProjectConfig{b.shared(kargoAPI, "ProjectConfig", b.cfg.Factory.Project), ProjectConfigSpec{
 		PromotionPolicies: []PromotionPolicy{{
 			StageSelector:        StageSelector{MatchLabels: map[string]string{RoleLabel: string(Observe)}},
@@ -26,12 +27,13 @@ func (b *builder) fleet() []Object {
 		}},
 	}}
 	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName)}
+	maps.Copy(account.Metadata.Annotations, b.cfg.Factory.Jobs.ServiceAccountAnnotations)
 	return slices.Concat([]Object{project, policies, account}, b.access(), []Object{b.analysisTemplate()}, b.promotionTasks(), []Object{b.cronJob()})
 }
 
 func (b *builder) shared(api, kind, name string) Header {
 	h := b.header(api, kind, name)
-	h.Metadata.Annotations.SyncWave = waveShared
+	h.Metadata.Annotations = Annotations{syncWave: waveShared}
 	return h
 }
 

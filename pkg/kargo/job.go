@@ -28,11 +28,18 @@ const (
 func (b *builder) analysisTemplate() *AnalysisTemplate {
 	const attempts = 24
 	args := []Arg{{Name: subjectArg}, {Name: tagArg}, {Name: digestArg}}
+	braces := false
+	escape := func(s string) string {
+		escaped := templateText(s)
+		braces = braces || escaped != s
+		return escaped
+	}
 	command := []string{"analyze", "{{args.subject}}", "--tag={{args.tag}}", "--digest={{args.digest}}"}
 	for _, a := range append(b.repositoryArgs(), "--push", "--promote") {
-		command = append(command, templateText(a))
+		command = append(command, escape(a))
 	}
-	if slices.ContainsFunc(command, func(a string) bool { return strings.Contains(a, bracesRef) }) {
+	job := b.job(command, escape, JobSpec{BackoffLimit: 3, ActiveDeadlineSeconds: 1800, TTLSecondsAfterFinished: 3600})
+	if braces {
 		args = append(args, Arg{Name: bracesArg, Value: "{{"})
 	}
 	return &AnalysisTemplate{b.shared(argoAPI, "AnalysisTemplate", AnalysisTemplateName), AnalysisTemplateSpec{
@@ -40,7 +47,7 @@ func (b *builder) analysisTemplate() *AnalysisTemplate {
 		Metrics: []Metric{{
 			Name: "analyze", Interval: "15m", Count: attempts, ConsecutiveSuccessLimit: 1,
 			FailureLimit: attempts - 1, ConsecutiveErrorLimit: attempts - 1,
-			Provider: Provider{Job: b.job(command, JobSpec{BackoffLimit: 3, ActiveDeadlineSeconds: 1800, TTLSecondsAfterFinished: 3600})},
+			Provider: Provider{Job: job},
 		}},
 	}}
 }
@@ -73,7 +80,7 @@ func (b *builder) cronJob() *CronJob {
 	return &CronJob{b.header("batch/v1", "CronJob", CronJobName), CronJobSpec{
 		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 600,
 		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3,
-		JobTemplate: b.job(append(append([]string{"promote"}, b.repositoryArgs()...), "--push"),
+		JobTemplate: b.job(append(append([]string{"promote"}, b.repositoryArgs()...), "--push"), asItIs,
 			JobSpec{BackoffLimit: 2, ActiveDeadlineSeconds: 3000, TTLSecondsAfterFinished: 86400}),
 	}}
 }
@@ -89,16 +96,20 @@ func timeZone(schedule string) (expression, zone string) {
 	return schedule, ""
 }
 
-// job completes a JobSpec with a pod that runs imagefactory. It keeps the restricted pod security standard.
-func (b *builder) job(args []string, spec JobSpec) JobTemplate {
+// asItIs is the escape of a Job that nothing fills in.
+func asItIs(s string) string { return s }
+
+// job completes a JobSpec with a pod that runs imagefactory, with what factory.jobs adds; escape makes texts of it safe. It
+// keeps the restricted pod security standard.
+func (b *builder) job(args []string, escape func(string) string, spec JobSpec) JobTemplate {
 	const user = 65532
-	labels := TemplateMetadata{Labels{ManagedBy: managedBy}}
+	jobs := &b.cfg.Factory.Jobs
 	container := Container{
 		Name: "imagefactory", Image: b.cfg.Factory.AnalysisImage, Args: args,
-		Env: []EnvVar{{"HOME", "/tmp"}},
+		Env: environment(jobs, escape), EnvFrom: envFrom(jobs),
 		Resources: Resources{
-			Limits:   Quantities{Memory: "512Mi"},
-			Requests: Quantities{CPU: "50m", Memory: "128Mi"},
+			Limits:   Quantities(jobs.Resources.Limits),
+			Requests: Quantities(jobs.Resources.Requests),
 		},
 		SecurityContext: ContainerSecurityContext{ReadOnlyRootFilesystem: true, Capabilities: Capabilities{Drop: []string{"ALL"}}},
 		VolumeMounts:    []VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
@@ -108,23 +119,30 @@ func (b *builder) job(args []string, spec JobSpec) JobTemplate {
 		SecurityContext: PodSecurityContext{RunAsNonRoot: true, RunAsUser: user, RunAsGroup: user, FSGroup: user, SeccompProfile: SeccompProfile{"RuntimeDefault"}},
 		Volumes:         []Volume{{Name: "tmp", EmptyDir: &EmptyDir{SizeLimit: "2Gi"}}},
 	}
-	if secrets := b.credentials(); len(secrets) > 0 {
-		const ownerAndGroupRead = 0o440
-		container.VolumeMounts = append(container.VolumeMounts, VolumeMount{Name: "credentials", MountPath: CredentialsPath, ReadOnly: true})
-		pod.Volumes = append(pod.Volumes, Volume{Name: "credentials", Projected: &ProjectedVolume{ownerAndGroupRead, secrets}})
+	mount := func(name, path string, mode int, sources []Projection) {
+		if len(sources) > 0 {
+			container.VolumeMounts = append(container.VolumeMounts, VolumeMount{Name: name, MountPath: path, ReadOnly: true})
+			pod.Volumes = append(pod.Volumes, Volume{Name: name, Projected: &ProjectedVolume{mode, sources}})
+		}
 	}
+	const ownerAndGroupRead, allRead = 0o440, 0o444
+	mount("credentials", CredentialsPath, ownerAndGroupRead, b.credentials())
+	mount("ca", caPath, allRead, authorities(jobs))
+	placed(jobs, &pod)
 	pod.Containers = []Container{container}
-	spec.Template = PodTemplate{labels, pod}
-	return JobTemplate{labels, spec}
+	labels := map[string]string{managedByLabel: managedBy}
+	maps.Copy(labels, jobs.PodLabels)
+	spec.Template = PodTemplate{PodMetadata{Labels: labels, Annotations: escaped(jobs.PodAnnotations, escape)}, pod}
+	return JobTemplate{TemplateMetadata{Labels{ManagedBy: managedBy}}, spec}
 }
 
 // credentials places the keys of all Secrets in one volume. A Secret that is missing leaves its file out instead of
 // keeping the pod from starting: what needs it is reported, all else is done.
-func (b *builder) credentials() []ProjectedSecrets {
-	var out []ProjectedSecrets
+func (b *builder) credentials() []Projection {
+	var out []Projection
 	add := func(s *config.SecretKey, path string) {
 		if s != nil {
-			out = append(out, ProjectedSecrets{SecretProjection{Name: s.Secret, Items: []KeyToPath{{s.Key, path}}, Optional: true}})
+			out = append(out, Projection{Secret: &KeyProjection{Name: s.Secret, Items: []KeyToPath{{s.Key, path}}, Optional: true}})
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(b.cfg.Factory.Credentials)) {

@@ -253,7 +253,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 				"github-credentials/password git/github.com/token", "internal/config.json registry/registry.example.com:8443/config.json",
 			}, paths)
 			for _, e := range pod.Containers[0].Env {
-				assert.Equal(t, EnvVar{"HOME", "/tmp"}, e)
+				assert.Equal(t, EnvVar{Name: "HOME", Value: "/tmp"}, e)
 			}
 		})
 	}

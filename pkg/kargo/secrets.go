@@ -97,6 +97,6 @@ func imageSecret(host string) string { return "kargo-image-" + hostPart(host) }
 // dist.
 func DoctorJob(cfg *config.Config, opts Options) Object {
 	b := builder{cfg: cfg, opts: opts}
-	t := b.job(append([]string{"doctor"}, b.repositoryArgs()...), JobSpec{ActiveDeadlineSeconds: 600, TTLSecondsAfterFinished: 3600})
+	t := b.job(append([]string{"doctor"}, b.repositoryArgs()...), asItIs, JobSpec{ActiveDeadlineSeconds: 600, TTLSecondsAfterFinished: 3600})
 	return &Job{b.header("batch/v1", "Job", "doctor"), t.Spec}
 }

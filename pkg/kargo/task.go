@@ -57,7 +57,7 @@ func (b *builder) task(p config.Provider) *PromotionTask {
 		Vars:  append([]Var{{apiVar, api}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
 		Steps: append([]Step{hasToken()}, steps...),
 	}}
-	t.Metadata.Annotations.SyncWave = waveShared
+	t.Metadata.Annotations = Annotations{syncWave: waveShared}
 	return t
 }
 

@@ -28,13 +28,14 @@ type Metadata struct {
 	Name        string      `json:"name"`
 	Namespace   string      `json:"namespace,omitempty"`
 	Labels      Labels      `json:"labels"`
-	Annotations Annotations `json:"annotations,omitzero"`
+	Annotations Annotations `json:"annotations,omitempty"`
 }
 
 // Annotations are the annotations that are written.
-type Annotations struct {
-	SyncWave string `json:"argocd.argoproj.io/sync-wave,omitempty"`
-}
+type Annotations map[string]string
+
+// syncWave is Argo CD's annotation for the order in which objects are applied.
+const syncWave = "argocd.argoproj.io/sync-wave"
 
 // Labels are the labels that are written. Base and Image name what the object is for.
 type Labels struct {
@@ -63,10 +64,11 @@ const (
 )
 
 const (
-	managedBy  = "imagefactory"
-	kargoAPI   = "kargo.akuity.io/v1alpha1"
-	argoAPI    = "argoproj.io/v1alpha1"
-	kargoGroup = "kargo.akuity.io"
+	managedByLabel = "app.kubernetes.io/managed-by"
+	managedBy      = "imagefactory"
+	kargoAPI       = "kargo.akuity.io/v1alpha1"
+	argoAPI        = "argoproj.io/v1alpha1"
+	kargoGroup     = "kargo.akuity.io"
 )
 
 // Project is Kargo's Project: cluster-scoped, it creates the namespace of its name.
