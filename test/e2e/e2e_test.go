@@ -343,6 +343,14 @@ func TestHostileFleetIsAccepted(t *testing.T) {
 	for _, obj := range objects {
 		contains(t, key(obj), obj.Object, stored[key(obj)].Object)
 	}
+	a := admin(t)
+	for name, spec := range jobs(t, objects) { // what factory.jobs adds keeps the restricted standard
+		a.warnings = nil
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}, Spec: spec}
+		_, err := a.typed.BatchV1().Jobs(objects[0].GetName()).Create(t.Context(), job, metav1.CreateOptions{})
+		require.NoError(t, err, name)
+		assert.Empty(t, a.warnings, name)
+	}
 }
 
 func TestLargeFleetIsAccepted(t *testing.T) {
