@@ -35,7 +35,7 @@ func TestDoctorJob(t *testing.T) {
 	assert.Equal(t, 1, got.code)
 	assert.Regexp(t, `(?m)^images.yaml and state +ok +`, got.out)
 	assert.Regexp(t, `(?m)^state repository +ok +branch main of `, got.out)
-	assert.Regexp(t, `(?m)^Kargo +error +the cluster has no freights`, got.out)
+	assert.Regexp(t, `(?m)^Kargo +error +CRDs missing: freights`, got.out)
 	assert.Regexp(t, `(?m)^Secrets +not checked +this account may not read Secrets$`, got.out)
 	assert.Regexp(t, `(?m)^permissions +ok `, got.out)
 	assert.NotContains(t, got.out+got.err, kubetest.Token)

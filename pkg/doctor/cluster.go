@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +45,7 @@ func (d *doctor) cluster() []Check {
 		{"Secrets", c.secrets},
 		{"permissions", c.permissions},
 		{"dist in the cluster", c.applied},
+		{"auto-promotion", c.holds},
 	}
 }
 
@@ -82,42 +82,10 @@ func (c *inCluster) installed(ctx context.Context, path, what, fix string, want 
 		want = slices.DeleteFunc(want, func(w string) bool { return w == r.Name })
 	}
 	if len(want) > 0 {
-		f := bad(fix, "the cluster has no %s of it", strings.Join(want, ", "))
+		f := bad(fix, "CRDs missing: %s", strings.Join(want, ", "))
 		return &f
 	}
 	return nil
-}
-
-// leastKargo is the oldest minor version of Kargo 1 that dist works with.
-const leastKargo = 11
-
-var versionForm = regexp.MustCompile(`^v?(\d+)\.(\d+)(\.|$)`)
-
-func (c *inCluster) kargo(ctx context.Context) []Finding {
-	const fix = "install Kargo 1.11 or later with its CRDs"
-	if f := c.installed(ctx, kargoAPI, "Kargo", fix, "freights", "projectconfigs", "projects", "promotions", "promotiontasks", "stages", "warehouses"); f != nil {
-		return []Finding{*f}
-	}
-	crds := ok("its CRDs are there")
-	list, err := c.api.List(ctx, "/apis/apps/v1/deployments", "app.kubernetes.io/name=kargo")
-	if err != nil {
-		version := unanswered("Deployments, and so Kargo's version", err)
-		return []Finding{crds, version}
-	}
-	for _, deployment := range list {
-		version := text(deployment, "metadata", "labels", "app.kubernetes.io/version")
-		m := versionForm.FindStringSubmatch(version)
-		if m == nil {
-			continue
-		}
-		major, _ := strconv.Atoi(m[1])
-		minor, _ := strconv.Atoi(m[2])
-		if major < 1 || major == 1 && minor < leastKargo {
-			return []Finding{bad("upgrade Kargo to 1.11 or later", "its version is %s", version)}
-		}
-		return []Finding{ok("its CRDs are there, and its version is %s", version)}
-	}
-	return []Finding{crds, notChecked("it must be 1.11 or later", "no Deployment tells the version of Kargo")}
 }
 
 func (c *inCluster) rollouts(ctx context.Context) []Finding {
@@ -136,7 +104,7 @@ func (c *inCluster) namespace(ctx context.Context) []Finding {
 	case err != nil:
 		return []Finding{unanswered("the namespace", err)}
 	case text(ns, "metadata", "labels", kargo.ProjectLabel) != "true":
-		return []Finding{bad("kubectl label namespace "+c.Project+" "+kargo.ProjectLabel+"=true", "Kargo does not take it for a Project: it has not the label %s", kargo.ProjectLabel)}
+		return []Finding{bad("kubectl label namespace "+c.Project+" "+kargo.ProjectLabel+"=true", "missing label %s, so Kargo does not treat the namespace as a Project", kargo.ProjectLabel)}
 	}
 	err = c.api.Get(ctx, kargoAPI+"/projects/"+c.Project, nil, &ns)
 	switch {
@@ -159,10 +127,34 @@ func (c *inCluster) secrets(ctx context.Context) []Finding {
 		}
 		out = append(out, f)
 	}
+	for _, o := range kargo.JobObjects(c.Config) {
+		out = append(out, c.jobObject(ctx, o))
+	}
 	if len(out) == 0 {
 		out = append(out, ok("images.yaml asks for none"))
 	}
 	return out
+}
+
+// jobObject checks a Secret or ConfigMap that factory.jobs names. The Jobs start without it.
+func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Finding {
+	var have struct {
+		Data map[string]any `json:"data"`
+	}
+	path, what := "secrets", "Secret "+o.Name
+	if o.ConfigMap {
+		path, what = "configmaps", "ConfigMap "+o.Name
+	}
+	err := c.api.Get(ctx, "/api/v1/namespaces/"+c.Project+"/"+path+"/"+o.Name, nil, &have)
+	switch {
+	case cluster.IsStatus(err, http.StatusNotFound):
+		return warning("create it, or remove it from factory.jobs", "%s of factory.jobs.%s is missing: the Jobs run without it", what, o.Use)
+	case err != nil:
+		return unanswered(what, err)
+	case o.Key != "" && have.Data[o.Key] == nil:
+		return warning("add the key, or correct factory.jobs", "%s of factory.jobs.%s has no key %q: the Jobs run without it", what, o.Use, o.Key)
+	}
+	return ok("%s of factory.jobs.%s is there", what, o.Use)
 }
 
 func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
@@ -184,7 +176,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 	}
 	if label := have.Metadata.Labels[kargo.CredTypeLabel]; want.CredType != "" && label != want.CredType {
 		return bad(fmt.Sprintf("kubectl label --overwrite secret %s -n %s %s=%s", want.Name, c.Project, kargo.CredTypeLabel, want.CredType),
-			"%s has not the label %s=%s: Kargo does not read it", want.Name, kargo.CredTypeLabel, want.CredType)
+			"%s lacks the label %s=%s, so Kargo does not read it", want.Name, kargo.CredTypeLabel, want.CredType)
 	}
 	keys := []string{"repoURL", "username", "password"}
 	if want.Registry == "" {
@@ -218,7 +210,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.SecretUse, value string) Finding {
 	c.hide(value)
 	if mine, err := c.token(ctx, credentials.API, u.Host); err == nil && mine.Value == value {
-		return ok("it has been judged")
+		return ok("same token as checked above")
 	}
 	for _, s := range c.forges() {
 		if s.Host == u.Host {
@@ -294,16 +286,16 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 	const sync = "commit what `imagefactory synth` writes, and have Argo CD sync it: kubectl get application -A"
 	var out []Finding
 	if len(missing) > 0 {
-		out = append(out, bad(sync, "Stages that are missing: %s", some(missing)))
+		out = append(out, bad(sync, "Stages missing: %s", some(missing)))
 	}
 	if len(other) > 0 {
-		out = append(out, bad(sync, "Stages that are not as synth would write them: %s", some(other)))
+		out = append(out, bad(sync, "Stages out of date: %s", some(other)))
 	}
 	if extra := slices.Sorted(maps.Keys(have)); len(extra) > 0 {
-		out = append(out, warning("let Argo CD prune them", "Stages that nothing needs any longer: %s", some(extra)))
+		out = append(out, warning("let Argo CD prune them", "Stages no longer needed: %s", some(extra)))
 	}
 	if out == nil {
-		out = append(out, ok("all Stages are there, as synth would write them"))
+		out = append(out, ok("all Stages are there and up to date"))
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,9 +188,31 @@ func (w *world) inKubernetes(t *testing.T) {
 }
 
 func (w *world) kargoVersion(v string) {
-	w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{
-		map[string]any{"metadata": map[string]any{"labels": map[string]any{"app.kubernetes.io/version": v}}},
-	}})
+	w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{deployment(v, "")}})
+}
+
+func deployment(version, image string) map[string]any {
+	return map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{"app.kubernetes.io/version": version}},
+		"spec":     map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"image": image}}}}},
+	}
+}
+
+// stageSchema has the API server tell which fields the status of a Stage has.
+func (w *world) stageSchema(fields ...string) {
+	status := map[string]any{}
+	for _, f := range fields {
+		status[f] = map[string]any{"type": "object"}
+	}
+	schema := map[string]any{"properties": map[string]any{"status": map[string]any{"properties": status}}}
+	w.kube.Answer("/openapi/v3/apis/kargo.akuity.io/v1alpha1", map[string]any{"components": map[string]any{"schemas": map[string]any{"io.akuity.kargo.v1alpha1.Stage": schema}}})
+}
+
+// hold puts auto-promotion of an observe Stage on hold.
+func (w *world) hold(stage int, field string, hold map[string]any) {
+	s := w.kube.List("stages")[stage]
+	origin := "Warehouse/" + strings.TrimPrefix(s["metadata"].(map[string]any)["name"].(string), "observe-")
+	s["status"] = map[string]any{field: map[string]any{origin: hold}}
 }
 
 func (w *world) secret(name, credType string, data map[string]string) {
@@ -286,27 +309,42 @@ func TestProblems(t *testing.T) {
 		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
 		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing the tags of"},
 		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "has only 7 pulls left"},
-		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: the cluster has no freights"},
-		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4"},
+		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: CRDs missing: freights"},
+		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4, which does not know `pollInterval` and `errorExpression`"},
 		"unknown Kargo":      {func(w *world) { w.kargoVersion("main") }, "not checked Kargo"},
 		"Deployments hidden": {func(w *world) { w.kube.Answer("/apis/apps/v1/deployments", nil) }, "not checked Kargo: this account may not read Deployments"},
-		"no Rollouts":        {func(w *world) { w.kube.Answer("/apis/argoproj.io/v1alpha1", map[string]any{}) }, "the cluster has no analysisruns, analysistemplates of it"},
+		"no Rollouts":        {func(w *world) { w.kube.Answer("/apis/argoproj.io/v1alpha1", map[string]any{}) }, "error Argo Rollouts: CRDs missing: analysisruns, analysistemplates"},
 		"no namespace":       {func(w *world) { w.kube.Answer(ns, map[string]any{}) }, "error namespace image-factory-kargo: it does not exist"},
-		"no label":           {func(w *world) { w.kube.Answer(ns, map[string]any{"metadata": map[string]any{}}) }, "it has not the label kargo.akuity.io/project"},
+		"no label":           {func(w *world) { w.kube.Answer(ns, map[string]any{"metadata": map[string]any{}}) }, "missing label kargo.akuity.io/project"},
 		"no Project": {func(w *world) {
 			w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/image-factory-kargo", map[string]any{})
 		}, "there is no Project"},
 		"no Secret":      {func(w *world) { w.kube.Answer(ns+"/secrets/forge", map[string]any{}) }, "error Secrets: forge is missing"},
 		"Secrets hidden": {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: this account may not read Secrets"},
-		"Secret label":   {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge has not the label kargo.akuity.io/cred-type=generic"},
+		"Secret label":   {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge lacks the label kargo.akuity.io/cred-type=generic"},
 		"Secret key":     {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
 		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still is the placeholder"},
 		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "this account may not: create promotions, promote stages rebuild-api"},
-		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages that are missing: observe-base-base-os-1-"},
-		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages that are not as synth would write them: observe-base-base-os-1-"},
+		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1-"},
+		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1-"},
 		"Stage too many": {func(w *world) {
 			w.kube.Add("stages", map[string]any{"metadata": map[string]any{"name": "old", "labels": map[string]any{"app.kubernetes.io/managed-by": "imagefactory"}}})
-		}, "warning dist in the cluster: Stages that nothing needs any longer: old"},
+		}, "warning dist in the cluster: Stages no longer needed: old"},
+		"one old controller": {func(w *world) {
+			w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{deployment("1.11.2", ""), deployment("1.11.2", "ghcr.io/akuity/kargo:v1.9.5@sha256:0"), deployment("1.12.0", "kargo:main")}})
+		}, "error Kargo: its version is v1.9.5"},
+		"old CRDs": {func(w *world) {
+			w.kargoVersion("main")
+			w.stageSchema("freightHistory")
+		}, "error Kargo: its CRDs are of a version below 1.11, which does not know"},
+		"old CRDs, Deployments hidden": {func(w *world) {
+			w.kube.Answer("/apis/apps/v1/deployments", nil)
+			w.stageSchema("freightHistory")
+		}, "error Kargo: its CRDs are of a version below 1.11"},
+		"a hold": {func(w *world) {
+			w.hold(0, "effectiveAutoPromotionHolds", map[string]any{"actor": "email:ann@example.com\x1b[2J", "createdAt": "2026-02-01T10:00:00Z", "freightName": "f00"})
+		}, "is on hold since 2026-02-01 10:00 UTC: email:ann@example.com"},
+		"a hold of Kargo 1.11.0": {func(w *world) { w.hold(0, "autoPromotionHolds", map[string]any{"freightName": "f00"}) }, "is on hold: somebody promoted other Freight of base-"},
 		"no cluster": {func(w *world) {
 			w.inside = func() (*cluster.Inspector, error) { return nil, cluster.ErrNoCluster }
 		}, "not checked cluster"},
@@ -328,6 +366,70 @@ func (w *world) pulls(left string) {
 		o.Header().Set("RateLimit-Remaining", left)
 		return false
 	})
+}
+
+// TestCRDsTellTheVersion when no Deployment does: the account of the Jobs may not read them.
+func TestCRDsTellTheVersion(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.kube.Answer("/apis/apps/v1/deployments", nil)
+	w.stageSchema("freightHistory", "autoPromotionHolds")
+	problems, all := w.run(t)
+	assert.Empty(t, problems)
+	assert.Contains(t, all, doctor.Finding{Check: "Kargo", Result: doctor.OK, Message: "its CRDs are there, of version 1.11 or later"})
+}
+
+// TestHolds names the Stage, and how to resume; many are counted.
+func TestHolds(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.hold(0, "effectiveAutoPromotionHolds", map[string]any{"freightName": "f00"})
+	name := w.kube.List("stages")[0]["metadata"].(map[string]any)["name"].(string)
+	_, all := w.run(t)
+	found := func(f doctor.Finding) bool { return f.Check == "auto-promotion" }
+	first := all[slices.IndexFunc(all, found)]
+	assert.Equal(t, doctor.Warning, first.Result)
+	assert.Equal(t, "Resume in Kargo's UI, or kargo promote --project image-factory-kargo --stage "+name+" --warehouse "+strings.TrimPrefix(name, "observe-"), first.Fix)
+
+	for i := range 8 {
+		stage := map[string]any{
+			"metadata": map[string]any{"name": fmt.Sprintf("observe-x%d", i), "labels": map[string]any{"imagefactory/role": "observe"}},
+			"status":   map[string]any{"effectiveAutoPromotionHolds": map[string]any{"Warehouse/x": map[string]any{}}, "autoPromotionHolds": map[string]any{}},
+		}
+		w.kube.Add("stages", stage)
+	}
+	w.kube.List("stages")[0]["status"] = map[string]any{"effectiveAutoPromotionHolds": map[string]any{}, "autoPromotionHolds": map[string]any{"Warehouse/x": map[string]any{}}}
+	_, all = w.run(t)
+	all = slices.DeleteFunc(all, func(f doctor.Finding) bool { return !found(f) })
+	require.Len(t, all, 6)
+	assert.Equal(t, "3 more observe Stages are on hold", all[5].Message)
+}
+
+// TestObjectsOfTheJobs: what factory.jobs names is looked for, and the Jobs start without it.
+func TestObjectsOfTheJobs(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	key := func(secret, configMap, key string) *config.ObjectKey {
+		return &config.ObjectKey{Secret: secret, ConfigMap: configMap, Key: key}
+	}
+	w.fleet.Config.Factory.Jobs = config.Jobs{
+		Env:      map[string]*config.EnvValue{"A": {Object: key("gone", "", "k")}, "B": {Value: "plain"}},
+		EnvFrom:  []config.EnvSource{{ConfigMap: "there"}},
+		Proxy:    config.Proxy{HTTPS: &config.EnvValue{Object: key("hidden", "", "url")}},
+		CABundle: key("", "corp-ca", "ca.crt"), ImagePullSecrets: []string{"pull"},
+	}
+	const ns = "/api/v1/namespaces/image-factory-kargo/"
+	w.kube.Answer(ns+"secrets/gone", map[string]any{})
+	w.kube.Answer(ns+"secrets/hidden", nil)
+	w.kube.Answer(ns+"secrets/pull", map[string]any{"data": map[string]any{}, "kind": "Secret"})
+	w.kube.Answer(ns+"configmaps/there", map[string]any{"data": map[string]any{"x": "y"}})
+	w.kube.Answer(ns+"configmaps/corp-ca", map[string]any{"data": map[string]any{"bundle.pem": "y"}})
+	problems, all := w.run(t)
+	assert.Equal(t, []string{
+		`warning Secrets: ConfigMap corp-ca of factory.jobs.caBundle has no key "ca.crt": the Jobs run without it`,
+		"warning Secrets: Secret gone of factory.jobs.env.A is missing: the Jobs run without it",
+		"not checked Secrets: this account may not read Secret hidden",
+	}, problems)
+	for _, message := range []string{"ConfigMap there of factory.jobs.envFrom is there", "Secret pull of factory.jobs.imagePullSecrets is there"} {
+		assert.Contains(t, all, doctor.Finding{Check: "Secrets", Result: doctor.OK, Message: message})
+	}
 }
 
 // TestTokenOfTheJobs: what they may not start, Kargo may not either. Another token may only read on purpose.

@@ -3,6 +3,7 @@ package kargo
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
@@ -92,6 +93,42 @@ func startedAt(cfg *config.Config) map[string]bool {
 
 // imageSecret names the Secret with Kargo's credentials for a registry.
 func imageSecret(host string) string { return "kargo-image-" + hostPart(host) }
+
+// JobObject is a Secret or ConfigMap that factory.jobs names. The Jobs start without it.
+type JobObject struct {
+	ConfigMap bool
+	Name      string
+	Key       string // empty when any will do
+	Use       string // key of factory.jobs
+}
+
+// JobObjects lists what factory.jobs names, by use.
+func JobObjects(cfg *config.Config) []JobObject {
+	jobs := &cfg.Factory.Jobs
+	var out []JobObject
+	add := func(use string, o *config.ObjectKey) {
+		if o != nil {
+			out = append(out, JobObject{ConfigMap: o.ConfigMap != "", Name: o.Secret + o.ConfigMap, Key: o.Key, Use: use})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(jobs.Env)) {
+		add("env."+name, jobs.Env[name].Object)
+	}
+	for _, s := range jobs.EnvFrom {
+		add("envFrom", &config.ObjectKey{Secret: s.Secret, ConfigMap: s.ConfigMap})
+	}
+	for use, v := range map[string]*config.EnvValue{"http": jobs.Proxy.HTTP, "https": jobs.Proxy.HTTPS} {
+		if v != nil {
+			add("proxy."+use, v.Object)
+		}
+	}
+	add("caBundle", jobs.CABundle)
+	for _, name := range jobs.ImagePullSecrets {
+		add("imagePullSecrets", &config.ObjectKey{Secret: name})
+	}
+	slices.SortStableFunc(out, func(a, b JobObject) int { return strings.Compare(a.Use, b.Use) })
+	return out
+}
 
 // DoctorJob is a Job that runs `imagefactory doctor` with the rights and credentials of the other Jobs. It is not part of
 // dist.

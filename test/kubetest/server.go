@@ -219,6 +219,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.review(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, "/openapi/") { // everybody may read it, and this server has none
+		refuse(w, http.StatusNotFound, "NotFound", "not found")
+		return
+	}
 	if !ok && strings.HasPrefix(r.URL.Path, "/apis/kargo.akuity.io/") {
 		refuse(w, http.StatusForbidden, "Forbidden", "the ServiceAccount cannot list resources in this namespace")
 		return
