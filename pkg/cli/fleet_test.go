@@ -143,6 +143,8 @@ func TestSchema(t *testing.T) {
 		"plain tag": "- {name: a, repository: x/a, tags: '22'}",
 		"tags":      "- {name: a, repository: x/a, tags: {strategy: SemVer, constraint: ^1.0.0, allow: [a], ignore: [b]}}",
 		"defaults":  "defaults: {rebuildPolicy: mature, source: {provider: github, workflow: b.yml}}\nimages: [{name: a, repository: x/a, source: {repo: a/b}}]",
+		"jobs": "factory: {jobs: {env: {A: x, B: 1, C: true, D: {secret: s, key: k}}, envFrom: [{configMap: c}], proxy: {https: 'http://p.example:1', noProxy: [a]}, " +
+			"caBundle: {configMap: c}, resources: {limits: {cpu: 2, memory: 1Gi}}, tolerations: [{key: a, operator: Exists, effect: NoExecute, tolerationSeconds: 5}]}}\nimages: []",
 		"README": `
 - name: myapp
   registry: ghcr.io
@@ -169,6 +171,9 @@ func TestSchema(t *testing.T) {
 		"bad defaults":  "defaults: {source: {provider: svn}}\nimages: []",
 		"bad strategy":  "- {name: a, repository: x/a, tags: {strategy: semver}}",
 		"bad type":      "- {name: a, repository: x/a, autoRebuild: maybe}",
+		"bad env":       "factory: {jobs: {env: {A: [x]}}}\nimages: []",
+		"bad effect":    "factory: {jobs: {tolerations: [{key: a, effect: noschedule}]}}\nimages: []",
+		"bad resource":  "factory: {jobs: {resources: {limits: {gpu: 1}}}}\nimages: []",
 		"text":          "hello",
 	} {
 		_, loadErr := config.Load(strings.NewReader(text), "images.yaml")
