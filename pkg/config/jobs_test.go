@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -70,7 +69,7 @@ func TestJobsAreChecked(t *testing.T) {
 	} {
 		_, err := loadJobs(jobs)
 		var list finding.List
-		require.True(t, errors.As(err, &list), "%s: %v", jobs, err)
+		require.ErrorAs(t, err, &list, jobs)
 		assert.Len(t, list, 1, jobs)
 		assert.Contains(t, list[0].String(), want, jobs)
 	}
