@@ -18,9 +18,11 @@ import (
 // publicationFound is what the registry holds of one enrolled image.
 type publicationFound struct {
 	tag         string // the newest that counts
-	used        config.Tags
 	snapshot    state.Snapshot
-	unpublished bool
+	decided     *registry.Choice          // with the rule that was decided now
+	again       bool                      // because of a rebuild that was not seen
+	unpublished bool                      // by the registry's own word
+	uncounted   []string                  // tags that exist, while none counts
 	others      map[string]state.Snapshot // what the tags hold that other images are built on
 	created     time.Time
 	builtOn     []state.BuiltOn
@@ -45,13 +47,24 @@ func (a *analysis) published(ctx context.Context, names []string) {
 	})
 	for _, name := range a.Config.Names() {
 		p := a.images[name]
+		if p != nil && len(p.uncounted) > 0 {
+			facts := a.known(a.Config.Find(name))
+			facts.Uncounted, facts.Unpublished = p.uncounted, state.Time{}
+		}
 		if p == nil || p.err != nil {
 			continue
 		}
 		facts := a.known(a.Config.Find(name))
+		facts.Uncounted = nil
 		p.unlooked = facts.CurrentDigest != "" && len(facts.Published) == 0
-		if p.used.Strategy != "" && a.Config.Find(name).Tags == nil {
-			facts.DecideTags(string(p.used.Strategy), p.used.Constraint)
+		if d := p.decided; d != nil {
+			facts.DecideTags(string(d.Used.Strategy), d.Used.Constraint, d.PassedOver)
+			if p.again {
+				facts.Tags.DecidedAgain = state.At(a.now)
+			}
+		}
+		if text := passedOver(a.Config.Find(name), facts, p.tag); text != "" {
+			p.warnings = append(p.warnings, text)
 		}
 		if p.unpublished && facts.CurrentDigest == "" && facts.Unpublished.IsZero() {
 			facts.Unpublished = state.At(a.now)
@@ -88,25 +101,19 @@ func (a *analysis) lookAtPublished(ctx context.Context, img *config.Image, tags 
 	if facts != nil && facts.Repository != img.Ref() {
 		facts = nil // what is known is about another repository
 	}
-	wanted, decided := graph.TagsOf(img, facts)
-	if !decided {
-		wanted = config.Tags{}
-	}
-	p.tag, p.used, p.err = a.Registry.Newest(ctx, img.Ref(), wanted, decided)
-	if errors.Is(p.err, registry.ErrUnpublished) && decided && img.Tags == nil { // what was decided on holds no longer
-		p.tag, p.used, p.err = a.Registry.Newest(ctx, img.Ref(), config.Tags{}, false)
-	}
-	if errors.Is(p.err, registry.ErrUnpublished) {
-		p.unpublished, p.err, p.used = true, nil, config.Tags{}
+	a.choose(ctx, img, facts, p)
+	var none *registry.NoneCountsError
+	switch {
+	case errors.Is(p.err, registry.ErrUnpublished):
+		p.unpublished, p.err = true, nil
 		if facts != nil && facts.CurrentDigest != "" {
 			p.warnings = append(p.warnings, "nothing is published any longer at "+img.Ref()+": what is known of it stays")
 		}
 		return p
-	}
-	if p.err != nil {
+	case errors.As(p.err, &none):
+		p.uncounted = none.Tags
 		return p
-	}
-	if p.snapshot, p.err = a.tagOf(ctx, img, facts, p.tag); p.err != nil {
+	case p.err != nil:
 		return p
 	}
 	if !img.Managed() {
@@ -117,8 +124,8 @@ func (a *analysis) lookAtPublished(ctx context.Context, img *config.Image, tags 
 			continue
 		}
 		s, err := a.tagOf(ctx, img, facts, tag)
-		if registry.IsNotFound(err) {
-			continue // not one of its tags: it stays a base image
+		if registry.IsNotFound(err) || errors.Is(err, registry.ErrNoImage) {
+			continue // by the registry's own word not one of its tags: it stays a base image
 		}
 		if p.err = err; err != nil {
 			return p
@@ -128,19 +135,65 @@ func (a *analysis) lookAtPublished(ctx context.Context, img *config.Image, tags 
 	return p
 }
 
+// choose finds the published tag that counts. The rule for that is decided where images.yaml does not say it and nothing was
+// decided before, or where that holds no longer.
+func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.Image, p *publicationFound) {
+	wanted, decided := graph.TagsOf(img, facts)
+	p.again = decided && img.Tags == nil && policy.Unseen(facts.Rebuild) && facts.Rebuild.FinishedAt.After(facts.Tags.DecidedAgain.Time)
+	if p.again || !decided {
+		wanted, decided = config.Tags{}, false
+	}
+	choice, err := a.Registry.Newest(ctx, img.Ref(), wanted, decided, known(facts))
+	if decided && img.Tags == nil && holdsNoLonger(&choice, err) {
+		decided = false
+		choice, err = a.Registry.Newest(ctx, img.Ref(), config.Tags{}, false, known(facts))
+	}
+	p.tag, p.snapshot, p.err = choice.Tag, choice.Snapshot, err
+	for _, why := range choice.NotImages {
+		p.warnings = append(p.warnings, why+"; it does not count (leave it out with `tags`, since Kargo does not know)")
+	}
+	if err == nil && !decided {
+		p.decided = &choice
+	}
+}
+
+// holdsNoLonger reports whether a rule that was decided earlier finds nothing, or by the alphabet something else than a date.
+func holdsNoLonger(c *registry.Choice, err error) bool {
+	var none *registry.NoneCountsError
+	return errors.As(err, &none) || err == nil && c.Used.Strategy == config.Lexical && !registry.IsDate(c.Tag)
+}
+
+// known returns what the tags of an image were last seen to hold.
+func known(facts *state.Image) registry.Known {
+	return func(tag string) *state.Snapshot {
+		if facts != nil {
+			if before := facts.PublishedTag(tag); before != nil {
+				return &before.Snapshot
+			}
+		}
+		return nil
+	}
+}
+
+// passedOver says what speaks against the rule by which the published tag of an image is found, if anything does.
+func passedOver(img *config.Image, facts *state.Image, tag string) string {
+	if img.Tags != nil || facts == nil || facts.Tags == nil || facts.Tags.PassedOver == "" {
+		return ""
+	}
+	over := facts.Tags.PassedOver + ", whose image was built later"
+	if facts.Tags.Strategy != string(config.SemVer) {
+		over = facts.Tags.PassedOver + ", the highest semantic version, since later builds outweigh it"
+	}
+	return fmt.Sprintf("the tag that counts was decided to be found by %s, which picks %s and passes over %s", facts.Tags.Strategy, tag, over)
+}
+
 // tagOf is what a tag of an enrolled image holds.
 func (a *analysis) tagOf(ctx context.Context, img *config.Image, facts *state.Image, tag string) (state.Snapshot, error) {
 	ref, err := state.ParseRef(img.Ref() + ":" + tag)
 	if err != nil {
 		return state.Snapshot{}, err
 	}
-	var known *state.Snapshot
-	if facts != nil {
-		if before := facts.PublishedTag(tag); before != nil {
-			known = &before.Snapshot
-		}
-	}
-	return a.Registry.Snapshot(ctx, ref, known)
+	return a.Registry.Snapshot(ctx, ref, known(facts)(tag))
 }
 
 // tags looks at what tags of base images hold, and at all that were never looked at, and records it.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -15,7 +16,7 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	case r == nil || !r.Status.Active():
 		return "", false
 	case r.Status == state.Built:
-		return "the run succeeded, but no new image was seen within " + config.Duration(RunTimeout).String(), past(r.FinishedAt, now)
+		return unseen + " within " + config.Duration(RunTimeout).String(), past(r.FinishedAt, now)
 	case r.Status == state.Requested:
 		message = "nothing could start it within " + config.Duration(RunTimeout).String()
 		if r.Message != "" {
@@ -25,6 +26,15 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	default:
 		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.Claimed(), now)
 	}
+}
+
+// unseen begins the message of a rebuild whose image was not found.
+const unseen = "the run succeeded, but no new image was seen"
+
+// Unseen reports whether a rebuild failed because no new image was seen. The rule by which the published image is found may
+// look at the wrong tags.
+func Unseen(r *state.Rebuild) bool {
+	return r != nil && r.Status == state.Failed && strings.HasPrefix(r.Message, unseen)
 }
 
 // past says whether RunTimeout is over. A time so far ahead that only a wrong clock can have written it counts too, or

@@ -211,6 +211,8 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 		}
 	}
 	switch {
+	case facts.CurrentDigest == "" && len(facts.Uncounted) > 0:
+		dec.unsure("no published tag counts (" + strings.Join(facts.Uncounted, ", ") + "): set `tags`")
 	case len(dec.Targets) > 0:
 		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
@@ -225,9 +227,16 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 		dec.Status, dec.Reason = Unknown, "Dockerfile not analyzed yet"
 	case len(unknown) > 0:
 		dec.Status, dec.Reason = Unknown, "registry not asked yet for "+strings.Join(unknown, ", ")
+	case facts.CurrentDigest == "":
+		dec.unsure("its registry has not said yet what is published")
 	default:
 		dec.Status, dec.Reason = Current, "built on the newest digests that are due"
 	}
+}
+
+// unsure takes back what was decided without knowing what is published.
+func (dec *Decision) unsure(reason string) {
+	dec.Status, dec.Reason, dec.Targets, dec.Since, dec.Until = Unknown, reason, nil, time.Time{}, time.Time{}
 }
 
 // restrain applies what keeps a due image from being rebuilt now. It returns the image itself as a blocker when its

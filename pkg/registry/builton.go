@@ -162,12 +162,18 @@ func (b *Base) among(materials []material) []material {
 		found = untagged
 	}
 	ours := slices.DeleteFunc(slices.Clone(found), func(m material) bool {
-		return len(b.Platforms) > 0 && m.platform != "" && !slices.Contains(b.Platforms, m.platform)
+		return !b.buildsFor(m.platform)
 	})
 	if len(ours) > 0 {
 		return ours
 	}
 	return found
+}
+
+// buildsFor reports whether a build for a platform uses the base, as far as that is known.
+func (b *Base) buildsFor(platform string) bool {
+	return len(b.Platforms) == 0 || platform == "" ||
+		slices.ContainsFunc(b.Platforms, func(p string) bool { return state.SamePlatform(p, platform) })
 }
 
 func holds(s state.Snapshot, digest string) bool {
@@ -229,7 +235,7 @@ func merge(all, more state.Platforms, used string) state.Platforms {
 		return maps.Clone(more)
 	}
 	for p, d := range more {
-		if _, taken := all[p]; !taken || p == used {
+		if _, taken := all[p]; !taken || state.SamePlatform(p, used) {
 			all[p] = d
 		}
 	}
@@ -293,7 +299,8 @@ func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([
 	return out, told, nil
 }
 
-// attestation reads one attestation manifest. One that is gone, as after a copy, or damaged says nothing.
+// attestation reads one attestation manifest. One that is gone by the registry's own word, as after a copy, or damaged says
+// nothing.
 func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
 	m, err := c.manifest(ctx, src, digest)
 	if IsNotFound(err) || isWrong(err) {
@@ -366,7 +373,7 @@ func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, 
 		if err != nil {
 			return nil, err
 		}
-		if !child.index {
+		if child.notImage(src.host()) == nil {
 			out = append(out, image{platform: p, manifest: child})
 		}
 	}
@@ -383,10 +390,9 @@ func annotated(index *manifest, images []image) []material {
 		if name := m.Annotations[annotationName]; name != "" {
 			ref, err = state.ParseRef(name)
 		}
-		digest, bad := v1.NewHash(m.Annotations[annotationDgst])
-		if err == nil && bad == nil {
+		if digest := m.Annotations[annotationDgst]; err == nil && isSupported(digest) {
 			ref.Digest = ""
-			out = append(out, material{ref: ref, platform: platform, digest: digest.String()})
+			out = append(out, material{ref: ref, platform: platform, digest: digest})
 		}
 	}
 	for _, i := range images {

@@ -219,12 +219,14 @@ func TestProvenanceThatCannotBeUsed(t *testing.T) {
 		path, want string
 		answer     http.HandlerFunc
 	}{
-		"statement is gone":        {"/v2/app/blobs/", "", status(404)},
+		"statement is gone":        {"/v2/app/blobs/", "", saysUnknown("BLOB_UNKNOWN")},
+		"statement is not found":   {"/v2/app/blobs/", "not found", answer(404, "<html>")},
 		"statement is another":     {"/v2/app/blobs/", "", body("application/octet-stream", "{}")},
 		"attestation is another":   {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "", body("application/vnd.oci.image.manifest.v1+json", `{"config":{},"layers":[]}`)},
 		"attestation is a page":    {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "", body("text/html", "<html>")},
 		"statement breaks off":     {"/v2/app/blobs/", "the connection failed", cut},
-		"attestation is gone":      {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "", status(404)},
+		"attestation is gone":      {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "", saysUnknown("MANIFEST_UNKNOWN")},
+		"attestation is not found": {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "not found", answer(404, "default backend")},
 		"attestation in trouble":   {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "try again later", status(503)},
 		"the image itself is gone": {"/v2/app/manifests/" + app, "not found", status(404)},
 	} {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -158,20 +159,18 @@ func (c *Client) place(repository string) (place, error) {
 // registry itself, with those before it.
 func ask[T any](ctx context.Context, places []place, question func(place) (T, error)) (T, error) {
 	var before []string
-	for i, at := range places {
+	for _, at := range places[:len(places)-1] {
 		answer, err := question(at)
-		switch {
-		case err == nil:
-			return answer, nil
-		case ctx.Err() != nil || i == len(places)-1 && before == nil:
+		if err == nil || ctx.Err() != nil {
 			return answer, err
-		case i == len(places)-1:
-			return answer, fmt.Errorf("%w (before that: %s)", err, strings.Join(before, "; "))
 		}
 		before = append(before, err.Error())
 	}
-	var none T
-	return none, ErrUnpublished
+	answer, err := question(places[len(places)-1])
+	if err != nil && ctx.Err() == nil && len(before) > 0 {
+		err = fmt.Errorf("%w (before that: %s)", err, strings.Join(before, "; "))
+	}
+	return answer, err
 }
 
 // session is signed in for one repository.
@@ -249,20 +248,34 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 	}
 	if resp.StatusCode != http.StatusOK {
 		after, _ := polite.RetryAfter(resp.Header, time.Now())
-		return nil, statusError(at.host(), resp.StatusCode, codeOf(body), after)
+		codes := codesOf(body)
+		e := statusError(at.host(), resp.StatusCode, cmp.Or(append(codes, "")...), after)
+		known := unknownManifest
+		if strings.HasPrefix(path, "blobs/") {
+			known = unknownBlob
+		}
+		e.unknown = saysUnknown(resp.StatusCode, codes, known)
+		if resp.StatusCode == http.StatusNotFound && !e.unknown {
+			e.problem += notItsWord
+		}
+		return nil, e
 	}
 	return &answer{header: resp.Header, body: body, url: resp.Request.URL.String()}, nil
 }
 
-// codeOf reads the code of an error answer.
-func codeOf(body []byte) string {
+// codesOf reads the codes of an error answer, in the form of the OCI distribution specification.
+func codesOf(body []byte) []string {
 	var e struct {
 		Errors []struct {
 			Code string `json:"code"`
 		} `json:"errors"`
 	}
-	if json.Unmarshal(body, &e) != nil || len(e.Errors) == 0 {
-		return ""
+	if json.Unmarshal(body, &e) != nil {
+		return nil
 	}
-	return e.Errors[0].Code
+	codes := make([]string, len(e.Errors))
+	for i := range e.Errors {
+		codes[i] = e.Errors[i].Code
+	}
+	return codes
 }

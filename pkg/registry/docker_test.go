@@ -98,10 +98,10 @@ func TestDockerRegistry(t *testing.T) {
 	assert.Equal(t, want, got)
 	assert.Equal(t, before, c.Requests()[host].Pulls, "HEAD is enough for what is known")
 
-	tag, _, err := c.Newest(t.Context(), host+"/team/app", config.Tags{}, false)
+	choice, err := c.Newest(t.Context(), host+"/team/app", config.Tags{}, false, unknown)
 	require.NoError(t, err)
-	assert.Equal(t, "1.10.0", tag)
-	_, _, err = c.Newest(t.Context(), host+"/team/none", config.Tags{}, false)
+	assert.Equal(t, "1.10.0", choice.Tag)
+	_, err = c.Newest(t.Context(), host+"/team/none", config.Tags{}, false, unknown)
 	require.ErrorIs(t, err, registry.ErrUnpublished)
 
 	uses := registry.Base{Ref: ref("library/base:1"), Known: []state.Snapshot{want}, Final: true}

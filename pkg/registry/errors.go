@@ -8,16 +8,40 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// ErrUnpublished says that a repository does not exist or has no tag that counts.
+// ErrUnpublished is the registry's own word that a repository does not exist or has no tag.
 var ErrUnpublished = errors.New("nothing is published")
 
-// errNoImage is a manifest of a kind that no build can use.
-var errNoImage = errors.New("neither an image nor an index of images")
+// ErrNoImage is something else than an image: a chart, a signature, an attestation or another artifact.
+var ErrNoImage = errors.New("not an image")
+
+// NoneCountsError reports that a repository has tags and that none of them counts.
+type NoneCountsError struct {
+	Tags  []string // the highest ones
+	Total int
+	Why   string // why they do not count
+}
+
+func (e *NoneCountsError) Error() string {
+	shown := strings.Join(e.Tags, ", ")
+	if more := e.Total - len(e.Tags); more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("%s; published: %s (set `tags` of the image to say which tags count)", e.Why, shown)
+}
+
+const maxShownTags = 3
+
+// noneCounts makes a NoneCountsError of the tags that a repository has, at least one.
+func noneCounts(tags []string, format string, args ...any) error {
+	highest := slices.SortedFunc(slices.Values(tags), func(a, b string) int { return compareNatural(b, a) })
+	return &NoneCountsError{Tags: slices.Compact(highest[:min(maxShownTags, len(highest))]), Total: len(tags), Why: fmt.Sprintf(format, args...)}
+}
 
 // Error is a registry that gave no usable answer. Its text never holds what the registry wrote, nor a URL: both can
 // contain credentials.
@@ -27,6 +51,7 @@ type Error struct {
 	problem string
 	cause   error
 	content bool // the content is the problem: asking again does not help
+	unknown bool // the registry itself says that it does not have it
 }
 
 func (e *Error) Error() string {
@@ -38,6 +63,21 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.cause }
+
+// Error codes of the OCI distribution specification by which a registry says that it does not have something.
+var (
+	unknownManifest = []string{"NAME_UNKNOWN", "MANIFEST_UNKNOWN"} // also of a list of tags
+	unknownBlob     = []string{"NAME_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
+)
+
+// saysUnknown reports whether the answer to a GET is the registry's own word that it does not have something. A status
+// alone is not: proxies, login pages and wrong addresses answer 404 too.
+func saysUnknown(status int, codes []string, known []string) bool {
+	if status != http.StatusNotFound || len(codes) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(codes, func(code string) bool { return !slices.Contains(known, code) })
+}
 
 // errorCode is the form of the error codes of the OCI distribution specification.
 var errorCode = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,39}$`)
@@ -65,6 +105,9 @@ func statusError(host string, status int, code string, retryAfter time.Duration)
 	}
 	return &Error{Host: host, Status: status, problem: problem}
 }
+
+// notItsWord follows a 404 that may come from anybody on the way.
+const notItsWord = ", without the code by which a registry says that it does not exist; check the address, proxies and credentials"
 
 // bad says that there is no usable answer.
 func bad(host, format string, args ...any) *Error {
@@ -102,7 +145,7 @@ func wrong(host, format string, args ...any) *Error {
 // isWrong says whether content is damaged, too large, or of another kind than it should be.
 func isWrong(err error) bool {
 	var e *Error
-	return errors.Is(err, errNoImage) || errors.As(err, &e) && e.content
+	return errors.Is(err, ErrNoImage) || errors.As(err, &e) && e.content
 }
 
 func isStatus(err error, statuses ...int) bool {
@@ -110,8 +153,12 @@ func isStatus(err error, statuses ...int) bool {
 	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
 }
 
-// IsNotFound says whether an error means that the registry does not have what was asked for.
-func IsNotFound(err error) bool { return isStatus(err, http.StatusNotFound) }
+// IsNotFound reports whether the registry itself says that it does not have what was asked for. A bare 404 does not: it
+// may come from anybody on the way.
+func IsNotFound(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.unknown
+}
 
 // jsonProblem says what is wrong with JSON without repeating it.
 func jsonProblem(err error) error {
@@ -123,10 +170,17 @@ func jsonProblem(err error) error {
 	return errors.New("a value has the wrong form")
 }
 
-// Missing says whether an error means that the registry answered, and has no such thing.
+// Missing reports whether the registry answered and has no such thing.
 func Missing(err error) bool { return errors.Is(err, ErrUnpublished) || IsNotFound(err) }
 
 // Denied says whether an error means that credentials are missing or wrong, or that too much was asked without them.
 func Denied(err error) bool {
 	return isStatus(err, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
+}
+
+// errorOf returns the Error in an error, or nil.
+func errorOf(err error) *Error {
+	var e *Error
+	errors.As(err, &e)
+	return e
 }

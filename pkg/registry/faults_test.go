@@ -52,6 +52,18 @@ func status(code int, header ...string) http.HandlerFunc {
 	}
 }
 
+// saysUnknown answers as a registry does that does not have something.
+func saysUnknown(code string) http.HandlerFunc {
+	return answer(404, `{"errors":[{"code":"`+code+`"}]}`)
+}
+
+func answer(status int, content string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(content))
+	}
+}
+
 func body(contentType, content string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
@@ -152,7 +164,7 @@ func TestContent(t *testing.T) {
 	image, index := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
 	config := `"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"` + fakeDigest("c") + `"}`
 	for name, c := range map[string]struct{ contentType, content, want string }{
-		"web page":           {"text/html; charset=utf-8", "<html>", `content type "text/html": neither an image nor an index`},
+		"web page":           {"text/html; charset=utf-8", "<html>", `content type "text/html": not an image`},
 		"no type":            {"", `{}`, "content type"},
 		"docker schema 1":    {"application/vnd.docker.distribution.manifest.v1+prettyjws", `{}`, "content type"},
 		"truncated":          {image, `{"schemaVersion":2,` + config, "not valid JSON: unexpected end of JSON input"},
@@ -260,7 +272,7 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 		"storm":            {status(429), "too many requests (429): sign in", 3 * 5, 5},
 		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429): sign in", 1, 0},
 		"down":             {status(503), "in trouble (503 Service Unavailable)", 3 * 5, 5},
-		"not found":        {status(404), "", 10, 1},
+		"not found":        {status(404), "", 2 * 10, 2}, // a HEAD that finds nothing is confirmed by a GET
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)

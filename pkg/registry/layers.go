@@ -13,7 +13,7 @@ import (
 // cannot be told apart: then there is no evidence.
 func (c *Client) byLayers(ctx context.Context, src source, images []image, b *Base) ([]state.BuiltOn, error) {
 	images = slices.DeleteFunc(slices.Clone(images), func(i image) bool {
-		return len(b.Platforms) > 0 && i.platform != "" && !slices.Contains(b.Platforms, i.platform)
+		return !b.buildsFor(i.platform)
 	})
 	baseSource, err := c.source(b.Ref)
 	if err != nil || len(images) == 0 {
@@ -71,22 +71,34 @@ func (c *Client) layersOf(ctx context.Context, src source, images []image) ([][]
 func (c *Client) prefix(ctx context.Context, src source, known state.Snapshot, images []image, layers [][]string) (int, error) {
 	total := 0
 	for i := range images {
-		platform := images[i].platform
-		if _, listed := known.Platforms[platform]; len(known.Platforms) > 0 && !listed {
-			return 0, nil
+		n, err := c.prefixOf(ctx, src, known, images[i].platform, layers[i])
+		if err != nil || n == 0 {
+			return 0, err
 		}
-		cfg, err := c.configOf(ctx, src, known.Effective(platform), platform)
-		if isStatus(err, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
-			return 0, nil // as for a base that has become private, or was removed from Docker Hub
+		total += n
+	}
+	return total, nil
+}
+
+// prefixOf is how many of the layers come from one of the snapshot's manifests for a platform.
+func (c *Client) prefixOf(ctx context.Context, src source, known state.Snapshot, platform string, layers []string) (int, error) {
+	manifests := known.Manifests(platform)
+	if len(known.Platforms) == 0 {
+		manifests = []string{known.Digest}
+	}
+	longest := 0
+	for _, digest := range manifests {
+		cfg, err := c.configOf(ctx, src, digest, platform)
+		if IsNotFound(err) || isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
+			continue // as for a base that has become private, or was removed from Docker Hub
 		}
 		if err != nil {
 			return 0, err
 		}
 		first := cfg.RootFS.DiffIDs
-		if len(first) == 0 || len(first) > len(layers[i]) || !slices.Equal(first, layers[i][:len(first)]) {
-			return 0, nil
+		if len(first) <= len(layers) && slices.Equal(first, layers[:len(first)]) {
+			longest = max(longest, len(first))
 		}
-		total += len(first)
 	}
-	return total, nil
+	return longest, nil
 }

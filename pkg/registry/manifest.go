@@ -2,11 +2,14 @@ package registry
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,11 +41,12 @@ type manifest struct {
 	digest string
 	index  bool
 
-	MediaType   string            `json:"mediaType"`
-	Config      *v1.Descriptor    `json:"config"`
-	Layers      []v1.Descriptor   `json:"layers"`
-	Manifests   []v1.Descriptor   `json:"manifests"`
-	Annotations map[string]string `json:"annotations"`
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Config       *v1.Descriptor    `json:"config"`
+	Layers       []v1.Descriptor   `json:"layers"`
+	Manifests    []v1.Descriptor   `json:"manifests"`
+	Annotations  map[string]string `json:"annotations"`
 }
 
 // parseManifest reads a manifest of the type that the registry says it has. Content that could be read as another type
@@ -55,7 +59,7 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	t := types.MediaType(mediaType)
 	index := t == types.OCIImageIndex || t == types.DockerManifestList
 	if !index && t != types.OCIManifestSchema1 && t != types.DockerManifestSchema2 {
-		return nil, &Error{Host: host, problem: "the manifest has content type " + plain.MediaType(mediaType), cause: errNoImage}
+		return nil, &Error{Host: host, problem: "the manifest has content type " + plain.MediaType(mediaType), cause: ErrNoImage}
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -120,22 +124,40 @@ func (c *Client) getManifest(ctx context.Context, at place, identifier string) (
 	return m, len(a.body), nil
 }
 
+// digestAlgorithm is the only one that state files can hold.
+const digestAlgorithm = "sha256"
+
+// parseDigest reads a digest that a registry gives. One of another algorithm is an error: nothing could be recorded of it.
+func parseDigest(host, s string) (v1.Hash, error) {
+	algorithm, _, _ := strings.Cut(s, ":")
+	h, err := v1.NewHash(s)
+	switch {
+	case err == nil && h.Algorithm == digestAlgorithm:
+		return h, nil
+	case slices.Contains(otherAlgorithms, algorithm):
+		return v1.Hash{}, wrong(host, "the digest algorithm %s is not supported (only %s is)", algorithm, digestAlgorithm)
+	}
+	return v1.Hash{}, wrong(host, "invalid digest in the answer")
+}
+
+// isSupported reports whether evidence that names the digest can be recorded.
+func isSupported(digest string) bool {
+	h, err := v1.NewHash(digest)
+	return err == nil && h.Algorithm == digestAlgorithm
+}
+
+// otherAlgorithms are those that the OCI image specification registers. Others are not named: an answer can hold anything.
+var otherAlgorithms = []string{"sha384", "sha512", "blake3"}
+
 // checkDigest computes the digest of content and compares it with the one that is wanted, if any.
 func checkDigest(host string, content []byte, want string) (string, error) {
-	algorithm := "sha256"
 	if want != "" {
-		h, err := v1.NewHash(want)
-		if err != nil {
-			return "", wrong(host, "invalid digest in the answer")
+		if _, err := parseDigest(host, want); err != nil {
+			return "", err
 		}
-		algorithm = h.Algorithm
 	}
-	hasher, err := v1.Hasher(algorithm)
-	if err != nil {
-		return "", wrong(host, "invalid digest in the answer")
-	}
-	hasher.Write(content)
-	got := algorithm + ":" + hex.EncodeToString(hasher.Sum(nil))
+	sum := sha256.Sum256(content)
+	got := digestAlgorithm + ":" + hex.EncodeToString(sum[:])
 	if want != "" && got != want {
 		return "", wrong(host, "the content has digest %s, not %s", got, want)
 	}
@@ -159,26 +181,33 @@ func (c *Client) blob(ctx context.Context, src source, d *v1.Descriptor, limit i
 
 // imageConfig is what an image says of itself.
 type imageConfig struct {
-	OS           string `json:"os"`
-	Architecture string `json:"architecture"`
-	Variant      string `json:"variant"`
-	Created      string `json:"created"`
+	OS           string   `json:"os"`
+	OSVersion    string   `json:"os.version"`
+	OSFeatures   []string `json:"os.features"`
+	Architecture string   `json:"architecture"`
+	Variant      string   `json:"variant"`
+	Created      string   `json:"created"`
 	RootFS       struct {
+		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
 	} `json:"rootfs"`
 }
 
-// config gets the config of an image manifest. What is no image (a chart, a signature) has an empty one.
+// config gets the config of an image manifest. The error is ErrNoImage for anything else.
 func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConfig, error) {
 	var cfg imageConfig
-	if t := m.Config.MediaType; t != types.OCIConfigJSON && t != types.DockerConfigJSON {
-		return cfg, nil
+	if err := m.notImage(src.host()); err != nil {
+		return cfg, err
 	}
 	body, err := c.blob(ctx, src, m.Config, maxConfigBytes)
 	if err != nil {
 		return cfg, err
 	}
-	if err := json.Unmarshal(body, &cfg); err != nil {
+	err = json.Unmarshal(body, &cfg)
+	if t := m.Config.MediaType; t != types.OCIConfigJSON && t != types.DockerConfigJSON && (err != nil || cfg.RootFS.Type != "layers") {
+		return cfg, &Error{Host: src.host(), problem: "its config has no type, and is not that of an image", cause: ErrNoImage}
+	}
+	if err != nil {
 		return cfg, &Error{Host: src.host(), problem: "the image config is not valid JSON", cause: jsonProblem(err)}
 	}
 	return cfg, nil
@@ -193,39 +222,87 @@ func (cfg *imageConfig) built() time.Time {
 	return t.UTC()
 }
 
-func (cfg *imageConfig) platform() string { return platformName(cfg.OS, cfg.Architecture, cfg.Variant) }
+func (cfg *imageConfig) platform() string {
+	return platformName(ocispecs.Platform{OS: cfg.OS, OSVersion: cfg.OSVersion, OSFeatures: cfg.OSFeatures, Architecture: cfg.Architecture, Variant: cfg.Variant})
+}
 
-// platformsOf lists the platforms of an index and the digest of each one's manifest. Where two are the same, the first
-// counts, as in a build.
+// platformsOf lists the platforms of an index and the digest of each one's manifest. Where two are the same to the last
+// detail, the first counts, as in a build. Where no manifest is said to be for a platform, their configs are asked. An
+// index that holds no image is ErrNoImage.
 func (c *Client) platformsOf(ctx context.Context, src source, index *manifest) (state.Platforms, error) {
-	out := state.Platforms{}
-	nested := 0
-	var walk func(m *manifest, depth int) error
-	walk = func(m *manifest, depth int) error {
-		for i := range m.Manifests {
-			d := &m.Manifests[i]
-			if d.MediaType == types.OCIImageIndex || d.MediaType == types.DockerManifestList {
-				nested++
-				if depth >= maxDepth || nested > maxNested {
-					return wrong(src.host(), "the index %s holds too many indexes within each other", index.digest)
-				}
-				inner, err := c.manifest(ctx, src, d.Digest.String())
-				if err != nil {
-					return err
-				}
-				if err := walk(inner, depth+1); err != nil {
-					return err
-				}
-				continue
-			}
-			platform := descriptorPlatform(d)
-			if _, taken := out[platform]; platform != "" && !taken {
-				out[platform] = d.Digest.String()
-			}
-		}
-		return nil
+	w := indexWalk{platforms: state.Platforms{}}
+	if err := c.walk(ctx, src, index, 1, &w); err != nil {
+		return nil, err
 	}
-	return out, walk(index, 1)
+	if len(w.platforms) > 0 {
+		return w.platforms, nil
+	}
+	found := false
+	for _, d := range w.others[:min(len(w.others), maxPlatforms)] {
+		m, err := c.manifest(ctx, src, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		cfg, err := c.config(ctx, src, m)
+		if errors.Is(err, ErrNoImage) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = true
+		w.add(cfg.platform(), m.digest)
+	}
+	if !found {
+		return nil, &Error{Host: src.host(), problem: "the index " + index.digest + " holds no image", cause: ErrNoImage}
+	}
+	return w.platforms, nil
+}
+
+// indexWalk is what was found in an index and in those that it holds.
+type indexWalk struct {
+	platforms state.Platforms
+	others    []*v1.Descriptor // manifests that may be images of a platform that only their config has
+	nested    int
+}
+
+func (w *indexWalk) add(platform, digest string) {
+	if _, taken := w.platforms[platform]; platform != "" && !taken {
+		w.platforms[platform] = digest
+	}
+}
+
+func (c *Client) walk(ctx context.Context, src source, m *manifest, depth int, w *indexWalk) error {
+	for i := range m.Manifests {
+		d := &m.Manifests[i]
+		kind := kindOf(d)
+		if kind == notAnImage {
+			continue
+		}
+		if _, err := parseDigest(src.host(), d.Digest.String()); err != nil {
+			return err
+		}
+		platform := descriptorPlatform(d)
+		switch {
+		case kind == anIndex:
+			w.nested++
+			if depth >= maxDepth || w.nested > maxNested {
+				return wrong(src.host(), "the index %s holds too many indexes within each other", m.digest)
+			}
+			inner, err := c.manifest(ctx, src, d.Digest.String())
+			if err != nil {
+				return err
+			}
+			if err := c.walk(ctx, src, inner, depth+1, w); err != nil {
+				return err
+			}
+		case platform == "":
+			w.others = append(w.others, d)
+		default:
+			w.add(platform, d.Digest.String())
+		}
+	}
+	return nil
 }
 
 const (
@@ -236,25 +313,40 @@ const (
 )
 
 func descriptorPlatform(d *v1.Descriptor) string {
-	if d.Platform == nil || d.Digest.Hex == "" || d.Annotations[attestationType] != "" {
+	if d.Platform == nil {
 		return ""
 	}
-	return platformName(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant)
+	p := d.Platform
+	return platformName(ocispecs.Platform{OS: p.OS, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures, Architecture: p.Architecture, Variant: p.Variant})
 }
 
-var platformForm = regexp.MustCompile(`^[a-z0-9._-]+/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
+var (
+	platformForm = regexp.MustCompile(`^[a-z0-9._-]+(\([a-zA-Z0-9._+-]+\))?/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
+	notInOption  = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
+)
 
-// platformName writes a platform as BuildKit does, and nothing for what is none.
-func platformName(os, arch, variant string) string {
-	if os == "" || arch == "" || os == "unknown" || arch == "unknown" {
+const (
+	maxPlatformOption   = 64 // bytes of os.version and of each feature
+	maxPlatformFeatures = 8
+)
+
+// platformName writes a platform as BuildKit does, with os.version and os.features where there are any, and nothing for
+// what is none.
+func platformName(p ocispecs.Platform) string {
+	if p.OS == "" || p.Architecture == "" || p.OS == "unknown" || p.Architecture == "unknown" {
 		return ""
 	}
-	p := platforms.Normalize(ocispecs.Platform{OS: os, Architecture: arch, Variant: variant})
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
+	option := func(s string) string {
+		s = notInOption.ReplaceAllString(s, "_")
+		return s[:min(len(s), maxPlatformOption)]
 	}
-	if !platformForm.MatchString(s) {
+	p = platforms.Normalize(p) // a copy of the features, too
+	p.OSVersion = option(p.OSVersion)
+	for i := range p.OSFeatures {
+		p.OSFeatures[i] = option(p.OSFeatures[i])
+	}
+	s := platforms.FormatAll(p)
+	if len(p.OSFeatures) > maxPlatformFeatures || !platformForm.MatchString(s) {
 		return ""
 	}
 	return s

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -130,7 +131,7 @@ func TestPlatformName(t *testing.T) {
 		{"linux", "", ""}:              "",
 		{"linux", "amd64\n- a: b", ""}: "",
 	} {
-		assert.Equal(t, want, platformName(in[0], in[1], in[2]), "%v", in)
+		assert.Equal(t, want, platformName(ocispecs.Platform{OS: in[0], Architecture: in[1], Variant: in[2]}), "%v", in)
 	}
 }
 

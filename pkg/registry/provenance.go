@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -96,7 +97,7 @@ func (r *resource) material() (material, bool) {
 	} else if d != "" && d != m.digest {
 		return material{}, false
 	}
-	return m, m.digest != ""
+	return m, isSupported(m.digest)
 }
 
 // parsePURL reads the package URL of an image, pkg:docker/NAMESPACE/NAME@TAG?digest=sha256:…&platform=os/arch, as
@@ -164,7 +165,9 @@ func (m *material) qualify(query string) bool {
 }
 
 func parsePlatform(s string) string {
-	parts := strings.SplitN(s, "/", 3)
-	parts = append(parts, "", "")
-	return platformName(parts[0], parts[1], parts[2])
+	p, err := platforms.Parse(s)
+	if err != nil || !strings.Contains(s, "/") {
+		return ""
+	}
+	return platformName(p)
 }

@@ -13,9 +13,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Snapshot resolves a reference: its digest and, for an index, the digest of each platform's manifest. Attestations and
-// what has no platform are left out, and platforms are written as BuildKit does (linux/arm64 for linux/arm64/v8). A
-// single manifest has the platform that its config names, or none.
+// Snapshot resolves a reference: its digest and, for an index, the digest of each platform's manifest. Attestations,
+// artifacts and what has no platform are left out, and platforms are written as BuildKit does (linux/arm64 for
+// linux/arm64/v8), with their os.version. A single manifest has the platform that its config names, or none. A reference to
+// anything else than an image is ErrNoImage.
 //
 // When known has the digest that a HEAD gives, known is the answer, and nothing else is asked: a digest never changes.
 // For the same reason nothing is asked at all for a reference with the digest of known.
@@ -60,6 +61,8 @@ func (c *Client) head(ctx context.Context, src source, tag string) (string, erro
 		switch {
 		case isStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
 			return "", nil
+		case isStatus(err, http.StatusNotFound) && !at.mirror:
+			return "", c.confirm(ctx, at, tag)
 		case err != nil:
 			return "", err
 		}
@@ -67,21 +70,26 @@ func (c *Client) head(ctx context.Context, src source, tag string) (string, erro
 		if _, err := v1.NewHash(digest); err != nil {
 			return "", nil //nolint:nilerr // a GET tells the digest too
 		}
-		return digest, nil
+		_, err = parseDigest(at.host(), digest)
+		return digest, err
 	})
+}
+
+// confirm asks again for what a HEAD did not find, whose answer has no body to say why: it may come from anybody on the
+// way. Where the manifest is there after all, there is no error.
+func (c *Client) confirm(ctx context.Context, at place, tag string) error {
+	_, err := c.send(ctx, at, http.MethodGet, "manifests/"+tag, acceptManifests, maxManifestBytes)
+	return err
 }
 
 func (c *Client) snapshotOf(ctx context.Context, src source, m *manifest) (state.Snapshot, error) {
 	s := state.Snapshot{Digest: m.digest}
 	if m.index {
 		found, err := c.platformsOf(ctx, src, m)
-		if err != nil {
-			return state.Snapshot{}, err
-		}
 		if len(found) > 0 {
 			s.Platforms = found
 		}
-		return s, nil
+		return s, err
 	}
 	cfg, err := c.config(ctx, src, m)
 	if err != nil {
@@ -126,14 +134,12 @@ func (c *Client) configOf(ctx context.Context, src source, identifier, platform 
 		if platform == "" && len(found) > 0 {
 			platform = slices.Min(slices.Collect(maps.Keys(found)))
 		}
-		if found[platform] == "" {
+		manifests := state.Snapshot{Platforms: found}.Manifests(platform)
+		if len(manifests) == 0 {
 			return imageConfig{}, nil
 		}
-		if m, err = c.manifest(ctx, src, found[platform]); err != nil {
+		if m, err = c.manifest(ctx, src, manifests[0]); err != nil {
 			return imageConfig{}, err
-		}
-		if m.index {
-			return imageConfig{}, wrong(src.host(), "what the index lists for %s is an index", platform)
 		}
 	}
 	return c.config(ctx, src, m)

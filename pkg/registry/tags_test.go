@@ -15,6 +15,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/registry"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // inPages makes the registry give n tags at a time, with a link to the next page.
@@ -56,7 +57,7 @@ func TestTags(t *testing.T) {
 	for name, c := range map[string]struct{ link, body, want string }{
 		"elsewhere":    {`<http://127.0.0.1:1/v2/app/tags/list>; rel="next"`, `{"tags":["a"]}`, "leads elsewhere"},
 		"another form": {`http://x`, `{"tags":["a"]}`, "wrong form"},
-		"in a circle":  {`</v2/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`, "more than"},
+		"in a circle":  {`</v2/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`, "lead in a circle"},
 		"truncated":    {"", `{"tags":["a"`, "not valid JSON"},
 		"web page":     {"", `<html>`, "not valid JSON"},
 		"other values": {"", `{"tags":[1]}`, "not valid JSON"},
@@ -89,6 +90,8 @@ func TestTags(t *testing.T) {
 	assert.Len(t, got, 50_000)
 }
 
+func unknown(string) *state.Snapshot { return nil }
+
 func TestNewestOfList(t *testing.T) {
 	sig := "sha256-" + fakeDigest("x")[7:] + ".sig"
 	for name, c := range map[string]struct {
@@ -102,10 +105,10 @@ func TestNewestOfList(t *testing.T) {
 		"two spellings":        {have: []string{"v1.0.0", "1.0.0"}, want: "v1.0.0", used: config.Tags{Strategy: config.SemVer}},
 		"spelt the other way":  {have: []string{"1.0.0", "v1.0.0"}, want: "v1.0.0", used: config.Tags{Strategy: config.SemVer}},
 		"a date is no version": {have: []string{"20260101", "16", "16.2", "latest"}, want: "latest", used: config.Tags{Strategy: config.Digest, Constraint: "latest"}},
-		"only signatures":      {have: []string{sig}, err: "nothing is published: no tag counts"},
-		"no tags":              {have: []string{}, err: "nothing is published: no tag counts"},
+		"only signatures":      {have: []string{sig}, err: "only signatures and attestations have tags; published: sha256-"},
+		"no tags":              {have: []string{}, err: "nothing is published: asking"},
 		"constraint":           {have: []string{"1.0.0", "1.5.0", "2.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.5.0"},
-		"constraint, none":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^2"}, err: "nothing is published"},
+		"constraint, none":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^2"}, err: `no tag is a semantic version within the constraint "^2"`},
 		"constraint, releases": {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.0.0"},
 		"pre-release":          {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer}, want: "1.1.0-rc.1"},
 		"ignore":               {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer, Ignore: []string{"-rc"}}, want: "1.0.0"},
@@ -118,19 +121,22 @@ func TestNewestOfList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
+			for _, tag := range c.have {
+				s.push("app:"+tag, newImage(t, "linux/amd64", day, nil))
+			}
 			s.breaks(inPages(c.have, 2))
 			tags, decided := config.Tags{Strategy: config.SemVer}, c.tags != nil
 			if decided {
 				tags, c.used = *c.tags, *c.tags
 			}
-			tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, decided)
+			choice, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, decided, unknown)
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, c.want, tag)
-			assert.Equal(t, c.used, used)
+			assert.Equal(t, c.want, choice.Tag)
+			assert.Equal(t, c.used, choice.Used)
 		})
 	}
 }
@@ -138,13 +144,13 @@ func TestNewestOfList(t *testing.T) {
 func TestNewestOfNothing(t *testing.T) {
 	s := serve(t)
 	for _, tags := range []config.Tags{{Strategy: config.SemVer}, {Strategy: config.Digest, Constraint: "latest"}, {Strategy: config.NewestBuild}} {
-		_, _, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", tags, true)
+		_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", tags, true, unknown)
 		require.ErrorIs(t, err, registry.ErrUnpublished)
 	}
-	_, _, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false)
+	_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false, unknown)
 	require.ErrorIs(t, err, registry.ErrUnpublished)
 	s.breaks(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true })
-	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false)
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/absent", config.Tags{}, false, unknown)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, registry.ErrUnpublished, "whoever may not look does not know that there is nothing")
 }
@@ -153,11 +159,14 @@ func TestNewestDigest(t *testing.T) {
 	s := serve(t)
 	s.push("app:edge", newImage(t, "linux/amd64", day, nil))
 	tags := config.Tags{Strategy: config.Digest, Constraint: "edge"}
-	tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, true)
+	choice, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, true, unknown)
 	require.NoError(t, err)
-	assert.Equal(t, "edge", tag)
-	assert.Equal(t, tags, used)
-	assert.Equal(t, []string{"HEAD app/manifests/edge"}, s.asked(), "no list is needed")
+	assert.Equal(t, "edge", choice.Tag)
+	assert.Equal(t, tags, choice.Used)
+	assert.Len(t, s.asked(), 3, "the digest, the manifest and its config: no list is needed")
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, true, func(string) *state.Snapshot { return &choice.Snapshot })
+	require.NoError(t, err)
+	assert.Equal(t, []string{"HEAD app/manifests/edge"}, s.asked(), "what is known is known to be an image")
 }
 
 func TestNewestBuild(t *testing.T) {
@@ -167,15 +176,15 @@ func TestNewestBuild(t *testing.T) {
 	s.push("app:ccc", newImage(t, "linux/amd64", time.Time{}, nil))
 	old := raw{[]byte(`{"schemaVersion":1}`), "application/vnd.docker.distribution.manifest.v1+prettyjws"}
 	s.push("app:ancient", old)
-	tag, used, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	choice, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
 	require.NoError(t, err)
-	assert.Equal(t, "aaa", tag)
-	assert.Equal(t, config.Tags{Strategy: config.NewestBuild}, used)
+	assert.Equal(t, "aaa", choice.Tag)
+	assert.Equal(t, config.Tags{Strategy: config.NewestBuild}, choice.Used)
 
-	tag, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Ignore: []string{"^aaa$"}}, true)
+	choice, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Ignore: []string{"^aaa$"}}, true, unknown)
 	require.NoError(t, err)
-	assert.Equal(t, "bbb", tag)
-	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Allow: []string{"^ccc$"}}, true)
+	assert.Equal(t, "bbb", choice.Tag)
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Allow: []string{"^ccc$"}}, true, unknown)
 	require.ErrorContains(t, err, "no image says when it was built")
 
 	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
@@ -185,7 +194,7 @@ func TestNewestBuild(t *testing.T) {
 		}
 		return false
 	})
-	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
 	require.ErrorContains(t, err, "access denied", "half an answer is none")
 }
 
@@ -211,7 +220,7 @@ func TestNewestBuildIsBounded(t *testing.T) {
 		return true
 	})
 	s.asked()
-	_, _, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false)
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
 	require.NoError(t, err)
 	asked := s.asked()
 	gets := 0
@@ -220,7 +229,7 @@ func TestNewestBuildIsBounded(t *testing.T) {
 			gets++
 		}
 	}
-	assert.Equal(t, 50, gets)
+	assert.Equal(t, 50+2, gets, "the chosen one is looked at again, by its digest")
 	assert.Contains(t, asked, "GET app/manifests/build-499", "the highest number")
 	assert.Contains(t, asked, "GET app/manifests/"+tags[499], "the last in the list")
 }

@@ -13,7 +13,7 @@ func (i *Image) Enrolled(repository string) {
 		return
 	}
 	if i.Repository != "" {
-		i.BuiltOn, i.Tags, i.Published = nil, nil, nil
+		i.BuiltOn, i.Tags, i.Published, i.Uncounted = nil, nil, nil, nil
 		i.CurrentVersion, i.CurrentDigest, i.LastBuilt, i.Unpublished = "", "", Time{}, Time{}
 		if r := i.Rebuild; r != nil && r.Status.Active() {
 			r.Status, r.Message = Failed, "given up: the image is enrolled with another repository now"
@@ -22,12 +22,12 @@ func (i *Image) Enrolled(repository string) {
 	i.Repository = repository
 }
 
-// DecideTags records by which tags the published image is found.
-func (i *Image) DecideTags(strategy, constraint string) {
+// DecideTags records by which tags the published image is found, and what speaks against them.
+func (i *Image) DecideTags(strategy, constraint, passedOver string) {
 	if i.Tags == nil {
 		i.Tags = &Tags{}
 	}
-	i.Tags.Strategy, i.Tags.Constraint = strategy, constraint
+	i.Tags.Strategy, i.Tags.Constraint, i.Tags.PassedOver = strategy, constraint, passedOver
 }
 
 // SetDockerfile records what a Dockerfile says. The commit stays while the content is the same: the one at which it was

@@ -46,22 +46,10 @@ func (t *Time) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Platforms maps a platform (linux/amd64) to the digest of its manifest: the effective digests.
-type Platforms map[string]string
-
 // Snapshot is what a tag held: the index (or single manifest) digest and the effective digests.
 type Snapshot struct {
 	Digest    string    `yaml:"digest" json:"digest"`
 	Platforms Platforms `yaml:"platforms,omitempty" json:"platforms,omitempty"`
-}
-
-// Effective is the digest that a build for the platform uses: the platform's manifest, or the whole digest where no
-// platforms are known.
-func (s Snapshot) Effective(platform string) string {
-	if d, ok := s.Platforms[platform]; ok {
-		return d
-	}
-	return s.Digest
 }
 
 // Base is the state of a base image: an upstream reference with a tag.
@@ -117,6 +105,7 @@ type Image struct {
 	LastBuilt      Time        `yaml:"lastBuilt,omitempty" json:"lastBuilt,omitzero"`
 	Unpublished    Time        `yaml:"unpublished,omitempty" json:"unpublished,omitzero"` // when the registry was first found to hold no image
 	Published      []Published `yaml:"published,omitempty" json:"published,omitempty"`
+	Uncounted      []string    `yaml:"uncounted,omitempty" json:"uncounted,omitempty"` // a few of the published tags, while none of them counts
 	Rebuild        *Rebuild    `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
 	RebuildHistory []Rebuild   `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
 	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
@@ -195,7 +184,11 @@ type BuiltOn struct {
 type Tags struct {
 	Strategy   string `yaml:"strategy" json:"strategy"`
 	Constraint string `yaml:"constraint,omitempty" json:"constraint,omitempty"`
-	Extra      Extra  `yaml:",inline" json:"-"`
+	// PassedOver is the evidence against the rule: when it was decided, this tag held an image that was built later, or was
+	// the highest semantic version.
+	PassedOver   string `yaml:"passedOver,omitempty" json:"passedOver,omitempty"`
+	DecidedAgain Time   `yaml:"decidedAgain,omitempty" json:"decidedAgain,omitzero"` // when a rebuild that was not seen cast doubt on it
+	Extra        Extra  `yaml:",inline" json:"-"`
 }
 
 // Published is what a tag of a managed image holds, kept for the tags that other images are built on.

@@ -70,7 +70,11 @@ func MediaType(s string) string {
 	case "text/html", "text/plain", "text/xml", "application/json", "application/xml", "application/octet-stream",
 		"application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws",
 		"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
-		"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json", "application/vnd.oci.artifact.manifest.v1+json":
+		"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json", "application/vnd.oci.artifact.manifest.v1+json",
+		"application/vnd.oci.empty.v1+json", "application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+		"application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dev.sigstore.bundle.v0.3+json", "application/vnd.in-toto+json",
+		"application/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.docker.plugin.v1+json",
+		"application/vnd.buildkit.cacheconfig.v0", "application/vnd.wasm.config.v0+json":
 		return strconv.Quote(s)
 	case "":
 		return "none"

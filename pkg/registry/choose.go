@@ -1,0 +1,306 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Choice is the published tag that counts.
+type Choice struct {
+	Tag      string
+	Snapshot state.Snapshot // what it holds
+	Used     config.Tags    // by which it was chosen
+	// PassedOver is the evidence against a rule that was decided now: the tag of an image that was built later, or the
+	// highest semantic version where the newest build counts in spite of it.
+	PassedOver string
+	NotImages  []string // tags before it that are no images, with the reason
+}
+
+// Known returns what a tag of a repository was last seen to hold, or nil.
+type Known func(tag string) *state.Snapshot
+
+// Newest chooses the published tag that counts: by tags when that is decided, and else by what the repository holds: dates
+// with leading zeros by the alphabet, semantic versions if any tag is one, else `latest`, else the newest build. Allow and
+// ignore of tags hold in any case. As in Kargo's Warehouses, a semantic version has all three numbers, and without a
+// constraint pre-releases count too. Only images count: a tag that holds anything else is passed over.
+//
+// Semantic versions are not decided on against the evidence. Where other tags hold images that were built later, and these
+// are as many as there are versions, or continue their series, `latest` or the newest build counts instead.
+//
+// The newest build is found by the dates in image configs. When more than 50 tags come into question, these are asked
+// for: the 25 last ones in the registry's list, and the 25 highest when numbers in tags are compared as numbers.
+//
+// The error is ErrUnpublished when the registry says that the repository does not exist or has no tag, and a
+// NoneCountsError when it has tags and none counts.
+func (c *Client) Newest(ctx context.Context, repository string, tags config.Tags, decided bool, known Known) (Choice, error) {
+	ch := chooser{Client: c, repository: repository, known: known}
+	choice, err := ch.choose(ctx, tags, decided)
+	if err != nil {
+		return Choice{}, fmt.Errorf("choosing the newest tag of %q: %w", repository, err)
+	}
+	choice.NotImages = ch.notImages
+	return choice, nil
+}
+
+// chooser chooses the tag of one repository.
+type chooser struct {
+	*Client
+	repository string
+	ref        state.Ref
+	src        source
+	known      Known
+	notImages  []string
+}
+
+func (ch *chooser) choose(ctx context.Context, tags config.Tags, decided bool) (choice Choice, err error) {
+	if ch.ref, err = state.ParseRef(ch.repository); err != nil {
+		return Choice{}, err
+	}
+	if ch.src, err = ch.source(ch.ref); err != nil {
+		return Choice{}, err
+	}
+	if decided && tags.Strategy == config.Digest {
+		return ch.named(ctx, tags)
+	}
+	list, err := ch.counting(ctx, tags)
+	if err != nil {
+		return Choice{}, err
+	}
+	if !decided {
+		return ch.decide(ctx, config.Tags{Allow: tags.Allow, Ignore: tags.Ignore}, list)
+	}
+	return ch.by(ctx, tags, list)
+}
+
+// by applies a strategy to the tags that count.
+func (ch *chooser) by(ctx context.Context, tags config.Tags, list []string) (Choice, error) {
+	switch tags.Strategy {
+	case config.SemVer:
+		versions, err := versionsOf(list, tags.Constraint)
+		if err != nil {
+			return Choice{}, err
+		}
+		if len(versions) == 0 {
+			return Choice{}, noneCounts(list, "no tag is a semantic version%s", within(tags.Constraint))
+		}
+		return ch.first(ctx, tags, versions)
+	case config.Lexical:
+		return ch.first(ctx, tags, slices.SortedFunc(slices.Values(list), func(a, b string) int { return strings.Compare(b, a) }))
+	case config.NewestBuild:
+		return ch.newestBuild(ctx, tags, list)
+	}
+	return Choice{}, fmt.Errorf("unknown strategy %q", tags.Strategy)
+}
+
+func within(constraint string) string {
+	if constraint == "" {
+		return ""
+	}
+	return fmt.Sprintf(" within the constraint %q (a suffix such as -alpine makes a pre-release, which a constraint admits only when it has one itself)", constraint)
+}
+
+// named is the tag that the strategy Digest names.
+func (ch *chooser) named(ctx context.Context, tags config.Tags) (Choice, error) {
+	s, err := ch.image(ctx, tags.Constraint)
+	switch {
+	case errors.Is(err, ErrNoImage):
+		return Choice{}, noneCounts([]string{tags.Constraint}, "tag %q holds no image (%v)", tags.Constraint, err)
+	case IsNotFound(err):
+		list, err := ch.list(ctx)
+		if err != nil {
+			return Choice{}, err
+		}
+		return Choice{}, noneCounts(list, "there is no tag %q", tags.Constraint)
+	}
+	return Choice{Tag: tags.Constraint, Snapshot: s, Used: tags}, err
+}
+
+// list lists the tags of the repository, at least one; ErrUnpublished is the registry's word that there is none.
+func (ch *chooser) list(ctx context.Context) ([]string, error) {
+	list, err := ch.tags(ctx, ch.repository)
+	switch {
+	case IsNotFound(err):
+		return nil, fmt.Errorf("%w: %w", ErrUnpublished, err)
+	case err == nil && len(list) == 0:
+		return nil, bad(ch.src.host(), "no name in the list of tags is a valid tag")
+	}
+	return list, err
+}
+
+// counting lists the tags that allow and ignore let through, at least one.
+func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, error) {
+	allow, err := compile(tags.Allow)
+	if err != nil {
+		return nil, err
+	}
+	ignore, err := compile(tags.Ignore)
+	if err != nil {
+		return nil, err
+	}
+	all, err := ch.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(slices.Clone(all), referrerTag.MatchString)
+	if len(list) == 0 {
+		return nil, noneCounts(all, "only signatures and attestations have tags")
+	}
+	list = slices.DeleteFunc(list, func(tag string) bool {
+		matches := func(re *regexp.Regexp) bool { return re.MatchString(tag) }
+		return len(allow) > 0 && !slices.ContainsFunc(allow, matches) || slices.ContainsFunc(ignore, matches)
+	})
+	if len(list) == 0 {
+		return nil, noneCounts(all, "no tag passes allow and ignore of `tags`")
+	}
+	return list, nil
+}
+
+// first is the first of the tags that holds an image.
+func (ch *chooser) first(ctx context.Context, used config.Tags, tags []string) (Choice, error) {
+	for _, tag := range tags[:min(len(tags), maxNotImages)] {
+		s, err := ch.image(ctx, tag)
+		if errors.Is(err, ErrNoImage) {
+			ch.notImages = append(ch.notImages, err.Error())
+			continue
+		}
+		return Choice{Tag: tag, Snapshot: s, Used: used}, err
+	}
+	return Choice{}, noneCounts(tags, "no tag holds an image (%s)", ch.notImages[0])
+}
+
+// image returns what a tag holds, or ErrNoImage. A digest that is known is that of an image.
+func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error) {
+	ref, known := ch.ref, ch.known(tag)
+	ref.Tag, ref.Digest = tag, ""
+	s, err := ch.Snapshot(ctx, ref, known)
+	if err != nil || known != nil && known.Digest == s.Digest {
+		return s, err
+	}
+	err = nil
+	for _, platform := range slices.Sorted(maps.Keys(s.Platforms)) {
+		m, failed := ch.manifest(ctx, ch.src, s.Platforms[platform])
+		if failed != nil {
+			return s, failed
+		}
+		if err = m.notImage(ch.src.host()); err == nil {
+			return s, nil
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("resolving %q: %w", ref, err)
+	}
+	return s, err
+}
+
+// versionsOf lists the semantic versions within a constraint, the highest first. Of two spellings of one version the last
+// one comes first, by the alphabet.
+func versionsOf(tags []string, constraint string) ([]string, error) {
+	var within *semver.Constraints
+	if constraint != "" {
+		var err error
+		if within, err = semver.NewConstraint(constraint); err != nil {
+			return nil, fmt.Errorf("reading constraint %q: %w", constraint, err)
+		}
+	}
+	type version struct {
+		*semver.Version
+		tag string
+	}
+	var found []version
+	for _, t := range tags {
+		v, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
+		if err == nil && (within == nil || within.Check(v)) {
+			found = append(found, version{v, t})
+		}
+	}
+	slices.SortFunc(found, func(a, b version) int {
+		if c := b.Compare(a.Version); c != 0 {
+			return c
+		}
+		return strings.Compare(b.tag, a.tag)
+	})
+	out := make([]string, len(found))
+	for i := range found {
+		out[i] = found[i].tag
+	}
+	return out, nil
+}
+
+// build is a tag with the time when its image was built.
+type build struct {
+	tag    string
+	digest string // empty where it was not asked for
+	at     time.Time
+}
+
+// newestBuild is the tag whose image was built last; of several, the last by the alphabet.
+func (ch *chooser) newestBuild(ctx context.Context, used config.Tags, tags []string) (Choice, error) {
+	var images, others []string
+	builds, err := ch.builds(ctx, candidates(tags, maxBuilds), func(ctx context.Context, b *build) error {
+		ref := ch.ref
+		ref.Tag = b.tag
+		var err error
+		b.at, err = ch.Built(ctx, ref, "")
+		return err
+	}, &others)
+	if err != nil {
+		return Choice{}, err
+	}
+	for _, b := range builds {
+		images = append(images, b.tag)
+	}
+	switch {
+	case len(images) > 0:
+		return ch.first(ctx, used, images)
+	case len(others) == len(candidates(tags, maxBuilds)):
+		return Choice{}, noneCounts(tags, "no tag holds an image (%s)", others[0])
+	}
+	return Choice{}, errors.New("no image says when it was built; set tags to say which tag counts")
+}
+
+// builds asks when the images of tags were built, and returns those that say it, the last one first. What is no image is
+// added to others.
+func (ch *chooser) builds(ctx context.Context, tags []string, look func(context.Context, *build) error, others *[]string) ([]build, error) {
+	found, failed := make([]build, len(tags)), make([]error, len(tags))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(ch.hosts.slots.Limit)
+	for i, tag := range tags {
+		group.Go(func() error {
+			found[i].tag = tag
+			err := look(ctx, &found[i])
+			if errors.Is(err, ErrNoImage) {
+				failed[i] = err
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, err := range failed {
+		if err != nil {
+			*others = append(*others, err.Error())
+		}
+	}
+	found = slices.DeleteFunc(found, func(b build) bool { return b.at.IsZero() })
+	slices.SortFunc(found, func(a, b build) int {
+		if c := b.at.Compare(a.at); c != 0 {
+			return c
+		}
+		return strings.Compare(b.tag, a.tag)
+	})
+	return found, nil
+}

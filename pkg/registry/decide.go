@@ -1,0 +1,147 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
+
+const (
+	maxEvidence = 10        // tags whose date is asked for, to see what a rule passes over
+	sameBuild   = time.Hour // images that a release and a branch build of one commit may be apart
+	latest      = "latest"
+)
+
+// decide finds the rule by which tags count.
+func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) (Choice, error) {
+	if isCalendar(list) {
+		used.Strategy = config.Lexical
+		return ch.by(ctx, used, list)
+	}
+	versions, err := versionsOf(list, "")
+	if err != nil {
+		return Choice{}, err
+	}
+	var none *NoneCountsError
+	if len(versions) > 0 {
+		used.Strategy = config.SemVer
+		choice, err := ch.first(ctx, used, versions)
+		if err == nil {
+			return ch.weigh(ctx, choice, list, versions)
+		}
+		if !errors.As(err, &none) {
+			return Choice{}, err
+		}
+		list = slices.DeleteFunc(slices.Clone(list), func(tag string) bool { return slices.Contains(versions, tag) })
+		if len(list) == 0 {
+			return Choice{}, err
+		}
+	}
+	if slices.Contains(list, latest) {
+		used.Strategy, used.Constraint = config.Digest, latest
+		if choice, err := ch.named(ctx, used); !errors.As(err, &none) {
+			return choice, err
+		}
+		used.Constraint = ""
+	}
+	used.Strategy = config.NewestBuild
+	return ch.by(ctx, used, list)
+}
+
+// weigh looks for evidence against the highest version: images of other tags that were built after it. Where they outweigh
+// the versions, or continue their series in a form that is no version (2026.01.02 after 2025.12.31), the rule is another
+// one.
+func (ch *chooser) weigh(ctx context.Context, version Choice, list, versions []string) (Choice, error) {
+	later, err := ch.builtAfter(ctx, version, others(list, versions))
+	if err != nil || len(later) == 0 {
+		return version, err
+	}
+	newest := later[0]
+	if len(later) < len(versions) && shape(newest.tag) != shape(version.Tag) {
+		version.PassedOver = newest.tag
+		return version, nil
+	}
+	used := version.Used
+	used.Strategy = config.NewestBuild
+	if slices.ContainsFunc(later, func(b build) bool { return b.tag == latest && b.digest == newest.digest }) {
+		used.Strategy, used.Constraint, newest.tag = config.Digest, latest, latest
+	}
+	choice, err := ch.first(ctx, used, []string{newest.tag})
+	choice.PassedOver = version.Tag
+	return choice, err
+}
+
+// others are the tags that are neither versions nor, by their name, a part of one: 1.2 is moved along with 1.2.3.
+func others(list, versions []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(tag string) bool {
+		number, suffix, _ := strings.Cut(strings.TrimPrefix(tag, "v"), "-")
+		return slices.ContainsFunc(versions, func(v string) bool {
+			n, s, _ := strings.Cut(strings.TrimPrefix(v, "v"), "-")
+			return v == tag || s == suffix && strings.HasPrefix(n, number+".")
+		})
+	})
+}
+
+// builtAfter lists the images of other tags that were built after the chosen one, the last one first, each once. Only a few
+// tags are looked at.
+func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string) ([]build, error) {
+	if len(tags) == 0 {
+		return nil, nil
+	}
+	sample := candidates(tags, maxEvidence)
+	if slices.Contains(tags, latest) && !slices.Contains(sample, latest) {
+		sample = append(slices.Clone(sample), latest)
+	}
+	digests := map[string]bool{}
+	var none []string
+	builds, err := ch.builds(ctx, append(slices.Clone(sample), chosen.Tag), func(ctx context.Context, b *build) error {
+		var err error
+		if b.digest, err = ch.head(ctx, ch.src, b.tag); err != nil || b.digest == chosen.Snapshot.Digest && b.tag != chosen.Tag {
+			return err
+		}
+		ref := ch.ref
+		if ref.Digest = b.digest; b.digest == "" {
+			ref.Tag = b.tag
+		}
+		b.at, err = ch.Built(ctx, ref, "")
+		return err
+	}, &none)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(builds, func(b build) bool { return b.tag == chosen.Tag })
+	if at < 0 {
+		return nil, nil // without its date nothing is known to be later
+	}
+	limit := builds[at].at.Add(sameBuild)
+	return slices.DeleteFunc(builds, func(b build) bool {
+		same := b.digest != "" && digests[b.digest] && b.tag != latest
+		digests[b.digest] = true
+		return same || !b.at.After(limit)
+	}), nil
+}
+
+// calendarForm is the form of tags that begin with a date of fixed width: 2026.02.03, 2026-02, 20260203.
+var calendarForm = regexp.MustCompile(`^v?20\d\d[.-]?(0[1-9]|1[0-2])([.-]?([0-2]\d|3[01]))?([.-]?\d+)?$`)
+
+// IsDate reports whether a tag begins with a date, in a form whose order is that of the alphabet.
+func IsDate(tag string) bool { return calendarForm.MatchString(tag) }
+
+// isCalendar reports whether all tags, at least two, are dates of one form, so that the alphabet has their order. Dates
+// without leading zeros are semantic versions.
+func isCalendar(tags []string) bool {
+	versions, _ := versionsOf(tags, "")
+	return len(tags) > 1 && len(versions) < len(tags) && !slices.ContainsFunc(tags, func(t string) bool {
+		return !IsDate(t) || shape(t) != shape(tags[0])
+	})
+}
+
+var anyDigit = regexp.MustCompile(`\d`)
+
+// shape is a tag without its digits.
+func shape(tag string) string { return anyDigit.ReplaceAllString(tag, "0") }
