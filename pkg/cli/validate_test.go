@@ -66,6 +66,11 @@ func TestEveryRule(t *testing.T) {
 			false, "images.yaml:3:12", "quay.io/odd/a--b:1 has no Warehouse: Kargo accepts no repository name with two dashes in a row; used by web (app/Dockerfile:7)"},
 		finding.OldKargo.ID: {map[string]string{"crds/stage.yaml": stageCRD, "state/images/web.yaml": webHead}, true,
 			"crds", "does not know `pollInterval` and `errorExpression` of the step http"},
+		finding.PassedOver.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1),
+			"state/images/web.yaml": webHead + "tags: {strategy: SemVer, passedOver: build-9}\ncurrentVersion: 1.0.0\n"}, false,
+			"images.yaml:3:12", "found by SemVer, which picks 1.0.0 and passes over build-9, whose image was built later"},
+		finding.NoneCounts.ID: {map[string]string{"state/images/web.yaml": webHead + "uncounted: [1.3.0-alpine, 1.2.3-alpine]\n"}, false,
+			"images.yaml:3:12", "none of its published tags counts, such as 1.3.0-alpine, 1.2.3-alpine"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {

@@ -224,7 +224,7 @@ var (
 	tagPattern   = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
 	ownerRepo    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]*/[A-Za-z0-9_.][-A-Za-z0-9_.]*$`)
 	groupProject = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$`)
-	platformForm = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
+	platformForm = regexp.MustCompile(`^[a-z0-9]+(\([0-9]+(\.[0-9]+)*\))?/[a-z0-9_]+(/[a-z0-9.]+)?$`)
 	placeholder  = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
 	hostForm     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 	workflowForm = regexp.MustCompile(`^[A-Za-z0-9_.][-A-Za-z0-9_. ]*$`)
@@ -331,7 +331,7 @@ func (v *validator) policy(n *yaml.Node, at string, p RebuildPolicy) {
 func (v *validator) platforms(n *yaml.Node, at string, list []string) {
 	for i, p := range list {
 		if !platformForm.MatchString(p) {
-			v.add(finding.BadValue, item(n, i), fmt.Sprintf("%s[%d]: %q is no platform", at, i, p), "want os/arch, such as linux/arm64")
+			v.add(finding.BadValue, item(n, i), fmt.Sprintf("%s[%d]: %q is no platform", at, i, p), "want os/arch, such as linux/arm64 or windows(10.0.20348)/amd64")
 		}
 	}
 }

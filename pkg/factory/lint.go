@@ -101,6 +101,12 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) findi
 	if facts == nil {
 		return finding.List{f.noState(img)}
 	}
+	if text := passedOver(img, facts, facts.CurrentVersion); text != "" {
+		at(finding.PassedOver, text, setTags)
+	}
+	if len(facts.Uncounted) > 0 {
+		at(finding.NoneCounts, "none of its published tags counts, such as "+strings.Join(facts.Uncounted, ", "), "correct `tags`, and run `imagefactory analyze "+img.Name+"`")
+	}
 	if !img.Managed() {
 		return l
 	}

@@ -64,7 +64,7 @@ func (a *analysis) published(ctx context.Context, names []string) {
 			}
 		}
 		if text := passedOver(a.Config.Find(name), facts, p.tag); text != "" {
-			p.warnings = append(p.warnings, text)
+			p.warnings = append(p.warnings, text+": "+setTags)
 		}
 		if p.unpublished && facts.CurrentDigest == "" && facts.Unpublished.IsZero() {
 			facts.Unpublished = state.At(a.now)
@@ -150,7 +150,7 @@ func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.I
 	}
 	p.tag, p.snapshot, p.err = choice.Tag, choice.Snapshot, err
 	for _, why := range choice.NotImages {
-		p.warnings = append(p.warnings, why+"; it does not count (leave it out with `tags`, since Kargo does not know)")
+		p.warnings = append(p.warnings, why+"; the tag does not count (leave it out with `tags`: Kargo takes it for an image)")
 	}
 	if err == nil && !decided {
 		p.decided = &choice
@@ -167,13 +167,15 @@ func holdsNoLonger(c *registry.Choice, err error) bool {
 func known(facts *state.Image) registry.Known {
 	return func(tag string) *state.Snapshot {
 		if facts != nil {
-			if before := facts.PublishedTag(tag); before != nil {
+			if before := facts.PublishedTag(tag); before != nil && len(before.Platforms) > 0 { // earlier versions took a chart for an image without platforms
 				return &before.Snapshot
 			}
 		}
 		return nil
 	}
 }
+
+const setTags = "set `tags` to say which tags count"
 
 // passedOver says what speaks against the rule by which the published tag of an image is found, if anything does.
 func passedOver(img *config.Image, facts *state.Image, tag string) string {
@@ -184,7 +186,7 @@ func passedOver(img *config.Image, facts *state.Image, tag string) string {
 	if facts.Tags.Strategy != string(config.SemVer) {
 		over = facts.Tags.PassedOver + ", the highest semantic version, since later builds outweigh it"
 	}
-	return fmt.Sprintf("the tag that counts was decided to be found by %s, which picks %s and passes over %s", facts.Tags.Strategy, tag, over)
+	return fmt.Sprintf("its published tag is found by %s, which picks %s and passes over %s", facts.Tags.Strategy, tag, over)
 }
 
 // tagOf is what a tag of an enrolled image holds.

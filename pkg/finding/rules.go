@@ -31,6 +31,8 @@ var (
 	DataShape    = Rule{"IF020", Error, "a fact in a state file that cannot be true"}
 	LeftOut      = Rule{"IF025", Warning, "an object that Kargo refuses is left out of dist"}
 	OldKargo     = Rule{"IF026", Error, "the CRDs are of a Kargo version that is too old"}
+	PassedOver   = Rule{"IF028", Warning, "the rule by which the published tag is found passes over evidence against it"}
+	NoneCounts   = Rule{"IF029", Warning, "an image has published tags, and none of them counts"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -39,6 +41,7 @@ func Rules() []Rule {
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
 		LeftOut, OldKargo,
+		PassedOver, NoneCounts,
 	}
 }
 

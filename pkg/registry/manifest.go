@@ -321,7 +321,7 @@ func descriptorPlatform(d *v1.Descriptor) string {
 }
 
 var (
-	platformForm = regexp.MustCompile(`^[a-z0-9._-]+(\([a-zA-Z0-9._+-]+\))?/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
+	platformForm = regexp.MustCompile(`^[a-z0-9_-]+(\([a-zA-Z0-9._+-]+\))?/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
 	notInOption  = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
 )
 

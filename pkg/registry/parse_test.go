@@ -185,3 +185,22 @@ func TestProbes(t *testing.T) {
 	assert.Equal(t, known[:8], probes(known[:8]))
 	assert.Equal(t, append(slices.Clone(known[:1]), known[13:]...), probes(known))
 }
+
+func FuzzPlatformName(f *testing.F) {
+	f.Add("windows", "10.0.20348.3000", "win32k", "amd64", "")
+	f.Add("linux", "", "", "arm", "7")
+	f.Add("freebsd", "14.1 (x)", "", "aarch64", "v8")
+	f.Fuzz(func(t *testing.T, os, version, feature, arch, variant string) {
+		p := ocispecs.Platform{OS: os, OSVersion: version, Architecture: arch, Variant: variant}
+		if feature != "" {
+			p.OSFeatures = []string{feature}
+		}
+		key := platformName(p)
+		if key == "" {
+			return
+		}
+		assert.Equal(t, key, parsePlatform(key), "a key is read as what it is")
+		assert.True(t, state.SamePlatform(key, key))
+		assert.NotContains(t, state.Snapshot{Digest: "whole", Platforms: state.Platforms{key: "this"}}.Effective(key), "whole")
+	})
+}

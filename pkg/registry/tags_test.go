@@ -233,3 +233,89 @@ func TestNewestBuildIsBounded(t *testing.T) {
 	assert.Contains(t, asked, "GET app/manifests/build-499", "the highest number")
 	assert.Contains(t, asked, "GET app/manifests/"+tags[499], "the last in the list")
 }
+
+// TestPageSizes: what a registry refuses is asked for again in smaller pages.
+func TestPageSizes(t *testing.T) {
+	for name, c := range map[string]struct {
+		most   int // that is given
+		refuse http.HandlerFunc
+		want   []string
+	}{
+		"all":               {1000, nil, []string{"1000"}},
+		"a hundred":         {100, answer(400, `{"errors":[{"code":"PAGINATION_NUMBER_INVALID"}]}`), []string{"1000", "100"}},
+		"no number at all":  {0, answer(422, "invalid n"), []string{"1000", "100", ""}},
+		"not allowed":       {100, answer(405, `{"errors":[{"code":"UNSUPPORTED"}]}`), []string{"1000", "100"}},
+		"too large":         {100, status(413), []string{"1000", "100"}},
+		"range":             {100, status(416), []string{"1000", "100"}},
+		"denied":            {100, status(403), []string{"1000"}},
+		"not found":         {100, status(404), []string{"1000"}},
+		"nothing is good":   {-1, status(400), []string{"1000", "100", ""}},
+		"not a bad request": {100, status(501), []string{"1000", "100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			var sizes []string
+			s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/v2/app/tags/list" {
+					return false
+				}
+				size := r.URL.Query().Get("n")
+				sizes = append(sizes, size)
+				if n, _ := strconv.Atoi(size); n > c.most {
+					c.refuse(w, r)
+					return true
+				}
+				_, _ = w.Write([]byte(`{"name":"app","tags":["1"]}`))
+				return true
+			})
+			got, err := client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+			assert.Equal(t, c.want, sizes)
+			if last, _ := strconv.Atoi(c.want[len(c.want)-1]); last > c.most {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, []string{"1"}, got)
+		})
+	}
+}
+
+// TestPagesInACircle end at the second visit, and pages without tags do not end the list.
+func TestPagesInACircle(t *testing.T) {
+	for name, c := range map[string]struct {
+		pages [][2]string // the tags and the number of the next page, which may be beyond the last
+		asked int
+		want  string
+	}{
+		"itself":                {[][2]string{{`"a"`, "0"}}, 2, "in a circle"},
+		"two":                   {[][2]string{{`"a"`, "1"}, {`"b"`, "0"}}, 3, "in a circle"},
+		"the same, again":       {[][2]string{{`"a"`, "1"}, {`"a"`, "2"}, {`"a"`, "3"}}, 2, "in a circle"},
+		"one without tags":      {[][2]string{{`"a"`, "1"}, {``, "2"}, {`"b"`, ""}}, 3, ""},
+		"some that overlap":     {[][2]string{{`"a","b"`, "1"}, {`"b","c"`, ""}}, 2, ""},
+		"the last is the first": {[][2]string{{`"a"`, "1"}, {`"a"`, ""}}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/v2/app/tags/list" {
+					return false
+				}
+				n, _ := strconv.Atoi(r.URL.Query().Get("page"))
+				page := c.pages[n]
+				if page[1] != "" {
+					w.Header().Set("Link", `</v2/app/tags/list?page=`+page[1]+`>; rel="next"`)
+				}
+				_, _ = w.Write([]byte(`{"name":"app","tags":[` + page[0] + `]}`))
+				return true
+			})
+			got, err := client(registry.Options{}).Tags(t.Context(), s.host+"/app")
+			assert.LessOrEqual(t, len(s.asked()), c.asked)
+			if c.want != "" {
+				require.ErrorContains(t, err, c.want)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, slices.Compact(slices.Sorted(slices.Values(got))), got, "each once")
+		})
+	}
+}

@@ -143,6 +143,51 @@ func (r *Registry) Publish(tag string, b Built) Content {
 	return r.push(tag, map[string]v1.Image{platform: img}, attestation)
 }
 
+// Windows pushes an index of images for windows/amd64 that differ in os.version only: versions and what they hold, in turn.
+// The same text has the same digest.
+func (r *Registry) Windows(tag string, versionsAndTexts ...string) Content {
+	c := Content{Ref: r.Host + "/" + tag, Platforms: map[string]string{}}
+	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for pair := range slices.Chunk(versionsAndTexts, 2) {
+		img := r.image(nil, "windows/amd64", pair[1])
+		cfg, err := img.ConfigFile()
+		require.NoError(r.t, err)
+		cfg = cfg.DeepCopy()
+		cfg.OSVersion = pair[0]
+		img, err = mutate.ConfigFile(img, cfg)
+		require.NoError(r.t, err)
+		c.Platforms["windows("+pair[0]+")/amd64"] = r.digest(img)
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: cfg.Platform()}})
+	}
+	r.write(&c, idx)
+	return c
+}
+
+// Dated pushes an image of linux/amd64 that was built at a time.
+func (r *Registry) Dated(tag string, at time.Time) Content {
+	img := r.image(nil, "linux/amd64", tag)
+	img, err := mutate.CreatedAt(img, v1.Time{Time: at})
+	require.NoError(r.t, err)
+	return r.push(tag, map[string]v1.Image{"linux/amd64": img}, nil)
+}
+
+// Annotated pushes an image of linux/amd64 with annotations.
+func (r *Registry) Annotated(tag string, annotations map[string]string) {
+	img, ok := mutate.Annotations(r.image(nil, "linux/amd64", tag), annotations).(v1.Image)
+	require.True(r.t, ok)
+	ref, err := name.ParseReference(r.Host + "/" + tag)
+	require.NoError(r.t, err)
+	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
+}
+
+// Artifact pushes something that is no image: its config has another type.
+func (r *Registry) Artifact(tag, configType string) {
+	img := mutate.ConfigMediaType(r.image(nil, "linux/amd64", tag), types.MediaType(configType))
+	ref, err := name.ParseReference(r.Host + "/" + tag)
+	require.NoError(r.t, err)
+	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
+}
+
 func (r *Registry) image(base v1.Image, platform, text string) v1.Image {
 	if base == nil {
 		base = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
@@ -207,17 +252,27 @@ func (r *Registry) push(tag string, images map[string]v1.Image, attestation v1.I
 			}})
 		}
 	}
+	r.write(&c, idx)
+	return c
+}
+
+// write pushes an index.
+func (r *Registry) write(c *Content, idx v1.ImageIndex) {
 	c.Digest = r.digest(idx)
 	ref, err := name.ParseReference(c.Ref)
 	require.NoError(r.t, err)
+	r.pushes(func() error { return remote.WriteIndex(ref, idx, remote.WithTransport(r.transport)) })
+}
+
+// pushes runs a push, whose requests are neither counted nor broken.
+func (r *Registry) pushes(push func() error) {
 	r.mu.Lock()
 	r.pushing++
 	r.mu.Unlock()
-	require.NoError(r.t, remote.WriteIndex(ref, idx, remote.WithTransport(r.transport)))
+	require.NoError(r.t, push())
 	r.mu.Lock()
 	r.pushing--
 	r.mu.Unlock()
-	return c
 }
 
 func (r *Registry) digest(of interface{ Digest() (v1.Hash, error) }) string {
