@@ -135,7 +135,7 @@ type Source struct {
 	Target        string            `yaml:"target" jsonschema_description:"Stage that is built. Default the last."`
 	BuildArgs     map[string]string `yaml:"buildArgs" jsonschema_description:"Build arguments that the workflow gives."`
 	BuildContexts map[string]string `yaml:"buildContexts" jsonschema_description:"Named contexts that the workflow gives."`
-	Platforms     []string          `yaml:"platforms" jsonschema_description:"Platforms that are built. Default linux/amd64."`
+	Platforms     []string          `yaml:"platforms" jsonschema_description:"Platforms that are built. Default linux/amd64. One of Windows may name its version: windows(10.0.20348)/amd64."`
 	Workflow      string            `yaml:"workflow" jsonschema_description:"GitHub Actions workflow file."`
 	Job           string            `yaml:"job" jsonschema_description:"GitLab: given to the pipeline as IMAGEFACTORY_JOB, for its rules to select on."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables; templated like inputs."`
