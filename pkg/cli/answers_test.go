@@ -273,20 +273,24 @@ func TestARebuildThatWasNotSeenCastsDoubtOnTheRule(t *testing.T) {
 
 // TestASecondOSVersionIsSeen: a change of any manifest of a platform is one.
 func TestASecondOSVersionIsSeen(t *testing.T) {
-	a := newAnswers(t, "")
-	text, err := os.ReadFile(filepath.Join(a.dir, "images.yaml"))
-	require.NoError(t, err)
-	writeFiles(t, a.dir, map[string]string{"images.yaml": strings.Replace(string(text), "workflow: b.yml", "workflow: b.yml, platforms: [windows/amd64]", 1)})
-	a.bases.Windows("os/base:1", "10.0.17763.7000", "a", "10.0.20348.3000", "b")
-	a.registry.Windows("team/app:1.0.0", "10.0.20348.3000", "app")
-	status := func() string {
-		got := a.analyze()
-		require.Zero(t, got.code, got.err)
-		return strings.Fields(strings.Split(a.ok("status").out, "\n")[1])[1]
+	for platform, due := range map[string]string{"windows/amd64": "due", "windows(10.0.20348)/amd64": "due", "windows(10.0.17763)/amd64": "current"} {
+		t.Run(platform, func(t *testing.T) {
+			a := newAnswers(t, "")
+			text, err := os.ReadFile(filepath.Join(a.dir, "images.yaml"))
+			require.NoError(t, err)
+			writeFiles(t, a.dir, map[string]string{"images.yaml": strings.Replace(string(text), "workflow: b.yml", `workflow: b.yml, platforms: ["`+platform+`"]`, 1)})
+			a.bases.Windows("os/base:1", "10.0.17763.7000", "a", "10.0.20348.3000", "b")
+			a.registry.Windows("team/app:1.0.0", "10.0.20348.3000", "app")
+			status := func() string {
+				got := a.analyze()
+				require.Zero(t, got.code, got.err)
+				return strings.Fields(strings.Split(a.ok("status").out, "\n")[1])[1]
+			}
+			assert.Equal(t, "current", status())
+			a.bases.Windows("os/base:1", "10.0.17763.7000", "a", "10.0.20348.3000", "b with fixes")
+			assert.Equal(t, due, status())
+		})
 	}
-	assert.Equal(t, "current", status())
-	a.bases.Windows("os/base:1", "10.0.17763.7000", "a", "10.0.20348.3000", "b with fixes")
-	assert.Equal(t, "due", status())
 }
 
 // TestAnotherDigestAlgorithm is an error of the image that it is about, and of no other command.

@@ -24,17 +24,20 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 		}
 		return message, past(r.RequestedAt, now)
 	default:
-		return "the run did not end within " + config.Duration(RunTimeout).String(), past(r.Claimed(), now)
+		return unended + " within " + config.Duration(RunTimeout).String(), past(r.Claimed(), now)
 	}
 }
 
-// unseen begins the message of a rebuild whose image was not found.
-const unseen = "the run succeeded, but no new image was seen"
+// These begin the messages of rebuilds whose image was not found.
+const (
+	unseen  = "the run succeeded, but no new image was seen"
+	unended = "the run did not end"
+)
 
 // Unseen reports whether a rebuild failed because no new image was seen. The rule by which the published image is found may
 // look at the wrong tags.
 func Unseen(r *state.Rebuild) bool {
-	return r != nil && r.Status == state.Failed && strings.HasPrefix(r.Message, unseen)
+	return r != nil && r.Status == state.Failed && (strings.HasPrefix(r.Message, unseen) || strings.HasPrefix(r.Message, unended))
 }
 
 // past says whether RunTimeout is over. A time so far ahead that only a wrong clock can have written it counts too, or

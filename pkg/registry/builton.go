@@ -136,6 +136,10 @@ func (c *Client) match(ctx context.Context, bases []Base, materials []material, 
 		if err != nil {
 			return nil, nil, err
 		}
+		if s.Digest == "" {
+			rest = append(rest, bases[i])
+			continue
+		}
 		out = append(out, state.BuiltOn{Ref: bases[i].Ref.String(), Snapshot: s, Evidence: evidence})
 	}
 	return out, rest, nil
@@ -190,7 +194,7 @@ func holds(s state.Snapshot, digest string) bool {
 
 // snapshotFor finds the snapshot that materials of one base come from: the oldest known one that has them all, or where
 // platforms were built on different ones, the oldest that has any. When one of them is not known, it is what the registry
-// says of their digests.
+// says of their digests; the snapshot is empty where they contradict each other.
 func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (state.Snapshot, error) {
 	var oldest *state.Snapshot
 	unknown := slices.IndexFunc(used, func(m material) bool {
@@ -213,6 +217,9 @@ func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (sta
 	if unknown < 0 {
 		return *oldest, nil
 	}
+	if ambiguous(used) {
+		return state.Snapshot{}, nil
+	}
 	out := state.Snapshot{Digest: used[unknown].digest}
 	seen := map[string]bool{}
 	for _, m := range used {
@@ -227,6 +234,18 @@ func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (sta
 		out.Platforms = merge(out.Platforms, s.Platforms, m.platform)
 	}
 	return out, nil
+}
+
+// ambiguous reports whether evidence names two digests of one base for the same platform: neither is more likely.
+func ambiguous(used []material) bool {
+	digests := map[string]string{}
+	for _, m := range used {
+		if d, is := digests[m.platform]; is && d != m.digest {
+			return true
+		}
+		digests[m.platform] = m.digest
+	}
+	return false
 }
 
 // merge adds platforms, all of them or the one that was used when there are others already.
