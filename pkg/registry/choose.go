@@ -177,7 +177,7 @@ func (ch *chooser) first(ctx context.Context, used config.Tags, tags []string) (
 		}
 		return Choice{Tag: tag, Snapshot: s, Used: used}, err
 	}
-	return Choice{}, noneCounts(tags, "no tag holds an image (%s)", ch.notImages[0])
+	return Choice{}, noneCounts(tags, "none of the first %d tags holds an image (%s)", min(len(tags), maxNotImages), ch.notImages[0])
 }
 
 // image returns what a tag holds, or ErrNoImage. A digest that is known is that of an image.

@@ -100,15 +100,10 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 	digests := map[string]bool{}
 	var none []string
 	builds, err := ch.builds(ctx, append(slices.Clone(sample), chosen.Tag), func(ctx context.Context, b *build) error {
-		var err error
-		if b.digest, err = ch.head(ctx, ch.src, b.tag); err != nil || b.digest == chosen.Snapshot.Digest && b.tag != chosen.Tag {
-			return err
+		err := ch.date(ctx, b, chosen)
+		if IsNotFound(err) || isWrong(err) { // it will be so the next time too
+			err = nil
 		}
-		ref := ch.ref
-		if ref.Digest = b.digest; b.digest == "" {
-			ref.Tag = b.tag
-		}
-		b.at, err = ch.Built(ctx, ref, "")
 		return err
 	}, &none)
 	if err != nil {
@@ -124,6 +119,19 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 		digests[b.digest] = true
 		return same || !b.at.After(limit)
 	}), nil
+}
+
+// date finds the digest of a tag and when its image was built, unless it is the chosen one under another name.
+func (ch *chooser) date(ctx context.Context, b *build, chosen Choice) (err error) {
+	if b.digest, err = ch.head(ctx, ch.src, b.tag); err != nil || b.digest == chosen.Snapshot.Digest && b.tag != chosen.Tag {
+		return err
+	}
+	ref := ch.ref
+	if ref.Digest = b.digest; b.digest == "" {
+		ref.Tag = b.tag
+	}
+	b.at, err = ch.Built(ctx, ref, "")
+	return err
 }
 
 // calendarForm is the form of tags that begin with a date of fixed width: 2026.02.03, 2026-02, 20260203.

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -83,6 +84,42 @@ func TestDecidingAsksLittle(t *testing.T) {
 	asked := ask()
 	assert.Less(t, len(asked), 50)
 	assert.True(t, slices.Contains(asked, "HEAD app/manifests/latest"))
+}
+
+// TestEvidenceThatIsDamaged: one tag does not keep the rule from being decided, but a registry in trouble does.
+func TestEvidenceThatIsDamaged(t *testing.T) {
+	s := serve(t)
+	s.push("app:1.0.0", newImage(t, "linux/amd64", day, nil))
+	s.push("app:main", newImage(t, "linux/amd64", day.Add(48*time.Hour), nil))
+	s.push("app:nightly", notImages["chart"])
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		err    bool
+	}{
+		"gone":       {saysUnknown("MANIFEST_UNKNOWN"), false},
+		"damaged":    {body("application/vnd.oci.image.manifest.v1+json", "{}"), false},
+		"no image":   {body("text/plain", "x"), false},
+		"in trouble": {status(503), true},
+		"not found":  {answer(404, "default backend"), true},
+		"denied":     {status(403), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+				main := r.URL.Path == "/v2/app/manifests/main"
+				if main {
+					c.answer(w, r)
+				}
+				return main
+			})
+			got, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
+			if c.err {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, "1.0.0", got.Tag)
+		})
+	}
 }
 
 // TestWithoutDatesNothingSpeaksAgainstVersions, as in reproducible builds.

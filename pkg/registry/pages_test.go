@@ -3,7 +3,6 @@ package registry
 import (
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -114,7 +113,7 @@ func FuzzParsePage(f *testing.F) {
 			assert.Regexp(t, tagForm, tag)
 		}
 		if e := errorOf(list.empty()); len(list.seen) == 0 && e.unknown {
-			assert.True(t, strings.HasSuffix("/team/app", "/"+p.Name))
+			assert.Contains(t, []string{"team/app", "app"}, p.Name)
 		}
 	})
 }

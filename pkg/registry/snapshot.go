@@ -70,8 +70,7 @@ func (c *Client) head(ctx context.Context, src source, tag string) (string, erro
 		if _, err := v1.NewHash(digest); err != nil {
 			return "", nil //nolint:nilerr // a GET tells the digest too
 		}
-		_, err = parseDigest(at.host(), digest)
-		return digest, err
+		return digest, digestError(at.host(), digest)
 	})
 }
 
