@@ -147,6 +147,7 @@ func (o *outside) sight(sourceDir string, offline bool, show *progress.Progress)
 // registrySight returns what looks at registries only.
 func (o *outside) registrySight(offline bool, show *progress.Progress) factory.SightOf {
 	return func(f *factory.Fleet) (factory.Sight, error) {
+		o.clock.Trust(f.Config.ServerHosts()...)
 		s := factory.Sight{Progress: show, Now: o.w.Now, Clock: o.clock}
 		if !offline {
 			s.Registry = o.registry(f)

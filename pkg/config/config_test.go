@@ -359,3 +359,19 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestServerHosts(t *testing.T) {
+	cfg, err := config.Load(strings.NewReader(`
+factory:
+  state: {url: "https://git.example.com:8443/acme/state.git"}
+  mirrors: {quay.io: [mirror.example/quay]}
+images:
+- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: build.yml}}
+- {name: lib, registry: localhost:5000, repository: acme/lib, source: {provider: gitlab, host: gitlab.example, repo: acme/lib}}
+- {name: db, repository: library/postgres}
+`), "images.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"api.github.com", "ghcr.io", "git.example.com:8443", "github.com", "gitlab.example", "index.docker.io", "localhost:5000", "mirror.example",
+	}, cfg.ServerHosts())
+}

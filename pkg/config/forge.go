@@ -1,7 +1,10 @@
 package config
 
 import (
+	"maps"
 	"net"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -38,6 +41,36 @@ func (s *Source) GitURL() string {
 		return s.Repo
 	}
 	return scheme(s.Host) + s.Host + "/" + s.Repo + ".git"
+}
+
+// ServerHosts returns the hosts that images.yaml names, sorted, as requests name them: forges, git servers, registries and
+// mirrors.
+func (c *Config) ServerHosts() []string {
+	hosts := map[string]bool{}
+	add := func(rawURL string) {
+		if u, err := url.Parse(rawURL); err == nil && u.Host != "" {
+			hosts[u.Host] = true
+		}
+	}
+	add(c.Factory.State.URL)
+	for _, mirrors := range c.Factory.Mirrors {
+		for _, m := range mirrors {
+			add("https://" + m)
+		}
+	}
+	for i := range c.Images {
+		img := &c.Images[i]
+		registry := img.Registry
+		if registry == "docker.io" {
+			registry = "index.docker.io" // where its API is
+		}
+		add("https://" + registry)
+		if img.Managed() {
+			add(img.Source.APIURL())
+			add(img.Source.GitURL())
+		}
+	}
+	return slices.Sorted(maps.Keys(hosts))
 }
 
 // scheme is https, and http for this machine itself, where nobody listens in and servers have no certificate.

@@ -24,8 +24,9 @@ const (
 type Clock struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	ahead map[string]time.Duration // by host: the least that the clock differs from it
+	mu      sync.Mutex
+	ahead   map[string]time.Duration // by host: the least that the clock differs from it
+	trusted map[string]bool
 }
 
 // New makes a Clock. Without now, it is nil.
@@ -33,7 +34,20 @@ func New(now func() time.Time) *Clock {
 	if now == nil {
 		return nil
 	}
-	return &Clock{now: now, ahead: map[string]time.Duration{}}
+	return &Clock{now: now, ahead: map[string]time.Duration{}, trusted: map[string]bool{}}
+}
+
+// Trust names hosts that an operator chose, as requests name them. Without half of those that were asked, the others cannot
+// contradict the clock: whoever may write a Dockerfile can have any number of servers asked.
+func (c *Clock) Trust(hosts ...string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, host := range hosts {
+		c.trusted[host] = true
+	}
 }
 
 // Transport returns a transport that notes the Date of each response.
@@ -54,24 +68,33 @@ func (c *Clock) Reset() {
 	clear(c.ahead)
 }
 
-// Check returns an *Error when at least two servers, and more than half of all that were asked, say that the clock is more
-// than ten minutes ahead, or that it is behind.
+// Check returns an *Error when at least two servers, more than half of all that were asked and half of the trusted ones, say
+// that the clock is more than ten minutes ahead, or that it is behind.
 func (c *Clock) Check() error {
 	if c == nil {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	trusted := 0
+	for host := range c.ahead {
+		if c.trusted[host] {
+			trusted++
+		}
+	}
 	for _, sign := range []time.Duration{1, -1} {
-		e := &Error{}
+		e, agree := &Error{}, 0
 		var by []time.Duration
 		for host, ahead := range c.ahead {
 			if ahead*sign > tolerance {
 				e.Hosts = append(e.Hosts, host)
 				by = append(by, ahead)
+				if c.trusted[host] {
+					agree++
+				}
 			}
 		}
-		if len(by) >= quorum && 2*len(by) > len(c.ahead) {
+		if len(by) >= quorum && 2*len(by) > len(c.ahead) && 2*agree >= trusted {
 			slices.Sort(e.Hosts)
 			slices.Sort(by)
 			e.Ahead = by[len(by)/2]

@@ -73,6 +73,31 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestTrustedServersHaveTheLastWord(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		right, wrong []string
+		contradicted bool
+	}{
+		"any number of others":     {[]string{"forge"}, []string{"x", "y", "z"}, false},
+		"one of two trusted":       {[]string{"forge"}, []string{"registry", "x"}, true},
+		"the trusted and others":   {nil, []string{"forge", "x"}, true},
+		"no trusted one was asked": {nil, []string{"x", "y"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := servertime.New(func() time.Time { return noon })
+			clock.Trust("forge", "registry")
+			for _, host := range c.right {
+				ask(t, clock, host, http.Header{"Date": {noon.Format(http.TimeFormat)}})
+			}
+			for _, host := range c.wrong {
+				ask(t, clock, host, http.Header{"Date": {noon.Add(time.Hour).Format(http.TimeFormat)}})
+			}
+			assert.Equal(t, c.contradicted, clock.Check() != nil)
+		})
+	}
+}
+
 func ask(t *testing.T, clock *servertime.Clock, host string, header http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/", http.NoBody)
