@@ -55,9 +55,17 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, pla
 		b.Lock, b.Origin, b.Current = published.Snapshot, FromPublished, published.Digest
 		b.Due = on != nil && !same(on.Snapshot, published.Snapshot, platforms)
 		if b.Due {
-			b.Since = published.Since.Time
+			b.Since = known(published.Since, d.clock)
 		}
 	}
+}
+
+// known returns a time of the past, and the zero time for one that lies in the future: it says nothing.
+func known(t state.Time, clock time.Time) time.Time {
+	if t.Ahead(clock) {
+		return time.Time{}
+	}
+	return t.Time
 }
 
 // publishedBy is what a parent's tag holds, as far as that is known.
@@ -78,7 +86,8 @@ func publishedBy(parent *state.Image, tag string) *state.Published {
 type content struct {
 	state.Snapshot // the first digest that had this content and was not withdrawn since, or the one that was released
 	effective      string
-	seen           time.Time
+	seen           time.Time // first
+	since          time.Time // what ripens it: seen, or its return
 	withdrawn      time.Time // zero while the tag did not go back behind it
 	held           time.Time
 	released       time.Time // counts only when later than held: the last word is valid
@@ -101,7 +110,7 @@ func (d *decider) contents(base *state.Base, platforms []string) []content {
 	key := tagKey{base, strings.Join(platforms, " ")}
 	list, known := d.tags[key]
 	if !known {
-		list = contents(base, platforms)
+		list = contents(base.Corrected(d.clock), platforms)
 		d.tags[key] = list
 	}
 	return list
@@ -132,15 +141,18 @@ func inOrder(list []state.Candidate) []state.Candidate {
 }
 
 func appendContent(list []content, c *state.Candidate, platforms []string) []content {
-	eff := effective(c.Snapshot, platforms)
+	eff, since := effective(c.Snapshot, platforms), later(c.FirstSeen.Time, c.Returned.Time)
 	at := indexOf(list, eff)
 	switch {
 	case at < 0:
-		list = append(list, content{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, withdrawn: c.Withdrawn.Time})
+		list = append(list, content{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time})
 		at = len(list) - 1
 	case c.Withdrawn.IsZero():
 		if list[at].isWithdrawn() && !list[at].isReleased() {
 			list[at].Snapshot = c.Snapshot
+		}
+		if list[at].isWithdrawn() && since.Sub(list[at].withdrawn) >= WithdrawalWait { // it returns under another digest
+			list[at].since = since
 		}
 		list[at].withdrawn = time.Time{}
 		for i := at + 1; i < len(list); i++ {
@@ -197,13 +209,14 @@ func same(a, b state.Snapshot, platforms []string) bool {
 // restarts the wait does not take back what a rebuild is already running for.
 func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
 	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.contents(base, platforms)}
-	at, listed := position(v.list, base, on, facts.LastBuilt.Time, platforms)
+	built := known(facts.LastBuilt, d.clock)
+	at, listed := position(v.list, base, on, built, platforms)
 	from := at + 1
 	if !listed && at > 0 && !rebuiltFor(facts.Rebuild, b.Ref, v.list[at], platforms) {
 		// Whether this came before or after what the image was built on is not known. When the tag still holds it a
 		// whole delay after the image was built, it came after.
 		v.list = slices.Clone(v.list)
-		v.list[at].seen = later(v.list[at].seen, facts.LastBuilt.Time)
+		v.list[at].since = later(v.list[at].since, built)
 		from = at
 	}
 	ripe := v.ripe(from)
@@ -241,7 +254,7 @@ type view struct {
 
 func (v *view) delay() time.Duration { return v.img.Delay().Std() }
 
-func (v *view) aged(c *content, wait time.Duration) bool { return v.now.Sub(c.seen) >= wait }
+func (v *view) aged(c *content, wait time.Duration) bool { return v.now.Sub(c.since) >= wait }
 
 // releasedNow: a release of the future does not count, so that the lock of an earlier time can be computed.
 func (v *view) releasedNow(c *content) bool { return c.isReleased() && !c.released.After(v.now) }
@@ -296,11 +309,11 @@ func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	}
 	switch longest := v.img.MaxDelay().Std(); {
 	case v.img.RebuildPolicy == config.Mature:
-		return true, later(first.seen.Add(v.delay()), first.released)
+		return true, later(first.since.Add(v.delay()), first.released)
 	case v.aged(newest, v.delay()):
-		return true, newest.seen.Add(v.delay())
+		return true, newest.since.Add(v.delay())
 	case v.aged(first, longest):
-		return true, first.seen.Add(longest)
+		return true, first.since.Add(longest)
 	}
 	return false, time.Time{}
 }
@@ -335,7 +348,7 @@ func (v *view) waiting(b *BaseDecision, from int) {
 		if first == nil {
 			first = c
 		}
-		b.Waiting, b.Until = c.Digest, c.seen.Add(v.delay())
+		b.Waiting, b.Until = c.Digest, c.since.Add(v.delay())
 	}
 	if first == nil {
 		return
@@ -344,9 +357,9 @@ func (v *view) waiting(b *BaseDecision, from int) {
 		b.Waiting, b.Until = "", time.Time{}
 		return
 	}
-	earliest := first.seen.Add(v.delay())
+	earliest := first.since.Add(v.delay())
 	if v.img.RebuildPolicy != config.Mature {
-		earliest = first.seen.Add(v.img.MaxDelay().Std())
+		earliest = first.since.Add(v.img.MaxDelay().Std())
 	}
 	if earliest.Before(b.Until) {
 		b.Until = earliest

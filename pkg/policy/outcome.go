@@ -40,8 +40,7 @@ func Unseen(r *state.Rebuild) bool {
 	return r != nil && r.Status == state.Failed && (strings.HasPrefix(r.Message, unseen) || strings.HasPrefix(r.Message, unended))
 }
 
-// past says whether RunTimeout is over. A time so far ahead that only a wrong clock can have written it counts too, or
-// the rebuild would never end.
+// past reports whether RunTimeout is over. A time that is as far ahead counts too, or the rebuild would never end.
 func past(t state.Time, now time.Time) bool {
 	return now.Sub(t.Time) >= RunTimeout || t.Sub(now) >= RunTimeout
 }
@@ -49,7 +48,7 @@ func past(t state.Time, now time.Time) bool {
 // Outcome judges a rebuild by the published image: builtOn must hold what is known of the new image. It has succeeded
 // when every base that made it due is the expected content or a later one. Where there is no evidence it is unproven,
 // which counts as built.
-func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, string) {
+func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) (state.Status, string) {
 	facts := st.Images[img.Name]
 	if facts == nil || facts.Rebuild == nil {
 		return state.Unproven, "no rebuild is recorded"
@@ -64,7 +63,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, 
 		if dep == nil {
 			continue // no longer used: nothing to expect
 		}
-		switch judge(img, st, dep, on, t.Snapshot, facts) {
+		switch judge(img, st, dep, on, t.Snapshot, known(facts.LastBuilt, now), now) {
 		case state.WrongBase:
 			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, state.Short(t.Ref), t.Digest)
 		case state.Unproven:
@@ -75,7 +74,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph) (state.Status, 
 }
 
 // judge says whether what the image was built on is the target or later.
-func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, facts *state.Image) state.Status {
+func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, built, now time.Time) state.Status {
 	platforms := PlatformsOf(img, dep.Uses)
 	switch {
 	case on == nil || on.Evidence == state.Recorded || on.Evidence == state.Assumed:
@@ -90,12 +89,12 @@ func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn
 	if base == nil || base.Baseline == nil {
 		return state.WrongBase
 	}
-	list := contents(base, platforms)
-	want, listed := position(list, base, &state.BuiltOn{Snapshot: target}, facts.LastBuilt.Time, platforms)
+	list := contents(base.Corrected(now), platforms)
+	want, listed := position(list, base, &state.BuiltOn{Snapshot: target}, built, platforms)
 	if !listed { // dropped from the candidates meanwhile
 		return state.Unproven
 	}
-	got, known := position(list, base, on, facts.LastBuilt.Time, platforms)
+	got, known := position(list, base, on, built, platforms)
 	if !known { // what the tag held between two looks: newer than what was seen there
 		return succeededIf(got >= want)
 	}

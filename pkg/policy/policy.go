@@ -21,8 +21,8 @@ const (
 	RepeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
 
 	// WithdrawalWait is how long a tag must have gone back before an image is rebuilt to leave what was withdrawn (no
-	// longer than the image's delay). The lock leaves it at once.
-	WithdrawalWait = 6 * time.Hour
+	// longer than the image's delay), and before a digest that returns ripens anew. The lock leaves it at once.
+	WithdrawalWait = state.WithdrawalWait
 )
 
 // Status is what an image is doing.
@@ -91,7 +91,7 @@ type BaseDecision struct {
 
 // Decide decides about every enrolled image, in the order of the graph: parents first.
 func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
-	d := decider{cfg: cfg, st: st, g: g, now: now, blockers: map[string]blocker{}, tags: map[tagKey][]content{}}
+	d := decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]content{}}
 	out := make([]Decision, 0, len(cfg.Images))
 	for _, name := range g.Order() {
 		out = append(out, d.image(cfg.Find(name)))
@@ -101,7 +101,12 @@ func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) 
 
 // Lock says what a build of the image should use for each reference, from facts alone.
 func Lock(img *config.Image, st *state.State, g *graph.Graph, now time.Time) []BaseDecision {
-	d := decider{st: st, g: g, now: now, tags: map[tagKey][]content{}}
+	return lockAt(img, st, g, now, now)
+}
+
+// lockAt returns what the lock was at a time, as it is known by clock.
+func lockAt(img *config.Image, st *state.State, g *graph.Graph, at, clock time.Time) []BaseDecision {
+	d := decider{st: st, g: g, now: at, clock: clock, tags: map[tagKey][]content{}}
 	return d.bases(img, st.Images[img.Name])
 }
 
@@ -133,7 +138,8 @@ type decider struct {
 	cfg      *config.Config
 	st       *state.State
 	g        *graph.Graph
-	now      time.Time
+	now      time.Time          // at which it is decided
+	clock    time.Time          // after which no fact can be; later than now when a decision of the past is asked for
 	blockers map[string]blocker // by image: what its descendants wait for
 	tags     map[tagKey][]content
 }
@@ -144,7 +150,13 @@ type blocker struct {
 	since time.Time
 }
 
-func (b blocker) blocks(now time.Time) bool { return b.image != "" && now.Sub(b.since) < ParentWait }
+func (b blocker) blocks(now time.Time) bool { return b.image != "" && within(b.since, now, ParentWait) }
+
+// within reports whether less than wait has passed since t. A time of the future counts as long past, so that nothing
+// waits for it.
+func within(t, now time.Time, wait time.Duration) bool {
+	return now.Sub(t) < wait && !state.At(t).Ahead(now)
+}
 
 func (d *decider) image(img *config.Image) Decision {
 	facts := d.st.Images[img.Name]
@@ -184,7 +196,7 @@ func (d *decider) external(dec *Decision, facts *state.Image) {
 // want sets what the facts alone ask for: due, waiting, held, unknown or current.
 func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" {
-		dec.Status, dec.Reason, dec.Since = Due, "never published", facts.Unpublished.Time
+		dec.Status, dec.Reason, dec.Since = Due, "never published", known(facts.Unpublished, d.clock)
 	}
 	var waiting, leaving, held, unknown []string
 	for _, b := range dec.Bases {
@@ -253,6 +265,9 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 			dec.Reason = message + "; " + dec.Reason
 		}
 	} else if r.Status.Active() {
+		if requested.After(d.now) {
+			requested = d.now
+		}
 		dec.Status, dec.Since, dec.Until, dec.Rebuild = Running, requested, time.Time{}, r.ID
 		dec.Reason = runningReason(r)
 		return blocker{img.Name, requested}
@@ -266,17 +281,17 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 	}
 	dec.Rebuild = rebuildID(img.Name, dec.Targets, facts.Rebuild)
 	own := blocker{img.Name, d.now}
-	switch retry, again := ended.Add(RetryAfter(failures)), ended.Add(RepeatAfter); {
+	switch retry := RetryAfter(failures); {
 	case failures >= MaxFailures:
 		dec.Status = Failed
 		dec.Reason = fmt.Sprintf("%d rebuilds failed in a row; no more until `imagefactory reset %s`", failures, img.Name)
 		return blocker{}
-	case failures > 0 && d.now.Before(retry):
-		dec.Status, dec.Until = Failed, retry
+	case failures > 0 && within(ended, d.now, retry):
+		dec.Status, dec.Until = Failed, ended.Add(retry)
 		dec.Reason = fmt.Sprintf("rebuild failed (%d of %d); %s", failures, MaxFailures, dec.Reason)
 		return blocker{img.Name, requested}
-	case repeats(r, dec.Targets) && d.now.Before(again):
-		dec.Status, dec.Until = Waiting, again
+	case repeats(r, dec.Targets) && within(ended, d.now, RepeatAfter):
+		dec.Status, dec.Until = Waiting, ended.Add(RepeatAfter)
 		dec.Reason += "; it was already rebuilt for that, and is not again within " + config.Duration(RepeatAfter).String()
 		return blocker{}
 	case failures > 0:

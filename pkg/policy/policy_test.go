@@ -41,6 +41,9 @@ func cand(s string, age float64, change ...func(*state.Candidate)) state.Candida
 func withdrawn(age float64) func(*state.Candidate) {
 	return func(c *state.Candidate) { c.Withdrawn = ago(age) }
 }
+func returned(age float64) func(*state.Candidate) {
+	return func(c *state.Candidate) { c.Returned = ago(age) }
+}
 func released(age float64) func(*state.Candidate) {
 	return func(c *state.Candidate) { c.Released = ago(age) }
 }
@@ -177,7 +180,14 @@ func TestWhatIsDue(t *testing.T) {
 		},
 		{"released", "0", []state.Candidate{cand("1", 1, released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"released, and a younger one", "0", []state.Candidate{cand("1", 2, released(1)), cand("2", 1)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
-		{"released in the future", "0", []state.Candidate{cand("1", 1, released(-1))}, both(want{policy.Waiting, "0", policy.FromBuilt, 6})},
+		{"released by a clock that is ahead", "0", []state.Candidate{cand("1", 1, released(-400))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"held by a clock that is ahead", "0", []state.Candidate{cand("1", 8, held(-400))}, both(want{policy.Held, "0", policy.FromBuilt, 0})},
+		{"withdrawn by a clock that is ahead", "0", []state.Candidate{cand("1", 8, withdrawn(-400))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
+		{"returned a short time ago", "0", []state.Candidate{cand("1", 8, returned(1))}, both(want{policy.Waiting, "0", policy.FromBuilt, 6})},
+		{"returned a long time ago", "0", []state.Candidate{cand("1", 18, returned(8))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"returned a short time ago, and released", "0", []state.Candidate{cand("1", 8, returned(1), released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"returned under another digest a short time ago", "0", []state.Candidate{cand("1", 20, withdrawn(5)), cand("2", 1, likeAMD64("1"))}, both(want{policy.Waiting, "0", policy.FromBuilt, 6})},
+		{"returned under another digest at once", "0", []state.Candidate{cand("1", 20, withdrawn(5)), cand("2", 4.9, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"held", "0", []state.Candidate{cand("1", 8, held(1))}, both(want{policy.Held, "0", policy.FromBuilt, 0})},
 		{"held lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, held(1))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"held in the middle", "0", []state.Candidate{cand("1", 10), cand("2", 9, held(1)), cand("3", 8)}, both(want{policy.Due, "3", policy.FromRipe, 0})},
@@ -203,7 +213,9 @@ func TestWhatIsDue(t *testing.T) {
 		{"of two indexes of one content released last", "0", []state.Candidate{cand("1", 3, held(2)), cand("2", 2, likeAMD64("1"), released(1))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"a withdrawn content returns under a new index", "0", []state.Candidate{cand("1", 9, withdrawn(8)), cand("2", 7, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"out of order, edited by hand", "0", []state.Candidate{cand("2", 8), cand("1", 9)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
-		{"seen in the future", "0", []state.Candidate{cand("1", -1)}, both(want{policy.Waiting, "0", policy.FromBuilt, 8})},
+		{"seen by a clock that is ahead", "0", []state.Candidate{cand("1", -400)}, both(want{policy.Waiting, "0", policy.FromBuilt, 7})},
+		{"seen by a clock that is ahead, before others", "0", []state.Candidate{cand("1", -400), cand("2", 8)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"seen by a clock that is a little ahead", "0", []state.Candidate{cand("1", -5.0/(24*60))}, both(want{policy.Waiting, "0", policy.FromBuilt, 7 + 5.0/(24*60)})},
 		{"built on a digest between two looks", "x", []state.Candidate{cand("1", 40), cand("2", 20)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"built on a digest after the last look", "x", []state.Candidate{cand("1", 30.5)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"built on a digest older than the baseline", "x", nil, both(want{policy.Current, "x", policy.FromBuilt, 0})},

@@ -77,7 +77,7 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 		outdate(facts, seen.BuiltOn)
 	}
 	if fresh && active {
-		recordBuiltOn(img, st, g, seen.BuiltOn)
+		recordBuiltOn(img, st, g, seen.BuiltOn, now)
 	}
 	if fresh {
 		forgetUnused(facts, g.Deps(img.Name))
@@ -103,7 +103,7 @@ func outdate(facts *state.Image, proven []state.BuiltOn) {
 // somebody else's. One that comes after the rebuild was given up still ends it, when it proves to be what was wanted.
 func conclude(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
 	r := st.Images[img.Name].Rebuild
-	status, message := Outcome(img, st, g)
+	status, message := Outcome(img, st, g, now)
 	switch {
 	case r.Status == state.Built, r.Status.Active() && status != state.WrongBase:
 		r.Finish(status, message, now)
@@ -114,11 +114,15 @@ func conclude(img *config.Image, st *state.State, g *graph.Graph, now time.Time)
 
 // recordBuiltOn notes what the image that ends a rebuild was built on where there is no evidence. It would rather name
 // a digest that is too old than one that is too new: that costs one more rebuild, the other would lose an update.
-func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn) {
+func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn, now time.Time) {
 	facts := st.Images[img.Name]
-	for _, b := range Lock(img, st, g, facts.Rebuild.RequestedAt.Time) {
+	requested := facts.Rebuild.RequestedAt.Time
+	if facts.Rebuild.RequestedAt.Ahead(now) {
+		requested = now.Add(-RunTimeout) // it would be over if it had been requested before
+	}
+	for _, b := range lockAt(img, st, g, requested, now) {
 		proven := slices.ContainsFunc(evidence, func(on state.BuiltOn) bool { return on.Ref == b.Ref })
-		if used := usedBy(img, st, &b, facts); !proven && used.Digest != "" {
+		if used := usedBy(img, st, &b, facts, requested, now); !proven && used.Digest != "" {
 			facts.SetBuiltOn(state.BuiltOn{Ref: b.Ref, Snapshot: used, Evidence: state.Recorded})
 		}
 	}
@@ -127,10 +131,10 @@ func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence 
 // usedBy is what the running rebuild has used at least. A build with the lock used the lock; another one what the tag
 // held at the time of the request, or what came later. Of a parent it is what made the rebuild due, or what was built on
 // before when it did not.
-func usedBy(img *config.Image, st *state.State, b *BaseDecision, facts *state.Image) state.Snapshot {
+func usedBy(img *config.Image, st *state.State, b *BaseDecision, facts *state.Image, requested, now time.Time) state.Snapshot {
 	base, on := st.Bases[b.Base], facts.On(b.Ref)
 	if base != nil && base.Baseline != nil && b.Origin != FromPin && !img.Source.PinsBases() {
-		return heldAt(base, facts.Rebuild.RequestedAt.Time)
+		return heldAt(base.Corrected(now), requested)
 	}
 	for _, t := range facts.Rebuild.Bases {
 		if t.Ref == b.Ref {
@@ -143,10 +147,10 @@ func usedBy(img *config.Image, st *state.State, b *BaseDecision, facts *state.Im
 	return b.Lock
 }
 
-// heldAt is what the tag was known to hold at a time.
+// heldAt returns what the tag was known to hold at a time, or something older.
 func heldAt(base *state.Base, at time.Time) state.Snapshot {
 	for _, c := range slices.Backward(base.Candidates) {
-		if !c.FirstSeen.After(at) && (c.Withdrawn.IsZero() || c.Withdrawn.After(at)) {
+		if !c.FirstSeen.After(at) && !c.Returned.After(at) && (c.Withdrawn.IsZero() || c.Withdrawn.After(at)) {
 			return c.Snapshot
 		}
 	}

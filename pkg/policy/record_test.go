@@ -115,10 +115,10 @@ func TestOutcomeOnAParent(t *testing.T) {
 
 func TestOutcomeOfNothing(t *testing.T) {
 	f := app(t, "")
-	status, _ := policy.Outcome(f.cfg.Find("app"), f.st, f.graph())
+	status, _ := policy.Outcome(f.cfg.Find("app"), f.st, f.graph(), now)
 	assert.Equal(t, state.Unproven, status)
 	delete(f.st.Images, "app")
-	status, _ = policy.Outcome(f.cfg.Find("app"), f.st, f.graph())
+	status, _ = policy.Outcome(f.cfg.Find("app"), f.st, f.graph(), now)
 	assert.Equal(t, state.Unproven, status)
 	assert.False(t, f.record("app", policy.Publication{Digest: dig("x")}))
 	assert.False(t, policy.Assume(f.cfg.Find("app"), f.st, f.graph()))

@@ -38,8 +38,20 @@ func (w *world) checkLock(name string, b *policy.BaseDecision) {
 			seen = o.FirstSeen.Time
 		}
 	}
+	if c.Returned.After(seen) {
+		seen = c.Returned.Time
+	}
 	delay := w.cfg.Find(name).Delay().Std()
 	require.True(w.t, !c.Released.IsZero() || w.now.Sub(seen) >= delay, "%s %s: lock of %s is younger than the delay", w.now, name, b.Ref)
+	w.checkAge(name, c, delay)
+}
+
+// checkAge asserts, by what the model knows, that a digest was not taken before it could have ripened: since it was pushed,
+// or came back after it had been away for long.
+func (w *world) checkAge(name string, c *state.Candidate, delay time.Duration) {
+	if at, known := w.appeared[c.Digest]; known && c.Released.IsZero() {
+		require.GreaterOrEqual(w.t, w.now.Sub(at), delay-state.ClockSkew, "%s %s: the lock is on a digest that appeared at %s", w.now, name, at)
+	}
 }
 
 // checkStart asserts what may be started.
@@ -127,10 +139,22 @@ func (w *world) checkNotStarving(name string) {
 			if newest := p.seq == t.current.seq; img.RebuildPolicy == config.Settle && !newest {
 				bound = img.MaxDelay().Std()
 			}
-			w.notLaterThan(p.at, bound, "%s starves for push %d of %s, and is on %d", name, p.seq, ref, w.seqOf[built.used[ref].Digest])
+			w.notLaterThan(w.returned(ref, p), bound, "%s starves for push %d of %s, and is on %d", name, p.seq, ref, w.seqOf[built.used[ref].Digest])
 			break // the first is the one that waits the longest
 		}
 	}
+}
+
+// returned is since when a push waits: its time, or when it was seen to be back. Replicas that disagree can look for hours as
+// if it was gone.
+func (w *world) returned(ref string, p push) time.Time {
+	at := p.at
+	for _, c := range w.st.Base(ref).Candidates {
+		if w.seqOf[c.Digest] == p.seq && c.Returned.After(at) {
+			at = c.Returned.Time
+		}
+	}
+	return at
 }
 
 func (w *world) notLaterThan(since time.Time, bound time.Duration, message string, args ...any) {
@@ -152,7 +176,7 @@ func (w *world) notLaterThan(since time.Time, bound time.Duration, message strin
 
 // settle lets everything come to rest, without failures and new pushes, and asserts that nothing was lost.
 func (w *world) settle() {
-	w.quiet, w.failAll = true, false
+	w.quiet, w.failAll, w.skew, w.jitter = true, false, 0, 0
 	for _, t := range w.tags {
 		t.flaps = nil
 	}

@@ -90,6 +90,17 @@ var patterns = []pattern{
 			w.tags[python].flaps = nil
 		}
 	}},
+	{name: "seen by a clock that is a year ahead, every 10 days", deps: one, count: "app", step: func(w *world) {
+		every(10)(w)
+		w.skew = 0
+		if w.hours()%240 < 8 {
+			w.skew = 365 * day
+		}
+	}},
+	{name: "clocks differ by ten minutes, every 5 days", deps: one, count: "app", step: func(w *world) {
+		every(5)(w)
+		w.jitter = state.ClockSkew
+	}},
 	{name: "two delays on one base, every 5 days", count: "slow", extra: map[string]string{"slow": "  rebuildDelay: 12d\n"}, step: every(5),
 		deps: func() map[string][]string { return map[string][]string{"app": {python}, "slow": {python}} }},
 	{name: "delay changed while waiting, every 10 days", deps: one, count: "app", step: func(w *world) {
@@ -265,13 +276,14 @@ built on; and both policies are also tried with the other way to build, with or 
 
 After every hour the test asserts that
 
-- the lock never holds a digest that is younger than the delay, held, or known to be withdrawn, unless it was released or
-  is what the published image is built on already;
+- the lock never holds a digest that is younger than the delay (counted from its return, if it had been away for a day),
+  held, or known to be withdrawn, unless it was released or is what the published image is built on already;
 - the lock never goes back, except away from a withdrawn digest, or because a person held a digest or changed a delay;
 - a rebuild is never started for what the image is built on already, for a digest that only changes other platforms,
   while another one runs, or under an id that was used before;
 - nothing starves: every content that stayed under a tag is picked up within the delay (under settle, within the longest
-  delay when newer ones arrive) and a slack for what failed on the way, and so is what a parent published;
+  delay when newer ones arrive) and a slack for what failed on the way, and so is what a parent published; one that went
+  away for 6 hours or longer waits from its return;
 - state files stay small.
 
 In calm weather it also asserts that the tip of a diamond is built once for each change. At the end failures and pushes

@@ -124,8 +124,12 @@ type world struct {
 	exempt     map[string]bool            // images that nobody expects to be rebuilt
 	slack      time.Duration
 	quiet      bool
-	moves      int     // how often tags moved
-	kept       [2]push // what a pattern keeps for later
+	moves      int                  // how often tags moved
+	kept       [2]push              // what a pattern keeps for later
+	appeared   map[string]time.Time // digest to when its tag came to hold it, the last time after it had been away for long
+	left       map[string]time.Time // digest to when its tag went back behind it
+	skew       time.Duration        // by which the clock of an observer is ahead
+	jitter     time.Duration        // by which the clocks of observers differ
 }
 
 func newWorld(t *testing.T, seed uint64, r rule, wx weather, deps map[string][]string, extra map[string]string) *world {
@@ -133,7 +137,7 @@ func newWorld(t *testing.T, seed uint64, r rule, wx weather, deps map[string][]s
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), rule: r, weather: wx, now: epoch, st: state.New(), deps: deps,
 		tags: map[string]*tag{}, images: map[string]*product{}, ids: map[string]bool{}, lastLock: map[string]lockSeen{}, seqOf: map[string]int{},
 		stuckSince: map[string]time.Time{}, rebuilds: map[string]int{}, known: map[string]map[string]bool{},
-		exempt: map[string]bool{}, slack: 2 * day,
+		exempt: map[string]bool{}, slack: 2 * day, appeared: map[string]time.Time{}, left: map[string]time.Time{},
 	}
 	if wx.runFails > 0 {
 		w.slack = 9 * day
@@ -221,7 +225,12 @@ func (w *world) move(ref string, p push) push {
 	if p.seq > t.current.seq && w.now.Sub(t.since) < 20*time.Hour { // nobody may have seen it
 		t.waiting = slices.DeleteFunc(t.waiting, func(o push) bool { return o.seq == t.current.seq })
 	}
+	if left, gone := w.left[p.Digest]; w.appeared[p.Digest].IsZero() || gone && w.now.Sub(left) >= day { // long enough to be noticed
+		w.appeared[p.Digest] = w.now
+	}
+	delete(w.left, p.Digest)
 	if p.seq < t.current.seq { // back: what came after it is gone
+		w.left[t.current.Digest] = w.now
 		t.waiting = slices.DeleteFunc(t.waiting, func(o push) bool { return o.seq > p.seq })
 	}
 	if !slices.ContainsFunc(t.waiting, func(o push) bool { return o.seq == p.seq }) && p.seq > 1 {
@@ -242,6 +251,15 @@ func (w *world) answer(ref string) (push, bool) {
 	return w.tags[ref].current, true
 }
 
+// observed is what the clock of an observer says.
+func (w *world) observed() time.Time {
+	at := w.now.Add(w.skew)
+	if w.jitter > 0 {
+		at = at.Add(time.Duration(w.rng.Int64N(int64(w.jitter))) - w.jitter/2)
+	}
+	return at
+}
+
 func (w *world) observeBase(ref string, p push) {
 	r, err := state.ParseRef(ref)
 	require.NoError(w.t, err)
@@ -253,7 +271,7 @@ func (w *world) observeBase(ref string, p push) {
 	if w.chance(w.weather.failedJob) { // half an answer: the platforms are not known yet
 		seen.Platforms = nil
 	}
-	w.st.Bases[name].Observe(seen, w.now)
+	w.st.Bases[name].Observe(seen, w.observed())
 }
 
 func (w *world) observeImage(name string) {
@@ -264,14 +282,14 @@ func (w *world) observeImage(name string) {
 
 func (w *world) record(name string) {
 	p := w.images[name]
-	w.st.Images[name].ObservePublished("latest", state.Snapshot{Digest: p.digest}, w.now)
+	w.st.Images[name].ObservePublished("latest", state.Snapshot{Digest: p.digest}, w.observed())
 	seen := policy.Publication{Version: "latest", Digest: p.digest, Created: p.at}
 	if w.weather.evidence {
 		for _, ref := range slices.Sorted(maps.Keys(p.used)) {
 			seen.BuiltOn = append(seen.BuiltOn, state.BuiltOn{Ref: ref, Snapshot: state.Snapshot{Digest: p.used[ref].Digest}, Evidence: state.Provenance})
 		}
 	}
-	policy.RecordPublication(w.cfg.Find(name), w.st, w.g, seen, w.now)
+	policy.RecordPublication(w.cfg.Find(name), w.st, w.g, seen, w.observed())
 }
 
 // sweep is a pass over everything that is enrolled.

@@ -77,6 +77,7 @@ type Candidate struct {
 	Snapshot  `yaml:",inline"`
 	FirstSeen Time   `yaml:"firstSeen" json:"firstSeen"`
 	Withdrawn Time   `yaml:"withdrawn,omitempty" json:"withdrawn,omitzero"` // the tag went back to an older digest
+	Returned  Time   `yaml:"returned,omitempty" json:"returned,omitzero"`   // the tag holds it again, after a withdrawal that counts
 	Released  Time   `yaml:"released,omitempty" json:"released,omitzero"`   // due now, by hand or by a scan
 	Held      Time   `yaml:"held,omitempty" json:"held,omitzero"`           // never due until released
 	Reason    string `yaml:"reason,omitempty" json:"reason,omitempty"`

@@ -59,6 +59,8 @@ func (b *Base) news(old *Base) (out []string) {
 			say("held %s: %s", digest, c.Reason)
 		case !c.Withdrawn.IsZero() && was.Withdrawn.IsZero():
 			say("%s was withdrawn", digest)
+		case !c.Returned.Equal(was.Returned.Time) && !c.Returned.IsZero():
+			say("%s returned, and ripens anew", digest)
 		}
 	}
 	return out

@@ -18,10 +18,17 @@ const (
 // Observe records what the base image's tag holds now and says whether that is news. The first observation is the
 // baseline. A digest never seen before becomes a candidate. One that was seen before means that the tag went back:
 // every newer candidate is withdrawn, and it is not withdrawn itself any longer; its FirstSeen stays, so that a tag
-// that goes back and forth still ripens. A clock that went back does not make anything older than what came before it.
+// that goes back and forth still ripens. One that was withdrawn for WithdrawalWait has Returned, and ripens anew.
+//
+// Times of the future, which a wrong clock has written, become what Corrected makes of them. Within ClockSkew, nothing is
+// older than what came before it.
 func (b *Base) Observe(seen Snapshot, now time.Time) bool {
 	if seen.Digest == "" { // half an answer is no observation
 		return false
+	}
+	changed := false
+	if c := b.Corrected(now); c != b {
+		*b, changed = *c, true
 	}
 	at := At(now)
 	if at.Before(b.LastUpdated.Time) {
@@ -32,8 +39,8 @@ func (b *Base) Observe(seen Snapshot, now time.Time) bool {
 		b.CurrentDigest, b.LastUpdated = seen.Digest, at
 		return true
 	}
-	changed := b.CurrentDigest != seen.Digest
-	if changed {
+	changed = changed || b.CurrentDigest != seen.Digest
+	if b.CurrentDigest != seen.Digest {
 		b.UpdateHistory = lastOf(append(b.UpdateHistory, Update{At: at, From: b.CurrentDigest, To: seen.Digest}), maxUpdateHistory)
 		b.PreviousDigest, b.CurrentDigest, b.LastUpdated = b.CurrentDigest, seen.Digest, at
 	}
@@ -47,6 +54,9 @@ func (b *Base) Observe(seen Snapshot, now time.Time) bool {
 			continue
 		}
 		back := !c.Withdrawn.IsZero()
+		if back && at.Sub(c.Withdrawn.Time) >= WithdrawalWait {
+			c.Returned = at
+		}
 		c.Withdrawn = Time{}
 		filled := fillPlatforms(&c.Snapshot, seen)
 		return b.withdrawAfter(i, at) || back || filled || changed
@@ -148,7 +158,11 @@ func (i *Image) ObservePublished(tag string, seen Snapshot, now time.Time) bool 
 	}
 	p := &i.Published[at]
 	if p.Digest == seen.Digest {
-		return fillPlatforms(&p.Snapshot, seen)
+		ahead := p.Since.Ahead(now)
+		if ahead {
+			p.Since = At(now)
+		}
+		return fillPlatforms(&p.Snapshot, seen) || ahead
 	}
 	p.Snapshot, p.Since = seen, At(now)
 	return true
@@ -200,9 +214,10 @@ func (i *Image) Request(r Rebuild) {
 	i.Rebuild = &r
 }
 
-// Claimed says when somebody last undertook to start the rebuild.
+// Claimed returns when a pass last undertook to start the rebuild. TriedAt is always the later of the two, whatever the
+// clocks said.
 func (r *Rebuild) Claimed() Time {
-	if r.TriedAt.After(r.RequestedAt.Time) {
+	if !r.TriedAt.IsZero() {
 		return r.TriedAt
 	}
 	return r.RequestedAt

@@ -100,12 +100,92 @@ func TestObserveOfNothingChangesNothing(t *testing.T) {
 	assert.Empty(t, b.Candidates)
 }
 
-func TestObserveWithAClockThatWentBack(t *testing.T) {
+func TestObserveWithClocksThatDifferALittle(t *testing.T) {
 	var b state.Base
 	b.Observe(snap('a'), t0)
 	b.Observe(snap('c'), hour(10))
-	b.Observe(snap('e'), hour(-5000))
+	b.Observe(snap('e'), hour(10).Add(-state.ClockSkew))
 	assert.Equal(t, state.At(hour(10)), b.Candidates[1].FirstSeen, "not older than what came before it")
+}
+
+func TestObserveCorrectsTimesOfTheFuture(t *testing.T) {
+	const ahead = 365 * 24
+	var b state.Base
+	b.Observe(snap('a'), t0)
+	b.Observe(snap('c'), hour(1))
+	b.Observe(snap('e'), hour(ahead)) // by a clock that is a year ahead
+	b.Observe(snap('a'), hour(ahead+1))
+	b.Candidates[0].Hold("", hour(ahead+2))
+	require.True(t, b.Observe(snap('g'), hour(20)))
+	assert.Equal(t, state.At(hour(1)), b.Candidates[0].FirstSeen, "right times stay")
+	assert.Equal(t, state.At(hour(20)), b.Candidates[0].Held)
+	assert.Equal(t, state.At(hour(20)), b.Candidates[1].FirstSeen, "neither old nor a year ahead")
+	assert.Equal(t, state.At(hour(20)), b.Candidates[1].Withdrawn)
+	assert.Equal(t, state.At(hour(20)), b.Candidates[2].FirstSeen, "a later digest is not dated ahead")
+	assert.Equal(t, state.At(hour(20)), b.LastUpdated)
+	require.False(t, b.Observe(snap('g'), hour(21)), "they are corrected once")
+	b.Observe(snap('i'), hour(22))
+	assert.Equal(t, state.At(hour(22)), b.Candidates[3].FirstSeen)
+}
+
+func TestObserveOfTheSameDigestCorrectsToo(t *testing.T) {
+	var b state.Base
+	b.Observe(snap('a'), hour(5000))
+	b.Observe(snap('c'), hour(6000))
+	require.True(t, b.Observe(snap('c'), t0))
+	assert.Equal(t, state.At(t0), b.Baseline.FirstSeen)
+	assert.Equal(t, state.At(t0), b.Candidates[0].FirstSeen)
+	require.False(t, b.Observe(snap('c'), hour(1)))
+}
+
+func TestCorrected(t *testing.T) {
+	b := &state.Base{
+		Baseline: &state.Candidate{Snapshot: snap('a'), FirstSeen: state.At(hour(9000))},
+		Candidates: []state.Candidate{
+			{Snapshot: snap('c'), FirstSeen: state.At(hour(8000))},
+			{Snapshot: snap('e'), FirstSeen: state.At(hour(5))},
+			{Snapshot: snap('g'), FirstSeen: state.At(hour(7000))},
+		},
+	}
+	got := b.Corrected(hour(10))
+	assert.Equal(t, state.At(hour(5)), got.Baseline.FirstSeen, "seen before what follows it")
+	assert.Equal(t, state.At(hour(5)), got.Candidates[0].FirstSeen)
+	assert.Equal(t, state.At(hour(5)), got.Candidates[1].FirstSeen)
+	assert.Equal(t, state.At(hour(10)), got.Candidates[2].FirstSeen)
+	assert.Equal(t, state.At(hour(8000)), b.Candidates[0].FirstSeen, "the facts stay as they are")
+	assert.Same(t, got, got.Corrected(hour(10)))
+}
+
+func TestADigestThatReturns(t *testing.T) {
+	var b state.Base
+	b.Observe(snap('a'), t0)
+	b.Observe(snap('c'), hour(1))
+	flap := func(back, again int) state.Candidate {
+		b.Observe(snap('a'), hour(back))
+		require.True(t, b.Observe(snap('c'), hour(again)))
+		return b.Candidates[0]
+	}
+	assert.Zero(t, flap(2, 7).Returned, "replicas disagree")
+	got := flap(8, 14)
+	assert.Equal(t, state.At(hour(14)), got.Returned)
+	assert.Equal(t, state.At(hour(1)), got.FirstSeen, "a fact")
+	assert.Equal(t, state.At(hour(14)), flap(15, 20).Returned, "a short absence does not start the wait again")
+	assert.Equal(t, state.At(hour(60)), flap(21, 60).Returned)
+}
+
+func TestObservePublishedCorrectsATimeOfTheFuture(t *testing.T) {
+	var i state.Image
+	i.ObservePublished("a", snap('c'), hour(5000))
+	require.True(t, i.ObservePublished("a", snap('c'), t0))
+	assert.Equal(t, state.At(t0), i.PublishedTag("a").Since)
+	require.False(t, i.ObservePublished("a", snap('c'), hour(1)))
+}
+
+func TestTheLastTryCounts(t *testing.T) {
+	r := state.Rebuild{RequestedAt: state.At(hour(5000))}
+	assert.Equal(t, r.RequestedAt, r.Claimed())
+	r.TriedAt = state.At(hour(1))
+	assert.Equal(t, state.At(hour(1)), r.Claimed(), "whatever the clock said that recorded the rebuild")
 }
 
 // A tag that moves every hour must leave enough behind for a digest of about every age, and stay small.

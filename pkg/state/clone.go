@@ -1,0 +1,32 @@
+package state
+
+import "slices"
+
+// Clone returns a copy that shares nothing with the original that a transition changes in place.
+func (i *Image) Clone() *Image {
+	out := *i
+	out.Dockerfile, out.Tags, out.Rebuild = clonePointer(i.Dockerfile), clonePointer(i.Tags), clonePointer(i.Rebuild)
+	out.BaseImages = slices.Clone(i.BaseImages)
+	for j := range out.BaseImages {
+		out.BaseImages[j].Uses = slices.Clone(i.BaseImages[j].Uses)
+	}
+	out.Unresolved, out.BuiltOn, out.Published = slices.Clone(i.Unresolved), slices.Clone(i.BuiltOn), slices.Clone(i.Published)
+	out.RebuildHistory = slices.Clone(i.RebuildHistory)
+	return &out
+}
+
+// Clone returns a copy that shares nothing with the original that a transition changes in place.
+func (b *Base) Clone() *Base {
+	out := *b
+	out.Baseline = clonePointer(b.Baseline)
+	out.Candidates, out.UpdateHistory = slices.Clone(b.Candidates), slices.Clone(b.UpdateHistory)
+	return &out
+}
+
+func clonePointer[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
