@@ -66,7 +66,7 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 		return err
 	}
 	defer leave()
-	options := factory.DoctorOptions{Store: store, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *factory.Fleet) doctor.Tools {
+	options := factory.DoctorOptions{Now: w.Now, Store: store, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *factory.Fleet) doctor.Tools {
 		return doctor.Tools{
 			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, Transport: out.transport(headerTimeout),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },

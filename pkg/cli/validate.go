@@ -41,7 +41,7 @@ func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
 	if err := checkOutput(o.output, "text", "json", "sarif", "github"); err != nil {
 		return err
 	}
-	list, err := factory.Validate(paths.paths(), o.crds)
+	list, err := factory.Validate(paths.paths(), o.crds, w.Now())
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestEveryRule(t *testing.T) {
 		finding.CRD.ID: {map[string]string{"crds/warehouse.yaml": warehouseCRD, "state/images/web.yaml": webHead}, true,
 			"dist/image-factory.k8s.yaml", "Warehouse/image-web: spec.subscriptions"},
 		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed, for web"},
-		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `"latest" is no digest`},
+		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `invalid digest "latest"`},
 		finding.LeftOut.ID: {map[string]string{"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
 			"baseImages: [{ref: \"quay.io/odd/a--b:1\", uses: [{kind: copy, line: 7}]}, {ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 1}]}]\n"},
 			false, "images.yaml:3:12", "quay.io/odd/a--b:1 has no Warehouse: Kargo accepts no repository name with two dashes in a row; used by web (app/Dockerfile:7)"},
@@ -71,6 +71,7 @@ func TestEveryRule(t *testing.T) {
 			"images.yaml:3:12", "found by SemVer, which picks 1.0.0 and passes over build-9, whose image was built later"},
 		finding.NoneCounts.ID: {map[string]string{"state/images/web.yaml": webHead + "uncounted: [1.3.0-alpine, 1.2.3-alpine]\n"}, false,
 			"images.yaml:3:12", "none of its published tags counts, such as 1.3.0-alpine, 1.2.3-alpine"},
+		finding.Ahead.ID: {map[string]string{"state/images/web.yaml": webHead + "lastBuilt: \"2999-01-02T03:04:05Z\"\n"}, false, "state/images/web.yaml:3:13", "nothing waits for it"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {
@@ -235,13 +236,17 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
 		"reference":      {"state/images/web.yaml", using("A B"), `parsing reference "A B"`},
 		"not normalised": {"state/images/web.yaml", using("alpine"), `"alpine" is not normalised: want "docker.io/library/alpine:latest"`},
-		"built on":       {"state/images/web.yaml", webHead + "builtOn: [{ref: a, digest: sha256:1, evidence: assumed}]\n", `"sha256:1" is no digest`},
-		"published":      {"state/images/web.yaml", webHead + "published: [{tag: a, digest: \"" + digestA + "\", platforms: {linux/amd64: x}, since: \"2026-01-01T00:00:00Z\"}]\n", `"x" is no digest`},
-		"current":        {"state/images/web.yaml", webHead + "currentDigest: \"" + digestA + "a\"\n", "is no digest"},
-		"rebuild's base": {"state/images/web.yaml", webHead + "rebuild: {id: r-1, status: requested, bases: [{ref: a, digest: $(id)}]}\n", `"$(id)" is no digest`},
-		"rebuild's id":   {"state/images/web.yaml", webHead + "rebuild: {id: $(id), status: requested}\n", `"$(id)" is no id of a rebuild`},
+		"built on":       {"state/images/web.yaml", webHead + "builtOn: [{ref: a, digest: sha256:1, evidence: assumed}]\n", `invalid digest "sha256:1"`},
+		"published":      {"state/images/web.yaml", webHead + "published: [{tag: a, digest: \"" + digestA + "\", platforms: {linux/amd64: x}, since: \"2026-01-01T00:00:00Z\"}]\n", `invalid digest "x"`},
+		"current":        {"state/images/web.yaml", webHead + "currentDigest: \"" + digestA + "a\"\n", "invalid digest"},
+		"rebuild's base": {"state/images/web.yaml", webHead + "rebuild: {id: r-1, status: requested, bases: [{ref: a, digest: $(id)}]}\n", `invalid digest "$(id)"`},
+		"rebuild's id":   {"state/images/web.yaml", webHead + "rebuild: {id: $(id), status: requested}\n", `invalid id "$(id)" of a rebuild`},
 		"name":           {"state/base-images/alpine-3-22.yaml", strings.Replace(alpine, "3.22", "3.21", 1), "belongs into alpine-3-21.yaml"},
-		"baseline":       {"state/base-images/alpine-3-22.yaml", alpine + "baseline: {digest: x, firstSeen: \"2026-01-01T00:00:00Z\"}\n", `"x" is no digest`},
+		"baseline":       {"state/base-images/alpine-3-22.yaml", alpine + "baseline: {digest: x, firstSeen: \"2026-01-01T00:00:00Z\"}\n", `invalid digest "x"`},
+		"candidates":     {"state/base-images/alpine-3-22.yaml", alpine + "candidates: [{digest: \"" + digestA + "\", firstSeen: \"2026-01-01T00:00:00Z\"}, {digest: \"" + digestA + "\", firstSeen: \"2026-01-02T00:00:00Z\"}]\n", "is listed twice"},
+		"references":     {"state/images/web.yaml", using("docker.io/library/alpine:3", "docker.io/library/alpine:3"), "is listed twice"},
+		"tags":           {"state/images/web.yaml", webHead + "published: [{tag: a}, {tag: a}]\n", `published tag "a" is listed twice`},
+		"built on twice": {"state/images/web.yaml", webHead + "builtOn: [{ref: a, evidence: assumed}, {ref: a, evidence: recorded}]\n", "is listed twice"},
 		"first seen":     {"state/base-images/alpine-3-22.yaml", alpine + "candidates: [{digest: \"" + digestA + "\"}]\n", "has no firstSeen"},
 	}
 	for name, tt := range tests {

@@ -140,10 +140,10 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 	if err := a.checkClock(); err != nil {
 		return nil, err
 	}
-	report := a.report(scope)
+	change := f.changeSince(before)
+	report := a.report(scope, &change)
 	report.Interrupted = ctx.Err() != nil
-	report.StateChange, err = f.changeSince(before)
-	return report, err
+	return report, nil
 }
 
 // analysis is what one Analyze has found so far.
@@ -215,14 +215,18 @@ func (a *analysis) refuseCycles() error {
 	return cycles(a.Config, a.Graph).Err()
 }
 
-func (a *analysis) report(scope Scope) *AnalyzeReport {
-	r := &AnalyzeReport{Images: []ImageReport{}}
+func (a *analysis) report(scope Scope, change *StateChange) *AnalyzeReport {
+	r := &AnalyzeReport{Images: []ImageReport{}, StateChange: *change}
 	files, published := setOf(scope.Dockerfiles), setOf(scope.Published)
 	for _, name := range a.Graph.Order() {
-		if !files[name] && !published[name] {
+		refused := change.refusedOf(state.ImagesFolder, name)
+		if !files[name] && !published[name] && refused == nil {
 			continue
 		}
 		img, p := a.describe(a.Config.Find(name)), a.images[name]
+		if refused != nil {
+			img.Error = refused.Error()
+		}
 		img.NotSeen = files[name] && a.files[name] == nil || published[name] && a.Registry != nil && (p == nil || p.notSeen)
 		if img.Error != "" {
 			r.Failed++
@@ -231,7 +235,10 @@ func (a *analysis) report(scope Scope) *AnalyzeReport {
 	}
 	for _, name := range a.Graph.Bases() {
 		b := BaseReport{Base: name, Ref: a.Graph.BaseRef(name).String()}
-		switch found := a.bases[name]; {
+		switch found, refused := a.bases[name], change.refusedOf(state.BasesFolder, name); {
+		case refused != nil:
+			b.Error = refused.Error()
+			r.Failed++
 		case found == nil && !a.asked[name]:
 			continue
 		case found == nil:

@@ -24,7 +24,7 @@ func (f *Fleet) judge(base string, verdict func(*state.Candidate)) (*StateChange
 	if err != nil {
 		return nil, err
 	}
-	return f.change(func() { verdict(candidate) })
+	return f.changeAll(func() { verdict(candidate) })
 }
 
 // Reset forgets the failures in a row of an image, so that its rebuilds start again.
@@ -37,7 +37,7 @@ func (f *Fleet) Reset(name, reason string) (*StateChange, error) {
 	if facts == nil || facts.Rebuild == nil || facts.Rebuild.Failures == 0 {
 		return nil, Usagef("no rebuild of %q has failed: there is nothing to reset", name)
 	}
-	return f.change(func() { facts.Reset(reason) })
+	return f.changeAll(func() { facts.Reset(reason) })
 }
 
 func (f *Fleet) change(do func()) (*StateChange, error) {
@@ -46,8 +46,17 @@ func (f *Fleet) change(do func()) (*StateChange, error) {
 		return nil, err
 	}
 	do()
-	c, err := f.changeSince(before)
-	return &c, err
+	c := f.changeSince(before)
+	return &c, nil
+}
+
+// changeAll is change for what is to be recorded as a whole or not at all.
+func (f *Fleet) changeAll(do func()) (*StateChange, error) {
+	c, err := f.change(do)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.refusal()
 }
 
 // Base returns the name of the base image in use that a name or reference means, or "".

@@ -1,8 +1,10 @@
 package factory
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,18 +19,30 @@ type StateChange struct {
 	Changed []string          `json:"changed"` // state files, below the state folder
 	before  map[string][]byte // state files before
 	after   map[string][]byte // those that changed; nil for one that is to be removed
+	refused map[string]error  // those that stay as they were, because reading would refuse what they would be
 	news    []string          // what a verb says of itself, instead of what the files show
 }
 
-func (f *Fleet) changeSince(before map[string][]byte) (StateChange, error) {
-	now, err := f.State.Encode()
-	if err != nil {
-		return StateChange{}, err
-	}
-	after := state.Changed(before, now)
+// changeSince returns what changed. Whatever reading would refuse is not part of it.
+func (f *Fleet) changeSince(before map[string][]byte) StateChange {
+	after, refused := f.State.ChangedSince(before)
 	changed := slices.AppendSeq([]string{}, maps.Keys(after)) // never null in JSON
 	slices.Sort(changed)
-	return StateChange{Changed: changed, before: before, after: after}, nil
+	return StateChange{Changed: changed, before: before, after: after, refused: refused}
+}
+
+// refusal returns an error about each file that stays as it was.
+func (c *StateChange) refusal() error {
+	var errs []error
+	for _, p := range slices.Sorted(maps.Keys(c.refused)) {
+		errs = append(errs, fmt.Errorf("recording %s: %w", p, c.refused[p]))
+	}
+	return errors.Join(errs...)
+}
+
+// refusedOf returns why the file of an image or base image stays as it was, or nil.
+func (c *StateChange) refusedOf(folder, name string) error {
+	return c.refused[path.Join(folder, name+".yaml")]
 }
 
 // Diff shows what would be written.

@@ -154,6 +154,10 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	facts.SetDockerfile(state.Dockerfile{
 		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: "sha256:" + hex.EncodeToString(sum[:]),
 	}, d.uses, d.unresolved)
+	if err := facts.Writable(); err != nil {
+		d.revert()
+		d.err = fmt.Errorf("%s: %w", d.file.Path, err)
+	}
 }
 
 // known is the state of an enrolled image, made when there is none.

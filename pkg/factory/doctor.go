@@ -15,6 +15,7 @@ import (
 
 // DoctorOptions say what Doctor looks at.
 type DoctorOptions struct {
+	Now      func() time.Time
 	Store    Store          // where the fleet is
 	Local    *Paths         // its files, when they are on this machine
 	Location *kargo.Options // where the Jobs find state; what images.yaml and the checkout say when nil
@@ -71,7 +72,7 @@ func (o *DoctorOptions) input(ctx context.Context) (*Fleet, []doctor.Finding) {
 	var list finding.List
 	if o.Local != nil {
 		var err error
-		if list, err = Validate(*o.Local, ""); err != nil {
+		if list, err = Validate(*o.Local, "", o.Now()); err != nil {
 			return fail(err)
 		}
 	}

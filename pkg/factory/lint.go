@@ -30,7 +30,7 @@ const (
 // Validate finds everything that is wrong in images.yaml and the state files, all at once, and lints both. With a
 // folder of CRDs it also checks the objects that Synth would write. The error is for what is no finding, such as a
 // file that cannot be opened.
-func Validate(p Paths, crdDir string) (finding.List, error) {
+func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
 	for _, err := range []error{configErr, stateErr} {
@@ -42,6 +42,7 @@ func Validate(p Paths, crdDir string) (finding.List, error) {
 		}
 	}
 	all = append(all, untrue(st, p.StateDir, os.DirFS(p.StateDir))...)
+	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
 		all = append(all, cycles(cfg, f.Graph)...)

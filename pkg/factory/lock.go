@@ -1,19 +1,32 @@
 package factory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"syscall"
 )
 
-// lock waits until no other process holds the folder. The lock ends with the process, if not before.
-func lock(dir string) (unlock func(), err error) {
+// lock waits until no other process holds the folder, or ctx ends. The lock ends with the process, if not before.
+func lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("locking state folder: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		locked := make(chan error, 1)
+		go func() { locked <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
+		select {
+		case err = <-locked:
+		case <-ctx.Done():
+			go func() { // nothing interrupts the wait
+				<-locked
+				_ = f.Close()
+			}()
+			return nil, fmt.Errorf("waiting for another process that writes %s: %w", dir, context.Cause(ctx))
+		}
+	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) { // some network file systems lock nothing
 		_ = f.Close()
 		return nil, fmt.Errorf("locking state folder %s: %w", dir, err)

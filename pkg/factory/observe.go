@@ -55,6 +55,7 @@ func (a *analysis) published(ctx context.Context, names []string) {
 			continue
 		}
 		facts := a.known(a.Config.Find(name))
+		before := facts.Clone()
 		facts.Uncounted = nil
 		p.unlooked = facts.CurrentDigest != "" && len(facts.Published) == 0
 		if d := p.decided; d != nil {
@@ -74,6 +75,9 @@ func (a *analysis) published(ctx context.Context, names []string) {
 		}
 		if !p.unpublished {
 			facts.ObservePublished(p.tag, p.snapshot, a.now)
+		}
+		if p.err = facts.Writable(); p.err != nil {
+			*facts = *before
 		}
 	}
 }
@@ -217,7 +221,14 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	})
 	for _, name := range names {
 		if found := a.bases[name]; found != nil && found.err == nil {
-			a.State.Bases[name].Observe(found.snapshot, a.now)
+			base := a.State.Bases[name]
+			before := base.Clone()
+			if base.Observe(found.snapshot, a.now) {
+				found.err = base.Writable()
+			}
+			if found.err != nil {
+				*base = *before
+			}
 		}
 	}
 }
@@ -250,7 +261,14 @@ func (a *analysis) evidence(ctx context.Context, names []string) {
 			continue
 		}
 		seen := policy.Publication{Version: p.tag, Digest: p.snapshot.Digest, Created: p.created, BuiltOn: p.builtOn}
-		policy.RecordPublication(a.Config.Find(name), a.State, a.Graph, seen, a.now)
+		facts := a.State.Images[name]
+		before := facts.Clone()
+		if policy.RecordPublication(a.Config.Find(name), a.State, a.Graph, seen, a.now) {
+			p.err = facts.Writable()
+		}
+		if p.err != nil {
+			*facts = *before
+		}
 	}
 	a.assume()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +36,6 @@ const (
 	basesPeriod  = 6 * time.Hour  // in which a sweep looks at every base image
 	imagesPeriod = 24 * time.Hour // in which a sweep looks at every enrolled image
 )
-
-const maxTrouble = 500 // characters of what went wrong, in a state file
 
 // PromoteOptions say how rebuilds are started.
 type PromoteOptions struct {
@@ -166,8 +165,15 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 	}
 	p.reportEnded(f, running)
 	p.report.Active = len(f.activeRebuilds())
-	change, err := f.changeSince(before)
-	return &change, err
+	change := f.changeSince(before)
+	p.leaveOut(&change)
+	return &change, nil
+}
+
+// leaveOut starts nothing that could not be recorded.
+func (p *pass) leaveOut(c *StateChange) {
+	p.refused(c)
+	p.claimed = slices.DeleteFunc(p.claimed, func(o *Order) bool { return c.refusedOf(state.ImagesFolder, o.Image.Name) != nil })
 }
 
 // equip makes what the pass looks and starts with, once: what it was told stays true for the pass.
@@ -525,7 +531,7 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 // recordStarted records what became of starting rebuilds. It may be called again, on newer state.
 func (p *pass) recordStarted(_ context.Context, f *Fleet) (*StateChange, error) {
 	now := p.now()
-	return f.change(func() {
+	change, err := f.change(func() {
 		for id, o := range p.outcomes {
 			facts := f.State.Images[o.image]
 			if facts == nil || facts.Rebuild == nil || facts.Rebuild.ID != id || facts.Rebuild.Status != state.Requested {
@@ -537,10 +543,26 @@ func (p *pass) recordStarted(_ context.Context, f *Fleet) (*StateChange, error) 
 			case o.refused != "":
 				facts.Rebuild.Finish(state.Failed, o.refused, now)
 			default:
-				facts.Rebuild.Message = plain.Cut(plain.Line(o.trouble), maxTrouble)
+				facts.Rebuild.Message = state.Text(o.trouble)
 			}
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.refused(change)
+	return change, nil
+}
+
+// refused reports what could not be recorded.
+func (p *pass) refused(c *StateChange) {
+	for _, file := range slices.Sorted(maps.Keys(c.refused)) {
+		image := ""
+		if path.Dir(file) == state.ImagesFolder {
+			image = strings.TrimSuffix(path.Base(file), ".yaml")
+		}
+		p.problem(image, fmt.Errorf("recording %s: %w", file, c.refused[file]))
+	}
 }
 
 func (p *pass) problem(image string, err error) {

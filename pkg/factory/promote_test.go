@@ -23,6 +23,7 @@ import (
 
 // TestMain has properties checked more often than rapid does by itself: some interleavings of promoters are rare.
 func TestMain(m *testing.M) {
+	holdFolderIfAsked()
 	if err := flag.Set("rapid.checks", "2000"); err != nil {
 		panic(err)
 	}

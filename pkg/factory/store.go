@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
@@ -42,25 +43,18 @@ type Saved struct {
 // Folder is a Store on this machine.
 type Folder struct{ Paths Paths }
 
-// maxRaces is how often a change of a folder is computed again because another process wrote meanwhile.
+// maxRaces is how often a change of a folder is computed again because another process wrote meanwhile. The second time
+// nobody else may write: only where the file system knows no locks can there be more.
 const maxRaces = 20
 
-// Update implements Store.
+// saveWithin is how long an interrupted command waits for others that write the folder.
+const saveWithin = 10 * time.Second
+
+// Update implements Store. Writers that come at once wait for each other: a change that another process was faster than is
+// computed again while the folder is locked.
 func (s Folder) Update(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error)) (Saved, error) {
-	for range maxRaces {
-		f, err := Open(s.Paths)
-		if err != nil {
-			return Saved{}, err
-		}
-		c, err := do(ctx, f)
-		if err != nil || c == nil {
-			return Saved{}, err
-		}
-		saved := Saved{Files: len(c.Changed), Where: s.Paths.StateDir}
-		if len(c.after) == 0 {
-			return saved, nil
-		}
-		written, err := s.write(c)
+	for race := range maxRaces {
+		saved, written, err := s.try(ctx, do, race > 0)
 		if err != nil || written {
 			return saved, err
 		}
@@ -68,16 +62,53 @@ func (s Folder) Update(ctx context.Context, do func(context.Context, *Fleet) (*S
 	return Saved{}, fmt.Errorf("writing state: other processes went on changing %s", s.Paths.StateDir)
 }
 
-// write writes a change, unless the folder holds something else by now than what the change was computed from.
-func (s Folder) write(c *StateChange) (written bool, err error) {
-	if err := os.MkdirAll(s.Paths.StateDir, 0o755); err != nil {
-		return false, fmt.Errorf("making state folder: %w", err)
+// try computes a change and writes it, unless the folder holds something else by then than what it was computed from.
+func (s Folder) try(ctx context.Context, do func(context.Context, *Fleet) (*StateChange, error), alone bool) (_ Saved, written bool, err error) {
+	if alone {
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			return Saved{}, false, err
+		}
+		defer unlock()
 	}
-	unlock, err := lock(s.Paths.StateDir)
+	f, err := Open(s.Paths)
 	if err != nil {
-		return false, err
+		return Saved{}, false, err
 	}
-	defer unlock()
+	c, err := do(ctx, f)
+	if err != nil || c == nil {
+		return Saved{}, err == nil, err
+	}
+	saved := Saved{Files: len(c.Changed), Where: s.Paths.StateDir}
+	if len(c.after) == 0 {
+		return saved, true, nil
+	}
+	if !alone {
+		if ctx.Err() != nil { // what was learnt by then is kept, unless others go on writing
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
+			defer cancel()
+		}
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			return Saved{}, false, err
+		}
+		defer unlock()
+	}
+	written, err = s.write(c)
+	return saved, written, err
+}
+
+func (s Folder) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(s.Paths.StateDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making state folder: %w", err)
+	}
+	return lock(ctx, s.Paths.StateDir)
+}
+
+// write writes a change into the locked folder, unless that holds something else by now than what the change was computed
+// from.
+func (s Folder) write(c *StateChange) (written bool, err error) {
 	now, err := state.Load(os.DirFS(s.Paths.StateDir), s.Paths.StateDir)
 	if err != nil {
 		return false, err

@@ -33,6 +33,7 @@ var (
 	OldKargo     = Rule{"IF026", Error, "the CRDs are of a Kargo version that is too old"}
 	PassedOver   = Rule{"IF028", Warning, "the rule by which the published tag is found passes over evidence against it"}
 	NoneCounts   = Rule{"IF029", Warning, "an image has published tags, and none of them counts"}
+	Ahead        = Rule{"IF030", Warning, "a time in a state file that lies in the future"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -42,6 +43,7 @@ func Rules() []Rule {
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
 		LeftOut, OldKargo,
 		PassedOver, NoneCounts,
+		Ahead,
 	}
 }
 

@@ -10,12 +10,12 @@ const ArchiveFolder = "archive"
 
 // LoadArchivedImage returns the archived state of an image, or nil when there is none that can be read.
 func LoadArchivedImage(fsys fs.FS, name string) *Image {
-	return loadArchived(fsys, ImagesFolder, name, func(i *Image) string { return i.Name })
+	return loadArchived(fsys, ImagesFolder, name, (*Image).name)
 }
 
 // LoadArchivedBase returns the archived state of a base image, or nil when there is none that can be read.
 func LoadArchivedBase(fsys fs.FS, name string) *Base {
-	return loadArchived(fsys, BasesFolder, name, func(b *Base) string { return b.Name })
+	return loadArchived(fsys, BasesFolder, name, (*Base).name)
 }
 
 func loadArchived[T any](fsys fs.FS, folder, name string, nameOf func(*T) string) *T {

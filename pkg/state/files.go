@@ -28,8 +28,8 @@ const (
 	BasesFolder  = "base-images"
 )
 
-// maxFileBytes bounds what is read: a state file is a few KiB, and whoever can push to the state repository can write
-// anything into it.
+// maxFileBytes bounds what is read and written: a state file is a few KiB, and anybody who can push to the state repository
+// can write anything into it.
 const maxFileBytes = 1 << 20
 
 var fileName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
@@ -42,11 +42,11 @@ const header = "# Written by imagefactory. Facts only; do not edit.\n"
 func Load(fsys fs.FS, display string) (*State, error) {
 	st := New()
 	var problems finding.List
-	images, err := loadFolder(fsys, display, ImagesFolder, &problems, func(i *Image) string { return i.Name })
+	images, err := loadFolder(fsys, display, ImagesFolder, &problems, (*Image).name)
 	if err != nil {
 		return nil, err
 	}
-	bases, err := loadFolder(fsys, display, BasesFolder, &problems, func(b *Base) string { return b.Name })
+	bases, err := loadFolder(fsys, display, BasesFolder, &problems, (*Base).name)
 	if err != nil {
 		return nil, err
 	}
@@ -114,19 +114,37 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, nameOf func(*T) s
 		return bad(0, "not a regular file", "links are not followed; replace it by the file itself")
 	}
 	if info.Size() > maxFileBytes {
-		return bad(0, fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git")
+		return bad(0, fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git, or delete it to learn it anew")
 	}
 	data, err := fs.ReadFile(fsys, at)
 	if err != nil {
 		return bad(0, err.Error(), "")
 	}
+	v, wrong := read(data, strings.TrimSuffix(name, ".yaml"), nameOf)
+	if wrong != nil {
+		return bad(wrong.line, wrong.message, wrong.fix)
+	}
+	return v, nil
+}
+
+// unreadable is why a file cannot be read as state.
+type unreadable struct {
+	line         int
+	message, fix string
+}
+
+// read reads one file whose name says that it is the state of want.
+func read[T any](data []byte, want string, nameOf func(*T) string) (*T, *unreadable) {
 	v := new(T)
 	if err := decode(data, v); err != nil {
 		line, message := splitLine(err)
-		return bad(line, message, "restore the file from git, or delete it to learn it anew")
+		return nil, &unreadable{line, message, "restore the file from git, or delete it to learn it anew"}
 	}
-	if want := strings.TrimSuffix(name, ".yaml"); nameOf(v) != want {
-		return bad(1, fmt.Sprintf("the file is of %q, but its name says %q", nameOf(v), want), "rename the file")
+	if nameOf(v) != want {
+		return nil, &unreadable{1, fmt.Sprintf("the file is of %q, but its name says %q", nameOf(v), want), "rename the file"}
+	}
+	if _, err := encode(v); err != nil { // a key that this version does not know, with a value that it cannot keep
+		return nil, &unreadable{1, err.Error(), "restore the file from git, or remove what imagefactory did not write"}
 	}
 	return v, nil
 }
@@ -156,23 +174,75 @@ func splitLine(err error) (int, string) {
 func (s *State) Encode() (map[string][]byte, error) {
 	files := make(map[string][]byte, len(s.Images)+len(s.Bases))
 	for name, i := range s.Images {
-		b, err := encode(i)
+		b, err := i.encode()
 		if err != nil {
 			return nil, fmt.Errorf("encoding state of image %q: %w", name, err)
 		}
-		files[path.Join(ImagesFolder, name+".yaml")] = b
+		files[imageFile(name)] = b
 	}
 	for name, b := range s.Bases {
-		data, err := encode(b)
+		data, err := b.encode()
 		if err != nil {
 			return nil, fmt.Errorf("encoding state of base image %q: %w", name, err)
 		}
-		files[path.Join(BasesFolder, name+".yaml")] = data
+		files[baseFile(name)] = data
 	}
 	return files, nil
 }
 
 func encode(v any) ([]byte, error) { return yamlenc.Append([]byte(header), v) }
+
+func (b *Base) encode() ([]byte, error) { return encode(b) }
+
+// encode leaves out the oldest rebuilds when the file would be too large with them: git has them.
+func (i *Image) encode() ([]byte, error) {
+	data, err := encode(i)
+	if len(data) <= maxFileBytes || len(i.RebuildHistory) == 0 {
+		return data, err
+	}
+	less := *i
+	less.RebuildHistory = i.RebuildHistory[1:]
+	return less.encode()
+}
+
+// ChangedSince returns the files that differ from what they were before, with nil for one that is gone, and those that
+// differ and must not be written, with the reason: they are to stay as they were.
+func (s *State) ChangedSince(before map[string][]byte) (after map[string][]byte, refused map[string]error) {
+	after, refused = map[string][]byte{}, map[string]error{}
+	keep := func(p string, data []byte, err error) {
+		old, known := before[p]
+		if err == nil && known && bytes.Equal(old, data) {
+			return
+		}
+		if err == nil {
+			err = Check(p, data)
+		}
+		if err != nil {
+			refused[p] = err
+			return
+		}
+		after[p] = data
+	}
+	for name, i := range s.Images {
+		data, err := i.encode()
+		keep(imageFile(name), data, err)
+	}
+	for name, b := range s.Bases {
+		data, err := b.encode()
+		keep(baseFile(name), data, err)
+	}
+	for p := range before {
+		name, isImage := strings.CutPrefix(strings.TrimSuffix(p, ".yaml"), ImagesFolder+"/")
+		if isImage && s.Images[name] == nil || !isImage && s.Bases[strings.TrimPrefix(name, BasesFolder+"/")] == nil {
+			after[p] = nil
+		}
+	}
+	return after, refused
+}
+
+func imageFile(name string) string { return path.Join(ImagesFolder, name+".yaml") }
+
+func baseFile(name string) string { return path.Join(BasesFolder, name+".yaml") }
 
 // Changed returns the files that differ between two states, with nil for one that only before has. A file whose facts
 // are the same is not among them, whatever its bytes on disk look like.

@@ -13,8 +13,14 @@ type Extra map[string]any
 // Time is an instant in a state file: UTC, whole seconds, RFC 3339, quoted.
 type Time struct{ time.Time }
 
-// At makes a Time of an instant.
-func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Second)} }
+// At makes a Time of an instant. One that RFC 3339 cannot write, such as images can have for a date, is the zero Time.
+func At(t time.Time) Time {
+	const lastYear = 9999
+	if t = t.UTC().Truncate(time.Second); t.Year() < 1 || t.Year() > lastYear {
+		return Time{}
+	}
+	return Time{t}
+}
 
 // MarshalText writes RFC 3339 in UTC, and nothing for the zero time.
 func (t Time) MarshalText() ([]byte, error) {

@@ -137,12 +137,12 @@ func (b *Base) Find(digest string) *Candidate {
 
 // Release makes a candidate due now. It takes back a hold.
 func (c *Candidate) Release(reason string, now time.Time) {
-	c.Released, c.Held, c.Reason = At(now), Time{}, reason
+	c.Released, c.Held, c.Reason = At(now), Time{}, Text(reason)
 }
 
 // Hold keeps a candidate from ever becoming due, until it is released.
 func (c *Candidate) Hold(reason string, now time.Time) {
-	c.Held, c.Released, c.Reason = At(now), Time{}, reason
+	c.Held, c.Released, c.Reason = At(now), Time{}, Text(reason)
 }
 
 // ObservePublished records what a tag of the image holds and says whether that is news.
@@ -206,7 +206,7 @@ func (i *Image) SetBuiltOn(b BuiltOn) bool {
 
 // Request records that a rebuild is about to be started. The one before goes into the history.
 func (i *Image) Request(r Rebuild) {
-	r.Status = Requested
+	r.Status, r.Reason = Requested, Text(r.Reason)
 	if i.Rebuild != nil {
 		i.RebuildHistory = lastOf(append(i.RebuildHistory, *i.Rebuild), maxRebuildHistory)
 		r.Failures = i.Rebuild.Failures
@@ -235,7 +235,7 @@ func (i *Image) Unrequest() {
 // Finish records the end of the current rebuild, or with Built that of its run. Failures in a row go on counting from the
 // one before until an image is seen.
 func (r *Rebuild) Finish(status Status, message string, now time.Time) {
-	r.Status, r.Message, r.FinishedAt = status, message, At(now)
+	r.Status, r.Message, r.FinishedAt = status, Text(message), At(now)
 	switch {
 	case status == Failed || status == WrongBase:
 		r.Failures++
@@ -249,7 +249,7 @@ func (i *Image) Reset(reason string) bool {
 	if i.Rebuild == nil || i.Rebuild.Failures == 0 {
 		return false
 	}
-	i.Rebuild.Failures, i.Rebuild.Message = 0, "reset: "+reason
+	i.Rebuild.Failures, i.Rebuild.Message = 0, Text("reset: "+reason)
 	return true
 }
 
