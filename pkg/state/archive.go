@@ -10,19 +10,19 @@ const ArchiveFolder = "archive"
 
 // LoadArchivedImage returns the archived state of an image, or nil when there is none that can be read.
 func LoadArchivedImage(fsys fs.FS, name string) *Image {
-	return loadArchived(fsys, ImagesFolder, name, (*Image).name)
+	return loadArchived(fsys, ImagesFolder, name, kindOfImage)
 }
 
 // LoadArchivedBase returns the archived state of a base image, or nil when there is none that can be read.
 func LoadArchivedBase(fsys fs.FS, name string) *Base {
-	return loadArchived(fsys, BasesFolder, name, (*Base).name)
+	return loadArchived(fsys, BasesFolder, name, kindOfBase)
 }
 
-func loadArchived[T any](fsys fs.FS, folder, name string, nameOf func(*T) string) *T {
+func loadArchived[T any](fsys fs.FS, folder, name string, k kind[T]) *T {
 	folder = path.Join(ArchiveFolder, folder)
 	if unlinked(fsys, folder) != nil {
 		return nil
 	}
-	v, _ := loadFile(fsys, "", folder, name+".yaml", nameOf)
+	v, _ := loadFile(fsys, "", folder, name+".yaml", k)
 	return v
 }

@@ -238,25 +238,21 @@ func Check(file string, data []byte) error {
 		return err
 	}
 	if path.Base(path.Dir(file)) == BasesFolder {
-		return check(file, data, (*Base).name, (*Base).Faults, (*Base).encode)
+		return kindOfBase.check(file, data)
 	}
-	return check(file, data, (*Image).name, (*Image).Faults, (*Image).encode)
+	return kindOfImage.check(file, data)
 }
 
-func check[T any](file string, data []byte, name func(*T) string, faults func(*T) []Fault, encode func(*T) ([]byte, error)) error {
-	v, bad := read(data, strings.TrimSuffix(path.Base(file), ".yaml"), name)
+func (k kind[T]) check(file string, data []byte) error {
+	v, bad := k.read(data, strings.TrimSuffix(path.Base(file), ".yaml"))
 	if bad != nil {
 		return errors.New(bad.message)
 	}
-	if found := faults(v); len(found) > 0 {
+	if found := k.faults(v); len(found) > 0 {
 		return errors.New(found[0].Message)
 	}
-	if again, err := encode(v); err != nil || !bytes.Equal(data, again) {
+	if again, err := k.encode(v); err != nil || !bytes.Equal(data, again) {
 		return errors.New("it would not be read back as it was written")
 	}
 	return nil
 }
-
-func (i *Image) name() string { return i.Name }
-
-func (b *Base) name() string { return b.Name }

@@ -42,11 +42,11 @@ const header = "# Written by imagefactory. Facts only; do not edit.\n"
 func Load(fsys fs.FS, display string) (*State, error) {
 	st := New()
 	var problems finding.List
-	images, err := loadFolder(fsys, display, ImagesFolder, &problems, (*Image).name)
+	images, err := loadFolder(fsys, display, ImagesFolder, &problems, kindOfImage)
 	if err != nil {
 		return nil, err
 	}
-	bases, err := loadFolder(fsys, display, BasesFolder, &problems, (*Base).name)
+	bases, err := loadFolder(fsys, display, BasesFolder, &problems, kindOfBase)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	return st, problems.Err()
 }
 
-func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, nameOf func(*T) string) ([]*T, error) {
+func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, k kind[T]) ([]*T, error) {
 	if info, err := fs.Lstat(fsys, folder); err == nil && !info.IsDir() {
 		return nil, finding.List{finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "links are not followed; replace it by the folder itself")}
 	}
@@ -85,7 +85,7 @@ func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.Lis
 	for start := 0; start < len(names); start += batch {
 		group.Go(func() error {
 			for i := start; i < min(start+batch, len(names)); i++ {
-				out[i], found[i] = loadFile(fsys, display, folder, names[i], nameOf)
+				out[i], found[i] = loadFile(fsys, display, folder, names[i], k)
 			}
 			return nil
 		})
@@ -97,7 +97,7 @@ func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.Lis
 	return out, nil
 }
 
-func loadFile[T any](fsys fs.FS, display, folder, name string, nameOf func(*T) string) (*T, finding.List) {
+func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, finding.List) {
 	at := path.Join(folder, name)
 	shown := path.Join(display, at)
 	bad := func(line int, message, fix string) (*T, finding.List) {
@@ -120,12 +120,24 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, nameOf func(*T) s
 	if err != nil {
 		return bad(0, err.Error(), "")
 	}
-	v, wrong := read(data, strings.TrimSuffix(name, ".yaml"), nameOf)
+	v, wrong := k.read(data, strings.TrimSuffix(name, ".yaml"))
 	if wrong != nil {
 		return bad(wrong.line, wrong.message, wrong.fix)
 	}
 	return v, nil
 }
+
+// kind is what differs between the files of images and of base images.
+type kind[T any] struct {
+	name   func(*T) string
+	faults func(*T) []Fault
+	encode func(*T) ([]byte, error)
+}
+
+var (
+	kindOfImage = kind[Image]{func(i *Image) string { return i.Name }, (*Image).Faults, (*Image).encode}
+	kindOfBase  = kind[Base]{func(b *Base) string { return b.Name }, (*Base).Faults, (*Base).encode}
+)
 
 // unreadable is why a file cannot be read as state.
 type unreadable struct {
@@ -134,16 +146,20 @@ type unreadable struct {
 }
 
 // read reads one file whose name says that it is the state of want.
-func read[T any](data []byte, want string, nameOf func(*T) string) (*T, *unreadable) {
+func (k kind[T]) read(data []byte, want string) (*T, *unreadable) {
 	v := new(T)
 	if err := decode(data, v); err != nil {
 		line, message := splitLine(err)
 		return nil, &unreadable{line, message, "restore the file from git, or delete it to learn it anew"}
 	}
-	if nameOf(v) != want {
-		return nil, &unreadable{1, fmt.Sprintf("the file is of %q, but its name says %q", nameOf(v), want), "rename the file"}
+	if name := k.name(v); name != want {
+		return nil, &unreadable{1, fmt.Sprintf("the file is of %q, but its name says %q", name, want), "rename the file"}
 	}
-	if _, err := encode(v); err != nil { // a key that this version does not know, with a value that it cannot keep
+	again, err := k.encode(v)
+	if err == nil {
+		err = sized(again)
+	}
+	if err != nil { // keys that this version does not know have values that it cannot keep
 		return nil, &unreadable{1, err.Error(), "restore the file from git, or remove what imagefactory did not write"}
 	}
 	return v, nil
