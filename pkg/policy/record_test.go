@@ -142,6 +142,14 @@ func TestWithoutEvidence(t *testing.T) {
 		f.record("app", policy.Publication{Digest: dig("app"), Created: now.Add(day)})
 		assert.Equal(t, state.At(now), f.st.Images["app"].LastBuilt)
 	})
+	t.Run("a first image of a date that cannot be written", func(t *testing.T) {
+		f := app(t, "")
+		f.st.Images["app"].CurrentDigest = ""
+		created, err := time.Parse(time.RFC3339, "0000-01-01T00:00:00+14:00")
+		require.NoError(t, err)
+		f.record("app", policy.Publication{Digest: dig("app"), Created: created})
+		assert.True(t, f.st.Images["app"].LastBuilt.IsZero())
+	})
 	t.Run("a developer's push tells nothing", func(t *testing.T) {
 		f := app(t, "", cand("1", 1))
 		want := *f.st.Images["app"].On(ref)
