@@ -295,4 +295,8 @@ func (a *analysis) assume() {
 	for _, name := range a.Graph.Order() {
 		policy.Assume(a.Config.Find(name), a.State, a.Graph)
 	}
+	tags := a.tagsInUse()
+	for _, facts := range a.State.Images {
+		facts.ForgetTags(func(tag string) bool { return slices.Contains(tags[facts.Repository], tag) })
+	}
 }

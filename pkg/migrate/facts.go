@@ -29,7 +29,7 @@ type oldBase struct {
 }
 
 // facts carries the state files over.
-func (m *migration) facts() error {
+func (m *migration) facts() {
 	m.st = state.New()
 	bases := m.readBases()
 	gone := state.New()
@@ -50,15 +50,14 @@ func (m *migration) facts() error {
 		m.reportDates(d)
 	}
 	for folder, st := range map[string]*state.State{"": m.st, state.ArchiveFolder: gone} {
-		files, err := st.Encode()
-		if err != nil {
-			return fmt.Errorf("writing state: %w", err)
+		files, refused := st.ChangedSince(nil)
+		for _, name := range slices.Sorted(maps.Keys(refused)) {
+			m.warn(path.Join(config.DefaultStateFolder, folder, name), &yaml.Node{}, fmt.Sprintf("it is not carried over: %s", refused[name]), "nothing to do; analyze learns it anew")
 		}
 		for name, data := range files {
 			m.Files[path.Join(config.DefaultStateFolder, folder, name)] = data
 		}
 	}
-	return nil
 }
 
 // reportDates tells of keys that have no meaning any longer.

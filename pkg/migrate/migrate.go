@@ -86,9 +86,7 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 		return nil, err
 	}
 	m.Files = map[string][]byte{config.DefaultConfigFile: images}
-	if err := m.facts(); err != nil {
-		return nil, err
-	}
+	m.facts()
 	m.objects()
 	m.retired()
 	m.flush()

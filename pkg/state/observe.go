@@ -13,6 +13,7 @@ const (
 	maxCandidates     = 64
 	maxUpdateHistory  = 10
 	maxRebuildHistory = 10
+	maxPublished      = 100 // tags, unless more of them are in use
 )
 
 // Observe records what the base image's tag holds now and says whether that is news. The first observation is the
@@ -166,6 +167,23 @@ func (i *Image) ObservePublished(tag string, seen Snapshot, now time.Time) bool 
 	}
 	p.Snapshot, p.Since = seen, At(now)
 	return true
+}
+
+// ForgetTags drops what the oldest tags held that are neither the published image nor in use, when there are many.
+func (i *Image) ForgetTags(inUse func(tag string) bool) {
+	for len(i.Published) > maxPublished {
+		oldest := -1
+		for j := range i.Published {
+			p := &i.Published[j]
+			if p.Tag != i.CurrentVersion && !inUse(p.Tag) && (oldest < 0 || p.Since.Before(i.Published[oldest].Since.Time)) {
+				oldest = j
+			}
+		}
+		if oldest < 0 {
+			return
+		}
+		i.Published = slices.Delete(i.Published, oldest, oldest+1)
+	}
 }
 
 // PublishedTag returns what a tag of the image holds, or nil when that is not known.

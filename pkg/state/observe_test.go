@@ -262,6 +262,27 @@ func TestObservePublished(t *testing.T) {
 	assert.Equal(t, digest('e'), i.PublishedTag("a").Digest)
 }
 
+func TestTagsThatNobodyUsesAreForgotten(t *testing.T) {
+	var i state.Image
+	for n := range 300 {
+		i.ObservePublished(fmt.Sprintf("1.%d", n), snap('a'), hour(n))
+	}
+	i.CurrentVersion = "1.0"
+	i.ForgetTags(func(tag string) bool { return tag == "1.7" })
+	assert.Len(t, i.Published, 100)
+	for _, tag := range []string{"1.0", "1.7", "1.299", "1.202"} {
+		assert.NotNil(t, i.PublishedTag(tag), tag)
+	}
+	assert.Nil(t, i.PublishedTag("1.201"))
+	i.ForgetTags(func(string) bool { return true })
+	assert.Len(t, i.Published, 100)
+	for n := range 200 {
+		i.ObservePublished(fmt.Sprintf("2.%d", n), snap('a'), hour(n))
+	}
+	i.ForgetTags(func(string) bool { return true })
+	assert.Len(t, i.Published, 300, "what is in use stays")
+}
+
 func TestSetBuiltOn(t *testing.T) {
 	var i state.Image
 	on := func(ref string, c byte, e state.Evidence) state.BuiltOn {
