@@ -15,13 +15,18 @@ func lock(ctx context.Context, dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("locking state folder: %w", err)
 	}
 	if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		locked := make(chan error, 1)
-		go func() { locked <- syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }()
+		var waited error
+		done := make(chan struct{})
+		go func() {
+			waited = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+			close(done)
+		}()
 		select {
-		case err = <-locked:
+		case <-done:
+			err = waited
 		case <-ctx.Done():
 			go func() { // nothing interrupts the wait
-				<-locked
+				<-done
 				_ = f.Close()
 			}()
 			return nil, fmt.Errorf("waiting for another process that writes %s: %w", dir, context.Cause(ctx))

@@ -332,7 +332,7 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 		if p.claimAt.Sub(o.Started) >= policy.RunTimeout {
 			continue // it waits for something else than a build
 		}
-		if img == nil || !img.Managed() || facts == nil || !adoptable(facts, &o) {
+		if img == nil || !img.Managed() || facts == nil || !adoptable(facts, &o, p.claimAt) {
 			continue
 		}
 		reason := "promoted by hand in Kargo"
@@ -347,14 +347,14 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 
 // adoptable says whether state lacks a rebuild that a person started, and can still learn what became of it: one that is
 // over is of use only while its image was not seen.
-func adoptable(facts *state.Image, o *Other) bool {
-	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == o.ID || o.Over && r.RequestedAt.After(o.Started)) {
+func adoptable(facts *state.Image, o *Other, now time.Time) bool {
+	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == o.ID || o.Over && r.RequestedAt.After(o.Started) && !r.RequestedAt.Ahead(now)) {
 		return false
 	}
 	if slices.ContainsFunc(facts.RebuildHistory, func(r state.Rebuild) bool { return r.ID == o.ID }) {
 		return false
 	}
-	return !o.Over || facts.LastBuilt.Before(o.Started)
+	return !o.Over || facts.LastBuilt.Before(o.Started) || facts.LastBuilt.Ahead(now)
 }
 
 // targetsOf says which of an image's references a digest belongs to.

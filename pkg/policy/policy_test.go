@@ -614,3 +614,28 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 	assert.Equal(t, policy.Waiting, got.Status)
 	assert.Equal(t, "digest of node:22 that it is built on was withdrawn", got.Reason)
 }
+
+// Nothing is known yet of what an image is built on, whatever is known of the image.
+func TestAParentWithoutState(t *testing.T) {
+	for name, change := range map[string]func(*state.Image){
+		"published":       func(*state.Image) {},
+		"never published": func(i *state.Image) { i.CurrentDigest, i.Unpublished = "", ago(1) },
+		"being rebuilt": func(i *state.Image) {
+			i.Rebuild = &state.Rebuild{ID: "r-1", Status: state.Running, RequestedAt: ago(0.1), Bases: []state.Target{{Ref: parentRef, Snapshot: snapOf("1")}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := enrol(t, mature, map[string][]string{"child": {parentRef}, "parent": {ref}}, nil)
+			delete(f.st.Images, "parent")
+			f.on("child", parentRef, "0")
+			child := f.st.Images["child"]
+			change(child)
+			dec := f.decide()
+			assert.Equal(t, policy.Unknown, dec["parent"].Status)
+			assert.Equal(t, dig("0"), dec["child"].Bases[0].Lock.Digest, "what it is built on")
+			policy.Startable(f.cfg, policy.Decide(f.cfg, f.st, f.graph(), now))
+			f.record("child", policy.Publication{Version: "latest", Digest: dig("new")})
+			assert.Equal(t, dig("new"), child.CurrentDigest)
+		})
+	}
+}

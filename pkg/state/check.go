@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -90,7 +91,7 @@ func (i *Image) Faults() []Fault {
 		}
 		for _, u := range b.Uses {
 			if u.Line < 0 {
-				f.add(fmt.Sprint(u.Line), "invalid line %d", u.Line)
+				f.add(strconv.Itoa(u.Line), "invalid line %d", u.Line)
 			}
 		}
 	}
@@ -117,7 +118,7 @@ func (f *faults) rebuild(r *Rebuild) {
 		f.add(string(r.Status), "unknown status %q of a rebuild", r.Status)
 	}
 	if r.Failures < 0 {
-		f.add(fmt.Sprint(r.Failures), "invalid number of failures in a row: %d", r.Failures)
+		f.add(strconv.Itoa(r.Failures), "invalid number of failures in a row: %d", r.Failures)
 	}
 	if r.Status == Requested && !rebuildForm.MatchString(r.ID) { // workflows get it as an input
 		f.add(r.ID, "invalid id %q of a rebuild", r.ID)

@@ -36,10 +36,10 @@ func anyTime() *rapid.Generator[state.Time] {
 }
 
 // either draws from the first most of the time, so that most of what is drawn can be written.
-func either[T any](most, else_ *rapid.Generator[T]) *rapid.Generator[T] {
+func either[T any](most, few *rapid.Generator[T]) *rapid.Generator[T] {
 	return rapid.Custom(func(t *rapid.T) T {
 		if rapid.IntRange(0, 30).Draw(t, "odd") == 30 {
-			return else_.Draw(t, "else")
+			return few.Draw(t, "few")
 		}
 		return most.Draw(t, "most")
 	})
