@@ -134,7 +134,6 @@ func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []stri
 
 // learn makes facts of what the Dockerfile of an image says.
 func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
-	_, before := a.State.Images[img.Name]
 	facts := a.known(img)
 	if !img.Managed() {
 		facts.Dockerfile = nil // of the time when it was managed
@@ -145,9 +144,6 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 		facts.Published = nil
 	}
 	d.revert = func() {
-		if !before {
-			delete(a.State.Images, img.Name)
-		}
 		facts.Dockerfile, facts.BaseImages, facts.Unresolved, facts.Published = old.Dockerfile, old.BaseImages, old.Unresolved, old.Published
 	}
 	sum := sha256.Sum256(d.file.Content)

@@ -90,8 +90,8 @@ func (f *Fleet) orderOf(img *config.Image, r state.Rebuild) *Order {
 		case len(o.Bases) > 0: // it is for something else
 			continue
 		case dep.Parent != "":
-			if p := f.State.Images[dep.Parent].PublishedTag(dep.Ref.Tag); p != nil {
-				w.Digest = p.Digest
+			if parent := f.State.Images[dep.Parent]; parent != nil && parent.PublishedTag(dep.Ref.Tag) != nil {
+				w.Digest = parent.PublishedTag(dep.Ref.Tag).Digest
 			}
 		default:
 			if base := f.State.Bases[dep.Base]; base != nil {
