@@ -541,7 +541,7 @@ func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
 	s.source.Commit("Dockerfile", "FROM scratch\nCOPY web /\n")
 	s.ok("analyze")
 	got := s.ok("promote")
-	assert.Contains(t, got.err, "web is due and was not started: it uses no base image that moves")
+	assert.Contains(t, got.err, "web is due and was not started: all its bases are pinned")
 	s.ok("promote", "--direct")
 	assert.Len(t, runs.Runs(), 1)
 }

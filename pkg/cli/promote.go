@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +73,7 @@ crash nor a second promoter loses it or starts it twice.
 
 Rebuilds are started through Kargo: in the cluster with the token of the service account, elsewhere with the kubeconfig.
 With --direct they are started at GitHub and GitLab themselves, and no cluster is needed; with --wait passes are repeated
-until nothing runs any longer.
+until nothing runs any longer. What was due and could not be started is blocked: each pass says why, and its exit code is 1.
 
 Without --push, state is the folder beside images.yaml. With --push it is a git repository that several promoters and
 analyses may share.`,
@@ -85,7 +87,7 @@ analyses may share.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be started, from state alone, and start nothing")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry: tags are not resolved again")
 	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
-	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long")
+	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	o.repoFlags.add(w, cmd)
@@ -119,6 +121,9 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 	pass := factory.PromoteOptions{
 		Executor: o.executor(out), Sight: out.registrySight(o.offline, out.progress(o.quiet)), Sweep: !o.offline, Now: w.Now,
 	}
+	if o.wait > 0 {
+		pass.Missed = &factory.Missed{}
+	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
 	for {
@@ -128,7 +133,7 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 				return err
 			}
 		}
-		over := o.wait == 0 || err == nil && r.Active == 0 && len(r.Started) == 0
+		over := o.wait == 0 || err == nil && r.Active+r.Blocked == 0 && len(r.Started) == 0
 		if !over && err != nil && waiting.Err() == nil {
 			if err := say(w, "this pass failed, and the next one tries again: %s", err); err != nil {
 				return err
@@ -138,18 +143,36 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 			if err != nil {
 				return err
 			}
-			return o.finish(ctx, out, len(r.Problems) > 0) // what a later pass has repaired is no failure
+			return o.finish(ctx, out, r)
 		}
 		pass.Sweep = false
 		out.askAgain()
 	}
 }
 
-func (o *promoteOptions) finish(ctx context.Context, out *outside, failed bool) error {
+// finish returns the outcome of the last pass: what it has repaired of those before is no failure. With --wait, a rebuild
+// that still runs is one.
+func (o *promoteOptions) finish(ctx context.Context, out *outside, last *factory.PromoteReport) error {
 	if err := out.sayBudgets(); err != nil {
 		return err
 	}
-	if failed || ctx.Err() != nil {
+	unfinished := last.Unfinished()
+	if o.wait > 0 && len(unfinished) > 0 {
+		why := "stopped waiting after " + o.wait.String()
+		if ctx.Err() != nil {
+			why = "interrupted"
+		}
+		const most = 20
+		names := strings.Join(unfinished[:min(len(unfinished), most)], ", ")
+		if more := len(unfinished) - most; more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		if err := say(out.w, "error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
+			return err
+		}
+		return errReported
+	}
+	if len(last.Problems) > 0 || ctx.Err() != nil {
 		return errReported
 	}
 	return nil
@@ -214,11 +237,19 @@ func sayPromotion(w *World, r *factory.PromoteReport) error {
 			return err
 		}
 	}
+	for _, text := range r.Warnings {
+		if err := say(w, "warning: %s", text); err != nil {
+			return err
+		}
+	}
 	text := ""
 	if r.Stopped {
 		text = "stopped: "
 	}
 	text += plural(len(r.Started), "rebuild") + " started, " + plural(r.Active, "rebuild") + " active"
+	if r.Blocked > 0 {
+		text += fmt.Sprintf(", %d blocked", r.Blocked)
+	}
 	if r.Saved.Commit != "" {
 		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit
 	} else if r.Saved.Files > 0 {

@@ -12,8 +12,9 @@ func newStatus(w *World, paths *pathFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
 		Short: "Show what every image is doing, and why",
-		Long: `Status shows for every enrolled image, from state alone, whether it is current, waiting until a date, due, running,
-failed, held, opted out or unknown, and why.`,
+		Long: `Status shows for every enrolled image, from state alone, whether it is current, waiting until a date, due, starting,
+running, blocked (a rebuild is recorded and could not be started), failed, held, opted out or unknown, and why. The table
+shows the first 200 characters of a reason; -o json has up to 500 of each message.`,
 		Example: `  imagefactory status
   imagefactory status web -o json`,
 		Args:              args(cobra.ArbitraryArgs),

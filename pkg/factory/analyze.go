@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
@@ -45,6 +43,7 @@ type Scope struct {
 	Published   []string // what the registry holds of these images
 	Bases       []string // what the tags of these base images hold, by name
 	AllBases    bool     // those of all base images in use
+	turn        rotation // where to begin, when there is not enough time for everything
 }
 
 // Everything is all that is enrolled.
@@ -117,14 +116,26 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 		return nil, err
 	}
 	a := &analysis{
-		Fleet: f, Sight: sight, now: sight.Now(),
+		Fleet: f, Sight: sight, now: sight.Now(), turn: scope.turn,
 		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
 	}
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
-	a.dockerfiles(ctx, scope.Dockerfiles)
+	phases := 3
+	if len(scope.Dockerfiles) > 0 {
+		phases = 4
+	}
+	within := func(look func(context.Context)) { // no phase takes the time of those after it
+		part, cancel := share(ctx, phases, "it")
+		defer cancel()
+		look(part)
+		phases--
+	}
+	if phases == 4 {
+		within(func(ctx context.Context) { a.dockerfiles(ctx, scope.Dockerfiles) })
+	}
 	if a.Registry != nil {
-		a.published(ctx, scope.Published)
+		within(func(ctx context.Context) { a.published(ctx, scope.Published) })
 	}
 	f.Graph = graph.Build(f.Config, f.State)
 	if err := a.refuseCycles(); err != nil {
@@ -134,8 +145,8 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 		f.addBases(name)
 	}
 	if a.Registry != nil {
-		a.tags(ctx, scope)
-		a.evidence(ctx, scope.Published)
+		within(func(ctx context.Context) { a.tags(ctx, scope) })
+		within(func(ctx context.Context) { a.evidence(ctx, scope.Published) })
 	}
 	if err := a.checkClock(); err != nil {
 		return nil, err
@@ -151,6 +162,7 @@ type analysis struct {
 	*Fleet
 	Sight
 	now    time.Time
+	turn   rotation
 	files  map[string]*dockerfileFound  // by image
 	images map[string]*publicationFound // by image
 	bases  map[string]*baseFound        // by base image
@@ -165,36 +177,51 @@ func setOf(names []string) map[string]bool {
 	return out
 }
 
-// each looks at every item, many at once, until ctx is over. The items that were not looked at are not in the answer, nor
+// each looks at every task, many at once, until ctx is done. The tasks that were not looked at are not in the answer, nor
 // those during which ctx ended: their errors say nothing of them.
-func each[T any](ctx context.Context, a *analysis, names []string, look func(context.Context, string) T) map[string]T {
-	found := make([]*T, len(names))
-	var group errgroup.Group
-	group.SetLimit(looks)
-	for i, name := range names {
-		if ctx.Err() != nil {
-			break
+func each[T any](ctx context.Context, a *analysis, tasks []task, look func(context.Context, string) T) map[string]T {
+	found := make([]*T, len(tasks))
+	fairly(ctx, looks, tasks, func(i int) {
+		done := a.Progress.Item(tasks[i].name)
+		defer done()
+		if f := look(ctx, tasks[i].name); ctx.Err() == nil {
+			found[i] = &f
 		}
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
-			}
-			done := a.Progress.Item(name)
-			defer done()
-			if f := look(ctx, name); ctx.Err() == nil {
-				found[i] = &f
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // the functions return no error
-	out := make(map[string]T, len(names))
-	for i, name := range names {
+	})
+	out := make(map[string]T, len(tasks))
+	for i := range tasks {
 		if found[i] != nil {
-			out[name] = *found[i]
+			out[tasks[i].name] = *found[i]
 		}
 	}
 	return out
+}
+
+// tasks makes a task of each name, in the order of this pass.
+func (a *analysis) tasks(ctx context.Context, names []string, of func(name string) task) []task {
+	if _, bounded := ctx.Deadline(); bounded {
+		names = a.turn.order(names)
+	}
+	out := make([]task, len(names))
+	for i, name := range names {
+		out[i] = of(name)
+		out[i].name = name
+	}
+	return out
+}
+
+// sourceOf is the task to read the Dockerfile of an image.
+func (a *analysis) sourceOf(name string) task {
+	t := task{owner: name}
+	if src := a.Config.Find(name).Source; src != nil {
+		t.host = src.Host
+	}
+	return t
+}
+
+// registryOf is the task to look at the published image.
+func (a *analysis) registryOf(name string) task {
+	return task{host: a.Config.Find(name).Registry, owner: name}
 }
 
 // refuseCycles takes back what this analysis learnt of images that are built on each other, so that the others go on.

@@ -29,7 +29,7 @@ type dockerfileFound struct {
 
 // dockerfiles reads the Dockerfiles of images and records what they use.
 func (a *analysis) dockerfiles(ctx context.Context, names []string) {
-	a.files = each(ctx, a, names, func(ctx context.Context, name string) *dockerfileFound {
+	a.files = each(ctx, a, a.tasks(ctx, names, a.sourceOf), func(ctx context.Context, name string) *dockerfileFound {
 		return a.readDockerfile(ctx, a.Config.Find(name))
 	})
 	for _, name := range slices.Sorted(maps.Keys(a.files)) {

@@ -41,7 +41,7 @@ type baseFound struct {
 // published looks at what registries hold of enrolled images and records what their tags hold.
 func (a *analysis) published(ctx context.Context, names []string) {
 	tags := a.tagsInUse()
-	a.images = each(ctx, a, names, func(ctx context.Context, name string) *publicationFound {
+	a.images = each(ctx, a, a.tasks(ctx, names, a.registryOf), func(ctx context.Context, name string) *publicationFound {
 		img := a.Config.Find(name)
 		return a.lookAtPublished(ctx, img, tags[img.Ref()])
 	})
@@ -213,7 +213,7 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	}
 	a.Progress.Add(len(names))
 	a.asked = setOf(names)
-	a.bases = each(ctx, a, names, func(ctx context.Context, name string) *baseFound {
+	a.bases = each(ctx, a, a.tasks(ctx, names, a.tagsOf(names)), func(ctx context.Context, name string) *baseFound {
 		base := a.State.Bases[name]
 		found := &baseFound{}
 		found.snapshot, found.err = a.Registry.Snapshot(ctx, a.Graph.BaseRef(name), base.Current())
@@ -233,6 +233,26 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	}
 }
 
+// tagsOf returns how to make the task of each base image. It is for the image that uses the fewest of them, among those that
+// use it: so an image that uses a hundred delays only itself.
+func (a *analysis) tagsOf(bases []string) func(base string) task {
+	uses := map[string]int{}
+	for _, base := range bases {
+		for _, image := range a.Graph.Dependents(base) {
+			uses[image]++
+		}
+	}
+	return func(base string) task {
+		t := task{host: a.Graph.BaseRef(base).Registry}
+		for _, image := range a.Graph.Dependents(base) {
+			if t.owner == "" || uses[image] < uses[t.owner] {
+				t.owner = image
+			}
+		}
+		return t
+	}
+}
+
 // evidence finds what new images were built on, and records the images with it: half of it would be the wrong outcome of a
 // rebuild.
 func (a *analysis) evidence(ctx context.Context, names []string) {
@@ -244,7 +264,7 @@ func (a *analysis) evidence(ctx context.Context, names []string) {
 		}
 	}
 	a.Progress.Add(len(fresh))
-	done := each(ctx, a, fresh, func(ctx context.Context, name string) bool {
+	done := each(ctx, a, a.tasks(ctx, fresh, a.registryOf), func(ctx context.Context, name string) bool {
 		a.images[name].err = a.examine(ctx, a.Config.Find(name))
 		return true
 	})

@@ -211,7 +211,7 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 		return "", err
 	}
 	if len(o.For) == 0 {
-		return "it uses no base image that moves, so there is nothing that Kargo could promote: start this build by hand, or with --direct", nil
+		return "all its bases are pinned, so no Freight can trigger it; start the build by hand or with --direct", nil
 	}
 	if !slices.ContainsFunc(o.For, Wanted.watched) {
 		return "Kargo can watch nothing that it is built on, so it has no Stage: start this build by hand, or with --direct", nil
@@ -305,7 +305,7 @@ type AtForges struct{ Client *forge.Client }
 // Ready implements Executor.
 func (AtForges) Ready(_ context.Context, o *Order) (string, error) {
 	if o.Image.Source.Provider == config.GitHub && o.Image.Source.Workflow == "" {
-		return "source.workflow is not set: nothing is known that builds it", nil
+		return "source.workflow is not set: no workflow to start", nil
 	}
 	return "", nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -22,15 +23,13 @@ import (
 )
 
 const (
-	// grace is how long a rebuild that was recorded belongs to whoever recorded it. Only after that may another pass start
-	// it, because the first one must have died in between.
-	grace = 10 * time.Minute
+	grace = policy.StartGrace
 	// startWithin is how long after recording it a pass still starts a rebuild: well before another one may.
 	startWithin = grace / 2
 	// startFor is how long starting one may take, so that it can be seen at the forge when another pass looks for it.
 	startFor = grace - startWithin - time.Minute
 	// lookFor bounds how long a pass asks what became of rebuilds, and then how long it looks at registries, before it
-	// starts anything. What it did not get to waits for the next pass.
+	// starts anything. What it did not get to comes first in the next pass.
 	lookFor = startWithin / 2
 
 	basesPeriod  = 6 * time.Hour  // in which a sweep looks at every base image
@@ -43,7 +42,13 @@ type PromoteOptions struct {
 	Sight    SightOf                        // without a Registry, tags are not resolved again
 	Sweep    bool                           // look at a share of everything, so that what no event told of is found too
 	Now      func() time.Time
+	LookFor  time.Duration // how long to ask forges, and then registries; default 2m30s
+	Missed   *Missed       // what the pass before had no time for; nil for a single pass
 }
+
+// Missed remembers what a pass had no time for, so that the next one begins with it. A process that makes one pass needs
+// none: each pass begins at another place, by the clock.
+type Missed struct{ names map[string]bool }
 
 // PromoteReport is what a pass came to.
 type PromoteReport struct {
@@ -52,9 +57,18 @@ type PromoteReport struct {
 	Dropped  []Ended   `json:"dropped"`           // recorded before, never started, and not due any longer
 	NotReady []Problem `json:"notReady"`          // due, but nothing is there to start them with
 	Problems []Problem `json:"problems"`          // what failed; the next pass tries again
-	Active   int       `json:"active"`            // rebuilds that run now
+	Warnings []string  `json:"warnings"`          // what keeps Kargo from observing or starting
+	Active   int       `json:"active"`            // rebuilds that run now, or are being started
+	Blocked  int       `json:"blocked"`           // rebuilds that could not be started; Problems say why
 	Stopped  bool      `json:"stopped,omitempty"` // before the pass was complete
 	Saved    Saved     `json:"-"`
+
+	unfinished map[string]bool // images whose rebuild is active or blocked
+}
+
+// Unfinished returns the names of the images whose rebuild is active or blocked, sorted.
+func (r *PromoteReport) Unfinished() []string {
+	return slices.Sorted(maps.Keys(r.unfinished))
 }
 
 // Started is a rebuild that was started.
@@ -85,6 +99,7 @@ type Problem struct {
 // the same id.
 func Promote(ctx context.Context, store Store, opts PromoteOptions) (*PromoteReport, error) {
 	p := &pass{PromoteOptions: opts, now: opts.Now, found: map[string]foundProgress{}}
+	p.LookFor = cmp.Or(opts.LookFor, lookFor)
 	saved, err := store.Update(ctx, p.record)
 	if err != nil {
 		return nil, err
@@ -136,7 +151,7 @@ type outcome struct {
 // record decides and records. It may be called again, on newer state.
 func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 	p.orphans, p.claimed, p.claimAt, p.unseen = nil, nil, p.now(), map[string]bool{}
-	p.report = PromoteReport{Started: []Started{}, Ended: []Ended{}, Dropped: []Ended{}, NotReady: []Problem{}, Problems: []Problem{}}
+	p.report = PromoteReport{Started: []Started{}, Ended: []Ended{}, Dropped: []Ended{}, NotReady: []Problem{}, Problems: []Problem{}, Warnings: []string{}}
 	if err := p.equip(f); err != nil {
 		return nil, err
 	}
@@ -145,7 +160,7 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 		return nil, err
 	}
 	running := f.activeRebuilds()
-	within, cancel := context.WithTimeoutCause(ctx, lookFor, errors.New("no time was left after "+lookFor.String()))
+	within, cancel := context.WithTimeoutCause(ctx, p.LookFor, errors.New("no time was left after "+p.LookFor.String()))
 	p.takeOver(within, f)
 	cancel()
 	if err := p.adopt(ctx, f); err != nil {
@@ -160,11 +175,13 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 	}
 	p.claimAt = p.now() // a forge or a registry that was slow does not take the time to start
 	if ctx.Err() == nil {
-		p.claimOrphans(f)
-		p.begin(ctx, f)
+		p.claim(ctx, f)
 	}
 	p.reportEnded(f, running)
-	p.report.Active = len(f.activeRebuilds())
+	p.count(f)
+	if w, ok := p.executor.(warner); ok {
+		p.report.Warnings = append(p.report.Warnings, w.Warnings()...)
+	}
 	change := f.changeSince(before)
 	p.leaveOut(&change)
 	return &change, nil
@@ -174,6 +191,25 @@ func (p *pass) record(ctx context.Context, f *Fleet) (*StateChange, error) {
 func (p *pass) leaveOut(c *StateChange) {
 	p.refused(c)
 	p.claimed = slices.DeleteFunc(p.claimed, func(o *Order) bool { return c.refusedOf(state.ImagesFolder, o.Image.Name) != nil })
+}
+
+// warner is an Executor that knows what keeps others from working.
+type warner interface{ Warnings() []string }
+
+// count counts the rebuilds that go on, and those that could not be started.
+func (p *pass) count(f *Fleet) {
+	p.report.unfinished = map[string]bool{}
+	for _, d := range policy.Decide(f.Config, f.State, f.Graph, p.claimAt) {
+		switch {
+		case d.Status.Busy():
+			p.report.Active++
+		case d.Status == policy.Blocked:
+			p.report.Blocked++
+		default:
+			continue
+		}
+		p.report.unfinished[d.Image] = true
+	}
 }
 
 // equip makes what the pass looks and starts with, once: what it was told stays true for the pass.
@@ -208,26 +244,9 @@ func (p *pass) takeOver(ctx context.Context, f *Fleet) {
 			rebuilt = append(rebuilt, img)
 		}
 	}
-	troubledLast(rebuilt, func(img *config.Image) string { return img.Source.Host }, func(img *config.Image) bool {
+	byHost(ctx, rebuilt, func(img *config.Image) string { return img.Source.Host }, func(ctx context.Context, img *config.Image) bool {
 		return p.takeOverOne(ctx, f, img, f.State.Images[img.Name].Rebuild)
 	})
-}
-
-// troubledLast asks about each item. Once a forge gave no answer, what is left of it has to wait for the others, so that it
-// does not take all the time.
-func troubledLast[T any](items []T, forge func(T) (host string), ask func(T) (answered bool)) {
-	var later []T
-	trouble := map[string]bool{}
-	for _, item := range items {
-		if host := forge(item); trouble[host] {
-			later = append(later, item)
-		} else {
-			trouble[host] = !ask(item)
-		}
-	}
-	for _, item := range later {
-		ask(item)
-	}
 }
 
 // takeOverOne says whether what was asked was answered.
@@ -239,7 +258,10 @@ func (p *pass) takeOverOne(ctx context.Context, f *Fleet, img *config.Image, r *
 		return true
 	}
 	if r.Status == state.Requested && p.claimAt.Sub(r.Claimed().Time) < grace {
-		return true // whoever recorded it is about to start it
+		if r.Message != "" {
+			p.blocked(img.Name, r)
+		}
+		return true // whoever recorded it is about to start it, or has just tried
 	}
 	progress, err := p.find(ctx, f.order(img))
 	if err != nil && ctx.Err() != nil {
@@ -249,6 +271,9 @@ func (p *pass) takeOverOne(ctx context.Context, f *Fleet, img *config.Image, r *
 	case err != nil:
 		p.problem(img.Name, fmt.Errorf("asking what became of rebuild %s: %w", r.ID, err))
 		return false
+	case progress != nil && progress.Status == state.Requested: // nobody can tell
+		r.Message = state.Text(progress.Message)
+		p.blocked(img.Name, r)
 	case progress != nil:
 		progress.applyTo(r, p.claimAt)
 	case r.Status == state.Requested:
@@ -270,25 +295,63 @@ func (p *pass) trace(ctx context.Context, o *Order, r *state.Rebuild) {
 	}
 }
 
-// claimOrphans has this pass start what was recorded and never started, if it is still due: meanwhile somebody may have
-// held the digest, or its tag gone back.
-func (p *pass) claimOrphans(f *Fleet) {
+// claim records what this pass starts: rebuilds that were recorded and never started, and new ones. Of the free slots of a
+// forge the former get half at first, so that neither keeps the other waiting for good.
+func (p *pass) claim(ctx context.Context, f *Fleet) {
+	slots := policy.NewSlots(f.Config, policy.Decide(f.Config, f.State, f.Graph, p.claimAt))
+	slices.SortStableFunc(p.orphans, func(a, b string) int {
+		return f.State.Images[a].Rebuild.Claimed().Compare(f.State.Images[b].Rebuild.Claimed().Time)
+	})
+	half := map[string]int{} // by host: slots for orphans
+	p.claimOrphans(f, func(img *config.Image) bool {
+		host := img.Source.Host
+		if _, known := half[host]; !known {
+			half[host] = (slots.Free(img) + 1) / 2
+		}
+		half[host]--
+		return half[host] >= 0 && slots.Take(img)
+	})
+	p.begin(ctx, f, slots)
+	p.claimOrphans(f, slots.Take)
 	for _, name := range p.orphans {
-		facts := f.State.Images[name]
+		p.blocked(name, f.State.Images[name].Rebuild)
+	}
+}
+
+// claimOrphans has this pass start what was recorded and never started, if it is still due and there is a slot: meanwhile
+// somebody may have held the digest, or its tag gone back.
+func (p *pass) claimOrphans(f *Fleet, take func(*config.Image) bool) {
+	var left []string
+	for _, name := range p.orphans {
+		facts, img := f.State.Images[name], f.Config.Find(name)
 		if !facts.Rebuild.Status.Active() {
 			continue // its image was seen
 		}
 		switch d := policy.Reconsider(f.Config, f.State, f.Graph, name, p.claimAt); {
 		case p.failed(&d):
 		case d.Status == policy.Due:
-			facts.Rebuild.TriedAt = state.At(p.claimAt)
-			p.claimed = append(p.claimed, f.order(f.Config.Find(name)))
+			if !take(img) {
+				left = append(left, name)
+				continue
+			}
+			facts.Rebuild.TriedAt, facts.Rebuild.Message = state.At(p.claimAt), ""
+			p.claimed = append(p.claimed, f.order(img))
 		case d.Status == policy.Waiting && len(d.Targets) > 0: // for a parent
 		default:
 			p.report.Dropped = append(p.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: d.Reason})
 			facts.Unrequest()
 		}
 	}
+	p.orphans = left
+}
+
+// blocked reports a rebuild that is recorded and cannot be started now.
+func (p *pass) blocked(image string, r *state.Rebuild) {
+	why := "no slot was free on its forge"
+	if r.Message != "" {
+		why = state.Text(r.Message)
+	}
+	p.problem(image, fmt.Errorf("rebuild %s is not started yet: %s", r.ID, why))
 }
 
 func (p *pass) find(ctx context.Context, o *Order) (*Progress, error) {
@@ -377,23 +440,30 @@ func (p *pass) look(ctx context.Context, f *Fleet) error {
 	decisions := policy.Decide(f.Config, f.State, f.Graph, p.claimAt)
 	scope := Scope{Bases: policy.Recheck(decisions)}
 	for i := range decisions {
-		if d := &decisions[i]; d.Status == policy.Due || d.Status == policy.Running {
+		switch d := &decisions[i]; d.Status {
+		case policy.Due, policy.Starting, policy.Running, policy.Blocked:
 			scope.Published = append(scope.Published, d.Image)
 		}
 	}
+	interval := f.interval(p.claimAt)
 	if p.Sweep {
-		f.addTurns(&scope, p.claimAt)
+		f.addTurns(&scope, p.claimAt, interval)
 	}
-	within, cancel := context.WithTimeout(ctx, lookFor)
+	scope.turn.pass = p.claimAt.Unix() / max(int64(interval/time.Second), 1)
+	if p.Missed != nil {
+		scope.turn.first = p.Missed.names
+	}
+	within, cancel := context.WithTimeout(ctx, p.LookFor)
 	defer cancel()
 	r, err := f.Analyze(within, scope, p.sight)
 	if err != nil {
 		return err
 	}
-	late := "not looked at: no time was left after " + lookFor.String()
+	missed := map[string]bool{}
 	for _, img := range r.Images {
 		if img.NotSeen {
-			img.Error = cmp.Or(img.Error, late)
+			img.Error = cmp.Or(img.Error, errLate.Error())
+			missed[img.Image] = true
 		}
 		if img.Error != "" {
 			p.problem(img.Image, errors.New(img.Error))
@@ -401,23 +471,32 @@ func (p *pass) look(ctx context.Context, f *Fleet) error {
 	}
 	for _, b := range r.Bases {
 		if b.NotSeen {
-			b.Error = late
+			b.Error = errLate.Error()
+			missed[b.Base] = true
 		}
 		if b.Error != "" {
 			p.unseen[b.Base] = true
 			p.problem("", fmt.Errorf("%s: %s", b.Ref, b.Error))
 		}
 	}
+	if p.Missed != nil {
+		p.Missed.names = missed
+	}
 	return nil
 }
 
-// addTurns adds what has its turn in a sweep.
-func (f *Fleet) addTurns(scope *Scope, now time.Time) {
-	interval := time.Hour
-	if s, err := cron.ParseStandard(f.Config.Factory.Schedule); err == nil {
-		first := s.Next(now)
-		interval = s.Next(first).Sub(first)
+// interval is the time between two passes, by the schedule.
+func (f *Fleet) interval(now time.Time) time.Duration {
+	s, err := cron.ParseStandard(f.Config.Factory.Schedule)
+	if err != nil {
+		return time.Hour
 	}
+	first := s.Next(now)
+	return s.Next(first).Sub(first)
+}
+
+// addTurns adds what has its turn in a sweep.
+func (f *Fleet) addTurns(scope *Scope, now time.Time, interval time.Duration) {
 	for _, name := range f.Graph.Bases() {
 		if turn(name, now, interval, basesPeriod) && !slices.Contains(scope.Bases, name) {
 			scope.Bases = append(scope.Bases, name)
@@ -442,29 +521,29 @@ func turn(name string, now time.Time, interval, period time.Duration) bool {
 }
 
 // begin records the rebuilds that are to be started now; none when it cannot be asked what can be.
-func (p *pass) begin(ctx context.Context, f *Fleet) {
+func (p *pass) begin(ctx context.Context, f *Fleet, slots *policy.Slots) {
 	var ready []policy.Decision
 	for _, d := range policy.Decide(f.Config, f.State, f.Graph, p.claimAt) {
-		if d.Status == policy.Due {
-			img := f.Config.Find(d.Image)
-			if !img.Source.Triggerable() || p.failed(&d) {
-				continue
-			}
-			missing, err := p.executor.Ready(ctx, f.orderOf(img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))
-			if err != nil {
-				p.problem("", fmt.Errorf("asking what can be started: %w", err))
-				return
-			}
-			if missing != "" {
-				p.report.NotReady = append(p.report.NotReady, Problem{d.Image, missing})
-				continue
-			}
+		img := f.Config.Find(d.Image)
+		if d.Status != policy.Due || !img.Source.Triggerable() || p.failed(&d) {
+			continue
+		}
+		missing, err := p.executor.Ready(ctx, f.orderOf(img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))
+		if err != nil {
+			p.problem("", fmt.Errorf("asking what can be started: %w", err))
+			return
+		}
+		if missing != "" {
+			p.report.NotReady = append(p.report.NotReady, Problem{d.Image, missing})
+			continue
 		}
 		ready = append(ready, d)
 	}
-	for _, d := range policy.Startable(f.Config, ready) {
-		policy.Begin(f.State, d, p.claimAt)
-		p.claimed = append(p.claimed, f.order(f.Config.Find(d.Image)))
+	for _, d := range ready {
+		if img := f.Config.Find(d.Image); slots.Take(img) {
+			policy.Begin(f.State, d, p.claimAt)
+			p.claimed = append(p.claimed, f.order(img))
+		}
 	}
 }
 
@@ -487,13 +566,17 @@ func (p *pass) reportEnded(f *Fleet, running map[string]string) {
 // start starts what was recorded. What cannot be started now stays recorded, for a later pass.
 func (p *pass) start(ctx context.Context) {
 	p.outcomes = map[string]outcome{}
-	troubledLast(p.claimed, func(o *Order) string { return o.Image.Source.Host }, func(o *Order) bool { return p.startOne(ctx, o) })
+	within, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	byHost(within, p.claimed, func(o *Order) string { return o.Image.Source.Host }, func(part context.Context, o *Order) bool {
+		return p.startOne(ctx, part, o)
+	})
 }
 
-// startOne says whether it had an answer.
-func (p *pass) startOne(ctx context.Context, o *Order) bool {
+// startOne reports whether it had an answer. The pass is stopped when ctx is over; within is the time for this one.
+func (p *pass) startOne(ctx, within context.Context, o *Order) bool {
 	name := o.Image.Name
-	if ctx.Err() != nil || p.now().Sub(p.claimAt) >= startWithin {
+	if ctx.Err() != nil || within.Err() != nil || p.now().Sub(p.claimAt) >= startWithin {
 		why := "no time was left"
 		if ctx.Err() != nil {
 			why = "stopped"
@@ -501,24 +584,27 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 		p.problem(name, fmt.Errorf("starting rebuild %s: %s; a later pass does it", o.ID, why))
 		return false
 	}
-	within, cancel := context.WithTimeoutCause(ctx, startFor, errors.New("no answer came within "+startFor.String()))
+	within, cancel := context.WithTimeoutCause(within, startFor, errors.New("no answer came within "+startFor.String()))
 	defer cancel()
 	progress, err := p.executor.Start(within, o)
 	refused := (*RefusedError)(nil)
 	switch {
 	case errors.As(err, &refused):
-		p.outcomes[o.ID] = outcome{image: name, refused: refused.Error()}
+		p.outcomes[o.ID] = outcome{image: name, refused: reason(err)}
 		p.report.Ended = append(p.report.Ended, Ended{name, o.ID, state.Failed, refused.Error()})
 		p.report.Active--
+		delete(p.report.unfinished, name)
 		p.problem(name, refused)
 	case ctx.Err() != nil && err != nil: // that says nothing of the rebuild
-		p.problem(name, fmt.Errorf("starting rebuild %s: stopped; a later pass looks whether it was started", o.ID))
+		p.problem(name, fmt.Errorf("starting rebuild %s: interrupted; a later pass checks whether it started", o.ID))
 		return false
 	case err != nil:
 		if within.Err() != nil {
 			err = context.Cause(within)
 		}
-		p.outcomes[o.ID] = outcome{image: name, trouble: err.Error()}
+		p.outcomes[o.ID] = outcome{image: name, trouble: reason(err)}
+		p.report.Active--
+		p.report.Blocked++
 		p.problem(name, fmt.Errorf("starting rebuild %s: %w", o.ID, err))
 		return false
 	default:
@@ -526,6 +612,14 @@ func (p *pass) startOne(ctx context.Context, o *Order) bool {
 		p.report.Started = append(p.report.Started, Started{name, o.ID, o.Reason, progress.RunURL})
 	}
 	return true
+}
+
+// reason is why a build could not be started, without which build: that the reader of its state knows.
+func reason(err error) string {
+	if start := (*forge.StartError)(nil); errors.As(err, &start) {
+		err = start.Err
+	}
+	return state.Text(err.Error())
 }
 
 // recordStarted records what became of starting rebuilds. It may be called again, on newer state.

@@ -23,6 +23,17 @@ func (r *RefusedError) Error() string { return r.Err.Error() }
 // Unwrap returns what the forge said.
 func (r *RefusedError) Unwrap() error { return r.Err }
 
+// StartError says which build could not be started, and why.
+type StartError struct {
+	Build string
+	Err   error
+}
+
+func (e *StartError) Error() string { return "starting " + e.Build + ": " + e.Err.Error() }
+
+// Unwrap returns why.
+func (e *StartError) Unwrap() error { return e.Err }
+
 // failure is a request that got no usable answer.
 type failure struct {
 	host    string

@@ -126,14 +126,14 @@ func (c *Client) service(ctx context.Context, src *config.Source) (service, erro
 		return nil, &RefusedError{fmt.Errorf("source.provider is %s: a build can be started at github and gitlab only", src.Provider)}
 	}
 	if src.Provider == config.GitHub && src.Workflow == "" {
-		return nil, &RefusedError{errors.New("source.workflow is not set: nothing is known that builds it")}
+		return nil, &RefusedError{errors.New("source.workflow is not set: no workflow to start")}
 	}
 	token, err := c.o.Token(ctx, src.Host)
 	if err != nil {
 		return nil, fmt.Errorf("finding the token for %s: %w", src.Host, err)
 	}
 	if token == "" {
-		return nil, fmt.Errorf("there is no token for the API of %s: %s", src.Host, c.o.Hint(src.Host))
+		return nil, fmt.Errorf("no token for the API of %s: %s", src.Host, c.o.Hint(src.Host))
 	}
 	api, err := url.Parse(src.APIURL())
 	if err != nil {
@@ -162,11 +162,11 @@ var looks = []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second}
 func (c *Client) Start(ctx context.Context, o Order, taken func(Run) bool) (Run, error) {
 	s, err := c.service(ctx, o.Image.Source)
 	if err != nil {
-		return Run{}, fmt.Errorf("starting the build of %s: %w", o.Image.Name, err)
+		return Run{}, &StartError{"the build of " + o.Image.Name, err}
 	}
 	run, err := c.start(ctx, s, o, taken)
 	if err != nil {
-		return Run{}, fmt.Errorf("starting %s: %w", s.builder(), err)
+		return Run{}, &StartError{s.builder(), err}
 	}
 	return run, nil
 }

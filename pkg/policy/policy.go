@@ -10,6 +10,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -19,6 +20,10 @@ const (
 	RunTimeout  = 24 * time.Hour // a rebuild that is not over by then has failed
 	ParentWait  = 24 * time.Hour // how long an ancestor whose rebuild runs or failed keeps its descendants waiting
 	RepeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
+
+	// StartGrace is how long a recorded rebuild belongs to the pass that recorded it. After that, the pass must have ended
+	// without starting it, and another one may.
+	StartGrace = 10 * time.Minute
 
 	// WithdrawalWait is how long a tag must have gone back before an image is rebuilt to leave what was withdrawn (no
 	// longer than the image's delay), and before a digest that returns ripens anew. The lock leaves it at once.
@@ -33,8 +38,10 @@ const (
 	Current  Status = "current"
 	Waiting  Status = "waiting" // for a candidate to ripen, or for a parent; see Decision.Until
 	Due      Status = "due"
-	Running  Status = "running"
-	Failed   Status = "failed" // tried again at Decision.Until, or never without a reset
+	Starting Status = "starting" // recorded; a pass is about to start it
+	Running  Status = "running"  // the forge or Kargo has it
+	Blocked  Status = "blocked"  // recorded, and could not be started; later passes try again
+	Failed   Status = "failed"   // tried again at Decision.Until, or never without a reset
 	Held     Status = "held"
 	OptedOut Status = "optedOut"
 	Unknown  Status = "unknown"
@@ -42,8 +49,11 @@ const (
 
 // Statuses lists every status in the order in which they are shown.
 func Statuses() []Status {
-	return []Status{Due, Running, Waiting, Failed, Held, OptedOut, Unknown, Current}
+	return []Status{Due, Starting, Running, Blocked, Waiting, Failed, Held, OptedOut, Unknown, Current}
 }
+
+// Busy reports whether the image takes one of the concurrent rebuilds of its forge.
+func (s Status) Busy() bool { return s == Starting || s == Running }
 
 // Decision says what an image is doing, and why.
 type Decision struct {
@@ -55,6 +65,12 @@ type Decision struct {
 	Rebuild string         `json:"rebuild,omitempty"` // id of the rebuild that is running, or that would be started
 	Bases   []BaseDecision `json:"bases,omitempty"`
 	Targets []state.Target `json:"targets,omitempty"` // what makes it due
+	// Queued says why an image that is due is not started now.
+	Queued string `json:"queued,omitempty"`
+	// Failure is the message of the last rebuild, if that failed or is unproven.
+	Failure string `json:"failure,omitempty"`
+	// AnalysisError says why the last analysis of the Dockerfile failed.
+	AnalysisError string `json:"analysisError,omitempty"`
 }
 
 // Origin says where the digest of a lock entry comes from.
@@ -96,6 +112,7 @@ func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) 
 	for _, name := range g.Order() {
 		out = append(out, d.image(cfg.Find(name)))
 	}
+	queue(cfg, out)
 	return out
 }
 
@@ -169,6 +186,7 @@ func (d *decider) image(img *config.Image) Decision {
 		d.external(&dec, facts)
 		return dec
 	}
+	dec.Failure, dec.AnalysisError = failureOf(facts.Rebuild), text(facts.AnalysisError)
 	dec.Bases = d.bases(img, facts)
 	d.want(&dec, img, facts)
 	above := d.above(img.Name)
@@ -235,6 +253,8 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	case len(facts.Unresolved) > 0:
 		u := facts.Unresolved[0]
 		dec.Status, dec.Reason = Unknown, fmt.Sprintf("cannot resolve %s on line %d of the Dockerfile: no value for %s", u.Text, u.Line, strings.Join(u.Variables, ", "))
+	case facts.Dockerfile == nil && dec.AnalysisError != "":
+		dec.Status, dec.Reason = Unknown, "last analysis failed: "+dec.AnalysisError
 	case facts.Dockerfile == nil:
 		dec.Status, dec.Reason = Unknown, "Dockerfile not analyzed yet"
 	case len(unknown) > 0:
@@ -242,7 +262,7 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 	case facts.CurrentDigest == "":
 		dec.unsure("its registry has not said yet what is published")
 	default:
-		dec.Status, dec.Reason = Current, "built on the newest digests that are due"
+		dec.Status, dec.Reason = Current, "up to date"
 	}
 }
 
@@ -260,16 +280,13 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 	}
 	failures, requested, ended := r.Failures, r.RequestedAt.Time, r.FinishedAt.Time
 	if message, overdue := Overdue(r, d.now); overdue {
-		failures, ended = failures+1, d.now
-		if dec.Status == Due {
-			dec.Reason = message + "; " + dec.Reason
-		}
+		failures, ended, dec.Failure = failures+1, d.now, text(message)
 	} else if r.Status.Active() {
 		if requested.After(d.now) {
 			requested = d.now
 		}
-		dec.Status, dec.Since, dec.Until, dec.Rebuild = Running, requested, time.Time{}, r.ID
-		dec.Reason = runningReason(r)
+		dec.Since, dec.Until, dec.Rebuild = requested, time.Time{}, r.ID
+		dec.Status, dec.Reason = progress(r, d.now)
 		return blocker{img.Name, requested}
 	}
 	if !img.Rebuilds() {
@@ -285,10 +302,17 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 	case failures >= MaxFailures:
 		dec.Status = Failed
 		dec.Reason = fmt.Sprintf("%d rebuilds failed in a row; no more until `imagefactory reset %s`", failures, img.Name)
+		if dec.Failure != "" {
+			dec.Reason += "; the last one: " + dec.Failure
+		}
 		return blocker{}
 	case failures > 0 && within(ended, d.now, retry):
 		dec.Status, dec.Until = Failed, ended.Add(retry)
-		dec.Reason = fmt.Sprintf("rebuild failed (%d of %d); %s", failures, MaxFailures, dec.Reason)
+		failed := fmt.Sprintf("rebuild failed (%d of %d)", failures, MaxFailures)
+		if dec.Failure != "" {
+			failed += ": " + dec.Failure
+		}
+		dec.Reason = failed + "; " + dec.Reason
 		return blocker{img.Name, requested}
 	case repeats(r, dec.Targets) && within(ended, d.now, RepeatAfter):
 		dec.Status, dec.Until = Waiting, ended.Add(RepeatAfter)
@@ -334,37 +358,91 @@ func (d *decider) above(name string) blocker {
 	return longest
 }
 
-func runningReason(r *state.Rebuild) string {
+// progress returns how far a rebuild is that is not over.
+func progress(r *state.Rebuild, now time.Time) (Status, string) {
 	switch {
 	case r.Status == state.Requested && r.Message != "":
-		return "rebuild could not be started yet: " + r.Message
+		return Blocked, text(r.Message)
+	case r.Status == state.Requested && now.Sub(r.Claimed().Time) < StartGrace:
+		return Starting, "being started: " + text(r.Reason)
 	case r.Status == state.Requested:
-		return "rebuild requested: " + r.Reason
+		return Blocked, "the pass that recorded the rebuild ended before it was started; the next pass starts it"
 	case r.Status == state.Built:
-		return "rebuild finished; the new image was not seen yet"
+		return Running, "rebuild finished; the new image was not seen yet"
 	default:
-		return "rebuild running: " + r.Reason
+		return Running, "rebuild running: " + text(r.Reason)
 	}
 }
 
+// failureOf returns why a rebuild that is over did not go well, or what is not known of it.
+func failureOf(r *state.Rebuild) string {
+	if r == nil || r.Status != state.Unproven && (r.Failures == 0 || r.Status != state.Failed && r.Status != state.WrongBase) {
+		return ""
+	}
+	return text(r.Message)
+}
+
+const maxText = 500 // characters of what a forge or a person wrote
+
+// text makes one bounded line of what others wrote into state.
+func text(s string) string { return plain.Cut(plain.Words(s), maxText) }
+
 // Startable returns the decisions that may start now, in order, so that no forge host has more than max running.
 func Startable(cfg *config.Config, decisions []Decision) []Decision {
-	busy := map[string]int{}
-	for _, dec := range decisions {
-		if img := cfg.Find(dec.Image); dec.Status == Running && img.Managed() {
-			busy[img.Source.Host]++
-		}
-	}
+	slots := NewSlots(cfg, decisions)
 	var out []Decision
 	for _, dec := range decisions {
-		img := cfg.Find(dec.Image)
-		if dec.Status != Due || !img.Source.Triggerable() || busy[img.Source.Host] >= *cfg.Factory.MaxConcurrent {
-			continue
+		if dec.Status == Due && slots.Take(cfg.Find(dec.Image)) {
+			out = append(out, dec)
 		}
-		busy[img.Source.Host]++
-		out = append(out, dec)
 	}
 	return out
+}
+
+// queue notes why images that are due have to wait for others to end.
+func queue(cfg *config.Config, decisions []Decision) {
+	slots := NewSlots(cfg, decisions)
+	for i := range decisions {
+		dec := &decisions[i]
+		if dec.Status != Due {
+			continue
+		}
+		switch img := cfg.Find(dec.Image); {
+		case !img.Source.Triggerable():
+			dec.Queued = "start the build by hand: source.provider is " + string(img.Source.Provider)
+		case !slots.Take(img):
+			dec.Queued = fmt.Sprintf("waits for a free slot: %s takes %d at once (factory.maxConcurrentRebuilds)", img.Source.Host, *cfg.Factory.MaxConcurrent)
+		}
+	}
+}
+
+// Slots counts the rebuilds that forges may still run.
+type Slots struct {
+	busy map[string]int // by host
+	most int
+}
+
+// NewSlots counts the rebuilds that run or are about to.
+func NewSlots(cfg *config.Config, decisions []Decision) *Slots {
+	s := &Slots{busy: map[string]int{}, most: *cfg.Factory.MaxConcurrent}
+	for i := range decisions {
+		if img := cfg.Find(decisions[i].Image); decisions[i].Status.Busy() && img.Managed() {
+			s.busy[img.Source.Host]++
+		}
+	}
+	return s
+}
+
+// Free returns how many slots the forge of an image has left.
+func (s *Slots) Free(img *config.Image) int { return max(s.most-s.busy[img.Source.Host], 0) }
+
+// Take takes a slot for an image, and reports whether there was one.
+func (s *Slots) Take(img *config.Image) bool {
+	if !img.Source.Triggerable() || s.Free(img) == 0 {
+		return false
+	}
+	s.busy[img.Source.Host]++
+	return true
 }
 
 // waitReason says what is waited for: a newer digest, or to leave one that was withdrawn.

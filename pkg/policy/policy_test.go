@@ -333,7 +333,12 @@ func TestStatusOfAnImage(t *testing.T) {
 		{"due", func(*fleet, *state.Image) {}, policy.Due, "newer digest of node:22 is due"},
 		{"never analyzed", func(f *fleet, _ *state.Image) { delete(f.st.Images, "app") }, policy.Unknown, "never analyzed"},
 		{"autoRebuild false", func(f *fleet, _ *state.Image) { no := false; f.cfg.Find("app").AutoRebuild = &no }, policy.OptedOut, "autoRebuild is false; newer digest"},
-		{"requested", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 1, 0) }, policy.Running, "requested"},
+		{"requested just now", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 0.1, 0) }, policy.Starting, "being started"},
+		{"requested, and left", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 1, 0) }, policy.Blocked, "the pass that recorded"},
+		{"requested, and tried", func(_ *fleet, i *state.Image) {
+			i.Rebuild = active(state.Requested, 0.1, 0)
+			i.Rebuild.Message = "no token\n\x1b[31mfor github.com" + strings.Repeat("!", 9999)
+		}, policy.Blocked, "no token [31mfor github.com!!"},
 		{"running", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Running, 23.9, 0) }, policy.Running, "running"},
 		{"built", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Built, 40, 23) }, policy.Running, "not seen yet"},
 		{"running for a day", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Running, 24, 0) }, policy.Failed, "did not end"},
@@ -377,13 +382,53 @@ func TestStatusOfAnImage(t *testing.T) {
 			dec := f.decide()["app"]
 			assert.Equal(t, test.want, dec.Status, dec.Reason)
 			assert.Contains(t, dec.Reason, test.reason)
+			assert.Less(t, len(dec.Reason), 1000)
 			assert.Equal(t, test.want == policy.Due, len(policy.Startable(f.cfg, []policy.Decision{dec})) == 1)
 			if test.want == policy.Due {
 				assert.Zero(t, dec.Until)
 			}
 		})
 	}
-	assert.Len(t, policy.Statuses(), 8)
+	assert.Len(t, policy.Statuses(), 10)
+}
+
+func TestWhyTheLastRebuildFailedIsSaid(t *testing.T) {
+	for name, test := range map[string]struct {
+		rebuild state.Rebuild
+		status  policy.Status
+		reason  bool // the reason has it too
+	}{
+		"until the next try":  {state.Rebuild{Status: state.Failed, Failures: 1, FinishedAt: ago(0.01)}, policy.Failed, true},
+		"no more":             {state.Rebuild{Status: state.WrongBase, Failures: 3, FinishedAt: ago(9)}, policy.Failed, true},
+		"due for another try": {state.Rebuild{Status: state.Failed, Failures: 1, FinishedAt: ago(1)}, policy.Due, false},
+		"unproven":            {state.Rebuild{Status: state.Unproven, FinishedAt: ago(9)}, policy.Due, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := app(t, mature, cand("1", 8))
+			test.rebuild.Message = "Unexpected\ninputs"
+			f.st.Images["app"].Rebuild = &test.rebuild
+			dec := f.decide()["app"]
+			assert.Equal(t, test.status, dec.Status)
+			assert.Equal(t, "Unexpected inputs", dec.Failure)
+			assert.Equal(t, test.reason, strings.Contains(dec.Reason, "Unexpected inputs"), dec.Reason)
+		})
+	}
+	f := app(t, mature, cand("1", 8))
+	f.st.Images["app"].Rebuild = &state.Rebuild{Status: state.Failed, Failures: 3, Message: "x"}
+	f.st.Images["app"].Reset("fixed")
+	assert.Empty(t, f.decide()["app"].Failure, "somebody has seen to it")
+}
+
+func TestAFailedAnalysisIsSaid(t *testing.T) {
+	f := app(t, mature)
+	f.st.Images["app"].AnalysisError = "Dockerfile:3: bad\nline"
+	dec := f.decide()["app"]
+	assert.Equal(t, policy.Current, dec.Status)
+	assert.Equal(t, "Dockerfile:3: bad line", dec.AnalysisError)
+	f.st.Images["app"].Dockerfile = nil
+	dec = f.decide()["app"]
+	assert.Equal(t, policy.Unknown, dec.Status)
+	assert.Equal(t, "last analysis failed: Dockerfile:3: bad line", dec.Reason)
 }
 
 func TestPinnedReferences(t *testing.T) {
@@ -559,7 +604,16 @@ func TestStartableKeepsWithinTheLimitOfEachForge(t *testing.T) {
 		names = append(names, dec.Image)
 	}
 	assert.Equal(t, []string{"hub0", "hub1", "hub2", "hub4", "lab"}, names, "five at GitHub with the one that runs")
-	assert.Equal(t, policy.Due, f.decide()["plain"].Status, "shown, for somebody to do")
+	got := f.decide()
+	assert.Equal(t, policy.Due, got["plain"].Status, "shown, for somebody to do")
+	assert.Equal(t, "start the build by hand: source.provider is git", got["plain"].Queued)
+	assert.Equal(t, "waits for a free slot: github.com takes 5 at once (factory.maxConcurrentRebuilds)", got["hub5"].Queued)
+	assert.Empty(t, got["hub4"].Queued)
+
+	f.st.Images["hub3"].Rebuild = &state.Rebuild{Status: state.Requested, RequestedAt: ago(0.1), Message: "no token"}
+	assert.Empty(t, f.decide()["hub5"].Queued, "a rebuild that could not be started takes no slot")
+	f.st.Images["hub3"].Rebuild = &state.Rebuild{Status: state.Requested, RequestedAt: ago(0)}
+	assert.NotEmpty(t, f.decide()["hub5"].Queued, "one that is being started does")
 }
 
 func TestRebuildIDs(t *testing.T) {

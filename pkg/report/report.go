@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
@@ -114,13 +115,30 @@ func Decisions(w io.Writer, decisions []policy.Decision, now time.Time) error {
 	for i := range decisions {
 		d := &decisions[i]
 		counts[d.Status]++
-		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), d.Reason}
+		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), Why(d)}
 	}
 	if err := Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", Totals(counts))
 	return err
+}
+
+const maxWhy = 200 // characters of a table's last column; JSON has the rest
+
+// Why says in one short line why an image has its status.
+func Why(d *policy.Decision) string {
+	parts := []string{d.Reason}
+	if d.Queued != "" {
+		parts = append(parts, d.Queued)
+	}
+	if d.AnalysisError != "" && !strings.Contains(d.Reason, d.AnalysisError) {
+		parts = append(parts, "last analysis failed: "+d.AnalysisError)
+	}
+	if d.Failure != "" && !strings.Contains(d.Reason, d.Failure) {
+		parts = append(parts, "last rebuild: "+d.Failure)
+	}
+	return plain.Cut(plain.Words(strings.Join(parts, "; ")), maxWhy)
 }
 
 // Totals counts images by status: "2 due, 1 waiting, 7 current".

@@ -103,6 +103,7 @@ type Image struct {
 	Name           string      `yaml:"name" json:"name"`
 	Repository     string      `yaml:"repository" json:"repository"` // with registry; the facts below are about it
 	Dockerfile     *Dockerfile `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
+	AnalysisError  string      `yaml:"analysisError,omitempty" json:"analysisError,omitempty"` // why the last analysis of the Dockerfile failed
 	BaseImages     []BaseUse   `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
 	Unresolved     []Missing   `yaml:"unresolved,omitempty" json:"unresolved,omitempty"`
 	BuiltOn        []BuiltOn   `yaml:"builtOn,omitempty" json:"builtOn,omitempty"`

@@ -1,0 +1,125 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+)
+
+// decision is what `status -o json` says of an image.
+type decision struct{ Status, Reason, Failure, Queued string }
+
+// status returns what status shows of an image, as a table and as JSON.
+func (s *site) status(name string) (table string, d decision) {
+	s.t.Helper()
+	at := []string{"status", name, "--config", s.checkout() + "/images.yaml"}
+	table = s.run(at...).out
+	var list []decision
+	require.NoError(s.t, json.Unmarshal([]byte(s.run(append(at, "-o", "json")...).out), &list))
+	require.Len(s.t, list, 1)
+	return table, list[0]
+}
+
+func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.due()
+	token := filepath.Join(s.env["IMAGEFACTORY_CREDENTIALS"], "api", s.forge.Host, "token")
+	require.NoError(t, os.Remove(token))
+	for range 3 {
+		got := s.do("promote", "--direct")
+		assert.Equal(t, 1, got.code, got.err)
+		assert.Contains(t, got.err, "no token for the API of "+s.forge.Host)
+		assert.Contains(t, got.err, "0 rebuilds started, 0 rebuilds active, 1 blocked")
+		table, d := s.status("web")
+		assert.Regexp(t, `^web +blocked +since .* no token for the API of`, strings.Split(table, "\n")[1])
+		assert.Equal(t, "blocked", d.Status)
+		assert.Contains(t, d.Reason, "no token for the API of")
+		s.now = s.now.Add(4 * time.Minute) // the third pass is after the time in which nobody else tries
+	}
+	got := s.do("promote", "--direct", "--wait", "20ms", "--poll", "1ms")
+	assert.Equal(t, 1, got.code, got.err)
+	assert.Contains(t, got.err, "error: stopped waiting after 20ms; not finished: web")
+
+	require.NoError(t, os.WriteFile(token, []byte(forgeToken), 0o600))
+	s.now = s.now.Add(time.Hour)
+	s.ok("promote", "--direct")
+	assert.Len(t, runs.Runs(), 1)
+	_, d := s.status("web")
+	assert.Equal(t, "running", d.Status)
+}
+
+func TestARebuildThatNobodyStartedIsNotShownAsRunning(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	dir := s.checkout()
+	web := s.image("web")
+	web.Request(state.Rebuild{ID: "r-0123456789abcdef", Reason: "test", RequestedAt: state.At(s.now)})
+	st := state.New()
+	st.Images["web"] = web
+	files, err := st.Encode()
+	require.NoError(t, err)
+	require.NoError(t, state.WriteFiles(filepath.Join(dir, "state"), files))
+	at := []string{"status", "web", "--config", dir + "/images.yaml"}
+	assert.Regexp(t, `(?m)^web +starting `, s.run(at...).out)
+	s.now = s.now.Add(time.Hour)
+	assert.Regexp(t, `(?m)^web +blocked .* the pass that recorded the rebuild ended`, s.run(at...).out)
+}
+
+func TestStatusShowsWhyTheForgeRefused(t *testing.T) {
+	s, _ := published(t)
+	s.forge.Workflows("acme/web")
+	s.due()
+	s.forge.Fail(forgetest.Fault{
+		Match: "POST /api/v3/repos/acme/web/actions", Status: http.StatusUnprocessableEntity,
+		Body: `{"message":"Unexpected inputs provided: [\"base\"]\n\u001b[31m"}`,
+	})
+	got := s.do("promote", "--direct")
+	assert.Equal(t, 1, got.code, got.err)
+	table, d := s.status("web")
+	assert.Contains(t, table, `rebuild failed (1 of 3): `+s.forge.Host+` answered 422 Unprocessable Entity: Unexpected inputs provided: ["base"]`)
+	assert.Equal(t, "failed", d.Status)
+	assert.Contains(t, d.Failure, "Unexpected inputs provided")
+	assert.Contains(t, d.Reason, d.Failure)
+
+	s.now = s.now.Add(2 * time.Hour) // due for the next try
+	table, d = s.status("web")
+	assert.Equal(t, "due", d.Status)
+	assert.Contains(t, table, "last rebuild: "+s.forge.Host+" answered 422")
+
+	web := s.image("web")
+	web.Rebuild.Failures, web.Rebuild.Message = 3, strings.Repeat("a long story\n", 500)
+	dir := s.checkout()
+	st := state.New()
+	st.Images["web"] = web
+	files, err := st.Encode()
+	require.NoError(t, err)
+	require.NoError(t, state.WriteFiles(filepath.Join(dir, "state"), files))
+	shown := strings.Split(s.run("status", "--config", dir+"/images.yaml").out, "\n")
+	assert.Contains(t, shown[1], "the last one: a long story a long")
+	assert.Less(t, len(shown[1]), 300, "one bounded line")
+	assert.Regexp(t, `^$`, shown[2])
+}
+
+func TestWaitingThatEndsTooEarlyIsAFailure(t *testing.T) {
+	s, _ := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Now = func() time.Time { return s.now }
+	s.due()
+	got := s.do("promote", "--direct", "--wait", "20ms", "--poll", "1ms")
+	assert.Equal(t, 1, got.code, got.err)
+	assert.Contains(t, got.err, "error: stopped waiting after 20ms; not finished: web (run `imagefactory promote` again to follow them)")
+	s.ok("promote", "--direct") // without --wait, a rebuild that runs is no failure
+	assert.Len(t, runs.Runs(), 1)
+}
