@@ -258,14 +258,88 @@ func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
 	s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/web/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
 	got := s.do("promote", "--direct")
 	require.Equal(t, 1, got.code)
+	var others []int64
 	for range 2 { // somebody else's, or one of them is ours: nobody can tell
-		runs.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Title: "build", Status: "queued"})
+		others = append(others, runs.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Title: "build", Status: "queued"}))
 	}
+	for range 2 {
+		s.now = s.now.Add(time.Hour)
+		got = s.do("promote", "--direct")
+		assert.Equal(t, 1, got.code, got.err)
+		assert.Contains(t, got.err, "a run is there that may be its own")
+		assert.Len(t, runs.Runs(), 2)
+		assert.Equal(t, state.Requested, s.image("web").Rebuild.Status, "it is not said to run either")
+		_, d := s.status("web")
+		assert.Equal(t, "blocked", d.Status)
+	}
+	runs.Finish(others[0], "failure")
+	got = s.do("promote", "--direct")
+	assert.Equal(t, 1, got.code, got.err)
+	assert.Len(t, runs.Runs(), 2)
+
+	runs.Finish(others[1], "success")
 	s.now = s.now.Add(time.Hour)
 	s.ok("promote", "--direct")
-	assert.Len(t, runs.Runs(), 2)
+	assert.Len(t, runs.Runs(), 3, "both are over, and the image was not seen")
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
-	assert.Empty(t, s.image("web").Rebuild.Run)
+	assert.NotEmpty(t, s.image("web").Rebuild.Run)
+}
+
+// TestRebuildsOfOneWorkflowWhoseStartsWereLost: a promoter was killed after it had started one of three builds of the same
+// workflow and before that was recorded. None is taken for running that is not, and none is started twice.
+func TestRebuildsOfOneWorkflowWhoseStartsWereLost(t *testing.T) {
+	for _, titled := range []bool{false, true} {
+		t.Run("titled "+strconv.FormatBool(titled), func(t *testing.T) {
+			s := newSite(t)
+			runs := s.forge.Workflows("acme/mono")
+			runs.Now = func() time.Time { return s.now }
+			runs.Inputs, runs.Title = []string{"id"}, func(in map[string]string) string { return "build " + in["id"] }
+			node := s.registry.Base("library/node:22", "1")
+			s.forge.GitHub("acme/mono").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
+			names := []string{"api", "db", "web"}
+			entries := ""
+			for _, name := range names {
+				entry := s.entry(name, "acme/"+name, "acme/mono")
+				entries += strings.Replace(entry, "workflow: build.yml", `workflow: build.yml, inputs: {id: "{{promotion}}"}`, 1)
+			}
+			s.git.Commit("fleet", map[string]string{"images.yaml": entries}, "Enroll")
+			s.ok("analyze")
+			for range names {
+				s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/mono/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})
+			}
+			got := s.do("promote", "--direct") // recorded; the 403 stands for the kill
+			require.Equal(t, 1, got.code, got.err)
+			s.forge.Unfail()
+			title := "build"
+			if titled {
+				title = "build " + s.image("db").Rebuild.ID
+			}
+			lost := runs.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Title: title, Status: "queued"})
+
+			s.now = s.now.Add(time.Hour)
+			got = s.do("promote", "--direct")
+			if titled {
+				assert.Zero(t, got.code, got.err)
+				assert.Len(t, runs.Runs(), 3, "the two others are started")
+			} else {
+				assert.Equal(t, 1, got.code, got.err)
+				assert.Len(t, runs.Runs(), 1)
+				for _, name := range names {
+					assert.Equal(t, state.Requested, s.image(name).Rebuild.Status, name)
+				}
+			}
+			runs.Finish(lost, "success")
+			s.registry.Publish("acme/db:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
+			s.now = s.now.Add(time.Hour)
+			s.ok("promote", "--direct")
+			assert.Len(t, runs.Runs(), 3)
+			assert.Equal(t, state.Succeeded, s.image("db").Rebuild.Status)
+			for _, name := range []string{"api", "web"} {
+				assert.Equal(t, state.Running, s.image(name).Rebuild.Status, name)
+				assert.NotEmpty(t, s.image(name).Rebuild.Run, name)
+			}
+		})
+	}
 }
 
 func TestWhatWasNotStartedAndIsSeenAllTheSameIsOver(t *testing.T) {

@@ -20,7 +20,8 @@ import (
 type Executor interface {
 	// Ready says what is missing to start a rebuild now; empty when nothing is. It changes nothing.
 	Ready(ctx context.Context, o *Order) (missing string, err error)
-	// Find says what became of a rebuild that was started, or may have been; nil when there is no sign of it.
+	// Find says what became of a rebuild that was started, or may have been; nil when there is no sign of it, so that it
+	// can be started. Progress is Requested where that cannot be told yet.
 	Find(ctx context.Context, o *Order) (*Progress, error)
 	// Trace says what is known of the run of a rebuild that is over; nil when nothing is, without asking for it anew.
 	Trace(ctx context.Context, o *Order) (*Progress, error)
@@ -35,6 +36,7 @@ type Order struct {
 	state.Rebuild
 	Image *config.Image
 	For   []Wanted          // what it is for, by preference
+	Alone bool              // no other enrolled image is built by the same workflow or project
 	Taken func(string) bool // whether a run, given by its id, is known to be another rebuild's
 }
 
@@ -45,7 +47,7 @@ type Wanted struct {
 	Warehouse string // that watches it; empty when Kargo cannot watch it
 }
 
-// Progress is what became of a rebuild: Running, Built or Failed.
+// Progress is what became of a rebuild: Running, Built or Failed, or Requested while nobody can tell.
 type Progress struct {
 	Status  state.Status
 	Run     string // id at the forge; empty while that is not known
@@ -77,7 +79,7 @@ func (f *Fleet) order(img *config.Image) *Order {
 }
 
 func (f *Fleet) orderOf(img *config.Image, r state.Rebuild) *Order {
-	o := &Order{Image: img, Rebuild: r, Taken: f.takenBy(img.Name)}
+	o := &Order{Image: img, Rebuild: r, Taken: f.takenBy(img.Name), Alone: f.builtAlone(img)}
 	for _, dep := range f.Graph.Deps(img.Name) {
 		if !dep.Moves() {
 			continue
@@ -133,6 +135,14 @@ func (f *Fleet) otherBases(image string, o *Order) []Wanted {
 		}
 	}
 	return out
+}
+
+// builtAlone reports whether no other enrolled image is built by the same workflow or project.
+func (f *Fleet) builtAlone(img *config.Image) bool {
+	return !slices.ContainsFunc(f.Config.Images, func(x config.Image) bool {
+		return x.Name != img.Name && x.Managed() && x.Source.Host == img.Source.Host && x.Source.Repo == img.Source.Repo &&
+			x.Source.Workflow == img.Source.Workflow && x.Source.Branch == img.Source.Branch
+	})
 }
 
 func (o *Order) target(ref string) *state.Target {
@@ -330,13 +340,19 @@ func (d AtForges) Find(ctx context.Context, o *Order) (*Progress, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case found == forge.NotFound && o.Status != state.Running:
-		return nil, nil
-	case found != forge.Found: // one of several: better to wait for its image than to build twice
+	case found == forge.Found:
+		return &Progress{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+	case o.Status == state.Running: // it was started: its image tells the rest
 		return &Progress{Status: state.Running}, nil
+	case found == forge.Ambiguous:
+		return &Progress{Status: state.Requested, Message: cannotTell}, nil
 	}
-	return &Progress{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+	return nil, nil // there is none; or there was one of several, and all are over without its image
 }
+
+// cannotTell is why a rebuild is neither running nor started again.
+const cannotTell = "it may have been started: a run is there that may be its own; looking again until that is over " +
+	"(put {{promotion}} into the run-name of the workflow, and runs can be told apart)"
 
 // Trace implements Executor: a run that is known is recorded when it starts.
 func (AtForges) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }
@@ -357,7 +373,7 @@ func (d AtForges) Start(ctx context.Context, o *Order) (*Progress, error) {
 func (AtForges) Others(context.Context) ([]Other, error) { return nil, nil }
 
 func atForge(o *Order) forge.Order {
-	out := forge.Order{Rebuild: o.ID, Image: o.Image, RequestedAt: o.RequestedAt.Time}
+	out := forge.Order{Rebuild: o.ID, Image: o.Image, RequestedAt: o.RequestedAt.Time, Shared: !o.Alone}
 	if len(o.For) > 0 {
 		out.Base, out.Digest = o.For[0].Base, o.For[0].Digest
 	}

@@ -74,8 +74,12 @@ func (f *failure) temporary() bool {
 }
 
 // refused says whether that is the final word: a status 4xx, but for a token that is being replaced or given more rights,
-// and a repository that moved. Package kargo has the same rule.
+// and a repository that moved. Package kargo has the same rule. Only the forge's own word is one: not a bare status or a
+// page, which a gateway gives too.
 func (f *failure) refused() bool {
+	if !f.spoken() {
+		return false
+	}
 	switch f.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return false
@@ -83,13 +87,31 @@ func (f *failure) refused() bool {
 	return f.status >= http.StatusMultipleChoices && !f.limited && !f.temporary()
 }
 
+// spoken reports whether the answer is the forge's own: its API says why it refuses something, in JSON.
+func (f *failure) spoken() bool { return f.message != "" && f.status != 0 }
+
 // advised adds what to do about a final no.
 func advised(err error, advice func(*failure) string) error {
 	var f *failure
-	if errors.As(err, &f) && f.refused() && f.hint == "" {
+	if !errors.As(err, &f) || f.hint != "" {
+		return err
+	}
+	switch {
+	case f.refused():
 		f.hint = advice(f)
+	case f.status >= http.StatusMultipleChoices && !f.spoken() && !f.limited && !f.temporary():
+		f.hint = notItsAPI
 	}
 	return err
+}
+
+// notItsAPI is the hint for an answer that anything on the way can have given.
+const notItsAPI = "that is not how its API answers; check source.host, and any proxy or gateway on the way to it"
+
+// isNotFound reports whether the forge itself says that something is not there.
+func isNotFound(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.status == http.StatusNotFound && f.spoken()
 }
 
 // refusal makes a final no a *RefusedError, with what to do about it. Only the answer to what starts a build can be one.
@@ -125,6 +147,11 @@ func (w *wire) problem(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return context.DeadlineExceeded
 	}
+	return w.odd()
+}
+
+// odd is an answer that is none of the API.
+func (w *wire) odd() *failure {
 	return &failure{host: w.host, message: "it is not what its API answers"}
 }
 
@@ -169,7 +196,7 @@ func appendTexts(list []string, v any) []string {
 func parseID(id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%q is no id of a run", id)
+		return 0, fmt.Errorf("invalid run ID %q", id)
 	}
 	return n, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type Order struct {
 	Image        *config.Image
 	Base, Digest string    // what it is for; Base without the digest, such as docker.io/library/node:22
 	RequestedAt  time.Time // by our clock; its run cannot be older
+	Shared       bool      // the same workflow or project builds other images too
 }
 
 // Run is a workflow run of GitHub or a pipeline of GitLab. It has no ID when it was started and the forge did not say which
@@ -53,6 +55,7 @@ const (
 	NotFound  FoundState = iota
 	Found                // this run
 	Ambiguous            // it can be one of several
+	Ended                // whichever it was of several that cannot be told apart: all of them are over
 )
 
 // Options are what a Client works with. Each may be left out.
@@ -117,7 +120,26 @@ type service interface {
 type sighting struct {
 	exact *Run
 	maybe []Run
+	live  bool // one of maybe is not over
 	more  bool
+}
+
+func (s *sighting) add(run Run, over bool) {
+	s.maybe = append(s.maybe, run)
+	s.live = s.live || !over
+}
+
+// rebuildForm is the id of a rebuild, and promotionForm the name that Kargo gives a Promotion to a rebuild Stage. Either is
+// what {{promotion}} becomes.
+var (
+	rebuildForm   = regexp.MustCompile(`r-[0-9a-f]{16}`)
+	promotionForm = regexp.MustCompile(`rebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7}`)
+)
+
+// names reports whether the title of a run names a rebuild, and whether that is the one.
+func names(title, rebuild string) (named, ours bool) {
+	ours = rebuild != "" && strings.Contains(title, rebuild)
+	return ours || rebuildForm.MatchString(title) || promotionForm.MatchString(title), ours
 }
 
 // service finds who builds an image, and the token for it.
@@ -192,8 +214,10 @@ func (c *Client) start(ctx context.Context, s service, o Order, taken func(Run) 
 		}
 		run, found, lookErr := c.await(ctx, s, o, since, others)
 		switch {
-		case err == nil || found != NotFound: // it was started, or one of several is it
+		case err == nil || found == Found:
 			return run, nil
+		case found != NotFound:
+			return Run{}, fmt.Errorf("%w; a run that may be it is there, so nothing is sent again", err)
 		case lookErr != nil:
 			return Run{}, fmt.Errorf("%w; and looking whether it was started all the same: %w", err, lookErr)
 		case try == starts:
@@ -208,7 +232,7 @@ func (c *Client) await(ctx context.Context, s service, o Order, since time.Time,
 		if err := c.o.Sleep(ctx, wait); err != nil {
 			return Run{}, NotFound, err
 		}
-		run, found, err := c.find(ctx, s, o, since, taken)
+		run, found, err := c.find(ctx, s, o, since, taken, false)
 		if err != nil || found != NotFound {
 			return run, found, err
 		}
@@ -217,20 +241,21 @@ func (c *Client) await(ctx context.Context, s service, o Order, since time.Time,
 }
 
 // Find says whether a run was started for an order: after a crash, or when the answer was lost. A run that names the
-// rebuild is it; so is the only one since the order that nobody else has, as far as taken and the Client know.
+// rebuild is it; so is the only one since the order that nobody else has, as far as taken and the Client know, where the
+// workflow builds no other image.
 func (c *Client) Find(ctx context.Context, o Order, taken func(Run) bool) (Run, FoundState, error) {
 	s, err := c.service(ctx, o.Image.Source)
 	if err != nil {
 		return Run{}, NotFound, fmt.Errorf("looking for the build of %s: %w", o.Image.Name, err)
 	}
-	run, found, err := c.find(ctx, s, o, o.RequestedAt.Add(-skew), taken)
+	run, found, err := c.find(ctx, s, o, o.RequestedAt.Add(-skew), taken, o.Shared)
 	if err != nil {
 		return Run{}, NotFound, fmt.Errorf("looking for the runs of %s: %w", s.builder(), err)
 	}
 	return run, found, nil
 }
 
-func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, taken func(Run) bool) (Run, FoundState, error) {
+func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, taken func(Run) bool, shared bool) (Run, FoundState, error) {
 	if run := c.memory.get(o); run.ID != "" {
 		return run, Found, nil
 	}
@@ -244,9 +269,11 @@ func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, 
 		return *seen.exact, Found, nil
 	case len(seen.maybe) == 0 && !seen.more:
 		return Run{}, NotFound, nil
-	case len(seen.maybe) == 1 && !seen.more && !blind:
+	case len(seen.maybe) == 1 && !seen.more && !blind && !shared:
 		c.memory.put(s, o, seen.maybe[0])
 		return seen.maybe[0], Found, nil
+	case !seen.live && !seen.more:
+		return Run{}, Ended, nil
 	}
 	return Run{}, Ambiguous, nil
 }

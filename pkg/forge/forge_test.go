@@ -123,6 +123,8 @@ func says(t *testing.T, err error, texts ...string) {
 	assert.NotContains(t, err.Error(), canary)
 }
 
+const movedBody = `{"message":"Moved Permanently"}`
+
 const (
 	githubPost = "POST /api/v3/repos/team/app/actions/workflows/build.yml/dispatches"
 	gitlabPost = "POST /api/v4/projects/team%2Fapp/pipeline"
@@ -151,9 +153,13 @@ func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
 		"404":          {forgetest.Fault{Status: 404, Body: `{"message":"Not Found"}`}, true, []string{"404", "check source.repo"}},
 		"400":          {forgetest.Fault{Status: 400, Body: `{"error":"ref is missing","error_description":"it must be set"}`}, true, []string{"ref is missing; it must be set"}},
 		"422":          {forgetest.Fault{Status: 422, Body: `{"message":"Invalid","errors":[{"message":"too many"}]}`}, true, []string{"Invalid; too many"}},
-		"no JSON":      {forgetest.Fault{Status: 410, Body: `<html>`}, true, []string{"410 Gone"}},
-		"moved":        {forgetest.Fault{Status: 307, Header: http.Header{"Location": {"/elsewhere"}}}, true, []string{"307", "has moved", "source.repo"}},
-		"moved to GET": {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/elsewhere"}}}, true, []string{"301", "has moved"}},
+		"no JSON":      {forgetest.Fault{Status: 410, Body: `<html>`}, false, []string{"410 Gone", "not how its API answers", "proxy or gateway"}},
+		"bare 404":     {forgetest.Fault{Status: 404}, false, []string{"404 Not Found", "not how its API answers"}},
+		"page 404":     {forgetest.Fault{Status: 404, Body: `<html>404</html>`}, false, []string{"404 Not Found", "not how its API answers"}},
+		"odd JSON":     {forgetest.Fault{Status: 404, Body: `{"code":404}`}, false, []string{"404 Not Found", "not how its API answers"}},
+		"moved":        {forgetest.Fault{Status: 307, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"307", "has moved", "source.repo"}},
+		"moved to GET": {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"301", "has moved"}},
+		"sign in":      {forgetest.Fault{Status: 302, Header: http.Header{"Location": {"/login"}}}, false, []string{"302", "not how its API answers"}},
 		"long wait": {
 			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}, false, []string{"takes no more requests", "until 2026-03-01T11:00:00Z"},
 		},
@@ -165,7 +171,7 @@ func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
 			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"Sun, 01 Mar 2026 10:30:00 GMT"}}}, false, []string{"until 2026-03-01T10:30:00Z"},
 		},
 		"an echo":   {forgetest.Fault{Status: 400, Body: `{"message":"bad header ` + canary + `\u001b[31m"}`}, true, []string{"bad header [token]"}},
-		"much text": {forgetest.Fault{Status: 400, Body: `{"message":"` + strings.Repeat("x", 1<<21) + `"}`}, true, []string{"400 Bad Request"}},
+		"much text": {forgetest.Fault{Status: 400, Body: `{"message":"` + strings.Repeat("x", 1<<21) + `"}`}, false, []string{"400 Bad Request"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, _ func() []forgetest.Run) {
@@ -349,7 +355,7 @@ func TestTheTokenDoesNotFollowToAnotherHost(t *testing.T) {
 	for _, status := range []int{301, 302, 307, 308} {
 		onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, _ func() []forgetest.Run) {
 			there := http.Header{"Location": {stranger.URL + "/x"}}
-			w.Fail(forgetest.Fault{Match: "GET ", Status: status, Header: there}, forgetest.Fault{Match: post, Status: status, Header: there})
+			w.Fail(forgetest.Fault{Match: "GET ", Status: status, Header: there}, forgetest.Fault{Match: post, Status: status, Header: there, Body: movedBody})
 			_, _, err := w.client.Find(t.Context(), w.order(img), free)
 			failsFor(t, err, "has moved")
 			_, err = w.client.Start(t.Context(), w.order(img), nobody)
@@ -404,7 +410,7 @@ func TestARunThatIsNoneIsNotAskedFor(t *testing.T) {
 	w := newWorld(t)
 	for _, bad := range []string{"", "abc", "../1", "-1", "0", "99999999999999999999"} {
 		_, err := w.client.Follow(t.Context(), w.image(config.GitHub), forge.Run{ID: bad})
-		failsFor(t, err, "is no id of a run")
+		failsFor(t, err, "invalid run ID")
 	}
 	assert.Empty(t, w.Requests(""))
 }
@@ -455,11 +461,44 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 	require.NoError(t, err)
 	assert.Equal(t, forge.Result{Run: run, Status: forge.Failed, Message: run.URL + " is gone: somebody deleted the run"}, result)
 
+	for _, fault := range []forgetest.Fault{{Status: 404}, {Status: 404, Body: "<html>"}, {Status: 403, Body: "<html>"}} { // of a gateway
+		fault.Match = "GET "
+		w.Fail(fault)
+		_, err = w.client.Follow(t.Context(), img, run)
+		failsFor(t, err, strconv.Itoa(fault.Status))
+	}
+	for _, body := range []string{"<html>", "{}", "null", `{"id": 1}`} { // the list of runs that is to show that one is gone
+		for range 4 {
+			w.Fail(forgetest.Fault{Match: "GET ", Status: 404, Body: `{"message":"404 Not Found"}`})
+		}
+		w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: body})
+		_, err = w.client.Follow(t.Context(), img, run)
+		failsFor(t, err, "it is not what its API answers")
+	}
 	w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: `{}`}, forgetest.Fault{Match: "GET ", Status: 200, Body: `[`})
 	for range 2 {
 		_, err = w.client.Follow(t.Context(), img, run)
 		failsFor(t, err, "it is not what its API answers")
 	}
+}
+
+// TestAListThatIsNoneDoesNotSayThatNothingRuns: else a build that runs would be started again.
+func TestAListThatIsNoneDoesNotSayThatNothingRuns(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, _ func() []forgetest.Run) {
+		for _, body := range []string{"", "<html>", "{}", "null", `{"workflow_runs": []}`, `{"total_count": 2, "workflow_runs": []}`, `{"message":"x"}`, "[null]"} {
+			w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: body})
+			_, _, err := w.client.Find(t.Context(), w.order(img), free)
+			require.Error(t, err, body)
+		}
+		for _, status := range []int{404, 410} {
+			w.Fail(forgetest.Fault{Match: "GET ", Status: status})
+			_, _, err := w.client.Find(t.Context(), w.order(img), free)
+			failsFor(t, err, strconv.Itoa(status))
+		}
+		_, found, err := w.client.Find(t.Context(), w.order(img), free)
+		require.NoError(t, err)
+		assert.Equal(t, forge.NotFound, found)
+	})
 }
 
 func TestAURLThatIsNoneIsNotTaken(t *testing.T) {

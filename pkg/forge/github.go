@@ -91,9 +91,10 @@ func (g *gitHub) advice(f *failure) string {
 }
 
 // look lists the dispatched runs. One with the rebuild in its title (run-name, with an input that holds {{promotion}}) is
-// exact.
+// exact, and one with another rebuild's is somebody else's.
 func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(Run) bool) (sighting, error) {
 	var seen sighting
+	listed := 0
 	opts := &github.ListWorkflowRunsOptions{
 		Event: "workflow_dispatch", Branch: g.src.Branch, Created: ">=" + since.UTC().Format(time.RFC3339),
 		ExcludePullRequests: true, ListOptions: github.ListOptions{PerPage: githubPage},
@@ -103,17 +104,26 @@ func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(
 		if err != nil {
 			return sighting{}, advised(g.problem(err), g.advice)
 		}
+		if page == nil || page.TotalCount == nil {
+			return sighting{}, g.odd()
+		}
+		listed += len(page.WorkflowRuns)
 		for _, r := range page.WorkflowRuns {
 			run := Run{ID: strconv.FormatInt(r.GetID(), 10), URL: webURL(r.GetHTMLURL())}
-			if r.GetID() <= 0 || r.GetCreatedAt().Before(since) || taken(run) {
+			if r.GetID() <= 0 || !r.GetCreatedAt().IsZero() && r.GetCreatedAt().Before(since) || taken(run) {
 				continue
 			}
-			if o.Rebuild != "" && strings.Contains(r.GetDisplayTitle(), o.Rebuild) {
+			switch named, ours := names(r.GetDisplayTitle(), o.Rebuild); {
+			case ours:
 				return sighting{exact: &run}, nil
+			case !named:
+				seen.add(run, r.GetStatus() == "completed")
 			}
-			seen.maybe = append(seen.maybe, run)
 		}
 		if resp.NextPage == 0 {
+			if listed < min(page.GetTotalCount(), githubPage*githubPages) {
+				return sighting{}, &failure{host: g.host, message: fmt.Sprintf("it lists %d runs of the %d that there are", listed, page.GetTotalCount())}
+			}
 			return seen, nil
 		}
 		opts.Page = resp.NextPage
@@ -124,16 +134,16 @@ func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(
 
 func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
 	r, _, err := g.api.Actions.GetWorkflowRunByID(ctx, g.owner, g.repo, id)
-	if err = g.problem(err); hasStatus(err, http.StatusNotFound) {
+	if err = g.problem(err); isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, advised(err, g.advice)
 	}
 	result := &Result{Run: Run{URL: webURL(r.GetHTMLURL())}, Status: Running}
 	switch {
 	case r.GetStatus() == "":
-		return nil, &failure{host: g.host, message: "it is not what its API answers"}
+		return nil, g.odd()
 	case r.GetStatus() != "completed":
 	case r.GetConclusion() == "success":
 		result.Status = Succeeded
@@ -143,7 +153,12 @@ func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
 	return result, nil
 }
 
+// visible asks for the list of runs: a token may be allowed to see the repository and not its runs.
 func (g *gitHub) visible(ctx context.Context) error {
-	_, _, err := g.api.Repositories.Get(ctx, g.owner, g.repo)
+	opts := &github.ListWorkflowRunsOptions{ExcludePullRequests: true, ListOptions: github.ListOptions{PerPage: 1}}
+	page, _, err := g.api.Actions.ListWorkflowRunsByFileName(ctx, g.owner, g.repo, g.workflow, opts)
+	if err == nil && (page == nil || page.TotalCount == nil) {
+		return g.odd()
+	}
 	return advised(g.problem(err), g.advice)
 }

@@ -81,7 +81,7 @@ func (g *gitLab) create(ctx context.Context, variables map[string]string) (Run, 
 	if err != nil {
 		return Run{}, g.problem(err)
 	}
-	if p.ID <= 0 {
+	if p == nil || p.ID <= 0 {
 		return Run{}, nil
 	}
 	return Run{ID: strconv.FormatInt(p.ID, 10), URL: webURL(p.WebURL)}, nil
@@ -124,27 +124,36 @@ func (g *gitLab) look(ctx context.Context, o Order, since time.Time, taken func(
 		if p.ID <= 0 || taken(run) {
 			continue
 		}
+		named, ours := names(p.Name, o.Rebuild)
+		if ours {
+			return sighting{exact: &run}, nil
+		}
+		if named {
+			continue
+		}
 		if reads++; reads > gitlabReads {
 			seen.more = true
 			break
 		}
 		variables, _, err := g.api.Pipelines.GetPipelineVariables(g.src.Repo, p.ID, gitlab.WithContext(ctx))
 		switch err = g.problem(err); {
-		case hasStatus(err, http.StatusNotFound): // deleted since
+		case isNotFound(err): // deleted since
 		case hasStatus(err, http.StatusForbidden):
 			seen.more = true
 		case err != nil:
-			return sighting{}, err
-		case names(variables, o.Rebuild):
+			return sighting{}, advised(err, g.advice)
+		case variables == nil, slices.Contains(variables, nil):
+			return sighting{}, g.odd()
+		case isFor(variables, o.Rebuild):
 			return sighting{exact: &run}, nil
 		case len(variables) == 0 && bare:
-			seen.maybe = append(seen.maybe, run)
+			seen.add(run, ended(p.Status))
 		}
 	}
 	return seen, nil
 }
 
-func names(variables []*gitlab.PipelineVariable, rebuild string) bool {
+func isFor(variables []*gitlab.PipelineVariable, rebuild string) bool {
 	return slices.ContainsFunc(variables, func(v *gitlab.PipelineVariable) bool { return v.Key == rebuildVariable && v.Value == rebuild })
 }
 
@@ -161,8 +170,11 @@ func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.Pipeline
 		if err != nil {
 			return nil, false, g.problem(err)
 		}
+		if page == nil || slices.Contains(page, nil) {
+			return nil, false, g.odd()
+		}
 		for _, p := range page {
-			if p.Source != "api" || p.CreatedAt == nil || p.CreatedAt.Before(since) {
+			if p.Source != "api" && p.Source != "" || p.CreatedAt != nil && p.CreatedAt.Before(since) {
 				continue
 			}
 			out = append(out, p)
@@ -177,25 +189,39 @@ func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.Pipeline
 
 func (g *gitLab) follow(ctx context.Context, id int64) (*Result, error) {
 	p, _, err := g.api.Pipelines.GetPipeline(g.src.Repo, id, gitlab.WithContext(ctx))
-	if err = g.problem(err); hasStatus(err, http.StatusNotFound) {
+	if err = g.problem(err); isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, advised(err, g.advice)
+	}
+	if p == nil || p.Status == "" {
+		return nil, g.odd()
 	}
 	result := &Result{Run: Run{URL: webURL(p.WebURL)}, Status: Running}
-	switch p.Status {
-	case "":
-		return nil, &failure{host: g.host, message: "it is not what its API answers"}
-	case "success":
+	switch {
+	case p.Status == "success":
 		result.Status = Succeeded
-	case "failed", "canceled", "skipped":
+	case ended(p.Status):
 		result.Status, result.Message = Failed, "ended as "+p.Status
 	}
 	return result, nil
 }
 
+// ended reports whether a pipeline of that status is over.
+func ended(status string) bool {
+	switch status {
+	case "success", "failed", "canceled", "skipped":
+		return true
+	}
+	return false
+}
+
+// visible asks for the list of pipelines: a token may be allowed to see the project and not those.
 func (g *gitLab) visible(ctx context.Context) error {
-	_, _, err := g.api.Projects.GetProject(g.src.Repo, nil, gitlab.WithContext(ctx))
+	page, _, err := g.api.Pipelines.ListProjectPipelines(g.src.Repo, &gitlab.ListProjectPipelinesOptions{ListOptions: gitlab.ListOptions{PerPage: 1}}, gitlab.WithContext(ctx))
+	if err == nil && page == nil {
+		return g.odd()
+	}
 	return advised(g.problem(err), g.advice)
 }

@@ -97,6 +97,9 @@ func TestPipelinesAreFoundAfterACrash(t *testing.T) {
 		"with variables of its own": {runs: []forgetest.Run{{Values: other}, {Values: ours}}, vars: map[string]string{"X": "1"}, found: 1, want: forge.Found},
 		"of another rebuild":        {runs: []forgetest.Run{{Values: other}}, found: -1, want: forge.NotFound},
 		"without variables":         {runs: []forgetest.Run{{}, {Values: other}}, found: 0, want: forge.Found},
+		"two that are over":         {runs: []forgetest.Run{{Status: "failed"}, {Status: "success"}}, found: -1, want: forge.Ended},
+		"named for another rebuild": {runs: []forgetest.Run{{Title: "build r-fedcba9876543210"}}, lock: true, found: -1, want: forge.NotFound},
+		"by its name":               {runs: []forgetest.Run{{Title: "build " + rebuild}, {}}, lock: true, found: 0, want: forge.Found},
 		"two without variables":     {runs: []forgetest.Run{{}, {}}, found: -1, want: forge.Ambiguous},
 		"taken":                     {runs: []forgetest.Run{{}}, taken: true, found: -1, want: forge.NotFound},
 		"one without variables cannot be that of an entry with some": {runs: []forgetest.Run{{}}, vars: map[string]string{"X": "1"}, found: -1, want: forge.NotFound},
@@ -169,7 +172,7 @@ func TestAPipelineThatWasDeletedWhileLookingIsPassedOver(t *testing.T) {
 	w := newWorld(t)
 	p := w.pipelines()
 	p.Add(forgetest.Run{Ref: "main", Event: "api"})
-	w.Fail(forgetest.Fault{Match: "GET /api/v4/projects/team%2Fapp/pipelines/", Status: 404})
+	w.Fail(forgetest.Fault{Match: "GET /api/v4/projects/team%2Fapp/pipelines/", Status: 404, Body: `{"message":"404 Not found"}`})
 	_, found, err := w.client.Find(t.Context(), w.order(w.image(config.GitLab)), free)
 	require.NoError(t, err)
 	assert.Equal(t, forge.NotFound, found)

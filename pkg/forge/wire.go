@@ -49,7 +49,7 @@ func (w *wire) client() *http.Client { return &http.Client{Transport: w} }
 // that may have been is only when it changes nothing.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != w.api.Scheme || req.URL.Host != w.api.Host { // a redirect
-		return nil, w.moved(req.Response)
+		return nil, w.moved(req.Response, nil)
 	}
 	var body []byte
 	if req.Body != nil {
@@ -111,7 +111,7 @@ func (w *wire) once(req *http.Request, body []byte) (*http.Response, error) {
 	case resp.StatusCode >= http.StatusBadRequest:
 		return nil, w.failed(resp, answer)
 	case resp.StatusCode >= http.StatusMultipleChoices && req.Method != http.MethodGet:
-		return nil, w.moved(resp)
+		return nil, w.moved(resp, answer)
 	case err != nil:
 		return nil, w.broken(req.Context(), ctx, err, false)
 	case len(answer) > maxBody:
@@ -143,10 +143,13 @@ func (w *wire) broken(outer, inner context.Context, err error, unsent bool) erro
 }
 
 // moved is a redirect that must not be followed: with the token to another host, or as a GET in place of a POST.
-func (w *wire) moved(resp *http.Response) error {
-	f := &failure{host: w.host, hint: "the repository has moved: correct source.repo and source.host"}
+func (w *wire) moved(resp *http.Response, body []byte) error {
+	f := &failure{host: w.host, message: w.words(body), hint: "the repository has moved: correct source.repo and source.host"}
 	if resp != nil {
 		f.status = resp.StatusCode
+	}
+	if body != nil && !f.spoken() {
+		f.hint = notItsAPI
 	}
 	return f
 }

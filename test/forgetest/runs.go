@@ -121,6 +121,14 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// since reads a filter by time; without one, all of time counts.
+func since(filter string) (time.Time, error) {
+	if filter == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339, filter)
+}
+
 // Age is how much of the dispatch API a GitHub server has.
 type Age int
 
@@ -255,13 +263,13 @@ func (f *Workflows) json(r Run) map[string]any {
 
 func (f *Workflows) index(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	after, err := time.Parse(time.RFC3339, strings.TrimPrefix(q.Get("created"), ">="))
+	after, err := since(strings.TrimPrefix(q.Get("created"), ">="))
 	if err != nil {
 		githubError(w, http.StatusUnprocessableEntity, "created is no date")
 		return
 	}
 	f.page(w, r, func(run *Run) bool {
-		return run.Event == q.Get("event") && run.Ref == q.Get("branch") && (f.Age == Ignorant || !run.Created.Before(after))
+		return !q.Has("event") || run.Event == q.Get("event") && run.Ref == q.Get("branch") && (f.Age == Ignorant || !run.Created.Before(after))
 	}, func(list []Run) any {
 		items := []any{}
 		for _, run := range list {
@@ -360,19 +368,19 @@ func (p *Pipelines) json(r Run) map[string]any {
 	created := r.Created.Format("2006-01-02T15:04:05.000Z07:00")
 	return map[string]any{
 		"id": r.ID, "iid": r.ID, "project_id": 1, "sha": "a91957a858320c0e17f3a0eca7cfacbff50ea29a", "ref": r.Ref, "status": r.Status,
-		"source": r.Event, "created_at": created, "updated_at": created, "web_url": p.URL(r.ID), "name": nil,
+		"source": r.Event, "created_at": created, "updated_at": created, "web_url": p.URL(r.ID), "name": r.Title,
 	}
 }
 
 func (p *Pipelines) index(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	after, err := time.Parse(time.RFC3339, q.Get("created_after"))
+	after, err := since(q.Get("created_after"))
 	if err != nil {
 		answer(w, http.StatusBadRequest, map[string]any{"error": "created_after is invalid"})
 		return
 	}
 	p.page(w, r, func(run *Run) bool {
-		return run.Ref == q.Get("ref") && (p.Old || run.Event == q.Get("source") && !run.Created.Before(after))
+		return !q.Has("ref") || run.Ref == q.Get("ref") && (p.Old || run.Event == q.Get("source") && !run.Created.Before(after))
 	}, func(list []Run) any {
 		items := []any{}
 		for _, run := range list {
