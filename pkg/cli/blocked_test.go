@@ -14,6 +14,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/kubetest"
 )
 
 // decision is what `status -o json` says of an image.
@@ -122,4 +123,56 @@ func TestWaitingThatEndsTooEarlyIsAFailure(t *testing.T) {
 	assert.Contains(t, got.err, "error: stopped waiting after 20ms; not finished: web (run `imagefactory promote` again to follow them)")
 	s.ok("promote", "--direct") // without --wait, a rebuild that runs is no failure
 	assert.Len(t, runs.Runs(), 1)
+}
+
+func TestARefusedPromotionIsBlocked(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	refusal := kubetest.Fault{Match: "POST promotions", Status: 403, Reason: "Forbidden", Message: `admission webhook "policy.example.com" denied the request: no builds on Fridays`}
+	s.kube.Fail(refusal)
+	for range 2 { // the second one is too early to try again
+		got := s.do("promote")
+		assert.Equal(t, 1, got.code, got.err)
+		assert.Contains(t, got.err, "no builds on Fridays")
+		assert.NotContains(t, got.err, "apply the Role")
+		_, d := s.status("web")
+		assert.Equal(t, "blocked", d.Status)
+		assert.Contains(t, d.Reason, "no builds on Fridays")
+		s.now = s.now.Add(time.Minute)
+	}
+	s.now = s.now.Add(time.Hour)
+	s.ok("promote")
+	assert.Len(t, s.kube.List("promotions"), 1)
+}
+
+// TestAnEmptyClusterDropsAndStartsNothing: a project without Stages, such as another one, does not say what was started.
+func TestAnEmptyClusterDropsAndStartsNothing(t *testing.T) {
+	s, _ := published(t)
+	s.due()
+	s.kube.Fail(kubetest.Fault{Match: "POST promotions", Status: 403, Reason: "Forbidden", Message: "not now"})
+	got := s.do("promote")
+	require.Equal(t, 1, got.code, got.err)
+	id := s.image("web").Rebuild.ID
+	s.ok("hold", s.baseName(), "--reason", "not wanted any longer") // else it would only be started
+	s.now = s.now.Add(time.Hour)
+	for range 2 {
+		s.kube.Fail(kubetest.Fault{Match: "GET stages", Status: 200, Body: `{"kind":"StageList","apiVersion":"kargo.akuity.io/v1alpha1","metadata":{},"items":[]}`})
+		got = s.do("promote")
+		assert.Equal(t, 1, got.code, got.err)
+		assert.Contains(t, got.err, `has no Stage "rebuild-web"`)
+		require.NotNil(t, s.image("web").Rebuild)
+		assert.Equal(t, id, s.image("web").Rebuild.ID)
+		assert.Empty(t, s.kube.List("promotions"))
+	}
+	got = s.ok("promote")
+	assert.Contains(t, got.out, "dropped")
+}
+
+func TestHeldAutoPromotionIsSaid(t *testing.T) {
+	s, _ := published(t)
+	s.kube.Hold("observe-node", "base-node", "alice")
+	got := s.ok("promote")
+	assert.Contains(t, got.err, "warning: auto-promotion of Stage observe-node is held by alice: new Freight of Warehouse base-node starts no analysis")
+	got = s.ok("promote", "-o", "json")
+	assert.Contains(t, got.out, `"auto-promotion of Stage observe-node is held`)
 }

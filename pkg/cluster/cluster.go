@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -87,6 +89,9 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{namespace: o.Namespace, api: api, secrets: []string{config.BearerToken, config.Password}, sleep: o.Sleep}, nil
 }
+
+// Project returns the name of the Project, which is that of its namespace.
+func (c *Client) Project() string { return c.namespace }
 
 // Promotion is a Promotion to one of our rebuild Stages.
 type Promotion struct {
@@ -170,8 +175,15 @@ func text(s string, most int, secrets ...string) string {
 
 // problem is an error of client-go that holds no secret: it quotes URLs, and what the server wrote.
 func problem(err error, secrets []string) error {
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
-		return neterr.As(text(status.Status().Message, 300, secrets...), err)
+	const most = 500
+	status, timeout, request := apierrors.APIStatus(nil), net.Error(nil), (*url.Error)(nil)
+	switch {
+	case errors.As(err, &status):
+		return neterr.As(text(status.Status().Message, most, secrets...), err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return neterr.As("the API server gave no answer within "+callTimeout.String(), err)
+	case errors.As(err, &request):
+		return neterr.As("asking the API server: "+neterr.Inner(err), err)
 	}
 	return neterr.Clean(err)
 }
@@ -179,13 +191,50 @@ func problem(err error, secrets []string) error {
 // configProblem is an error of a kubeconfig. It may quote the URL of a proxy.
 func configProblem(err error) error { return neterr.As(plain.Foreign(err.Error()), err) }
 
-// Stages are the names of the rebuild Stages.
-func (c *Client) Stages(ctx context.Context) (map[string]bool, error) {
-	var out map[string]bool
-	err := c.list(ctx, stages, kargo.RoleLabel+"="+string(kargo.Rebuild), func() { out = map[string]bool{} }, func(u *unstructured.Unstructured) {
-		out[u.GetName()] = true
+// Stages are the Stages of a Project.
+type Stages struct {
+	Rebuild map[string]bool // names of the rebuild Stages
+	Holds   []Hold
+}
+
+// Hold keeps an observe Stage from taking new Freight: a person promoted older Freight to it.
+type Hold struct {
+	Stage     string
+	Warehouse string
+	Actor     string // who promoted, as Kargo notes it
+}
+
+// Stages lists the rebuild Stages, and what holds observe Stages back.
+func (c *Client) Stages(ctx context.Context) (*Stages, error) {
+	var out *Stages
+	selector := fmt.Sprintf("%s in (%s, %s)", kargo.RoleLabel, kargo.Observe, kargo.Rebuild)
+	err := c.list(ctx, stages, selector, func() { out = &Stages{Rebuild: map[string]bool{}} }, func(u *unstructured.Unstructured) {
+		if u.GetLabels()[kargo.RoleLabel] == string(kargo.Rebuild) {
+			out.Rebuild[u.GetName()] = true
+			return
+		}
+		out.Holds = append(out.Holds, holdsOf(u)...)
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out.Holds, func(a, b Hold) int {
+		return cmp.Or(strings.Compare(a.Stage, b.Stage), strings.Compare(a.Warehouse, b.Warehouse))
+	})
+	return out, nil
+}
+
+// holdsOf reads the holds that are in effect on the auto-promotion of a Stage.
+func holdsOf(u *unstructured.Unstructured) []Hold {
+	holds, _, _ := unstructured.NestedMap(u.Object, "status", "effectiveAutoPromotionHolds") // another type is as if it were not there
+	out := make([]Hold, 0, len(holds))
+	for origin, value := range holds {
+		hold, _ := value.(map[string]any)
+		actor, _ := hold["actor"].(string)
+		_, warehouse, _ := strings.Cut(origin, "/")
+		out = append(out, Hold{Stage: u.GetName(), Warehouse: text(warehouse, 100), Actor: text(actor, 100)})
+	}
+	return out
 }
 
 // Freight names what a Promotion is to carry.
@@ -321,19 +370,28 @@ func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, sel
 				keep(&page.Items[i])
 			}
 			n += len(page.Items)
+			if left := page.GetRemainingItemCount(); page.GetContinue() == "" && left != nil && *left > 0 {
+				return neterr.Errorf("the list ended %d objects too early", *left)
+			}
 			if next = page.GetContinue(); next == "" {
 				return nil
 			}
 			if n > maxObjects {
-				return neterr.Errorf("there are more than %d", maxObjects)
+				return errTooMany
 			}
 		}
 	})
 	return c.explain(err, "listing "+what.Resource)
 }
 
+// page reads a part of a list. An answer that is none, such as that of a gateway, is an error: an empty list would say that
+// nothing was started.
 func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	return c.api.Resource(what).Namespace(c.namespace).List(ctx, o)
+	list, err := c.api.Resource(what).Namespace(c.namespace).List(ctx, o)
+	if err == nil && !strings.HasSuffix(list.GetKind(), "List") {
+		return nil, neterr.Errorf("the API server answered with %q instead of a list of %s", text(list.GetKind(), 60), what.Resource)
+	}
+	return list, err
 }
 
 // try calls until it succeeds, or fails for good.
@@ -350,11 +408,13 @@ func (c *Client) try(ctx context.Context, call func(context.Context) error) erro
 	}
 }
 
+var errTooMany = neterr.Errorf("there are more than the %d objects that are read; delete old Promotions and Freight", maxObjects)
+
 // mayPass says whether an error can be another one the next time: the server is in trouble, or the connection was.
 func mayPass(err error) bool {
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) {
-		return true
+		return !errors.Is(err, errTooMany)
 	}
 	code := status.Status().Code
 	return code == 429 || code >= 500 || apierrors.IsResourceExpired(err)
@@ -365,19 +425,29 @@ func (c *Client) explain(err error, what string) error {
 	if err == nil {
 		return nil
 	}
+	message := problem(err, c.secrets).Error()
 	var advice string
-	err = problem(err, c.secrets)
 	switch {
 	case apierrors.IsUnauthorized(err):
 		advice = "the token is not valid: run this with the ServiceAccount of dist, or with a kubeconfig that may"
-	case apierrors.IsForbidden(err):
+	case strings.Contains(message, "is not permitted to"), cannot.MatchString(message): // Kargo's webhook; the API server
 		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
+	case strings.Contains(message, "denied the request"), strings.Contains(message, "denied request"), strings.Contains(message, "exceeded quota"):
+		advice = "an admission check of the cluster refused it; the Role is not the cause"
+	case apierrors.IsForbidden(err) && strings.HasPrefix(what, "listing"): // no admission check is asked about that
+		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
+	case apierrors.IsForbidden(err):
+		advice = "a check of the cluster refused it; the Role is hardly the cause"
 	case apierrors.IsNotFound(err):
 		advice = "is Kargo installed, and does the project exist? Give --project if it is another one"
 	case apierrors.IsBadRequest(err) || apierrors.IsInvalid(err):
 		advice = "is dist applied as `imagefactory synth` writes it now?"
-	default:
-		return fmt.Errorf("%s in project %s: %w", what, c.namespace, err)
 	}
-	return fmt.Errorf("%s in project %s: %w: %s", what, c.namespace, err, advice)
+	if advice != "" {
+		message += ": " + advice
+	}
+	return neterr.As(fmt.Sprintf("%s in project %s: %s", what, c.namespace, message), err)
 }
+
+// cannot is how the API server says that a Role is missing.
+var cannot = regexp.MustCompile(` cannot \S+ resource`)

@@ -161,7 +161,79 @@ func TestPromotionsTellWhatBecameOfThem(t *testing.T) {
 
 	stages, err := client(t, s).Stages(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, map[string]bool{"rebuild-web": true, "rebuild-api": true}, stages)
+	assert.Equal(t, map[string]bool{"rebuild-web": true, "rebuild-api": true}, stages.Rebuild)
+	assert.Empty(t, stages.Holds)
+}
+
+func TestHoldsOfObserveStagesAreRead(t *testing.T) {
+	s := kubetest.New(t)
+	s.AddStage("web")
+	s.Hold("observe-node", "base-node", "alice\x1b[31m")
+	s.Hold("observe-go", "base-go", "")
+	stages, err := client(t, s).Stages(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []cluster.Hold{{"observe-go", "base-go", ""}, {"observe-node", "base-node", "alice [31m"}}, stages.Holds)
+	assert.Len(t, stages.Rebuild, 1)
+}
+
+// TestAnAdmissionCheckIsNotBlamedOnTheRole: the words of whoever refused a Promotion are shown, with the fitting advice.
+func TestAnAdmissionCheckIsNotBlamedOnTheRole(t *testing.T) {
+	const role, admission = "apply the Role and RoleBinding of dist", "an admission check of the cluster refused it; the Role is not the cause"
+	for message, c := range map[string]struct {
+		status         int
+		reason, advice string
+	}{
+		`promotions.kargo.akuity.io is forbidden: User "system:serviceaccount:x:y" cannot create resource "promotions" in API group "kargo.akuity.io" in the namespace "x"`:                        {403, "Forbidden", role},
+		`admission webhook "promotion.kargo.akuity.io" denied the request: promotions.kargo.akuity.io "r" is forbidden: subject "y" is not permitted to create Promotions for Stage "rebuild-web"`: {403, "Forbidden", role},
+		`admission webhook "policy.example.com" denied the request: no builds on Fridays`:                                                                                                          {403, "Forbidden", admission},
+		`admission webhook "policy.example.com" denied the request: no builds at all`:                                                                                                              {400, "BadRequest", admission},
+		`promotions.kargo.akuity.io "r" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not now`:                                                                      {422, "Invalid", admission},
+		`promotions.kargo.akuity.io "r" is forbidden: exceeded quota: q, requested: count/promotions=1`:                                                                                            {403, "Forbidden", admission},
+		`promotions.kargo.akuity.io "r" is forbidden: because of something else`:                                                                                                                   {403, "Forbidden", "the Role is hardly the cause"},
+		`the server could not find the requested resource`:                                                                                                                                         {404, "NotFound", "is Kargo installed"},
+	} {
+		t.Run(message, func(t *testing.T) {
+			s := kubetest.New(t)
+			s.AddStage("web")
+			s.AddFreight("base-node", "sha256:a")
+			s.Fail(kubetest.Fault{Match: "POST promotions", Status: c.status, Reason: c.reason, Message: message + "\n\x1b[31m" + strings.Repeat("!", 9999)})
+			_, err := client(t, s).Create(t.Context(), order(cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}))
+			require.ErrorContains(t, err, message)
+			require.ErrorContains(t, err, c.advice)
+			assert.NotContains(t, err.Error(), "\x1b")
+			assert.Less(t, len(err.Error()), 1000)
+		})
+	}
+}
+
+// TestAnAnswerThatIsNoListIsNoEmptyList: else it would say that nothing was started.
+func TestAnAnswerThatIsNoListIsNoEmptyList(t *testing.T) {
+	for _, body := range []string{
+		`<html>`, `{}`, `null`, `[]`, `{"kind":"Pod","apiVersion":"v1"}`, `{"message":"no route"}`,
+		`{"kind":"PromotionList","apiVersion":"kargo.akuity.io/v1alpha1","metadata":{"remainingItemCount":7},"items":[]}`,
+	} {
+		s := kubetest.New(t)
+		for range 4 {
+			s.Fail(kubetest.Fault{Match: "GET promotions", Status: 200, Body: body})
+		}
+		_, err := client(t, s).Promotions(t.Context())
+		require.ErrorContains(t, err, "listing promotions in project image-factory-kargo", body)
+	}
+	s := kubetest.New(t)
+	s.Fail(kubetest.Fault{Match: "GET promotions", Status: 404, Reason: "NotFound", Message: "the server could not find the requested resource"})
+	_, err := client(t, s).Promotions(t.Context())
+	require.ErrorContains(t, err, "is Kargo installed")
+}
+
+func TestAServerThatIsNotThereIsNamedWithoutWhatItWasAsked(t *testing.T) {
+	c, err := cluster.New(cluster.Options{
+		Namespace: "n", Config: &rest.Config{Host: "https://127.0.0.1:1"},
+		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	})
+	require.NoError(t, err)
+	_, err = c.Promotions(t.Context())
+	require.ErrorContains(t, err, "asking the API server: dial tcp 127.0.0.1:1")
+	assert.NotContains(t, err.Error(), "limit=")
 }
 
 // TestAListIsNotInMemoryAtOnce lists what Kargo keeps of a large fleet. The Jobs have a memory limit.

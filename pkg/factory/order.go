@@ -182,15 +182,24 @@ func (f *Fleet) runsOfOthers(image string) map[string]bool {
 type InKargo struct {
 	Client *cluster.Client
 
-	stages     map[string]bool
+	stages     *cluster.Stages
 	promotions map[string]cluster.Promotion // by rebuild: its label, or the name of one that a person made
 	others     []cluster.Promotion
+	failed     error // of load: it is not tried again for each rebuild
 }
 
 func (k *InKargo) load(ctx context.Context) error {
-	if k.promotions != nil {
-		return nil
+	if k.promotions != nil || k.failed != nil {
+		return k.failed
 	}
+	err := k.read(ctx)
+	if err != nil && ctx.Err() == nil {
+		k.failed = err
+	}
+	return err
+}
+
+func (k *InKargo) read(ctx context.Context) error {
 	stages, err := k.Client.Stages(ctx)
 	if err != nil {
 		return err
@@ -226,7 +235,10 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 	if !slices.ContainsFunc(o.For, Wanted.watched) {
 		return "Kargo can watch nothing that it is built on, so it has no Stage: start this build by hand, or with --direct", nil
 	}
-	if stage := kargo.RebuildStage(o.Image.Name); !k.stages[stage] {
+	if len(k.stages.Rebuild) == 0 {
+		return fmt.Sprintf("Kargo project %q has no rebuild Stage at all: have dist applied, or give --project if it is another one", k.Client.Project()), nil
+	}
+	if stage := kargo.RebuildStage(o.Image.Name); !k.stages.Rebuild[stage] {
 		return fmt.Sprintf("there is no Stage %q in Kargo: run `imagefactory synth` and have dist applied, or start the build by hand", stage), nil
 	}
 	err := k.Client.Ready(ctx, inCluster(o))
@@ -251,11 +263,30 @@ func (k *InKargo) Find(ctx context.Context, o *Order) (*Progress, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, err
 	}
-	p, ok := k.promotions[o.ID]
-	if !ok {
-		return nil, nil
+	if p, ok := k.promotions[o.ID]; ok {
+		return progressOf(&p), nil
 	}
-	return progressOf(&p), nil
+	if stage := kargo.RebuildStage(o.Image.Name); o.Status == state.Requested && !k.stages.Rebuild[stage] {
+		return nil, fmt.Errorf("project %q has no Stage %q, so it does not tell whether a Promotion to it was made: have dist applied, or give --project if it is another one",
+			k.Client.Project(), stage)
+	}
+	return nil, nil
+}
+
+// Warnings returns what keeps Kargo from observing.
+func (k *InKargo) Warnings() []string {
+	if k.stages == nil {
+		return nil
+	}
+	out := make([]string, len(k.stages.Holds))
+	for i, h := range k.stages.Holds {
+		by := ""
+		if h.Actor != "" {
+			by = " by " + h.Actor
+		}
+		out[i] = fmt.Sprintf("auto-promotion of Stage %s is held%s: new Freight of Warehouse %s starts no analysis; resume auto-promotion in Kargo's UI", h.Stage, by, h.Warehouse)
+	}
+	return out
 }
 
 // Trace implements Executor: the Promotion tells the run even after the image was seen.

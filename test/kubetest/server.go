@@ -54,6 +54,9 @@ type Fault struct {
 	Status int
 	Break  bool // cut the connection instead of answering
 	After  bool // do what was asked first: the answer is lost
+
+	Reason, Message string // of the answer; default that the server is in trouble
+	Body            string // the whole answer instead
 }
 
 // New starts a server; it stops with the test.
@@ -91,6 +94,16 @@ func (s *Server) Kubeconfig() string {
 // AddStage adds the rebuild Stage of an image.
 func (s *Server) AddStage(image string) {
 	s.add("stages", object{"metadata": object{"name": "rebuild-" + image, "labels": object{"imagefactory/role": "rebuild", "imagefactory/image": image}}})
+}
+
+// Hold adds an observe Stage whose auto-promotion somebody holds.
+func (s *Server) Hold(stage, warehouse, by string) {
+	s.add("stages", object{
+		"metadata": object{"name": stage, "labels": object{"imagefactory/role": "observe"}},
+		"status": object{"effectiveAutoPromotionHolds": object{"Warehouse/" + warehouse: object{
+			"actor": by, "freightName": "f1", "origin": object{"kind": "Warehouse", "name": warehouse},
+		}}},
+	})
 }
 
 // AddFreight adds what a Warehouse found.
@@ -250,7 +263,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fault.Break {
 		panic(http.ErrAbortHandler)
 	}
-	refuse(w, fault.Status, "InternalError", "the server has a bad day")
+	if fault.Body != "" {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(fault.Status)
+		_, _ = w.Write([]byte(fault.Body)) // a client that is gone is its own business
+		return
+	}
+	refuse(w, fault.Status, cmp.Or(fault.Reason, "InternalError"), cmp.Or(fault.Message, "the server has a bad day"))
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, resource string) {
