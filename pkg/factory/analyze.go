@@ -235,6 +235,7 @@ func (a *analysis) refuseCycles() error {
 			if d := a.files[name]; d != nil && d.err == nil {
 				d.revert()
 				d.err = errorOf(found, a.Config.Find(name))
+				a.known(a.Config.Find(name)).AnalysisError = state.Text(d.err.Error())
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // Decide says what every enrolled image is doing, or only the named ones, in the order in which they are rebuilt.
@@ -50,8 +51,12 @@ func (f *Fleet) Pin(name string, now time.Time) (*Lock, error) {
 	if !img.Managed() {
 		return nil, Usagef("%q is an external image: it is not built here, so it has no lock", name)
 	}
-	if f.State.Images[name] == nil {
-		return nil, fmt.Errorf("pinning %q: it was never analyzed; run `imagefactory analyze %s`", name, name)
+	if facts := f.State.Images[name]; facts == nil || facts.Dockerfile == nil { // an empty lock would let the build float
+		why := "it was never analyzed"
+		if facts != nil && facts.AnalysisError != "" {
+			why = "its last analysis failed: " + state.Text(facts.AnalysisError)
+		}
+		return nil, fmt.Errorf("pinning %q: %s; run `imagefactory analyze %s`", name, why, name)
 	}
 	return &Lock{Image: name, Bases: policy.Lock(img, f.State, f.Graph, now)}, nil
 }

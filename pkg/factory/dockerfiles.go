@@ -24,6 +24,7 @@ type dockerfileFound struct {
 	unresolved []state.Missing
 	warnings   []string
 	err        error
+	answer     string // what err says, if it holds until somebody changes something
 	revert     func() // takes back what was recorded of it
 }
 
@@ -33,8 +34,11 @@ func (a *analysis) dockerfiles(ctx context.Context, names []string) {
 		return a.readDockerfile(ctx, a.Config.Find(name))
 	})
 	for _, name := range slices.Sorted(maps.Keys(a.files)) {
-		if d := a.files[name]; d.err == nil {
-			a.learn(a.Config.Find(name), d)
+		switch d, img := a.files[name], a.Config.Find(name); {
+		case d.err == nil:
+			a.learn(img, d)
+		case d.answer != "":
+			a.known(img).AnalysisError = state.Text(d.answer)
 		}
 	}
 }
@@ -51,6 +55,8 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	}
 	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
 		d.resolve(ctx, img)
+	} else if text, ok := source.Answer(d.err); ok {
+		d.answer = img.Source.Dockerfile + ": " + text
 	}
 	return d
 }
@@ -65,7 +71,9 @@ func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image) {
 			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
 		})
 		if err != nil {
-			d.err = positioned(d.file.Path, err)
+			if d.err = positioned(d.file.Path, err); ctx.Err() == nil {
+				d.answer = positioned(img.Source.Dockerfile, err).Error()
+			}
 			return
 		}
 		for _, i := range res.Images {
@@ -135,6 +143,7 @@ func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []stri
 // learn makes facts of what the Dockerfile of an image says.
 func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	facts := a.known(img)
+	facts.AnalysisError = ""
 	if !img.Managed() {
 		facts.Dockerfile = nil // of the time when it was managed
 		return

@@ -108,8 +108,12 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) findi
 	if len(facts.Uncounted) > 0 {
 		at(finding.NoneCounts, "none of its published tags counts, such as "+strings.Join(facts.Uncounted, ", "), "correct `tags`, and run `imagefactory analyze "+img.Name+"`")
 	}
-	if !img.Managed() {
+	again := "run `imagefactory analyze " + img.Name + "`"
+	switch {
+	case !img.Managed():
 		return l
+	case facts.AnalysisError != "":
+		at(finding.NoState, "last analysis failed: "+state.Text(facts.AnalysisError), "correct that, and "+again)
 	}
 	for _, u := range facts.Unresolved {
 		at(finding.Unresolved, fmt.Sprintf("line %d of the Dockerfile uses %s, and %s has no value", u.Line, u.Text, strings.Join(u.Variables, ", ")), "give it in source.buildArgs")

@@ -46,8 +46,11 @@ func (f *Fleet) neverAnalyzed() finding.List {
 }
 
 func (f *Fleet) noState(img *config.Image) finding.Finding {
-	return finding.NoState.At(f.Config.File(), img.Line, img.Column,
-		img.Name+": never analyzed, so its base images are not watched", "run `imagefactory analyze "+img.Name+"`")
+	message := "never analyzed, so its base images are not watched"
+	if !img.Managed() {
+		message = "its registry was not asked yet"
+	}
+	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, "run `imagefactory analyze "+img.Name+"`")
 }
 
 // omissions are the findings about objects that are left out.

@@ -17,7 +17,7 @@ var (
 	Cycle        = Rule{"IF006", Error, "images that are built on each other in a circle"}
 	BadState     = Rule{"IF007", Error, "a state file that cannot be read"}
 	Orphan       = Rule{"IF008", Warning, "a state file of an image that is no longer enrolled"}
-	NoState      = Rule{"IF009", Warning, "an image that was never analyzed"}
+	NoState      = Rule{"IF009", Warning, "an image that was never analyzed, or whose last analysis failed"}
 	Unresolved   = Rule{"IF010", Warning, "a base image reference that cannot be resolved"}
 	Budget       = Rule{"IF011", Warning, "polls exceed the registry's rate limit"}
 	UnlockedWait = Rule{"IF012", Warning, "a rebuildDelay without pinBases delays only the trigger"}

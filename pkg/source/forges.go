@@ -3,7 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -165,7 +164,7 @@ func where(s *config.Source) string {
 func shown(s *config.Source) string { return s.RepoName() + "/" + s.Dockerfile }
 
 func tooLarge(size int64) error {
-	return fmt.Errorf("it has %d KiB, more than the %d KiB that are read: that is no Dockerfile", size>>10, MaxFileBytes>>10)
+	return answer(fmt.Sprintf("it has %d KiB, more than the %d KiB that are read: that is no Dockerfile", size>>10, MaxFileBytes>>10))
 }
 
 // get asks for a path below the API of a source.
@@ -205,8 +204,8 @@ func (f *Forges) missing(ctx context.Context, s *config.Source, repo, branch str
 		path string
 		err  error
 	}{
-		{repo, fmt.Errorf("there is no repository %s at %s, or the token may not see it: check source.repo, or %s", s.Repo, s.Host, f.opts.Credentials.Hint(credentials.API, s.Host))},
-		{branch, fmt.Errorf("the repository has no branch %q: check source.branch", s.Branch)},
+		{repo, answer(fmt.Sprintf("there is no repository %s at %s, or the token may not see it: check source.repo, or %s", s.Repo, s.Host, f.opts.Credentials.Hint(credentials.API, s.Host)))},
+		{branch, noBranch(s)},
 	} {
 		a, err := f.get(ctx, s, http.MethodGet, ask.path, nil)
 		switch {
@@ -221,6 +220,10 @@ func (f *Forges) missing(ctx context.Context, s *config.Source, repo, branch str
 	return errNotThere
 }
 
+func noBranch(s *config.Source) error {
+	return answer(fmt.Sprintf("the repository has no branch %q: check source.branch", s.Branch))
+}
+
 // escapePath escapes each segment of a path.
 func escapePath(p string) string {
 	segments := strings.Split(p, "/")
@@ -230,9 +233,9 @@ func escapePath(p string) string {
 	return strings.Join(segments, "/")
 }
 
-var (
-	errNotThere  = errors.New("the branch has no such file: was it moved or deleted? Set source.dockerfile")
-	errSubmodule = errors.New("it is a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
-	errLargeFile = errors.New("it is kept in Git LFS, where it cannot be read: take Dockerfiles out of the filter in .gitattributes")
-	errNoFile    = errors.New("it is a folder, not a file: set source.dockerfile to the file in it")
+const (
+	errNotThere  = answer("the branch has no such file: was it moved or deleted? Set source.dockerfile")
+	errSubmodule = answer("it is a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
+	errLargeFile = answer("it is kept in Git LFS, where it cannot be read: take Dockerfiles out of the filter in .gitattributes")
+	errNoFile    = answer("it is a folder, not a file: set source.dockerfile to the file in it")
 )

@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -45,7 +44,7 @@ func (f *Forges) gitServer(ctx context.Context, s *config.Source, known Known) (
 
 func gitFile(tree gitrepo.Tree, s *config.Source) ([]byte, error) {
 	if tree.Commit == "" {
-		return nil, fmt.Errorf("the repository has no branch %q: check source.branch", s.Branch)
+		return nil, noBranch(s)
 	}
 	info, err := fs.Lstat(tree.FS, s.Dockerfile)
 	switch {
@@ -56,7 +55,7 @@ func gitFile(tree gitrepo.Tree, s *config.Source) ([]byte, error) {
 	case info.IsDir():
 		return nil, errNoFile
 	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, errors.New("it is a symbolic link, which is not followed: set source.dockerfile to the file itself")
+		return nil, answer("it is a symbolic link, which is not followed: set source.dockerfile to the file itself")
 	case !info.Mode().IsRegular():
 		return nil, errSubmodule
 	case info.Size() > MaxFileBytes:

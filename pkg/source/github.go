@@ -134,7 +134,7 @@ func gitHubContent(s *config.Source, a *rest.Answer) ([]byte, error) {
 }
 
 func linkTo(target string) error {
-	return fmt.Errorf("it is a symbolic link to %.200q, which is not followed: set source.dockerfile to the file itself", target)
+	return answer(fmt.Sprintf("it is a symbolic link to %.200q, which is not followed: set source.dockerfile to the file itself", target))
 }
 
 // decode decodes a content that is not to be larger than it says.

@@ -77,6 +77,9 @@ func (i *Image) news(old *Image) (out []string) {
 	} else if refs := refsOf(i.BaseImages); !slices.Equal(refs, refsOf(old.BaseImages)) {
 		say("uses %s", listOf(refs))
 	}
+	if i.AnalysisError != old.AnalysisError && i.AnalysisError != "" {
+		say("analysis failed: %s", i.AnalysisError)
+	}
 	if !i.Unpublished.IsZero() && old.Unpublished.IsZero() {
 		say("nothing is published yet")
 	}
