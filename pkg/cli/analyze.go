@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +22,14 @@ type analyzeOptions struct {
 	quiet     bool
 	all       bool
 	promote   bool
+	timeout   time.Duration
 	subject   factory.Subject
 	output    string
 }
+
+// subjectTimeout bounds the analysis of one event. It leaves the Job time for a second try, after a lost push, and to
+// promote.
+const subjectTimeout = 10 * time.Minute
 
 func newAnalyze(w *World, paths *pathFlags) *cobra.Command {
 	o := &analyzeOptions{}
@@ -67,6 +73,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.StringVar(&o.subject.Tag, "tag", "", "`tag` that the event told of")
 	f.StringVar(&o.subject.Digest, "digest", "", "`digest` that the event told of")
 	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
+	f.DurationVar(&o.timeout, "timeout", 0, "record what was found after this time, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	o.repoFlags.add(w, cmd)
 	o.executorFlags.add(cmd)
@@ -83,6 +90,8 @@ func (o *analyzeOptions) check(names []string) error {
 		return factory.Usagef("--tag and --digest belong to --image or --base-image")
 	case o.promote && subject == "":
 		return factory.Usagef("--promote belongs to --image or --base-image; else run `imagefactory promote`")
+	case o.timeout < 0:
+		return factory.Usagef("--timeout is a duration such as 10m")
 	case o.offline && o.sourceDir == "":
 		return factory.Usagef("--offline needs --source-dir: the Dockerfiles of a local checkout")
 	}
@@ -108,8 +117,11 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	if err != nil {
 		return err
 	}
+	if o.subject.Name() != "" && o.timeout == 0 {
+		o.timeout = subjectTimeout
+	}
 	note := ""
-	r, saved, err := factory.AnalyzeIn(ctx, target, sight, func(f *factory.Fleet) (*factory.Scope, error) {
+	r, saved, err := factory.AnalyzeIn(ctx, target, sight, o.timeout, func(f *factory.Fleet) (*factory.Scope, error) {
 		return o.scope(f, names, &note)
 	})
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
@@ -177,13 +189,12 @@ func (o *analyzeOptions) verdict(r *factory.AnalyzeReport) error {
 	if r.Interrupted {
 		return errReported
 	}
+	images, bases := r.Late()
+	failed := r.Failed+images+bases > 0
 	if o.subject.Name() != "" {
-		if r.FailedOf(o.subject) != "" {
-			return errReported
-		}
-		return nil
+		failed = !r.Done(o.subject)
 	}
-	if r.Failed > 0 {
+	if failed {
 		return errReported
 	}
 	return nil
@@ -223,18 +234,8 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 			fmt.Fprintf(&b, "error: %s\n", base.Error)
 		}
 	}
-	images, bases := len(r.Images), len(r.Bases)
-	for i := range r.Images {
-		if r.Images[i].NotSeen {
-			images--
-		}
-	}
-	for i := range r.Bases {
-		if r.Bases[i].NotSeen {
-			bases--
-		}
-	}
-	late := len(r.Images) + len(r.Bases) - images - bases
+	lateImages, lateBases := r.Late()
+	images, bases, late := len(r.Images)-lateImages, len(r.Bases)-lateBases, lateImages+lateBases
 	verb := "analyzed "
 	if r.Interrupted {
 		verb = "interrupted: analyzed "
@@ -245,6 +246,9 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 	}
 	if late > 0 {
 		fmt.Fprintf(&b, ", %d not looked at", late)
+		if !r.Interrupted {
+			b.WriteString(" in time (--timeout)")
+		}
 	}
 	if r.Failed > 0 {
 		fmt.Fprintf(&b, ", %d failed and keep their state", r.Failed)

@@ -119,6 +119,9 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 		Fleet: f, Sight: sight, now: sight.Now(), turn: scope.turn,
 		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
 	}
+	if a.turn.pass == 0 {
+		a.turn.pass = a.now.Unix() / int64(time.Hour/time.Second)
+	}
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
 	phases := 3

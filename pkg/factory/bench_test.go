@@ -24,7 +24,7 @@ func analyzed(b *testing.B, n int) (factory.Paths, *source.Local) {
 	p := factory.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
 	src, err := source.NewLocal(filepath.Join(dir, "src"))
 	require.NoError(b, err)
-	_, _, err = factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), everything)
+	_, _, err = factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), 0, everything)
 	require.NoError(b, err)
 	return p, src
 }
@@ -44,7 +44,7 @@ func BenchmarkAnalyze(b *testing.B) {
 			p, src := analyzed(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _, err := factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), everything)
+				_, _, err := factory.AnalyzeIn(b.Context(), factory.Folder{Paths: p}, sight(src), 0, everything)
 				require.NoError(b, err)
 			}
 		})

@@ -3,6 +3,7 @@ package factory
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -49,7 +50,7 @@ func (f *Fleet) Recorded(s Subject) bool {
 // ScopeOfSubject is the subject, and beside it everything of which news can be expected: one analysis records what it can
 // see, so that many events at once cost few commits.
 func (f *Fleet) ScopeOfSubject(s Subject) Scope {
-	scope := Scope{AllBases: true}
+	scope := Scope{AllBases: true, turn: rotation{first: map[string]bool{s.Name(): true}}}
 	if s.Image != "" {
 		scope.Dockerfiles, scope.Published = []string{s.Image}, []string{s.Image}
 	}
@@ -73,8 +74,9 @@ func expected(facts *state.Image) bool {
 }
 
 // AnalyzeIn analyzes in a Store: scope says what, for the fleet as it is then; a nil scope ends it without a change. The
-// report is that of the last try.
-func AnalyzeIn(ctx context.Context, store Store, sight SightOf, scope func(*Fleet) (*Scope, error)) (*AnalyzeReport, Saved, error) {
+// report is that of the last try. A try that takes longer than the timeout, if there is one, records what it has found by
+// then.
+func AnalyzeIn(ctx context.Context, store Store, sight SightOf, timeout time.Duration, scope func(*Fleet) (*Scope, error)) (*AnalyzeReport, Saved, error) {
 	var report *AnalyzeReport
 	saved, err := store.Update(ctx, func(ctx context.Context, f *Fleet) (*StateChange, error) {
 		report = nil
@@ -86,25 +88,47 @@ func AnalyzeIn(ctx context.Context, store Store, sight SightOf, scope func(*Flee
 		if err != nil {
 			return nil, err
 		}
-		if report, err = f.Analyze(ctx, *what, with); err != nil {
+		within := ctx
+		if timeout > 0 {
+			var cancel context.CancelFunc
+			within, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
+		if report, err = f.Analyze(within, *what, with); err != nil {
 			return nil, err
 		}
+		report.Interrupted = ctx.Err() != nil
 		return &report.StateChange, nil
 	})
 	return report, saved, err
 }
 
-// FailedOf says what went wrong with the subject itself; empty when nothing did.
-func (r *AnalyzeReport) FailedOf(s Subject) string {
+// Late returns how many images and base images were not looked at.
+func (r *AnalyzeReport) Late() (images, bases int) {
+	for i := range r.Images {
+		if r.Images[i].NotSeen {
+			images++
+		}
+	}
+	for i := range r.Bases {
+		if r.Bases[i].NotSeen {
+			bases++
+		}
+	}
+	return images, bases
+}
+
+// Done reports whether the subject itself was looked at without an error.
+func (r *AnalyzeReport) Done(s Subject) bool {
 	for _, img := range r.Images {
 		if img.Image == s.Image && s.Image != "" {
-			return img.Error
+			return img.Error == "" && !img.NotSeen
 		}
 	}
 	for _, b := range r.Bases {
 		if b.Base == s.Base && s.Base != "" {
-			return b.Error
+			return b.Error == "" && !b.NotSeen
 		}
 	}
-	return ""
+	return true
 }
