@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -125,7 +128,7 @@ func TestAHostThatHangsLosesOnlyItsShare(t *testing.T) {
 }
 
 // hostileFleet has one image with many bases on hosts that never answer, and others on one that does.
-func hostileFleet(t *testing.T, good *registrytest.Registry, slow, others int) *Fleet {
+func hostileFleet(t *testing.T, good *registrytest.Registry, slow, others int) (f *Fleet, images string) {
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })
 	var b strings.Builder
@@ -158,12 +161,12 @@ func hostileFleet(t *testing.T, good *registrytest.Registry, slow, others int) *
 	}
 	cfg, err := config.Load(strings.NewReader(b.String()), "images.yaml")
 	require.NoError(t, err)
-	return &Fleet{Config: cfg, State: st, Graph: graph.Build(cfg, st), files: fstest.MapFS{}}
+	return &Fleet{Config: cfg, State: st, Graph: graph.Build(cfg, st), files: fstest.MapFS{}}, b.String()
 }
 
 func TestSlowRegistriesOfOneImageDoNotStarveTheOthers(t *testing.T) {
 	good := registrytest.New(t)
-	f := hostileFleet(t, good, 2*looks, 12)
+	f, _ := hostileFleet(t, good, 2*looks, 12)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var mu sync.Mutex
@@ -189,7 +192,7 @@ func TestSlowRegistriesOfOneImageDoNotStarveTheOthers(t *testing.T) {
 
 func TestOnePhaseLeavesTimeForTheNext(t *testing.T) {
 	good := registrytest.New(t)
-	f := hostileFleet(t, good, 5, 3)
+	f, _ := hostileFleet(t, good, 5, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
 	published := []string{"good0", "good1", "good2"}
@@ -202,4 +205,34 @@ func TestOnePhaseLeavesTimeForTheNext(t *testing.T) {
 	}
 	late := slices.DeleteFunc(r.Bases, func(b BaseReport) bool { return !b.NotSeen })
 	assert.Len(t, late, 5)
+}
+
+// TestAPassRemembersWhatItMissed: a pass with little time records what it got to, says what it missed, and the next one of the
+// same process begins with that.
+func TestAPassRemembersWhatItMissed(t *testing.T) {
+	good := registrytest.New(t)
+	f, images := hostileFleet(t, good, 5, 3)
+	paths := Paths{Config: filepath.Join(t.TempDir(), "images.yaml")}
+	paths.StateDir = filepath.Join(filepath.Dir(paths.Config), "state")
+	require.NoError(t, os.WriteFile(paths.Config, []byte(images), 0o600))
+	files, err := f.State.Encode()
+	require.NoError(t, err)
+	require.NoError(t, state.WriteFiles(paths.StateDir, files))
+	missed := &Missed{}
+	r, err := Promote(t.Context(), Folder{paths}, PromoteOptions{
+		Executor: func(*Fleet) (Executor, error) { return AtForges{forge.New(forge.Options{})}, nil },
+		Sight: func(*Fleet) (Sight, error) {
+			return Sight{Registry: registry.New(registry.Options{}), Now: time.Now}, nil
+		},
+		Now: time.Now, LookFor: 3 * time.Second, Missed: missed,
+	})
+	require.NoError(t, err)
+	assert.Len(t, missed.names, 5)
+	late := slices.DeleteFunc(slices.Clone(r.Problems), func(p Problem) bool { return !strings.Contains(p.Error, errLate.Error()) })
+	assert.Len(t, late, 5)
+	seen, err := Open(paths)
+	require.NoError(t, err)
+	for _, name := range []string{"good0", "good1", "good2"} {
+		assert.NotNil(t, seen.State.Base(seen.State.Images[name].BaseImages[0].Ref).Baseline, name)
+	}
 }
