@@ -18,7 +18,7 @@ import (
 )
 
 // decision is what `status -o json` says of an image.
-type decision struct{ Status, Reason, Failure, Queued string }
+type decision struct{ Status, Reason, Failure, RunURL string }
 
 // status returns what status shows of an image, as a table and as JSON.
 func (s *site) status(name string) (table string, d decision) {
@@ -59,6 +59,7 @@ func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 	_, d := s.status("web")
 	assert.Equal(t, "running", d.Status)
+	assert.Equal(t, runs.URL(runs.Runs()[0].ID), d.RunURL)
 }
 
 func TestARebuildThatNobodyStartedIsNotShownAsRunning(t *testing.T) {

@@ -377,13 +377,18 @@ func (d AtForges) Find(ctx context.Context, o *Order) (*Progress, error) {
 		return &Progress{Status: state.Running}, nil
 	case found == forge.Ambiguous:
 		return &Progress{Status: state.Requested, Message: cannotTell}, nil
+	case found == forge.Unread:
+		return &Progress{Status: state.Requested, Message: cannotRead}, nil
 	}
 	return nil, nil // there is none; or there was one of several, and all are over without its image
 }
 
-// cannotTell is why a rebuild is neither running nor started again.
-const cannotTell = "it may have been started: a run is there that may be its own; looking again until that is over " +
-	"(put {{promotion}} into the run-name of the workflow, and runs can be told apart)"
+// Why a rebuild is neither running nor started again.
+const (
+	cannotTell = "it may have been started: a run is there that may be its own; looking again until that is over " +
+		"(put {{promotion}} into the run-name of the workflow, and runs can be told apart)"
+	cannotRead = "it may have been started: since then there are more runs than are read, or ones that the token may not read"
+)
 
 // Trace implements Executor: a run that is known is recorded when it starts.
 func (AtForges) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }

@@ -55,6 +55,7 @@ const (
 	NotFound  FoundState = iota
 	Found                // this run
 	Ambiguous            // it can be one of several
+	Unread               // it can be among those that were not read: there are too many, or the token may not read them
 	Ended                // whichever it was of several that cannot be told apart: all of them are over
 )
 
@@ -272,10 +273,12 @@ func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, 
 	case len(seen.maybe) == 1 && !seen.more && !blind && !shared:
 		c.memory.put(s, o, seen.maybe[0])
 		return seen.maybe[0], Found, nil
-	case !seen.live && !seen.more:
-		return Run{}, Ended, nil
+	case seen.more:
+		return Run{}, Unread, nil
+	case seen.live:
+		return Run{}, Ambiguous, nil
 	}
-	return Run{}, Ambiguous, nil
+	return Run{}, Ended, nil
 }
 
 // Follow says what became of a run. One that was deleted has failed.

@@ -163,7 +163,7 @@ func TestRunsAreFoundAfterACrash(t *testing.T) {
 		"by its title":           {2, true, true, 0, forge.Found},
 		"by its title, far back": {70, true, true, 0, forge.Found},
 		"the one on page three":  {70, true, false, 70, forge.Found},
-		"too many":               {200, true, false, 200, forge.Ambiguous},
+		"too many":               {200, true, false, 200, forge.Unread},
 		"too many, by its title": {140, true, true, 0, forge.Found},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -103,9 +103,9 @@ func TestPipelinesAreFoundAfterACrash(t *testing.T) {
 		"two without variables":     {runs: []forgetest.Run{{}, {}}, found: -1, want: forge.Ambiguous},
 		"taken":                     {runs: []forgetest.Run{{}}, taken: true, found: -1, want: forge.NotFound},
 		"one without variables cannot be that of an entry with some": {runs: []forgetest.Run{{}}, vars: map[string]string{"X": "1"}, found: -1, want: forge.NotFound},
-		"not readable":           {runs: []forgetest.Run{{Values: other}}, lock: true, found: -1, want: forge.Ambiguous},
+		"not readable":           {runs: []forgetest.Run{{Values: other}}, lock: true, found: -1, want: forge.Unread},
 		"not readable, and ours": {runs: []forgetest.Run{{Values: other}, {Values: ours}}, lock: true, found: 1, want: forge.Found},
-		"not readable, and bare": {runs: []forgetest.Run{{Values: other}, {}}, lock: true, found: -1, want: forge.Ambiguous},
+		"not readable, and bare": {runs: []forgetest.Run{{Values: other}, {}}, lock: true, found: -1, want: forge.Unread},
 		"pushed":                 {runs: []forgetest.Run{{Event: "push"}}, found: -1, want: forge.NotFound},
 		"another branch":         {runs: []forgetest.Run{{Ref: "dev"}}, found: -1, want: forge.NotFound},
 		"before":                 {runs: []forgetest.Run{{Created: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}}, found: -1, want: forge.NotFound},
@@ -161,7 +161,7 @@ func TestAProjectWithManyPipelinesIsNotAskedForever(t *testing.T) {
 			}
 			_, found, err := w.client.Find(t.Context(), w.order(w.image(config.GitLab)), func(forge.Run) bool { return tt.taken })
 			require.NoError(t, err)
-			assert.Equal(t, forge.Ambiguous, found, "it can be among those that were not looked at")
+			assert.Equal(t, forge.Unread, found, "it can be among those that were not looked at")
 			assert.Len(t, w.Requests("GET /api/v4/projects/team%2Fapp/pipelines?"), tt.lists)
 			assert.Len(t, w.Requests("GET /api/v4/projects/team%2Fapp/pipelines/"), tt.reads)
 		})

@@ -69,6 +69,8 @@ type Decision struct {
 	Queued string `json:"queued,omitempty"`
 	// Failure is the message of the last rebuild, if that failed or is unproven.
 	Failure string `json:"failure,omitempty"`
+	// RunURL is the run of the last rebuild, if that runs, failed or is unproven.
+	RunURL string `json:"runURL,omitempty"`
 	// AnalysisError says why the last analysis of the Dockerfile failed.
 	AnalysisError string `json:"analysisError,omitempty"`
 }
@@ -188,6 +190,9 @@ func (d *decider) image(img *config.Image) Decision {
 	}
 	dec.Failure, dec.AnalysisError = failureOf(facts.Rebuild), text(facts.AnalysisError)
 	dec.Bases = d.bases(img, facts)
+	if r := facts.Rebuild; r != nil && (r.Status.Active() || dec.Failure != "") {
+		dec.RunURL = text(r.RunURL)
+	}
 	d.want(&dec, img, facts)
 	above := d.above(img.Name)
 	own := d.restrain(&dec, img, facts, above)
