@@ -32,7 +32,7 @@ func TestAnAnalysisThatFailedIsSaid(t *testing.T) {
 	fails()
 	assert.Empty(t, s.image("web").AnalysisError)
 	got := s.run("validate", "--config", s.checkout()+"/images.yaml")
-	assert.Contains(t, got.out, "web: never analyzed, so its base images are not watched")
+	assert.Contains(t, got.out, "web: its Dockerfile was never analyzed, so its base images are not watched")
 
 	s.source.Commit("Dockerfile", "FROM scratch\nARG X=a\nCOPY --from=${X} / /\n")
 	fails()

@@ -51,7 +51,7 @@ func (f *Fleet) Pin(name string, now time.Time) (*Lock, error) {
 	if !img.Managed() {
 		return nil, Usagef("%q is an external image: it is not built here, so it has no lock", name)
 	}
-	if facts := f.State.Images[name]; facts == nil || facts.Dockerfile == nil { // an empty lock would let the build float
+	if facts := f.State.Images[name]; facts == nil || facts.Dockerfile == nil && len(facts.BaseImages) == 0 { // an empty lock would let the build float
 		why := "it was never analyzed"
 		if facts != nil && facts.AnalysisError != "" {
 			why = "its last analysis failed: " + state.Text(facts.AnalysisError)

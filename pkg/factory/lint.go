@@ -114,6 +114,8 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) findi
 		return l
 	case facts.AnalysisError != "":
 		at(finding.NoState, "last analysis failed: "+state.Text(facts.AnalysisError), "correct that, and "+again)
+	case facts.Dockerfile == nil && len(facts.BaseImages)+len(facts.Unresolved) == 0:
+		at(finding.NoState, "its Dockerfile was never analyzed, so its base images are not watched", again)
 	}
 	for _, u := range facts.Unresolved {
 		at(finding.Unresolved, fmt.Sprintf("line %d of the Dockerfile uses %s, and %s has no value", u.Line, u.Text, strings.Join(u.Variables, ", ")), "give it in source.buildArgs")
