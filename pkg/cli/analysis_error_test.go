@@ -77,5 +77,5 @@ func TestAnAnalysisOfACheckoutRecordsNoPathOfThisMachine(t *testing.T) {
 	got = quietRun(t, "status", "--config", config)
 	assert.Regexp(t, `(?m)^web +unknown +last analysis failed: Dockerfile:1: `, got.out)
 	assert.Regexp(t, `(?m)^api +unknown +last analysis failed: gone/Dockerfile: no such file: check source.dockerfile$`, got.out)
-	assert.False(t, strings.Contains(got.out, dir))
+	assert.NotContains(t, got.out, dir)
 }

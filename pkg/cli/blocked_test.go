@@ -15,6 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 	"github.com/imagefactory/imagefactory/test/kubetest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
 // decision is what `status -o json` says of an image.
@@ -176,4 +177,41 @@ func TestHeldAutoPromotionIsSaid(t *testing.T) {
 	assert.Contains(t, got.err, "warning: auto-promotion of Stage observe-node is held by alice: new Freight of Warehouse base-node starts no analysis")
 	got = s.ok("promote", "-o", "json")
 	assert.Contains(t, got.out, `"auto-promotion of Stage observe-node is held`)
+}
+
+// TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers: one repository refuses the token, and only one rebuild may run at a time.
+func TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	var names []string
+	var entries strings.Builder
+	entries.WriteString("factory: {maxConcurrentRebuilds: 1}\nimages:\n")
+	for _, name := range []string{"api", "db", "web"} {
+		runs := s.forge.Workflows("acme/" + name)
+		runs.Now = func() time.Time { return s.now }
+		if name != "web" { // whose Dockerfile is there
+			s.forge.GitHub("acme/"+name).Commit("Dockerfile", "FROM scratch\n")
+		}
+		entries.WriteString(s.entry(name, "acme/"+name, "acme/"+name))
+		names = append(names, name)
+	}
+	s.git.Commit("fleet", map[string]string{"images.yaml": entries.String()}, "Enroll")
+	s.ok("analyze")
+	for range 6 { // every second one tries it again first
+		s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/api/actions", Status: http.StatusForbidden, Body: `{"message":"Resource not accessible"}`})
+		got := s.do("promote", "--direct")
+		assert.Equal(t, 1, got.code, got.err)
+		assert.Contains(t, got.err, "Resource not accessible", "each time")
+		for _, name := range names {
+			if r := s.image(name).Rebuild; r != nil && r.Status == state.Running {
+				s.registry.Publish("acme/"+name+":1.0.0", registrytest.Built{Version: "1"})
+			}
+		}
+		s.now = s.now.Add(time.Hour)
+	}
+	for _, name := range names[1:] {
+		require.NotNil(t, s.image(name).Rebuild, name)
+		assert.NotEqual(t, state.Requested, s.image(name).Rebuild.Status, name)
+	}
+	assert.Equal(t, state.Requested, s.image("api").Rebuild.Status)
 }

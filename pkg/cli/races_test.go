@@ -297,12 +297,12 @@ func TestRebuildsOfOneWorkflowWhoseStartsWereLost(t *testing.T) {
 			node := s.registry.Base("library/node:22", "1")
 			s.forge.GitHub("acme/mono").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
 			names := []string{"api", "db", "web"}
-			entries := ""
+			var entries strings.Builder
 			for _, name := range names {
 				entry := s.entry(name, "acme/"+name, "acme/mono")
-				entries += strings.Replace(entry, "workflow: build.yml", `workflow: build.yml, inputs: {id: "{{promotion}}"}`, 1)
+				entries.WriteString(strings.Replace(entry, "workflow: build.yml", `workflow: build.yml, inputs: {id: "{{promotion}}"}`, 1))
 			}
-			s.git.Commit("fleet", map[string]string{"images.yaml": entries}, "Enroll")
+			s.git.Commit("fleet", map[string]string{"images.yaml": entries.String()}, "Enroll")
 			s.ok("analyze")
 			for range names {
 				s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/mono/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})

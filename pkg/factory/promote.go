@@ -296,17 +296,18 @@ func (p *pass) trace(ctx context.Context, o *Order, r *state.Rebuild) {
 }
 
 // claim records what this pass starts: rebuilds that were recorded and never started, and new ones. Of the free slots of a
-// forge the former get half at first, so that neither keeps the other waiting for good.
+// forge the former get half at first, an odd one in every second pass, so that neither keeps the other waiting for good.
 func (p *pass) claim(ctx context.Context, f *Fleet) {
 	slots := policy.NewSlots(f.Config, policy.Decide(f.Config, f.State, f.Graph, p.claimAt))
 	slices.SortStableFunc(p.orphans, func(a, b string) int {
 		return f.State.Images[a].Rebuild.Claimed().Compare(f.State.Images[b].Rebuild.Claimed().Time)
 	})
+	odd := int(f.passAt(p.claimAt) % 2)
 	half := map[string]int{} // by host: slots for orphans
 	p.claimOrphans(f, func(img *config.Image) bool {
 		host := img.Source.Host
 		if _, known := half[host]; !known {
-			half[host] = (slots.Free(img) + 1) / 2
+			half[host] = (slots.Free(img) + odd) / 2
 		}
 		half[host]--
 		return half[host] >= 0 && slots.Take(img)
@@ -445,11 +446,10 @@ func (p *pass) look(ctx context.Context, f *Fleet) error {
 			scope.Published = append(scope.Published, d.Image)
 		}
 	}
-	interval := f.interval(p.claimAt)
 	if p.Sweep {
-		f.addTurns(&scope, p.claimAt, interval)
+		f.addTurns(&scope, p.claimAt, f.interval(p.claimAt))
 	}
-	scope.turn.pass = p.claimAt.Unix() / max(int64(interval/time.Second), 1)
+	scope.turn.pass = f.passAt(p.claimAt)
 	if p.Missed != nil {
 		scope.turn.first = p.Missed.names
 	}
@@ -493,6 +493,11 @@ func (f *Fleet) interval(now time.Time) time.Duration {
 	}
 	first := s.Next(now)
 	return s.Next(first).Sub(first)
+}
+
+// passAt returns the number of the pass at a time, by the schedule.
+func (f *Fleet) passAt(now time.Time) int64 {
+	return now.Unix() / max(int64(f.interval(now)/time.Second), 1)
 }
 
 // addTurns adds what has its turn in a sweep.
