@@ -15,6 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/report"
 	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 type basesOptions struct {
@@ -22,6 +23,7 @@ type basesOptions struct {
 	platform  string
 	buildArgs []string
 	contexts  []string
+	configs   []string
 	allStages bool
 	output    string
 }
@@ -40,8 +42,11 @@ func newBases(w *World) *cobra.Command {
 		Use:   "bases FILE...",
 		Short: "List every image that BuildKit resolves for a build of a Dockerfile",
 		Long: `Bases lists every image reference that BuildKit resolves for a build of each FILE ("-" is stdin): FROM, COPY --from,
-RUN --mount, ONBUILD of a local parent stage, and the syntax directive. References are normalised. What has no value is
-listed as unresolved; a file that BuildKit refuses gets an error with its line, and the exit code is 1.`,
+RUN --mount, ONBUILD triggers of a parent stage, and the syntax directive. References are normalised. What has no value is
+listed as unresolved; a file that BuildKit refuses gets an error with its line, and the exit code is 1.
+
+Bases asks no registry. The ONBUILD triggers and the environment of a base image are known only if --base-config gives
+its config, as in the output of "crane config REF".`,
 		Example: `  imagefactory bases Dockerfile
   imagefactory bases */Dockerfile --build-arg VERSION=22 -o json
   imagefactory bases Dockerfile --target runtime --platform linux/arm64 --build-context base=docker-image://alpine:3.22`,
@@ -52,7 +57,8 @@ listed as unresolved; a file that BuildKit refuses gets an error with its line, 
 	f.StringVar(&o.target, "target", "", "stage that is built (default the last)")
 	f.StringVar(&o.platform, "platform", "linux/amd64", "platform that is built for")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE`; NAME alone takes the environment's")
-	f.StringArrayVar(&o.contexts, "build-context", nil, "named context `NAME=REF`")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "named context `NAME=VALUE`, as for docker buildx build: docker-image://REF is an image")
+	f.StringArrayVar(&o.configs, "base-config", nil, "image config of a base image `REF=FILE` (JSON)")
 	f.BoolVar(&o.allStages, "all-stages", false, "count stages that the target does not need, too")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json (one line per file)")
 	return cmd
@@ -70,12 +76,15 @@ func runBases(ctx context.Context, w *World, o *basesOptions, files []string) er
 	if opts.Contexts, err = keyValues(w, "build-context", o.contexts, false); err != nil {
 		return err
 	}
+	if opts.Base, err = baseConfigs(o.configs); err != nil {
+		return err
+	}
 	failed := false
 	var rows [][]string
 	for _, file := range files {
 		found, warnings := basesOf(ctx, w, file, opts)
 		for _, warning := range warnings {
-			if err := say(w, "warning: %s:%d: %s", file, warning.Line, warning.Message); err != nil {
+			if err := say(w, "warning: %s: %s", at(file, warning.Line), warning.Message); err != nil {
 				return err
 			}
 		}
@@ -114,8 +123,8 @@ func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options
 	res, err := dockerfile.Resolve(ctx, content, opts)
 	if err != nil {
 		var refused *dockerfile.Error
-		if errors.As(err, &refused) && refused.Line > 0 {
-			found.Error = fmt.Sprintf("%s:%d: %s", file, refused.Line, refused.Msg)
+		if errors.As(err, &refused) {
+			found.Error = fmt.Sprintf("%s: %s", at(file, refused.Line), refused.Msg)
 		} else {
 			found.Error = fmt.Sprintf("%s: %s", file, err)
 		}
@@ -124,6 +133,14 @@ func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options
 	found.Images = append(found.Images, res.Images...)
 	found.Unresolved = append(found.Unresolved, res.Unresolved...)
 	return found, res.Warnings
+}
+
+// at returns the place of a line in a file, the file itself for line 0.
+func at(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return file + ":" + strconv.Itoa(line)
 }
 
 func basesRows(found fileBases) [][]string {
@@ -139,6 +156,29 @@ func basesRows(found fileBases) [][]string {
 		rows = append(rows, []string{found.File, strconv.Itoa(u.Line), "unresolved", "", u.Text + " (no value for " + strings.Join(u.Missing, ", ") + ")"})
 	}
 	return rows
+}
+
+// baseConfigs reads the files of --base-config.
+func baseConfigs(list []string) (dockerfile.BaseFunc, error) {
+	configs := make(map[string]*dockerfile.BaseConfig, len(list))
+	for _, kv := range list {
+		text, file, ok := strings.Cut(kv, "=")
+		if !ok || file == "" {
+			return nil, factory.Usagef("--base-config %q: want REF=FILE", kv)
+		}
+		ref, err := state.ParseRef(text)
+		if err != nil {
+			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+		}
+		if configs[ref.String()], err = dockerfile.ParseBaseConfig(content); err != nil {
+			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+		}
+	}
+	return func(_ context.Context, ref, _ string, _ bool) *dockerfile.BaseConfig { return configs[ref] }, nil
 }
 
 // readInput reads a Dockerfile of bounded size.

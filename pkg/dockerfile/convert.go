@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,7 @@ func convert(ctx context.Context, in *input, p *plan) (map[string]struct{}, []Wa
 		return nil, []Warning{{Line: p.shared, Message: "the index is no stage's: BuildKit takes it as that of an image, which later versions may refuse"}}, nil
 	}
 	targets := targets(in, p)
-	c := &converter{in: in, src: rewrite(in.src, p), refs: map[string]struct{}{}}
+	c := &converter{in: in, plan: p, src: rewrite(in.src, p), refs: map[string]struct{}{}}
 	var warnings []Warning
 	for _, target := range targets {
 		warning, err := c.run(ctx, target)
@@ -117,29 +118,43 @@ func (s *state) from() string {
 
 // converter runs BuildKit's converter and collects what it resolves.
 type converter struct {
-	in  *input
-	src []byte
+	in   *input
+	plan *plan
+	src  []byte
 
 	mu   sync.Mutex
 	refs map[string]struct{}
 }
 
-// run plans one target. A refusal is a warning only if BuildKit accepts the
-// file once base images set the variables that it uses and a working
-// directory: whether they do is known to a registry only.
+// run plans one target. A refusal is a warning only if the config of a base
+// image cannot be learnt, and BuildKit accepts the file once that image sets
+// the variables that the file uses and a working directory.
 func (c *converter) run(ctx context.Context, target string) (*Warning, error) {
-	err := c.convert(ctx, target, dockerspec.DockerOCIImageConfig{})
+	err := c.convert(ctx, target, unknownConfig{})
 	if err == nil || ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	refusal := newError(err)
-	if err := c.convert(ctx, target, richConfig(c.src)); err != nil {
+	if !c.plan.bases.whole || !c.plan.uncertain() {
+		return nil, refusal
+	}
+	err = c.convert(ctx, target, unknownConfig{config: richConfig(c.src)})
+	if err != nil && strings.HasPrefix(refusal.Msg, lintPrefix) {
+		err = c.convert(ctx, target, unknownConfig{lenient: true})
+	}
+	if err != nil {
 		return nil, refusal
 	}
 	return &Warning{
 		Line:    refusal.Line,
 		Message: "BuildKit refuses this unless the base image sets the environment or working directory for it: " + refusal.Msg,
 	}, nil
+}
+
+// unknownConfig is what an image is taken for of which the config is unknown.
+type unknownConfig struct {
+	config  dockerspec.DockerOCIImageConfig
+	lenient bool // lint rules that depend on it do not count
 }
 
 var variableName = regexp.MustCompile(`\$\{?([\pL_][\pL\pN_]*)`)
@@ -154,14 +169,15 @@ func richConfig(src []byte) dockerspec.DockerOCIImageConfig {
 	delete(names, "PATH") // is always set
 	var config dockerspec.DockerOCIImageConfig
 	config.WorkingDir = "/w"
+	config.Shell = []string{"/bin/sh", "-c"}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		config.Env = append(config.Env, name+"=1")
 	}
 	return config
 }
 
-func (c *converter) convert(ctx context.Context, target string, config dockerspec.DockerOCIImageConfig) error {
-	client, err := dockerui.NewClient(&recorder{converter: c, config: config, options: c.options(target)})
+func (c *converter) convert(ctx context.Context, target string, unknown unknownConfig) error {
+	client, err := dockerui.NewClient(&recorder{converter: c, unknown: unknown.config, options: c.options(target)})
 	if err != nil {
 		return err
 	}
@@ -172,7 +188,7 @@ func (c *converter) convert(ctx context.Context, target string, config dockerspe
 		AllStages:      c.in.opts.AllStages,
 	}
 	opt.MetaResolver = client.GatewayClient()
-	violation, err := setLinter(c.src, client, &opt)
+	violation, err := setLinter(c.src, client, &opt, unknown.lenient)
 	if err != nil {
 		return err
 	}
@@ -208,19 +224,16 @@ func (c *converter) options(target string) map[string]string {
 		opts["build-arg:"+k] = v
 	}
 	for name, nc := range c.in.contexts {
-		// What is no image is as good as an empty file system here.
-		opts["context:"+name] = "docker-image://" + scratch
-		if nc.ref != "" {
-			opts["context:"+name] = "docker-image://" + nc.ref
-		}
+		// A folder is as good as an empty file system here.
+		opts["context:"+name] = cmp.Or(nc.url, imageScheme+cmp.Or(nc.ref, scratch))
 	}
 	return opts
 }
 
 // setLinter makes rules count where the file or a build argument asks for
-// check=error=true, except for those that depend on the configuration of a
-// base image. It returns where the line of the first violation will be.
-func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt) (*int, error) {
+// check=error=true; if lenient, except for those that depend on the config of
+// a base image. It returns where the line of the first violation will be.
+func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt, lenient bool) (*int, error) {
 	violation := new(int)
 	config := client.LinterConfig
 	if config == nil {
@@ -233,8 +246,10 @@ func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertO
 	if !config.ReturnAsError {
 		return violation, nil
 	}
-	config.SkipRules = append(config.SkipRules,
-		linter.RuleUndefinedVar.Name, linter.RuleJSONArgsRecommended.Name)
+	if lenient {
+		config.SkipRules = append(config.SkipRules,
+			linter.RuleUndefinedVar.Name, linter.RuleJSONArgsRecommended.Name)
+	}
 	client.LinterConfig = config
 	opt.Warn = func(_, _, _, _ string, at []parser.Range) {
 		if n := line(at); *violation == 0 || n > 0 && n < *violation {
@@ -247,7 +262,7 @@ func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertO
 // recorder is a build daemon that knows every image and pulls none.
 type recorder struct {
 	*converter
-	config  dockerspec.DockerOCIImageConfig
+	unknown dockerspec.DockerOCIImageConfig
 	options map[string]string
 }
 
@@ -277,10 +292,13 @@ func (r *recorder) ResolveImageConfig(ctx context.Context, ref string, opt sourc
 	r.mu.Lock()
 	r.refs[ref] = struct{}{}
 	r.mu.Unlock()
-	img := dockerspec.DockerOCIImage{Config: r.config}
+	img := dockerspec.DockerOCIImage{Config: r.unknown}
 	img.Platform = r.in.platform
 	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
 		img.Platform = *opt.ImageOpt.Platform
+	}
+	if known := r.plan.bases.known[keyOf(ref, img.Platform)]; known != nil {
+		known.fill(&img)
 	}
 	dt, err := json.Marshal(img)
 	return ref, "", dt, err

@@ -3,8 +3,10 @@ package dockerfile
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -29,11 +31,13 @@ type Options struct {
 	// BuildPlatform is the platform of the builder, linux/amd64 when empty.
 	BuildPlatform string
 	// Contexts are the values of --build-context, by name. A name may end in
-	// ::PLATFORM, then the context counts for that platform only. A value
-	// docker-image://REF, or a plain REF, is an image; a path, a URL, an
-	// oci-layout:// or a target: context replaces an image by something that
-	// is not pulled from a registry.
+	// ::PLATFORM, then the context counts for that platform only. As for
+	// buildx, docker-image://REF alone is an image. Anything else (a folder, a
+	// git address, a URL, oci-layout:// or target:) replaces an image by files
+	// that are not pulled from a registry.
 	Contexts map[string]string
+	// Base returns the configs of base images; nil when none is known.
+	Base BaseFunc
 	// AllStages makes every stage count, not only those that Target needs.
 	AllStages bool
 }
@@ -46,7 +50,7 @@ const (
 	KindFrom    Kind = "from"    // FROM
 	KindCopy    Kind = "copy"    // COPY --from
 	KindMount   Kind = "mount"   // RUN --mount=from
-	KindOnbuild Kind = "onbuild" // either of these in an ONBUILD trigger of a parent stage
+	KindOnbuild Kind = "onbuild" // COPY or RUN in an ONBUILD trigger of a parent stage or base image
 	KindSyntax  Kind = "syntax"  // the frontend, # syntax=
 )
 
@@ -60,8 +64,9 @@ type Image struct {
 	// name. It is empty for a syntax image.
 	Stage string `json:"stage"`
 	// Line is the 1-based line of the instruction; for a trigger, that of
-	// the ONBUILD instruction. It is 0 for what no line of the file asks
-	// for, such as a syntax given as a build argument.
+	// the ONBUILD instruction, or that of FROM when the trigger is the base
+	// image's. It is 0 for what no line of the file asks for, such as a syntax
+	// given as a build argument.
 	Line int `json:"line"`
 	// Platform is set when it is not the target platform.
 	Platform string `json:"platform,omitempty"`
@@ -80,9 +85,17 @@ type Unresolved struct {
 	Missing []string `json:"missing"` // the variables, sorted
 }
 
+// UnknownBase is a FROM whose image may have ONBUILD triggers that
+// [Options.Base] does not know.
+type UnknownBase struct {
+	Ref   string `json:"ref"`
+	Stage string `json:"stage"`
+	Line  int    `json:"line"`
+}
+
 // Warning is something to tell the author of the file.
 type Warning struct {
-	Line    int    `json:"line"`
+	Line    int    `json:"line"` // 0 for what no line of the file says
 	Message string `json:"message"`
 }
 
@@ -91,6 +104,11 @@ type Result struct {
 	Images     []Image      `json:"images"`
 	Unresolved []Unresolved `json:"unresolved,omitempty"`
 	Warnings   []Warning    `json:"warnings,omitempty"`
+	// Unknown are the base images of which the config is not known.
+	Unknown []UnknownBase `json:"-"`
+	// Foreign is set when the file is for a frontend that does not read
+	// Dockerfiles: which images it uses is not known.
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 // Error says why BuildKit refuses a Dockerfile.
@@ -127,24 +145,34 @@ func Resolve(ctx context.Context, src []byte, opts Options) (res *Result, err er
 	if err != nil {
 		return nil, err
 	}
-	syntax, foreign, err := syntaxImage(in)
+	syntax, err := syntaxImage(in)
 	if err != nil {
 		return nil, err
 	}
 	res = &Result{}
-	if foreign {
-		res.Warnings = append(res.Warnings, Warning{
-			Line:    syntax.Line,
-			Message: "the file is written for the frontend " + syntax.Ref + ": which images that uses is not known",
-		})
-	} else if err := resolveStages(ctx, in, res); err != nil {
-		return nil, err
+	if err := resolveStages(ctx, in, res); err != nil {
+		var refused *Error
+		if syntax == nil || readsDockerfiles(syntax.Ref) || !errors.As(err, &refused) || refused.limit {
+			return nil, err
+		}
+		res = &Result{Foreign: true}
 	}
 	if syntax != nil {
 		res.Images = append([]Image{*syntax}, res.Images...)
+		if !readsDockerfiles(syntax.Ref) {
+			res.Warnings = append(res.Warnings, foreignWarning(syntax, res.Foreign))
+		}
 	}
 	res.sort()
 	return res, nil
+}
+
+func foreignWarning(syntax *Image, unread bool) Warning {
+	message := "the file is for the frontend " + syntax.Ref + ", which may use other images than those of the Dockerfile"
+	if unread {
+		message = "the file is for the frontend " + syntax.Ref + " and is not a Dockerfile: which images it uses is not known"
+	}
+	return Warning{Line: syntax.Line, Message: message}
 }
 
 func (r *Result) sort() {
@@ -162,7 +190,19 @@ func resolveStages(ctx context.Context, in *input, res *Result) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	plan, planErr := newPlan(in, file)
+	if in.opts.Base != nil {
+		err := resolveParsed(ctx, in, file, newBases(ctx, in.opts.Base, false), res)
+		if err == nil || isLimit(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return resolveParsed(ctx, in, file, newBases(ctx, in.opts.Base, true), res)
+}
+
+// resolveParsed fills res with what is known of the base images. What is
+// missing counts as unknown only if known is all that can be learnt.
+func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, res *Result) error {
+	plan, planErr := newPlan(in, file, known)
 	if plan == nil {
 		return planErr // a limit
 	}
@@ -184,7 +224,13 @@ func resolveStages(ctx context.Context, in *input, res *Result) error {
 	}
 	res.Unresolved = plan.unresolved
 	res.Warnings = append(plan.warnings(), warnings...)
+	for _, name := range slices.Sorted(maps.Keys(in.contexts)) {
+		if doubt := in.contexts[name].doubt; doubt != "" {
+			res.Warnings = append(res.Warnings, Warning{Message: doubt})
+		}
+	}
 	res.Images = addUnattributed(plan.images(), refs)
+	res.Unknown = plan.unknown
 	return nil
 }
 
@@ -237,26 +283,31 @@ func parse(in *input) (*parsed, error) {
 }
 
 // syntaxImage returns the frontend image of the file, nil for the built-in
-// frontend. foreign means that the file is no Dockerfile: BuildKit finds a
-// syntax in the "//" and JSON forms too, which no Dockerfile can contain.
-func syntaxImage(in *input) (img *Image, foreign bool, err error) {
+// frontend. BuildKit finds a syntax in three forms: after "#", after "//" and
+// in JSON.
+func syntaxImage(in *input) (*Image, error) {
 	ref, _, loc, found := parser.DetectSyntax(in.src)
-	at := line(loc)
+	at := 0
 	if found {
-		_, _, _, hash := parser.ParseDirective("syntax", in.src)
-		foreign = !hash
-		at = max(at, 1) // the JSON form is given no line
+		at = max(line(loc), 1) // the JSON form is given no line
 	}
 	if arg, ok := in.opts.BuildArgs["BUILDKIT_SYNTAX"]; ok {
 		ref, _, _ = strings.Cut(strings.TrimSpace(arg), " ")
 		found = true
 	}
 	if !found {
-		return nil, false, nil
+		return nil, nil
 	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, false, &Error{Line: at, Msg: fmt.Sprintf("parsing syntax %q: %v", ref, err)}
+		return nil, &Error{Line: at, Msg: fmt.Sprintf("parsing syntax %q: %v", ref, err)}
 	}
-	return &Image{Ref: reference.TagNameOnly(named).String(), Kind: KindSyntax, Line: at}, foreign, nil
+	return &Image{Ref: reference.TagNameOnly(named).String(), Kind: KindSyntax, Line: at}, nil
+}
+
+// readsDockerfiles reports whether a frontend is a build of BuildKit's own:
+// docker/dockerfile, docker/dockerfile-upstream, or a copy with such a name.
+func readsDockerfiles(ref string) bool {
+	named, err := reference.ParseNormalizedNamed(ref)
+	return err == nil && strings.HasPrefix(path.Base(reference.Path(named)), "dockerfile")
 }

@@ -28,7 +28,7 @@ func FuzzResolve(f *testing.F) {
 			Contexts:  map[string]string{"replaced": "docker-image://replacement:1", "local": "./dir"},
 		}
 		res, err := dockerfile.Resolve(t.Context(), []byte(src), opts)
-		require.Empty(t, differs([]byte(src), opts, res, err))
+		require.Empty(t, differs([]byte(src), opts, nil, res, err))
 		checkAttributed(t, src, res, opts)
 	})
 }

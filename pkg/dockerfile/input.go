@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -27,7 +29,9 @@ type input struct {
 // namedContext is what a --build-context gives: an image, or, with an empty
 // ref, something that is no registry image.
 type namedContext struct {
-	ref string
+	ref   string
+	url   string // read by BuildKit itself
+	doubt string // why it may not be what its author means
 }
 
 func newInput(src []byte, opts Options) (*input, error) {
@@ -83,7 +87,7 @@ func parseContexts(contexts map[string]string) (map[string]namedContext, error) 
 		if err != nil {
 			return nil, &Error{Msg: fmt.Sprintf("parsing context %q: %v", key, err)}
 		}
-		parsed[name] = namedContext{ref: ref}
+		parsed[name] = namedContext{ref: ref, url: contextURL(contexts[key]), doubt: contextDoubt(key, contexts[key])}
 	}
 	return parsed, nil
 }
@@ -102,11 +106,17 @@ func platformContext(name string, p ocispecs.Platform) string {
 	return name + "::" + platforms.FormatAll(platforms.Normalize(p))
 }
 
+const imageScheme = "docker-image://"
+
 // contextImage returns the normalised reference of a context's value, empty
-// when that is no image.
+// when that is no image. buildx takes a value for an image by its scheme alone
+// (build.loadInputs): one without a scheme is a folder, or a git address.
 func contextImage(value string) (string, error) {
-	ref, image := strings.CutPrefix(value, "docker-image://")
-	if !image && isPathOrURL(value) || ref == scratch {
+	if value == "" {
+		return "", errors.New("it has no value")
+	}
+	ref, image := strings.CutPrefix(value, imageScheme)
+	if !image || ref == scratch {
 		return "", nil
 	}
 	named, err := reference.ParseNormalizedNamed(ref)
@@ -116,10 +126,43 @@ func contextImage(value string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-func isPathOrURL(value string) bool {
-	return strings.HasPrefix(value, ".") || strings.HasPrefix(value, "/") ||
-		strings.HasPrefix(value, "git@") || strings.HasPrefix(value, "target:") ||
-		strings.Contains(value, "://")
+// contextURL returns a value that BuildKit reads itself: a git address or the
+// URL of a file. It is empty for other values.
+func contextURL(value string) string {
+	for _, prefix := range []string{"https://", "http://", "git://", "git@"} {
+		if strings.HasPrefix(value, prefix) {
+			return value
+		}
+	}
+	return ""
+}
+
+// contextDoubt explains a value that means something else than it looks like:
+// the name of an image without the scheme of one, or a git address that buildx
+// sends on and BuildKit refuses.
+func contextDoubt(name, value string) string {
+	_, git, _ := dfgitutil.ParseGitRef(value)
+	switch {
+	case contextURL(value) != "" || strings.HasPrefix(value, "target:"):
+		return ""
+	case looksLikeImage(value) && !strings.HasPrefix(value, "github.com/"):
+		return fmt.Sprintf("build context %q: %s is not an image to buildx (for the image, write %s%s)",
+			name, value, imageScheme, strings.TrimPrefix(value, "docker-image:"))
+	case git:
+		return fmt.Sprintf("build context %q: BuildKit refuses a git address of this form (write it with https://, or as git@HOST:PATH)", name)
+	}
+	return ""
+}
+
+// looksLikeImage reports whether a value without a scheme is written like a
+// reference: with a tag, a digest or a registry host.
+func looksLikeImage(value string) bool {
+	named, err := reference.ParseNormalizedNamed(value)
+	if err != nil {
+		return false
+	}
+	host, _, slash := strings.Cut(value, "/")
+	return !reference.IsNameOnly(named) || slash && host == reference.Domain(named)
 }
 
 // context finds the named context for a stage or an image as BuildKit does:

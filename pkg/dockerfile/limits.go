@@ -201,6 +201,11 @@ func (b *budget) stages(p *plan) error {
 		s.args = 0
 		if st.base != nil {
 			s = scopes[st.base].clone()
+		} else if known := p.bases.known[st.baseKey(p.in)]; known != nil {
+			for _, env := range known.config.Env {
+				name, value, _ := strings.Cut(env, "=")
+				s.set(name, len(value))
+			}
 		}
 		scopes[st] = s
 		if err := b.spend(st.line, variableWork*(len(s.size)+8*s.commands)); err != nil {

@@ -42,6 +42,10 @@ type buildkit struct {
 	env []string
 	// workdir is the working directory of every base image.
 	workdir string
+	// shell is the shell of every base image; nil for none.
+	shell []string
+	// configs are those of single images, as JSON, by reference.
+	configs map[string]string
 }
 
 // resolve returns the sorted references, each with the platform that it is
@@ -151,13 +155,10 @@ func newDaemon(b buildkit, opts dockerfile.Options, target string) (*daemon, err
 
 // contextInput is what a client sends for a context.
 func contextInput(v string) string {
-	switch {
-	case strings.HasPrefix(v, "docker-image://"), strings.HasPrefix(v, "https://"), strings.HasPrefix(v, "git@"):
+	if regexp.MustCompile(`^((docker-image|https?|git)://|git@)`).MatchString(v) {
 		return v
-	case strings.HasPrefix(v, "oci-layout://"), strings.HasPrefix(v, "target:"), strings.HasPrefix(v, "."), strings.HasPrefix(v, "/"):
-		return "local:" + v
 	}
-	return "docker-image://" + v
+	return "local:" + v
 }
 
 func (d *daemon) convert(src []byte, all bool) (err error) {
@@ -176,6 +177,7 @@ func (d *daemon) convert(src []byte, all bool) (err error) {
 		TargetPlatform: &d.platform,
 		MetaResolver:   d,
 		AllStages:      all,
+		Warn:           func(string, string, string, string, []parser.Range) {}, // rules count with a listener only
 	})
 	if err != nil {
 		return err
@@ -223,6 +225,13 @@ func (d *daemon) ResolveImageConfig(_ context.Context, ref string, opt sourceres
 	img.Platform = p
 	img.Config.Env = slices.Clone(d.env)
 	img.Config.WorkingDir = d.workdir
+	img.Config.Shell = d.shell
+	if own, ok := d.configs[ref]; ok {
+		img.Config = dockerspec.DockerOCIImageConfig{}
+		if err := json.Unmarshal([]byte(own), &img); err != nil {
+			return "", "", nil, err
+		}
+	}
 	img.RootFS = ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("layer")}}
 	dt, err := json.Marshal(img)
 	return ref, "", dt, err
@@ -270,9 +279,8 @@ func dependsOnBase(res *dockerfile.Result) bool {
 // noOracle says whether BuildKit cannot be asked: the file is for another
 // frontend, or its converter would run into a data race.
 func noOracle(res *dockerfile.Result) bool {
-	return slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
-		return strings.HasPrefix(w.Message, "the file is written for the frontend") ||
-			strings.HasPrefix(w.Message, "the index is no stage's")
+	return res.Foreign || slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
+		return strings.HasPrefix(w.Message, "the index is no stage's")
 	})
 }
 
@@ -293,8 +301,8 @@ func mayRace(src []byte) bool {
 var names = regexp.MustCompile(`\$\{?([\pL_][\pL\pN_]*)`)
 
 // generousBase is a base image that sets what a file uses.
-func generousBase(src []byte) buildkit {
-	b := buildkit{workdir: "/srv"}
+func generousBase(src []byte, configs map[string]string) buildkit {
+	b := buildkit{configs: configs, workdir: "/srv", shell: []string{"/bin/bash", "-c"}}
 	for _, m := range names.FindAllSubmatch(src, -1) {
 		if name := string(m[1]); name != "PATH" {
 			b.env = append(b.env, name+"=1")
@@ -353,7 +361,7 @@ func replaceWord(lines []string, word, by string) bool {
 const someImage = "given.invalid/image:1"
 
 // differs says how a result differs from what BuildKit does, "" if it does not.
-func differs(src []byte, opts dockerfile.Options, res *dockerfile.Result, err error) string {
+func differs(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Result, err error) string {
 	var refused *dockerfile.Error
 	if err != nil && !errors.As(err, &refused) {
 		return "not an *Error: " + err.Error()
@@ -361,7 +369,7 @@ func differs(src []byte, opts dockerfile.Options, res *dockerfile.Result, err er
 	if err != nil && (ownRefusal(refused.Msg) || mayRace(src)) || err == nil && noOracle(res) {
 		return ""
 	}
-	want, wantErr := buildkit{}.resolve(src, opts)
+	want, wantErr := buildkit{configs: configs}.resolve(src, opts)
 	switch {
 	case err != nil:
 		if wantErr == nil {
@@ -372,12 +380,12 @@ func differs(src []byte, opts dockerfile.Options, res *dockerfile.Result, err er
 		if wantErr == nil {
 			return fmt.Sprintf("unresolved %v, but BuildKit resolves %v", res.Unresolved, want)
 		}
-		return differsGiven(src, opts, res)
+		return differsGiven(src, opts, configs, res)
 	case dependsOnBase(res):
 		if wantErr == nil {
 			return "warns of a refusal, but BuildKit accepts"
 		}
-		want, wantErr = generousBase(src).resolve(src, opts)
+		want, wantErr = generousBase(src, configs).resolve(src, opts)
 	}
 	if wantErr != nil {
 		return fmt.Sprintf("accepted, but BuildKit refuses: %v", wantErr)
@@ -389,18 +397,17 @@ func differs(src []byte, opts dockerfile.Options, res *dockerfile.Result, err er
 }
 
 // ownRefusal says whether a file is refused for a limit (which BuildKit may
-// take forever for), a rule that the oracle does not count, or an option or a
-// syntax that the client refuses.
+// take forever for), or an option or a syntax that the client refuses.
 func ownRefusal(msg string) bool {
 	return strings.HasPrefix(msg, "the Dockerfile ") && msg != "the Dockerfile cannot be empty" ||
-		strings.HasPrefix(msg, "lint violation") || strings.HasPrefix(msg, "parsing ")
+		strings.HasPrefix(msg, "parsing ")
 }
 
 // differsGiven compares the rest of a file that has words without a value.
-func differsGiven(src []byte, opts dockerfile.Options, res *dockerfile.Result) string {
-	oracle := buildkit{}
+func differsGiven(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Result) string {
+	oracle := buildkit{configs: configs}
 	if dependsOnBase(res) {
-		oracle = generousBase(src)
+		oracle = generousBase(src, configs)
 	}
 	src, ok := given(src, opts, res)
 	if !ok {

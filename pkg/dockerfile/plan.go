@@ -28,6 +28,7 @@ const (
 type plan struct {
 	in         *input
 	file       *parsed
+	bases      *bases
 	globals    *globals
 	states     []*state          // stages in order, then the images used as sources
 	byName     map[string]*state // stages, by name in lower case; the last one wins
@@ -36,6 +37,7 @@ type plan struct {
 	used       map[*state]bool
 	final      *state // where the parents of the target end
 	unresolved []Unresolved
+	unknown    []UnknownBase
 }
 
 // state is a stage, or an image that an instruction uses as a source.
@@ -50,7 +52,7 @@ type state struct {
 	context  *namedContext      // replaces the stage
 	commands []command          // with those of ONBUILD triggers in front
 	deps     []*state
-	inherits bool // ONBUILD triggers of base are in commands
+	inherits bool // ONBUILD triggers of the parent are in commands
 	missing  []string
 	blank    bool   // the base cannot be resolved
 	rewrite  bool   // the base or the platform cannot be resolved
@@ -66,12 +68,12 @@ type command struct {
 
 // newPlan builds the plan. When the file is refused it returns the plan as
 // far as it got together with the error; a file beyond a limit gives no plan.
-func newPlan(in *input, file *parsed) (*plan, error) {
+func newPlan(in *input, file *parsed, known *bases) (*plan, error) {
 	budget := newBudget()
 	if err := budget.globals(in, file); err != nil {
 		return nil, err
 	}
-	p := &plan{in: in, file: file, byName: map[string]*state{}}
+	p := &plan{in: in, file: file, bases: known, byName: map[string]*state{}}
 	if err := p.build(); err != nil {
 		if isLimit(err) {
 			return nil, err
@@ -411,11 +413,11 @@ func (p *plan) resolve(target *state) error {
 		}
 		more := false
 		for _, s := range slices.Clone(p.states) {
-			if !triggering[s] || s.base == nil || s.inherits {
+			if !triggering[s] || s.inherits {
 				continue
 			}
 			s.inherits = true
-			added, err := p.addTriggers(s)
+			added, err := p.addTriggers(s, p.triggersOf(s))
 			if err != nil {
 				return err
 			}
@@ -458,27 +460,104 @@ func needed(queue ...*state) map[*state]bool {
 	return used
 }
 
-// addTriggers gives a stage the ONBUILD triggers of its parent, in front of
-// its own commands. Those of a grandparent are not inherited. It says whether
-// they take files from somewhere.
-func (p *plan) addTriggers(s *state) (bool, error) {
-	own, deps := s.commands, len(s.deps)
-	s.commands = nil
+// trigger is an ONBUILD trigger that runs in a stage.
+type trigger struct {
+	expression string
+	line       int    // of the ONBUILD instruction; of FROM for one of an image
+	image      string // that has it, empty for a stage
+}
+
+// refuse returns err at the line of the trigger.
+func (t trigger) refuse(err error) *Error {
+	e := atLine(err, t.line)
+	if t.image != "" {
+		e.Msg = "ONBUILD trigger of " + t.image + ": " + e.Msg
+	}
+	return e
+}
+
+// triggersOf returns the ONBUILD triggers of a stage's parent or base image.
+// Those of a grandparent are not inherited.
+func (p *plan) triggersOf(s *state) []trigger {
+	if s.base == nil {
+		return p.imageTriggers(s)
+	}
+	var triggers []trigger
 	for _, cmd := range s.base.commands {
-		onbuild, ok := cmd.Command.(*instructions.OnbuildCommand)
-		if !ok {
+		if onbuild, ok := cmd.Command.(*instructions.OnbuildCommand); ok {
+			at := line(onbuild.Location())
+			if cmd.trigger {
+				at = s.line
+			}
+			triggers = append(triggers, trigger{expression: onbuild.Expression, line: at})
+		}
+	}
+	return triggers
+}
+
+// imageTriggers returns the ONBUILD triggers of the base image of a stage.
+func (p *plan) imageTriggers(s *state) []trigger {
+	if !s.pulls() {
+		return nil
+	}
+	c := p.bases.of(s.baseKey(p.in))
+	if c == nil {
+		p.unknown = append(p.unknown, UnknownBase{Ref: s.ref, Stage: s.label, Line: s.line})
+		return nil
+	}
+	triggers := make([]trigger, len(c.OnBuild))
+	for i, expression := range c.OnBuild {
+		triggers[i] = trigger{expression, s.line, s.ref}
+	}
+	return triggers
+}
+
+// pulls reports whether a stage runs its commands on an image of a registry.
+func (s *state) pulls() bool {
+	return s.base == nil && !s.source && s.context == nil && !s.blank && s.ref != ""
+}
+
+// uncertain reports whether a stage that is needed is built on an image of
+// which the config is not known.
+func (p *plan) uncertain() bool {
+	for s := range p.used {
+		if s.base != nil || s.source || s.context != nil {
 			continue
 		}
-		at := line(onbuild.Location())
+		c := p.bases.known[s.baseKey(p.in)]
+		if s.blank || s.pulls() && (c == nil || c.Partial) {
+			return true
+		}
+	}
+	return false
+}
+
+// baseKey identifies the config of the image of a stage.
+func (s *state) baseKey(in *input) baseKey {
+	if s.platform != nil {
+		return keyOf(s.ref, *s.platform)
+	}
+	return keyOf(s.ref, in.platform)
+}
+
+// addTriggers puts ONBUILD triggers in front of the commands of a stage. It
+// reports whether they take files from somewhere.
+func (p *plan) addTriggers(s *state, triggers []trigger) (bool, error) {
+	own, deps := s.commands, len(s.deps)
+	s.commands = nil
+	for _, t := range triggers {
 		if p.triggers++; p.triggers > maxInstructions {
-			return false, limitError(at, "runs more than %d ONBUILD triggers", maxInstructions)
+			return false, limitError(t.line, "runs more than %d ONBUILD triggers", maxInstructions)
 		}
-		trigger, err := parseTrigger(onbuild.Expression)
-		if err != nil {
-			return false, atLine(err, at)
+		cmd, err := parseTrigger(t.expression, t.line)
+		if err == nil {
+			err = p.addCommand(s, command{Command: cmd, trigger: true}, t.line)
 		}
-		if err := p.addCommand(s, command{Command: trigger, trigger: true}, at); err != nil {
+		if isLimit(err) {
 			return false, err
+		}
+		if err != nil {
+			return false, t.refuse(err)
 		}
 	}
 	s.commands = append(s.commands, own...)
@@ -486,8 +565,8 @@ func (p *plan) addTriggers(s *state) (bool, error) {
 }
 
 // parseTrigger parses a trigger on its own: with the default escape
-// character, whatever the file says.
-func parseTrigger(expression string) (instructions.Command, error) {
+// character, whatever the file says. The command gets the given line.
+func parseTrigger(expression string, at int) (instructions.Command, error) {
 	tree, err := parser.Parse(strings.NewReader(expression))
 	if err != nil {
 		return nil, err
@@ -495,7 +574,9 @@ func parseTrigger(expression string) (instructions.Command, error) {
 	if len(tree.AST.Children) != 1 {
 		return nil, fmt.Errorf("onbuild trigger should be a single expression")
 	}
-	return instructions.ParseCommand(tree.AST.Children[0])
+	node := tree.AST.Children[0]
+	node.StartLine, node.EndLine = at, at
+	return instructions.ParseCommand(node)
 }
 
 // resolveRefs finds the references of all states without a local parent.

@@ -1,6 +1,7 @@
 package dockerfile_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -129,15 +130,51 @@ func (g *generator) options() dockerfile.Options {
 	return opts
 }
 
+// configs draws those of images that nothing but FROM uses: BuildKit looks up
+// what the triggers of other images take files from, and never runs them.
+func (g *generator) configs() map[string]string {
+	configs := map[string]string{}
+	for _, ref := range []string{"image:1", "image:2", "alpine:latest", "node:22@sha256:" + strings.Repeat("ab", 32)} {
+		if !g.chance("known", 40) {
+			continue
+		}
+		config := map[string]any{}
+		if g.chance("environment", 50) {
+			config["Env"] = []string{g.pick("set", "U=1", "B=x", "A=/a", "S=9")}
+		}
+		var triggers []string
+		for range g.times("triggers", 3) {
+			triggers = append(triggers, g.trigger())
+		}
+		config["OnBuild"] = triggers
+		data, err := json.Marshal(map[string]any{"config": config})
+		if err != nil {
+			g.Fatal(err)
+		}
+		configs["docker.io/library/"+ref] = string(data)
+	}
+	return configs
+}
+
+func (g *generator) trigger() string {
+	if g.chance("refused", 5) {
+		return g.pick("refused trigger", "FROM a", "NONSENSE", "COPY --from=$V / /", "RUN a\nRUN b", "")
+	}
+	from := g.pick("trigger source", "a", "b", "c", "A", "scratch", "busybox", "ghcr.io/acme/tool", "a:1", "UP")
+	return g.pick("trigger", "ENV U=2", "WORKDIR x", "RUN true", "MAINTAINER me", "COPY --from="+from+" /a /b",
+		"RUN --mount=type=bind,target=/t,from="+from+" true", "RUN --mount=type=cache,target=/t true")
+}
+
 func TestResolveIsBuildKits(t *testing.T) {
 	var accepted, refused int
 	rapid.Check(t, func(t *rapid.T) {
 		g := &generator{T: t}
 		src := g.dockerfile()
-		opts := g.options()
+		opts, configs := g.options(), g.configs()
+		opts.Base = baseFunc(configs, g.chance("partial", 50))
 		res, err := dockerfile.Resolve(t.Context(), []byte(src), opts)
-		if msg := differs([]byte(src), opts, res, err); msg != "" {
-			t.Fatalf("%s\nerror: %v\nresult: %+v\noptions: %+v\n%s", msg, err, res, opts, src)
+		if msg := differs([]byte(src), opts, configs, res, err); msg != "" {
+			t.Fatalf("%s\nerror: %v\nresult: %+v\noptions: %+v\nconfigs: %v\n%s", msg, err, res, opts, configs, src)
 		}
 		if err != nil {
 			refused++

@@ -19,11 +19,13 @@ import (
 
 var update = flag.Bool("update", false, "write the want.json files")
 
-// fixture is a folder with a Dockerfile, and options.json where it has any.
+// fixture is a folder with a Dockerfile, and where it has any, options.json and
+// configs.json: those of base images.
 type fixture struct {
-	dir  string
-	src  []byte
-	opts dockerfile.Options
+	dir     string
+	src     []byte
+	opts    dockerfile.Options
+	configs map[string]string
 }
 
 func fixtures(t testing.TB, kind string) []fixture {
@@ -43,9 +45,39 @@ func fixtures(t testing.TB, kind string) []fixture {
 			dec.DisallowUnknownFields()
 			require.NoError(t, dec.Decode(&f.opts), f.dir)
 		}
+		configs, err := os.ReadFile(filepath.Join(f.dir, "configs.json"))
+		if !errors.Is(err, os.ErrNotExist) {
+			require.NoError(t, err)
+			var raw map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal(configs, &raw), f.dir)
+			f.configs = map[string]string{}
+			for ref, config := range raw {
+				f.configs[ref] = string(config)
+			}
+			f.opts.Base = baseFunc(f.configs, false)
+		}
 		all = append(all, f)
 	}
 	return all
+}
+
+// baseFunc knows some configs. If partial, it gives the sources of triggers as
+// long as nobody needs more.
+func baseFunc(configs map[string]string, partial bool) dockerfile.BaseFunc {
+	return func(_ context.Context, ref, _ string, whole bool) *dockerfile.BaseConfig {
+		raw, ok := configs[ref]
+		if !ok {
+			return nil
+		}
+		c, err := dockerfile.ParseBaseConfig([]byte(raw))
+		if err != nil {
+			return nil
+		}
+		if sources, ok := c.Sources(); ok && partial && !whole {
+			return &dockerfile.BaseConfig{OnBuild: sources, Partial: true}
+		}
+		return c
+	}
 }
 
 // golden compares a value with want.json.
@@ -71,7 +103,13 @@ func TestResolve(t *testing.T) {
 			res, err := dockerfile.Resolve(t.Context(), f.src, f.opts)
 			require.NoError(t, err)
 			f.golden(t, res)
-			assert.Empty(t, differs(f.src, f.opts, res, err))
+			assert.Empty(t, differs(f.src, f.opts, f.configs, res, err))
+			if f.configs != nil { // what is remembered of a config is enough
+				f.opts.Base = baseFunc(f.configs, true)
+				again, err := dockerfile.Resolve(t.Context(), f.src, f.opts)
+				require.NoError(t, err)
+				assert.Equal(t, res, again)
+			}
 		})
 	}
 }
@@ -84,7 +122,7 @@ func TestRefuse(t *testing.T) {
 			var refused *dockerfile.Error
 			require.ErrorAs(t, err, &refused)
 			f.golden(t, refused)
-			assert.Empty(t, differs(f.src, f.opts, res, err))
+			assert.Empty(t, differs(f.src, f.opts, f.configs, res, err))
 		})
 	}
 }
@@ -100,8 +138,12 @@ func TestLines(t *testing.T) {
 		require.NoError(t, err)
 		lines := strings.Split(strings.ToLower(string(f.src)), "\n")
 		for _, img := range res.Images {
+			word := words[img.Kind]
+			if img.Kind == dockerfile.KindOnbuild && f.configs != nil {
+				word = "from" // the trigger is the base image's
+			}
 			if img.Line > 0 {
-				assert.Contains(t, lines[img.Line-1], words[img.Kind], "%s: %+v", f.dir, img)
+				assert.Contains(t, lines[img.Line-1], word, "%s: %+v", f.dir, img)
 			}
 		}
 		for _, u := range res.Unresolved {
