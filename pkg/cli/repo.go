@@ -160,7 +160,8 @@ func (o *outside) registrySight(offline bool, show *progress.Progress) factory.S
 func (o *outside) registry(f *factory.Fleet) *registry.Client {
 	if o.registries == nil {
 		o.registries = registry.New(registry.Options{
-			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, Transport: o.clock.Transport(remote.DefaultTransport.(*http.Transport).Clone()),
+			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, CacheDir: cacheDir(o.w),
+			Transport: o.clock.Transport(remote.DefaultTransport.(*http.Transport).Clone()),
 		})
 	}
 	return o.registries

@@ -42,6 +42,8 @@ type Options struct {
 	Timeout time.Duration
 	// Sleep waits before asking again. For tests.
 	Sleep func(context.Context, time.Duration) error
+	// CacheDir is a folder in which image configs are kept; empty for none.
+	CacheDir string
 	// Insecure says which hosts may be asked without TLS. Default those of this machine.
 	Insecure func(host string) bool
 }
@@ -52,6 +54,7 @@ type Client struct {
 	keychain authn.Keychain
 	mirrors  map[string][]string
 	insecure func(host string) bool
+	configs  configCache
 	hosts    *hosts
 	patient  http.RoundTripper // asks again
 	hasty    http.RoundTripper // for mirrors: there is somebody else to ask
@@ -85,7 +88,7 @@ func New(o Options) *Client {
 		o.Insecure = config.IsLoopback
 	}
 	c := &Client{
-		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency),
+		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency), configs: configCache{o.CacheDir},
 		sessions: map[place]*session{}, manifests: map[string]*manifest{},
 	}
 	patient := requester{inner: o.Transport, tries: tries, timeout: o.Timeout, hosts: c.hosts, sleep: o.Sleep, insecure: o.Insecure}
