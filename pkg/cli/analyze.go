@@ -234,6 +234,7 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 			fmt.Fprintf(&b, "error: %s\n", base.Error)
 		}
 	}
+	unknownConfigs(&b, r.UnknownConfigs)
 	lateImages, lateBases := r.Late()
 	images, bases, late := len(r.Images)-lateImages, len(r.Bases)-lateBases, lateImages+lateBases
 	verb := "analyzed "
@@ -264,6 +265,30 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 		b.WriteString("; " + plural(len(r.Changed), "state file") + " written")
 	}
 	return sayLines(w, b.String())
+}
+
+// unknownConfigs warns of base images of which the config is not known.
+func unknownConfigs(b *strings.Builder, unknown []factory.UnknownConfig) {
+	var unasked []string
+	for _, u := range unknown {
+		if u.Error == "" {
+			unasked = append(unasked, u.Ref)
+			continue
+		}
+		fmt.Fprintf(b, "warning: %s (images that its ONBUILD triggers use are not known; those in state are kept)\n", u.Error)
+	}
+	if len(unasked) > 0 {
+		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", listed(unasked))
+	}
+}
+
+// listed names the first few of a list.
+func listed(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func sayLines(w *World, text string) error {

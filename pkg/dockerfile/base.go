@@ -159,3 +159,10 @@ func (b *BaseConfig) fill(img *dockerspec.DockerOCIImage) {
 	}
 	img.Config.OnBuild = b.OnBuild
 }
+
+// KnownTriggers returns a partial config: what [BaseConfig.Sources] returned
+// before.
+func KnownTriggers(sources []string) (*BaseConfig, error) {
+	b := &BaseConfig{OnBuild: sources, Partial: true}
+	return b, b.check()
+}

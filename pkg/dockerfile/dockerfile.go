@@ -88,9 +88,10 @@ type Unresolved struct {
 // UnknownBase is a FROM whose image may have ONBUILD triggers that
 // [Options.Base] does not know.
 type UnknownBase struct {
-	Ref   string `json:"ref"`
-	Stage string `json:"stage"`
-	Line  int    `json:"line"`
+	Ref      string `json:"ref"`
+	Platform string `json:"platform"`
+	Stage    string `json:"stage"`
+	Line     int    `json:"line"`
 }
 
 // Warning is something to tell the author of the file.

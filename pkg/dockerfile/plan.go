@@ -500,9 +500,10 @@ func (p *plan) imageTriggers(s *state) []trigger {
 	if !s.pulls() {
 		return nil
 	}
-	c := p.bases.of(s.baseKey(p.in))
+	key := s.baseKey(p.in)
+	c := p.bases.of(key)
 	if c == nil {
-		p.unknown = append(p.unknown, UnknownBase{Ref: s.ref, Stage: s.label, Line: s.line})
+		p.unknown = append(p.unknown, UnknownBase{Ref: s.ref, Platform: key.platform, Stage: s.label, Line: s.line})
 		return nil
 	}
 	triggers := make([]trigger, len(c.OnBuild))

@@ -99,6 +99,8 @@ type BaseReport struct {
 type AnalyzeReport struct {
 	Images []ImageReport `json:"images"`
 	Bases  []BaseReport  `json:"bases,omitempty"`
+	// UnknownConfigs are images that Dockerfiles build on and of which the config could not be read.
+	UnknownConfigs []UnknownConfig `json:"unknownConfigs,omitempty"`
 	StateChange
 	Failed      int  `json:"failed"`                // images and base images that keep their state
 	Interrupted bool `json:"interrupted,omitempty"` // not everything was looked at
@@ -118,6 +120,7 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 	a := &analysis{
 		Fleet: f, Sight: sight, now: sight.Now(), turn: scope.turn,
 		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
+		configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configRead{}},
 	}
 	if a.turn.pass == 0 {
 		a.turn.pass = a.now.Unix() / int64(time.Hour/time.Second)
@@ -149,6 +152,7 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 	}
 	if a.Registry != nil {
 		within(func(ctx context.Context) { a.tags(ctx, scope) })
+		a.rememberTriggers()
 		within(func(ctx context.Context) { a.evidence(ctx, scope.Published) })
 	}
 	if err := a.checkClock(); err != nil {
@@ -156,7 +160,9 @@ func (f *Fleet) Analyze(ctx context.Context, scope Scope, sight Sight) (*Analyze
 	}
 	change := f.changeSince(before)
 	report := a.report(scope, &change)
-	report.Interrupted = ctx.Err() != nil
+	if report.Interrupted = ctx.Err() != nil; !report.Interrupted {
+		report.UnknownConfigs = a.unknownConfigs()
+	}
 	return report, nil
 }
 
@@ -170,6 +176,9 @@ type analysis struct {
 	images map[string]*publicationFound // by image
 	bases  map[string]*baseFound        // by base image
 	asked  map[string]bool              // base images to be looked at
+
+	snapshots once[state.Snapshot] // of tags, by reference
+	configs   configs              // of what Dockerfiles build on
 }
 
 func setOf(names []string) map[string]bool {

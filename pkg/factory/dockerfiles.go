@@ -20,6 +20,9 @@ import (
 // dockerfileFound is what the Dockerfile of one image says.
 type dockerfileFound struct {
 	file       *source.File
+	before     []state.BaseUse // what was known of it
+	wants      []configKey     // of images that it builds on
+	unknown    []configKey     // of these, without an answer
 	uses       []state.BaseUse
 	unresolved []state.Missing
 	warnings   []string
@@ -33,6 +36,9 @@ func (a *analysis) dockerfiles(ctx context.Context, names []string) {
 	a.files = each(ctx, a, a.tasks(ctx, names, a.sourceOf), func(ctx context.Context, name string) *dockerfileFound {
 		return a.readDockerfile(ctx, a.Config.Find(name))
 	})
+	if a.Registry != nil {
+		a.readConfigs(ctx)
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.files)) {
 		switch d, img := a.files[name], a.Config.Find(name); {
 		case d.err == nil:
@@ -52,9 +58,10 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	if facts := a.State.Images[img.Name]; facts != nil && facts.Dockerfile != nil &&
 		facts.Dockerfile.Repo == img.Source.Repo && facts.Dockerfile.Path == img.Source.Dockerfile {
 		known = source.Known{Commit: facts.Dockerfile.Commit, Digest: facts.Dockerfile.Digest}
+		d.before = facts.BaseImages
 	}
 	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
-		d.resolve(ctx, img)
+		d.resolve(ctx, img, a.baseConfig(d))
 	} else if text, ok := source.Answer(d.err); ok {
 		d.answer = img.Source.Dockerfile + ": " + text
 	}
@@ -62,19 +69,28 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 }
 
 // resolve finds what a build uses, for each platform that is built.
-func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image) {
+func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+	var kept []state.BaseUse
 	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
 	final := map[string]bool{}     // references that the image itself is built on
 	missing := map[string]state.Missing{}
 	for _, platform := range img.Source.Platforms {
 		res, err := dockerfile.Resolve(ctx, d.file.Content, dockerfile.Options{
 			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
+			Base: base,
 		})
+		if err == nil {
+			err = normalise(res)
+		}
 		if err != nil {
 			if d.err = positioned(d.file.Path, err); ctx.Err() == nil {
 				d.answer = positioned(img.Source.Dockerfile, err).Error()
 			}
 			return
+		}
+		kept = append(kept, d.keeps(res)...)
+		for _, b := range res.Unknown {
+			d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
 		}
 		for _, i := range res.Images {
 			k := useKey{ref: i.Ref, use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
@@ -91,12 +107,12 @@ func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image) {
 			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
 		}
 		for _, w := range res.Warnings {
-			if text := fmt.Sprintf("%s:%d: %s", d.file.Path, w.Line, w.Message); !slices.Contains(d.warnings, text) {
+			if text := placeOf(d.file.Path, w.Line) + ": " + w.Message; !slices.Contains(d.warnings, text) {
 				d.warnings = append(d.warnings, text)
 			}
 		}
 	}
-	d.uses = baseUses(byUse, final, img.Source.Platforms)
+	d.uses = withKept(baseUses(byUse, final, img.Source.Platforms), kept)
 	d.unresolved = slices.SortedFunc(maps.Values(missing), func(x, y state.Missing) int {
 		if x.Line != y.Line {
 			return x.Line - y.Line
@@ -105,12 +121,91 @@ func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image) {
 	})
 }
 
+// normalise writes references as state does. One that state cannot hold is an error.
+func normalise(res *dockerfile.Result) error {
+	for n := range res.Images {
+		i := &res.Images[n]
+		ref, err := state.ParseRef(i.Ref)
+		if err != nil {
+			return &dockerfile.Error{Line: i.Line, Msg: err.Error()}
+		}
+		i.Ref = ref.String()
+	}
+	for n := range res.Unknown {
+		b := &res.Unknown[n]
+		ref, err := state.ParseRef(b.Ref)
+		if err != nil {
+			return &dockerfile.Error{Line: b.Line, Msg: err.Error()}
+		}
+		b.Ref = ref.String()
+	}
+	return nil
+}
+
 func positioned(path string, err error) error {
 	var refused *dockerfile.Error
-	if errors.As(err, &refused) && refused.Line > 0 {
-		return fmt.Errorf("%s:%d: %s", path, refused.Line, refused.Msg)
+	if errors.As(err, &refused) {
+		return fmt.Errorf("%s: %s", placeOf(path, refused.Line), refused.Msg)
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+// placeOf is a line of a file, or the file for line 0.
+func placeOf(path string, line int) string {
+	if line == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s:%d", path, line)
+}
+
+// keeps returns the known uses of which nothing was learnt: those of a file that is for another frontend, and those of the
+// ONBUILD triggers of a base image whose config could not be read.
+func (d *dockerfileFound) keeps(res *dockerfile.Result) []state.BaseUse {
+	var kept []state.BaseUse
+	for _, old := range d.before {
+		use := state.BaseUse{Ref: old.Ref, Final: old.Final}
+		for _, u := range old.Uses {
+			if res.Foreign && u.Kind != state.KindSyntax {
+				use.Uses = append(use.Uses, u)
+			}
+			for _, b := range res.Unknown {
+				if u.Kind == string(dockerfile.KindOnbuild) && u.Stage == b.Stage && d.wasBuiltOn(b) {
+					u.Line = b.Line
+					use.Uses = append(use.Uses, u)
+				}
+			}
+		}
+		if len(use.Uses) > 0 {
+			kept = append(kept, use)
+		}
+	}
+	return kept
+}
+
+// wasBuiltOn reports whether a stage was known to be built on the image before.
+func (d *dockerfileFound) wasBuiltOn(b dockerfile.UnknownBase) bool {
+	return slices.ContainsFunc(d.before, func(old state.BaseUse) bool {
+		return old.Ref == b.Ref && slices.ContainsFunc(old.Uses, func(u state.Use) bool {
+			return u.Kind == string(dockerfile.KindFrom) && u.Stage == b.Stage
+		})
+	})
+}
+
+// withKept adds uses to those that were found.
+func withKept(uses, kept []state.BaseUse) []state.BaseUse {
+	for _, k := range kept {
+		i, found := slices.BinarySearchFunc(uses, k.Ref, func(u state.BaseUse, ref string) int { return strings.Compare(u.Ref, ref) })
+		if !found {
+			uses = slices.Insert(uses, i, state.BaseUse{Ref: k.Ref, Final: k.Final})
+		}
+		for _, u := range k.Uses {
+			if !slices.ContainsFunc(uses[i].Uses, func(o state.Use) bool { return o.Compare(u) == 0 }) {
+				uses[i].Uses = append(uses[i].Uses, u)
+			}
+		}
+		slices.SortFunc(uses[i].Uses, state.Use.Compare)
+	}
+	return uses
 }
 
 type useKey struct {
@@ -161,7 +256,8 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	}, d.uses, d.unresolved)
 	if err := facts.Writable(); err != nil {
 		d.revert()
-		d.err = fmt.Errorf("%s: %w", d.file.Path, err)
+		d.err = positioned(d.file.Path, err)
+		facts.AnalysisError = state.Text(positioned(img.Source.Dockerfile, err).Error())
 	}
 }
 

@@ -199,7 +199,7 @@ func (a *analysis) tagOf(ctx context.Context, img *config.Image, facts *state.Im
 	if err != nil {
 		return state.Snapshot{}, err
 	}
-	return a.Registry.Snapshot(ctx, ref, known(facts)(tag))
+	return a.snapshot(ctx, ref, known(facts)(tag))
 }
 
 // tags looks at what tags of base images hold, and at all that were never looked at, and records it.
@@ -216,7 +216,7 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	a.bases = each(ctx, a, a.tasks(ctx, names, a.tagsOf(names)), func(ctx context.Context, name string) *baseFound {
 		base := a.State.Bases[name]
 		found := &baseFound{}
-		found.snapshot, found.err = a.Registry.Snapshot(ctx, a.Graph.BaseRef(name), base.Current())
+		found.snapshot, found.err = a.snapshot(ctx, a.Graph.BaseRef(name), base.Current())
 		return found
 	})
 	for _, name := range names {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/renameio/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -55,7 +54,7 @@ func (c *Client) configBytes(ctx context.Context, ref state.Ref, platform string
 			return nil, err
 		}
 	}
-	if m.index || m.Config.MediaType != types.OCIConfigJSON && m.Config.MediaType != types.DockerConfigJSON {
+	if m.index || !isImageConfig(m.Config.MediaType) {
 		return nil, wrong(src.host(), "%s is not the manifest of an image", m.digest)
 	}
 	return c.blob(ctx, src, m.Config, maxConfigBytes)

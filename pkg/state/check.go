@@ -145,6 +145,11 @@ func (b *Base) Faults() []Fault {
 		f.snapshot(b.Baseline.Snapshot)
 		seen[b.Baseline.Digest] = true
 	}
+	platforms := map[string]bool{}
+	for _, t := range b.Triggers {
+		f.once(platforms, t.Platform, "triggers for platform")
+		f.digest(t.Digest)
+	}
 	for _, c := range b.Candidates {
 		f.once(seen, c.Digest, "digest")
 		f.snapshot(c.Snapshot)

@@ -70,8 +70,18 @@ type Base struct {
 	Baseline       *Candidate  `yaml:"baseline,omitempty" json:"baseline,omitempty"`
 	Candidates     []Candidate `yaml:"candidates,omitempty" json:"candidates,omitempty"`
 	UpdateHistory  []Update    `yaml:"updateHistory,omitempty" json:"updateHistory,omitempty"`
+	Triggers       []Triggers  `yaml:"triggers,omitempty" json:"triggers,omitempty"`
 	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
 	Extra          Extra       `yaml:",inline" json:"-"`
+}
+
+// Triggers are the ONBUILD triggers in the config of a base image for one platform, reduced to those that take files from
+// other images. They save reading the config again.
+type Triggers struct {
+	Platform string   `yaml:"platform" json:"platform"`
+	Digest   string   `yaml:"digest" json:"digest"` // effective digest of the image that has them
+	OnBuild  []string `yaml:"onbuild,omitempty" json:"onbuild,omitempty"`
+	Extra    Extra    `yaml:",inline" json:"-"`
 }
 
 // Ref is the normalised reference, docker.io/library/node:22-slim.

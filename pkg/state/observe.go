@@ -10,10 +10,13 @@ import (
 
 // Bounds that keep files small; git has the rest.
 const (
-	maxCandidates     = 64
-	maxUpdateHistory  = 10
-	maxRebuildHistory = 10
-	maxPublished      = 100 // tags, unless more of them are in use
+	maxCandidates       = 64
+	maxUpdateHistory    = 10
+	maxRebuildHistory   = 10
+	maxPublished        = 100 // tags, unless more of them are in use
+	maxTriggers         = 64  // ONBUILD triggers of a base image, for each platform
+	maxTriggerBytes     = 8 << 10
+	maxTriggerPlatforms = 32
 )
 
 // Observe records what the base image's tag holds now and says whether that is news. The first observation is the
@@ -103,6 +106,38 @@ func (b *Base) thin(now time.Time) {
 			before = c.FirstSeen.Time
 		}
 		b.Candidates = slices.Delete(b.Candidates, drop, drop+1)
+	}
+}
+
+// TriggersOf returns the ONBUILD triggers of a digest for a platform, nil when they are not known.
+func (b *Base) TriggersOf(platform, digest string) *Triggers {
+	for i := range b.Triggers {
+		if t := &b.Triggers[i]; t.Platform == platform && t.Digest == digest {
+			return t
+		}
+	}
+	return nil
+}
+
+// SetTriggers records the ONBUILD triggers of a platform. Too many to keep are not recorded: they are read again.
+func (b *Base) SetTriggers(seen Triggers) {
+	size := 0
+	for _, trigger := range seen.OnBuild {
+		size += len(trigger)
+	}
+	i, found := slices.BinarySearchFunc(b.Triggers, seen.Platform, func(t Triggers, platform string) int {
+		return strings.Compare(t.Platform, platform)
+	})
+	switch {
+	case len(seen.OnBuild) > maxTriggers || size > maxTriggerBytes:
+		if found {
+			b.Triggers = slices.Delete(b.Triggers, i, i+1)
+		}
+	case found:
+		seen.Extra = b.Triggers[i].Extra
+		b.Triggers[i] = seen
+	case len(b.Triggers) < maxTriggerPlatforms:
+		b.Triggers = slices.Insert(b.Triggers, i, seen)
 	}
 }
 
