@@ -232,7 +232,7 @@ func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, r
 	}
 	res.Images = addUnattributed(plan.images(), refs)
 	res.Unknown = plan.unknown
-	return nil
+	return checkImages(res.Images)
 }
 
 // addUnattributed adds the references that BuildKit resolves and that no

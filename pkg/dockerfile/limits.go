@@ -19,12 +19,15 @@ const (
 
 	maxInstructions = 5000    // instructions of a file, and of triggers that run
 	maxSources      = 5000    // stages and sources of COPY --from and RUN --mount
+	maxImageBytes   = 1 << 18 // references that are found, with imageBytes for each
+	imageBytes      = 64      // for kind, stage, line and platform of a use
 	maxNesting      = 50      // variables in the modifiers of variables
 	maxTargets      = 32      // runs of the converter for AllStages
 	maxWork         = 1 << 28 // units of work, see budget
 	commandWork     = 1 << 10 // units for any instruction
 	wordWork        = 1 << 13 // units for a source of COPY, or a label
 	variableWork    = 16      // units for a look at a variable in scope
+	depthWork       = 1 << 5  // units for a look at an ENV, or one of them again in a stage built on it
 	globalWork      = 1 << 8  // units for a look at a global ARG
 	patternWork     = 1 << 10 // units for a byte of a pattern
 	portsWork       = 1 << 22 // units for a range of many ports
@@ -34,6 +37,17 @@ func limitError(line int, format string, args ...any) *Error {
 	e := refuse(line, "the Dockerfile "+format, args...)
 	e.limit = true
 	return e
+}
+
+// checkImages bounds what is found, which others keep in files.
+func checkImages(images []Image) error {
+	n := 0
+	for _, i := range images {
+		if n += len(i.Ref) + len(i.Stage) + imageBytes; n > maxImageBytes {
+			return limitError(i.Line, "uses more images than fit in %d KiB", maxImageBytes>>10)
+		}
+	}
+	return nil
 }
 
 // isLimit says whether a limit of this package refuses a file, and not BuildKit.
@@ -61,14 +75,25 @@ type scope struct {
 	keys     int            // bytes of all names
 	args     int            // bytes of all ARGs, which BuildKit repeats for each RUN
 	commands int            // of this stage and its parents
+	// env holds the variables that images pass on. BuildKit sets all of them
+	// again in each stage, and goes through all that was ever set, of which
+	// there are depth, for each command.
+	env   map[string]struct{}
+	depth int
 }
 
-func newScope() *scope { return &scope{size: map[string]int{}} }
+func newScope() *scope { return &scope{size: map[string]int{}, env: map[string]struct{}{}} }
 
 func (s *scope) clone() *scope {
 	c := *s
-	c.size = maps.Clone(s.size)
+	c.size, c.env = maps.Clone(s.size), maps.Clone(s.env)
 	return &c
+}
+
+func (s *scope) setEnv(name string, size int) {
+	s.set(name, size)
+	s.env[name] = struct{}{}
+	s.depth++
 }
 
 func (s *scope) set(name string, size int) {
@@ -204,9 +229,10 @@ func (b *budget) stages(p *plan) error {
 		} else if known := p.bases.known[st.baseKey(p.in)]; known != nil {
 			for _, env := range known.config.Env {
 				name, value, _ := strings.Cut(env, "=")
-				s.set(name, len(value))
+				s.setEnv(name, len(value))
 			}
 		}
+		s.depth += len(s.env)
 		scopes[st] = s
 		if err := b.spend(st.line, variableWork*(len(s.size)+8*s.commands)); err != nil {
 			return err
@@ -232,7 +258,7 @@ func (b *budget) command(in *input, cmd instructions.Command, s *scope) error {
 			if err != nil {
 				return err
 			}
-			s.set(pair.Key, size)
+			s.setEnv(pair.Key, size)
 		}
 	case *instructions.ArgCommand:
 		variables = len(c.Args)
@@ -267,7 +293,7 @@ func (b *budget) command(in *input, cmd instructions.Command, s *scope) error {
 			return err
 		}
 	}
-	return b.spend(at, commandWork+variableWork*len(s.size)*variables)
+	return b.spend(at, commandWork+variableWork*len(s.size)*variables+depthWork*s.depth)
 }
 
 func (b *budget) files(files instructions.SourcesAndDest, s *scope, at int) error {

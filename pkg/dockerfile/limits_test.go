@@ -55,6 +55,8 @@ func TestLimits(t *testing.T) {
 		"variable ports":     {"FROM a\nENV P=1-65535\n" + repeat(4000, "EXPOSE $P\n"), large},
 		"mounts":             {"FROM a\nRUN " + folded(repeat(40000, "--mount=from=b,target=/x ")) + " x\n", "uses more than 5000 stages and sources"},
 		"triggers":           {"FROM a AS p\n" + repeat(4000, "ONBUILD RUN x\n") + "FROM p\nFROM p\nFROM p\n", "runs more than 5000 ONBUILD triggers"},
+		"images":             {"FROM a\n" + repeat(1500, "COPY --from=quay.io/"+strings.Repeat("x", 160)+"/n%d /a /b\n"), "uses more images than fit in 256 KiB"},
+		"stages on stages":   {"FROM a AS s\n" + repeat(490, "FROM s AS s\nENV A%d=b\nRUN x\nRUN y\n"), large},
 		"nesting":            {"FROM a\nUSER " + repeat(60, "${A:-") + repeat(60, "}") + "\n", "nests variables deeper than 50"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +76,8 @@ func TestLimitsAreGenerous(t *testing.T) {
 	for name, src := range map[string]string{
 		"stages":  repeat(500, "FROM a:%d\nRUN x\nEXPOSE 8080\n"),
 		"chain":   "FROM a AS s\n" + repeat(400, "FROM s AS s\nENV PATH=$PATH:/opt/%d/bin\n"),
+		"images":  "FROM a\n" + repeat(1000, "COPY --from=registry.example.com/team/project/image:%d /a /b\n"),
+		"layers":  "FROM a AS s\n" + repeat(40, "FROM s AS s\nENV A%[1]d=a B%[1]d=b C%[1]d=c\nRUN a\nRUN b\nRUN c\n"),
 		"scripts": "ARG VERSION=1.2.3\nFROM a\nARG VERSION\n" + strings.Repeat(script, 200),
 		"paths":   "FROM a\n" + repeat(300, "ENV PATH=$PATH:/opt/tool-%d/bin\n") + repeat(300, "RUN make step-%d\n"),
 		"globals": repeat(300, "ARG A%d=$TARGETARCH\n") + "FROM a\n",

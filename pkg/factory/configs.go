@@ -2,6 +2,7 @@ package factory
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -163,7 +164,9 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 	ref.Digest = r.digest
 	data, err := a.Registry.Config(ctx, ref, k.platform)
 	if err == nil {
-		r.whole, err = dockerfile.ParseBaseConfig(data)
+		if r.whole, err = dockerfile.ParseBaseConfig(data); err != nil {
+			err = fmt.Errorf("reading the config of %q: %w", ref, err)
+		}
 	}
 	if r.err = err; err != nil {
 		r.whole = nil

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/dockerfile"
@@ -68,8 +69,20 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	return d
 }
 
+// resolveWithin bounds the work for one Dockerfile: the limits of pkg/dockerfile admit a few seconds for each platform.
+const resolveWithin = 30 * time.Second
+
 // resolve finds what a build uses, for each platform that is built.
 func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+	within, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
+	d.resolvePlatforms(within, img, base)
+	if ctx.Err() == nil && errors.Is(d.err, context.DeadlineExceeded) {
+		d.err = fmt.Errorf("%s: resolving it takes longer than %s (split it, or build fewer platforms)", d.file.Path, resolveWithin)
+	}
+}
+
+func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
 	var kept []state.BaseUse
 	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
 	final := map[string]bool{}     // references that the image itself is built on

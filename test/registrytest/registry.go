@@ -108,6 +108,17 @@ func (r *Registry) Base(tag, version string) Content {
 	return r.push(tag, images, nil)
 }
 
+// Configured pushes an image for linux/amd64 and linux/arm64 with a config: what a build FROM it inherits.
+func (r *Registry) Configured(tag, version string, config v1.Config) Content {
+	images := map[string]v1.Image{}
+	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
+		img, err := mutate.Config(r.image(nil, platform, tag+" "+version+" "+platform), config)
+		require.NoError(r.t, err)
+		images[platform] = img
+	}
+	return r.push(tag, images, nil)
+}
+
 // Again pushes a tag whose image for one platform is that of c, and whose others are new.
 func (r *Registry) Again(tag string, c Content, platform, version string) Content {
 	images := map[string]v1.Image{}
