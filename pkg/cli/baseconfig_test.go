@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -209,4 +210,21 @@ func TestAnotherFrontendKeepsWhatIsKnown(t *testing.T) {
 	assert.Equal(t, before, s.commits())
 	web := s.image("web")
 	require.True(t, slices.ContainsFunc(web.BaseImages, func(b state.BaseUse) bool { return b.Ref == "frontend.example/acme/builder:1" }))
+}
+
+// What one Dockerfile uses must not make a file that no command reads.
+func TestMoreImagesThanStateCanHold(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	s.ok("analyze")
+	var huge strings.Builder
+	huge.WriteString("FROM scratch\n")
+	for i := range 1500 {
+		fmt.Fprintf(&huge, "COPY --from=registry.example/%s/n%d /a /b\n", strings.Repeat("x", 160), i)
+	}
+	s.source.Commit("Dockerfile", huge.String())
+	got := s.do("analyze")
+	assert.Equal(t, 1, got.code)
+	assert.Regexp(t, `error: web: web/Dockerfile:\d+: the Dockerfile uses more images than fit in 256 KiB`, got.err)
+	assert.Equal(t, []string{"from"}, s.uses("web", "library/node:22"), "it keeps its state")
 }

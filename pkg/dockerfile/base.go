@@ -79,9 +79,16 @@ func size(words []string) int {
 }
 
 // Sources returns the triggers that can take files from another image, without
-// what else is in them: enough to find these images. It is not ok when a
-// trigger is refused.
-func (b *BaseConfig) Sources() (sources []string, ok bool) {
+// what else is in them: enough to find these images. It is not ok when BuildKit
+// refuses a trigger.
+func (b *BaseConfig) Sources(ctx context.Context) (sources []string, ok bool) {
+	if len(b.OnBuild) == 0 {
+		return nil, true
+	}
+	known := func(context.Context, string, string, bool) *BaseConfig { return b }
+	if _, err := Resolve(ctx, []byte("FROM base"), Options{Base: known}); err != nil {
+		return nil, false
+	}
 	for _, trigger := range b.OnBuild {
 		cmd, err := parseTrigger(trigger, 1)
 		if err != nil {

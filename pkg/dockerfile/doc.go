@@ -9,10 +9,12 @@
 // same rules to say which stage, instruction and line each reference comes
 // from, and which words cannot be resolved because a variable has no value.
 //
-// Three things are known to a registry only, and are left to others: what a
-// tag points to, the ONBUILD triggers of an external base image, and its
-// environment. Where a refusal would depend on the environment or working
-// directory of a base image, Resolve reports a [Warning] and no [Error].
+// What a tag points to is left to others. The ONBUILD triggers of an external
+// base image and its environment are in its config, which [Options.Base] gives.
+// Without it, the triggers are not known, and where a refusal would depend on
+// the environment or working directory, Resolve reports a [Warning] and no
+// [Error].
 //
-// Input is untrusted: see [MaxSize] and the other limits.
+// Input is untrusted, also that of a registry: see [MaxSize] and the other
+// limits.
 package dockerfile

@@ -1,6 +1,7 @@
 package dockerfile_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -30,5 +31,33 @@ func FuzzResolve(f *testing.F) {
 		res, err := dockerfile.Resolve(t.Context(), []byte(src), opts)
 		require.Empty(t, differs([]byte(src), opts, nil, res, err))
 		checkAttributed(t, src, res, opts)
+	})
+}
+
+// FuzzTriggers gives a base image any ONBUILD trigger and any variable.
+func FuzzTriggers(f *testing.F) {
+	for _, trigger := range []string{
+		"COPY --from=tool /t /t", "RUN --mount=type=bind,from=x:1,target=/m --mount=type=cache,target=/c true", "COPY --from=a / /",
+		"RUN <<EOF\nCOPY --from=b / /\nEOF", "FROM x", "ONBUILD RUN x", "EXPOSE $V", "COPY --from=$V / /", "# escape=`\nRUN a", "ENV V=1", "",
+	} {
+		f.Add(trigger, "V=1")
+	}
+	f.Fuzz(func(t *testing.T, trigger, env string) {
+		if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(trigger)), "ONBUILD") || mayRace([]byte(trigger)) {
+			t.Skip("BuildKit's own result depends on the order of a map, or it runs into a data race")
+		}
+		if !utf8.ValidString(trigger) || !utf8.ValidString(env) {
+			t.Skip("JSON cannot hold it")
+		}
+		src := []byte("FROM tools:1 AS a\nFROM base:1\nCOPY --from=other:1 / /\n")
+		config, err := json.Marshal(map[string]any{"config": map[string]any{"OnBuild": []string{trigger}, "Env": []string{env}}})
+		require.NoError(t, err)
+		configs := map[string]string{"docker.io/library/base:1": string(config)}
+		for _, partial := range []bool{false, true} {
+			opts := dockerfile.Options{Base: baseFunc(configs, partial)}
+			res, err := dockerfile.Resolve(t.Context(), src, opts)
+			require.Empty(t, differs(src, opts, configs, res, err), "partial: %v", partial)
+			checkAttributed(t, string(src), res, opts)
+		}
 	})
 }

@@ -64,7 +64,7 @@ func fixtures(t testing.TB, kind string) []fixture {
 // baseFunc knows some configs. If partial, it gives the sources of triggers as
 // long as nobody needs more.
 func baseFunc(configs map[string]string, partial bool) dockerfile.BaseFunc {
-	return func(_ context.Context, ref, _ string, whole bool) *dockerfile.BaseConfig {
+	return func(ctx context.Context, ref, _ string, whole bool) *dockerfile.BaseConfig {
 		raw, ok := configs[ref]
 		if !ok {
 			return nil
@@ -73,7 +73,7 @@ func baseFunc(configs map[string]string, partial bool) dockerfile.BaseFunc {
 		if err != nil {
 			return nil
 		}
-		if sources, ok := c.Sources(); ok && partial && !whole {
+		if sources, ok := c.Sources(ctx); ok && partial && !whole {
 			return &dockerfile.BaseConfig{OnBuild: sources, Partial: true}
 		}
 		return c

@@ -174,7 +174,7 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 	}
 	// Where the triggers are enough, they are what state will have: the next analysis comes to the same end.
 	r.partial = r.whole
-	if sources, ok := r.whole.Sources(); ok {
+	if sources, ok := r.whole.Sources(ctx); ok {
 		r.partial = &dockerfile.BaseConfig{OnBuild: sources, Partial: true}
 	}
 	return r
