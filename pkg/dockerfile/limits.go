@@ -20,7 +20,7 @@ const (
 	maxInstructions = 5000    // instructions of a file, and of triggers that run
 	maxSources      = 5000    // stages and sources of COPY --from and RUN --mount
 	maxImageBytes   = 1 << 18 // references that are found, with imageBytes for each
-	imageBytes      = 64      // for kind, stage, line and platform of a use
+	imageBytes      = 64      // for the rest of a use
 	maxNesting      = 50      // variables in the modifiers of variables
 	maxTargets      = 32      // runs of the converter for AllStages
 	maxWork         = 1 << 28 // units of work, see budget
@@ -43,7 +43,7 @@ func limitError(line int, format string, args ...any) *Error {
 func checkImages(images []Image) error {
 	n := 0
 	for _, i := range images {
-		if n += len(i.Ref) + len(i.Stage) + imageBytes; n > maxImageBytes {
+		if n += len(i.Ref) + len(i.Stage) + len(i.Platform) + imageBytes; n > maxImageBytes {
 			return limitError(i.Line, "uses more images than fit in %d KiB", maxImageBytes>>10)
 		}
 	}

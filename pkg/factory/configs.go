@@ -198,11 +198,11 @@ func (a *analysis) knownSnapshot(ref state.Ref) *state.Snapshot {
 
 // recordedTriggers returns the triggers that state has of what a tag held last, nil when it has none.
 func (a *analysis) recordedTriggers(ref state.Ref, platform string) *dockerfile.BaseConfig {
-	known := a.knownSnapshot(ref)
-	if known == nil {
+	base := a.State.Base(ref.String())
+	if base == nil || base.Current() == nil {
 		return nil
 	}
-	return a.triggersOf(ref, platform, configDigest(*known, platform))
+	return a.triggersOf(ref, platform, configDigest(*base.Current(), platform))
 }
 
 // triggersOf returns the triggers that state has of a digest, nil when it has none.

@@ -121,7 +121,7 @@ func (b *Base) TriggersOf(platform, digest string) *Triggers {
 
 // SetTriggers records the ONBUILD triggers of a platform. Too many to keep are not recorded: they are read again.
 func (b *Base) SetTriggers(seen Triggers) {
-	size := 0
+	size := len(seen.Platform)
 	for _, trigger := range seen.OnBuild {
 		size += len(trigger)
 	}
