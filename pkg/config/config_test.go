@@ -103,61 +103,61 @@ func TestEmptyFilesEnrolNothing(t *testing.T) {
 	}
 }
 
-func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
-	tests := map[string]struct {
-		text string
-		want []string
-	}{
-		"syntax": {"- name: a\n  repository: [\n", []string{"images.yaml:2:1: invalid YAML"}},
-		"unknown keys": {`- name: a
+// invalid are documents, and what is wrong with each.
+var invalid = map[string]struct {
+	text string
+	want []string
+}{
+	"syntax": {"- name: a\n  repository: [\n", []string{"images.yaml:2:1: invalid YAML"}},
+	"unknown keys": {`- name: a
   repositry: o/a
   sorce: {}
 `, []string{
-			`images.yaml:1:3: image "a" has no repository`,
-			`images.yaml:2:3: unknown key "repositry" in images[0] (did you mean "repository"?) [IF002]`,
-			`images.yaml:3:3: unknown key "sorce" in images[0] (did you mean "source"?)`,
-		}},
-		"wrong types": {`- name: [a]
+		`images.yaml:1:3: image "a" has no repository`,
+		`images.yaml:2:3: unknown key "repositry" in images[0] (did you mean "repository"?) [IF002]`,
+		`images.yaml:3:3: unknown key "sorce" in images[0] (did you mean "source"?)`,
+	}},
+	"wrong types": {`- name: [a]
   repository: {a: b}
   autoRebuild: perhaps
   source: yes please
 - just text
 `, []string{
-			"images.yaml:1:9: images[0].name: want a text, not a list",
-			"images.yaml:2:15: images[0].repository: want a text, not a mapping",
-			`images.yaml:3:16: images[0].autoRebuild: want true or false, not "perhaps"`,
-			`images.yaml:4:11: images[0].source: want a mapping, not "yes please"`,
-			`images.yaml:5:3: images[1]: want a mapping, not "just text"`,
-		}},
-		"duplicates": {`- {name: a, repository: o/a}
+		"images.yaml:1:9: images[0].name: want a text, not a list",
+		"images.yaml:2:15: images[0].repository: want a text, not a mapping",
+		`images.yaml:3:16: images[0].autoRebuild: want true or false, not "perhaps"`,
+		`images.yaml:4:11: images[0].source: want a mapping, not "yes please"`,
+		`images.yaml:5:3: images[1]: want a mapping, not "just text"`,
+	}},
+	"duplicates": {`- {name: a, repository: o/a}
 - name: a
   repository: o/b
   name: b
 `, []string{
-			`images.yaml:2:9: name "a" is taken by the entry on line 1`,
-			`images.yaml:4:3: key "name" of images[1] stands twice, first on line 2`,
-		}},
-		"durations": {`- {name: a, repository: o/a, rebuildDelay: 7days}
+		`images.yaml:2:9: name "a" is taken by the entry on line 1`,
+		`images.yaml:4:3: key "name" of images[1] stands twice, first on line 2`,
+	}},
+	"durations": {`- {name: a, repository: o/a, rebuildDelay: 7days}
 - {name: b, repository: o/b, rebuildDelay: -1d}
 - {name: c, repository: o/c, rebuildDelay: 9999999d}
 - {name: d, repository: o/d, rebuildDelay: 2w, maxRebuildDelay: 1w}
 `, []string{
-			`images.yaml:1:44: images[0].rebuildDelay: duration "7days"`,
-			`images.yaml:2:44: images[1].rebuildDelay: duration "-1d"`,
-			"images.yaml:3:44: images[2].rebuildDelay: duration \"9999999d\" is longer than ten years",
-			"images.yaml:4:65: d: maxRebuildDelay 7d is shorter than rebuildDelay 14d",
-		}},
-		"references": {`- {name: a, repository: "O/A"}
+		`images.yaml:1:44: images[0].rebuildDelay: duration "7days"`,
+		`images.yaml:2:44: images[1].rebuildDelay: duration "-1d"`,
+		"images.yaml:3:44: images[2].rebuildDelay: duration \"9999999d\" is longer than ten years",
+		"images.yaml:4:65: d: maxRebuildDelay 7d is shorter than rebuildDelay 14d",
+	}},
+	"references": {`- {name: a, repository: "O/A"}
 - {name: b, repository: "o/b:tag"}
 - {name: c, repository: "o/c", registry: "https://ghcr.io"}
 - {name: Not_A_Label, repository: "o/d"}
 `, []string{
-			`images.yaml:1:25: a: repository: parsing "O/A"`,
-			`images.yaml:2:25: b: repository: parsing "o/b:tag"`,
-			`images.yaml:3:42: c: registry: want a host without scheme`,
-			`images.yaml:4:10: name: "Not_A_Label"`,
-		}},
-		"sources": {`- name: a
+		`images.yaml:1:25: a: invalid repository "O/A": upper case letters`,
+		`images.yaml:2:25: b: repository "o/b:tag" contains a tag (set repository: o/b and tags: "tag")`,
+		`images.yaml:3:42: c: registry: want a host without scheme`,
+		`images.yaml:4:10: invalid name "Not_A_Label" (use lower case letters, digits and dashes: did you mean "not-a-label"?)`,
+	}},
+	"sources": {`- name: a
   repository: o/a
   source: {provider: githup, repo: o/a}
 - name: b
@@ -176,20 +176,20 @@ func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
   repository: o/f
   source: {provider: github, repo: o/f}
 `, []string{
-			`images.yaml:3:22: a: source.provider: unknown provider "githup" (did you mean "github"?)`,
-			`images.yaml:6:36: b: source.repo: "just-one" is no GitHub repository`,
-			`images.yaml:6:56: b: source.workflow: "../x" is no workflow file name`,
-			`images.yaml:6:74: b: source.dockerfile: "../../etc/passwd" is not a path inside the repository`,
-			`images.yaml:6:100: b: source.branch: "a b" is no branch name`,
-			`images.yaml:9:41: c: source.workflow: only for provider github, and this one is gitlab`,
-			`images.yaml:9:74: c: source.platforms[0]: "amd64" is no platform`,
-			`images.yaml:9:94: c: source.variables: "a-b" is no variable name`,
-			`images.yaml:9:108: c: source.variables.OK: unknown placeholder "{{bas}}" (did you mean "base"?)`,
-			`images.yaml:12:33: d: source.repo: the URL of host "git.example.com" contains credentials`,
-			`images.yaml:15:11: e: source: provider is missing`,
-			`images.yaml:18:11: f: source: workflow is missing`,
-		}},
-		"factory": {`factory:
+		`images.yaml:3:22: a: source.provider: unknown provider "githup" (did you mean "github"?)`,
+		`images.yaml:6:36: b: source.repo: invalid GitHub repository "just-one"`,
+		`images.yaml:6:56: b: source.workflow: invalid workflow file name "../x"`,
+		`images.yaml:6:74: b: source.dockerfile: "../../etc/passwd" is not a path inside the repository`,
+		`images.yaml:6:100: b: source.branch: invalid branch name "a b"`,
+		`images.yaml:9:41: c: source.workflow: only for provider github, and this one is gitlab`,
+		`images.yaml:9:74: c: source.platforms[0]: invalid platform "amd64"`,
+		`images.yaml:9:94: c: source.variables: invalid variable name "a-b"`,
+		`images.yaml:9:108: c: source.variables.OK: unknown placeholder "{{bas}}" (did you mean "base"?)`,
+		`images.yaml:12:33: d: source.repo: the URL of host "git.example.com" contains credentials`,
+		`images.yaml:15:11: e: source: provider is missing`,
+		`images.yaml:18:11: f: source: workflow is missing`,
+	}},
+	"factory": {`factory:
   project: Not Valid
   schedule: sometimes
   poll: {baseImages: 1s}
@@ -200,43 +200,46 @@ func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
 defaults: {rebuildPolicy: settel}
 images: []
 `, []string{
-			`images.yaml:2:12: factory.project: "Not Valid"`,
-			"images.yaml:3:13: factory.schedule:",
-			"images.yaml:4:22: factory.poll.baseImages: 1s is too short",
-			"images.yaml:5:26: factory.maxConcurrentRebuilds: want at least 1",
-			`images.yaml:6:16: factory.state.url: "git@github.com:o/r.git"`,
-			`images.yaml:6:48: factory.state.path: "../x" is not a path inside`,
-			"images.yaml:7:35: factory.credentials.github.com.git: want both secret and key",
-			`images.yaml:7:49: factory.credentials: "bad host" is no host name`,
-			`images.yaml:7:76: factory.credentials.bad host.api.secret: "A_B"`,
-			`images.yaml:7:86: factory.credentials.bad host.api.key: "a b"`,
-			`images.yaml:8:25: factory.mirrors.docker.io[0]: want a host without scheme`,
-			`images.yaml:9:27: defaults.rebuildPolicy: unknown policy "settel" (did you mean "settle"?)`,
-		}},
-		"state in a folder": {`factory: {state: {url: "file:///srv/images.git"}}
+		`images.yaml:2:12: invalid factory.project "Not Valid"`,
+		"images.yaml:3:13: factory.schedule:",
+		"images.yaml:4:22: factory.poll.baseImages: 1s is too short",
+		"images.yaml:5:26: factory.maxConcurrentRebuilds: want at least 1",
+		`images.yaml:6:16: factory.state.url: invalid URL "git@github.com:o/r.git"`,
+		`images.yaml:6:48: factory.state.path: "../x" is not a path inside`,
+		"images.yaml:7:35: factory.credentials.github.com.git: want both secret and key",
+		`images.yaml:7:49: factory.credentials: invalid host "bad host"`,
+		`images.yaml:7:76: factory.credentials.bad host.api.secret: invalid name of a Secret "A_B"`,
+		`images.yaml:7:86: factory.credentials.bad host.api.key: invalid key of a Secret "a b"`,
+		`images.yaml:8:25: factory.mirrors.docker.io[0]: want a host without scheme`,
+		`images.yaml:9:27: defaults.rebuildPolicy: unknown policy "settel" (did you mean "settle"?)`,
+	}},
+	"state in a folder": {`factory: {state: {url: "file:///srv/images.git"}}
 images: []
 `, []string{`images.yaml:1:24: factory.state.url: "file:///srv/images.git": want an https URL`}},
-		"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
+	"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
 - {name: b, repository: o/b, tags: {strategy: SemVer, constraint: ">>1"}}
 - {name: c, repository: o/c, tags: {strategy: Digest}}
 - {name: d, repository: o/d, tags: {strategy: Lexical, allow: ["("]}}
 `, []string{
-			`images.yaml:1:47: a: tags: unknown strategy "Semver" (did you mean "SemVer"?)`,
-			"images.yaml:2:67: b: tags.constraint:",
-			`images.yaml:3:36: c: tags: strategy Digest follows one tag`,
-			"images.yaml:4:64: d: tags.allow[0]: error parsing regexp",
-		}},
-		"two publishers": {`- {name: a, repository: o/a, source: {provider: git, repo: "https://g.example.com/a"}}
+		`images.yaml:1:47: a: tags: unknown strategy "Semver" (did you mean "SemVer"?)`,
+		"images.yaml:2:67: b: tags.constraint:",
+		`images.yaml:3:36: c: tags: strategy Digest follows one tag`,
+		"images.yaml:4:64: d: tags.allow[0]: error parsing regexp",
+	}},
+	"two publishers": {`- {name: a, repository: o/a, source: {provider: git, repo: "https://g.example.com/a"}}
 - {name: b, repository: o/a, source: {provider: git, repo: "https://g.example.com/b"}}
 `, []string{`images.yaml:2:10: images "a" and "b" both publish to ghcr.io/o/a`}},
-		"aliases without bound": {`- &a {name: x, repository: [*b]}
+	"aliases without bound": {`- &a {name: x, repository: [*b]}
 `, []string{"invalid YAML"}},
-		"several documents": {"[]\n---\n[]\n", []string{"more than one YAML document"}},
-		"not a list":        {"just text\n", []string{"images.yaml:1:1: want a list of images, or a mapping"}},
-		"no images":         {"factory: {}\n", []string{`images.yaml:1:1: key "images" is missing`}},
-		"external rebuilds": {"- {name: a, repository: o/a, autoRebuild: true}\n", []string{"an external image is never rebuilt"}},
-	}
-	for name, tt := range tests {
+	"an empty entry":    {"- {name: a, repository: o/a}\n-\n- ~\n", []string{"images.yaml:2:2: images[1] is empty (remove the dash) [IF004]", "images.yaml:3:3: images[2] is empty"}},
+	"several documents": {"[]\n---\n[]\n", []string{"more than one YAML document"}},
+	"not a list":        {"just text\n", []string{"images.yaml:1:1: want a list of images, or a mapping"}},
+	"no images":         {"factory: {}\n", []string{`images.yaml:1:1: key "images" is missing`}},
+	"external rebuilds": {"- {name: a, repository: o/a, autoRebuild: true}\n", []string{"an external image is never rebuilt"}},
+}
+
+func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
+	for name, tt := range invalid {
 		t.Run(name, func(t *testing.T) {
 			cfg, err := config.Load(strings.NewReader(tt.text), "images.yaml")
 			assert.Nil(t, cfg)

@@ -44,9 +44,6 @@ func (d *decoder) decodeInto(n *yaml.Node, into any, path string) {
 }
 
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias // cycles cannot occur: a node that contains its own alias is refused in checkAliases
-	}
 	if n.Tag == "!!null" {
 		return
 	}

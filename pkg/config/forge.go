@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
 // HomeHost is the public host of a provider; empty when it has none.
@@ -82,13 +84,7 @@ func scheme(host string) string {
 }
 
 // IsLoopback says whether a host, with a port or not, is this machine.
-func IsLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
+func IsLoopback(host string) bool { return hostname.IsLoopback(host) }
 
 // IsPrivate says whether a host, with or without a port, is this machine or an address of a private network. A public host
 // must not lead us there.

@@ -143,13 +143,13 @@ const syncWave = "argocd.argoproj.io/sync-wave"
 func (v *validator) jobs(n *yaml.Node) {
 	j := &v.cfg.Factory.Jobs
 	const at = "factory.jobs"
-	v.jobEnv(valueNode(n, "env"), at+".env", j)
+	v.jobEnv(child(n, "env"), at+".env", j)
 	for i, s := range j.EnvFrom {
-		v.oneOf(item(valueNode(n, "envFrom"), i), fmt.Sprintf("%s.envFrom[%d]", at, i), s.Secret, s.ConfigMap)
+		v.oneOf(item(child(n, "envFrom"), i), fmt.Sprintf("%s.envFrom[%d]", at, i), s.Secret, s.ConfigMap)
 	}
-	v.proxy(valueNode(n, "proxy"), at+".proxy", &j.Proxy)
-	v.objectKey(valueNode(n, "caBundle"), at+".caBundle", j.CABundle, true)
-	pullSecrets := valueNode(n, "imagePullSecrets")
+	v.proxy(child(n, "proxy"), at+".proxy", &j.Proxy)
+	v.objectKey(child(n, "caBundle"), at+".caBundle", j.CABundle, true)
+	pullSecrets := child(n, "imagePullSecrets")
 	for i, name := range j.ImagePullSecrets {
 		where := fmt.Sprintf("%s.imagePullSecrets[%d]", at, i)
 		v.check(item(pullSecrets, i), where, firstProblem(name, validation.IsDNS1123Subdomain(name)))
@@ -157,16 +157,16 @@ func (v *validator) jobs(n *yaml.Node) {
 			v.add(finding.Duplicate, orNode(item(pullSecrets, i), v.root), fmt.Sprintf("%s: %q stands twice", where, name), "")
 		}
 	}
-	v.labels(valueNode(n, "nodeSelector"), at+".nodeSelector", j.NodeSelector, nil)
-	v.labels(valueNode(n, "podLabels"), at+".podLabels", j.PodLabels, ownLabels)
-	v.annotations(valueNode(n, "podAnnotations"), at+".podAnnotations", j.PodAnnotations)
-	v.annotations(valueNode(n, "serviceAccountAnnotations"), at+".serviceAccountAnnotations", j.ServiceAccountAnnotations)
+	v.labels(child(n, "nodeSelector"), at+".nodeSelector", j.NodeSelector, nil)
+	v.labels(child(n, "podLabels"), at+".podLabels", j.PodLabels, ownLabels)
+	v.annotations(child(n, "podAnnotations"), at+".podAnnotations", j.PodAnnotations)
+	v.annotations(child(n, "serviceAccountAnnotations"), at+".serviceAccountAnnotations", j.ServiceAccountAnnotations)
 	for i := range j.Tolerations {
-		v.toleration(item(valueNode(n, "tolerations"), i), fmt.Sprintf("%s.tolerations[%d]", at, i), &j.Tolerations[i])
+		v.toleration(item(child(n, "tolerations"), i), fmt.Sprintf("%s.tolerations[%d]", at, i), &j.Tolerations[i])
 	}
-	v.resources(valueNode(n, "resources"), at+".resources", j.Resources)
+	v.resources(child(n, "resources"), at+".resources", j.Resources)
 	if j.PriorityClassName != "" {
-		v.check(valueNode(n, "priorityClassName"), at+".priorityClassName", firstProblem(j.PriorityClassName, validation.IsDNS1123Subdomain(j.PriorityClassName)))
+		v.check(child(n, "priorityClassName"), at+".priorityClassName", firstProblem(j.PriorityClassName, validation.IsDNS1123Subdomain(j.PriorityClassName)))
 	}
 	if size := j.size(); size > maxJobTexts {
 		v.add(finding.BadValue, orNode(n, v.root), fmt.Sprintf("%s: %d bytes of text, at most %d fit into the objects of the Jobs", at, size, maxJobTexts), "put large values into a ConfigMap, and name it in envFrom")
@@ -217,11 +217,11 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 		case value == nil:
 			v.add(finding.Missing, orNode(key, v.root), where+": no value", "give a value, \"\" for an empty one, or {secret: NAME, key: KEY}")
 		case value.Object != nil:
-			v.objectKey(valueNode(n, name), where, value.Object, false)
+			v.objectKey(child(n, name), where, value.Object, false)
 		case holdsSecret(name, value.Value):
 			v.check(key, where, errors.New("it looks like a secret, which would be readable in git; put it into a Secret: {secret: NAME, key: KEY}"))
 		default:
-			v.check(valueNode(n, name), where, plainCharacters(value.Value))
+			v.check(child(n, name), where, plainCharacters(value.Value))
 		}
 	}
 }
@@ -236,14 +236,14 @@ func (v *validator) proxy(n *yaml.Node, at string, p *Proxy) {
 		switch {
 		case value == nil:
 		case value.Object != nil:
-			v.objectKey(valueNode(n, key), at+"."+key, value.Object, false)
+			v.objectKey(child(n, key), at+"."+key, value.Object, false)
 		default:
-			v.check(valueNode(n, key), at+"."+key, checkProxyURL(value.Value))
+			v.check(child(n, key), at+"."+key, checkProxyURL(value.Value))
 		}
 	}
 	for i, host := range p.NoProxy {
 		if !noProxyForm.MatchString(host) {
-			v.check(item(valueNode(n, "noProxy"), i), fmt.Sprintf("%s.noProxy[%d]", at, i), fmt.Errorf("invalid host %s: want a host, .domain, address or network", shown(host)))
+			v.check(item(child(n, "noProxy"), i), fmt.Sprintf("%s.noProxy[%d]", at, i), fmt.Errorf("invalid host %s: want a host, .domain, address or network", shown(host)))
 		}
 	}
 }
@@ -280,7 +280,7 @@ func (v *validator) objectKey(n *yaml.Node, at string, o *ObjectKey, hasDefault 
 	v.oneOf(n, at, o.Secret, o.ConfigMap)
 	switch {
 	case o.Key != "":
-		v.check(orNode(valueNode(n, "key"), n), at+".key", firstProblem(o.Key, validation.IsConfigMapKey(o.Key)))
+		v.check(orNode(child(n, "key"), n), at+".key", firstProblem(o.Key, validation.IsConfigMapKey(o.Key)))
 	case !hasDefault:
 		v.add(finding.Missing, orNode(n, v.root), at+": key is missing", `add "key"`)
 	}
@@ -290,7 +290,7 @@ func (v *validator) labels(n *yaml.Node, at string, labels map[string]string, re
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		node := orNode(keyNode(n, key), n)
 		v.check(node, at, firstProblem(key, validation.IsQualifiedName(key)))
-		v.check(orNode(valueNode(n, key), n), at+"."+key, firstProblem(labels[key], validation.IsValidLabelValue(labels[key])))
+		v.check(orNode(child(n, key), n), at+"."+key, firstProblem(labels[key], validation.IsValidLabelValue(labels[key])))
 		if hasPrefix(key, reserved) {
 			v.check(node, at, fmt.Errorf("%q is reserved", key))
 		}
@@ -301,7 +301,7 @@ func (v *validator) annotations(n *yaml.Node, at string, annotations map[string]
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		node, value := orNode(keyNode(n, key), n), annotations[key]
 		v.check(node, at, firstProblem(key, validation.IsQualifiedName(strings.ToLower(key))))
-		v.check(orNode(valueNode(n, key), n), at+"."+key, plainCharacters(value))
+		v.check(orNode(child(n, key), n), at+"."+key, plainCharacters(value))
 		switch {
 		case key == syncWave:
 			v.check(node, at, fmt.Errorf("%q is reserved", key))
@@ -319,7 +319,7 @@ func hasPrefix(s string, prefixes []string) bool {
 
 func (v *validator) toleration(n *yaml.Node, at string, t *Toleration) {
 	wrong := func(key, format string, a ...any) {
-		v.add(finding.BadValue, orNode(orNode(valueNode(n, key), n), v.root), at+"."+key+": "+fmt.Sprintf(format, a...), "")
+		v.add(finding.BadValue, orNode(orNode(child(n, key), n), v.root), at+"."+key+": "+fmt.Sprintf(format, a...), "")
 	}
 	operators, effects := []string{"Equal", "Exists"}, []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}
 	if t.Operator != "" && !slices.Contains(operators, t.Operator) {
@@ -329,14 +329,14 @@ func (v *validator) toleration(n *yaml.Node, at string, t *Toleration) {
 		wrong("effect", "unknown effect %q: %s", t.Effect, suggest(t.Effect, effects))
 	}
 	if t.Key != "" {
-		v.check(orNode(valueNode(n, "key"), n), at+".key", firstProblem(t.Key, validation.IsQualifiedName(t.Key)))
+		v.check(orNode(child(n, "key"), n), at+".key", firstProblem(t.Key, validation.IsQualifiedName(t.Key)))
 	} else if t.Operator != "Exists" {
 		wrong("key", "missing, which only the operator Exists allows")
 	}
 	if t.Operator == "Exists" && t.Value != "" {
 		wrong("value", "the operator Exists compares no value")
 	}
-	v.check(orNode(valueNode(n, "value"), n), at+".value", firstProblem(t.Value, validation.IsValidLabelValue(t.Value)))
+	v.check(orNode(child(n, "value"), n), at+".value", firstProblem(t.Value, validation.IsValidLabelValue(t.Value)))
 	if t.Seconds != nil && t.Effect != "NoExecute" {
 		wrong("tolerationSeconds", "only for the effect NoExecute")
 	}
@@ -354,7 +354,7 @@ func (v *validator) resources(n *yaml.Node, at string, r Resources) {
 		{"memory", r.Requests.Memory, r.Limits.Memory, given.Requests.Memory != "", given.Limits.Memory != ""},
 		{"ephemeral-storage", r.Requests.Storage, r.Limits.Storage, given.Requests.Storage != "", given.Limits.Storage != ""},
 	} {
-		requestNode, limitNode := valueNode(valueNode(n, "requests"), kind.name), valueNode(valueNode(n, "limits"), kind.name)
+		requestNode, limitNode := child(child(n, "requests"), kind.name), child(child(n, "limits"), kind.name)
 		request, ok := v.quantity(orNode(requestNode, n), at+".requests."+kind.name, kind.request)
 		limit, ok2 := v.quantity(orNode(limitNode, n), at+".limits."+kind.name, kind.limit)
 		if ok && ok2 && kind.request != "" && kind.limit != "" && request.Cmp(limit) > 0 && (kind.requestHere || kind.limitHere) {
@@ -408,14 +408,10 @@ func plainCharacters(s string) error {
 	return nil
 }
 
-// valueNode is child, with aliases followed.
-func valueNode(n *yaml.Node, key string) *yaml.Node {
-	for n != nil && n.Kind == yaml.AliasNode {
-		n = n.Alias
+// firstProblem makes an error of what the validation of Kubernetes says of a value.
+func firstProblem(s string, problems []string) error {
+	if len(problems) == 0 {
+		return nil
 	}
-	c := child(n, key)
-	for c != nil && c.Kind == yaml.AliasNode {
-		c = c.Alias
-	}
-	return c
+	return fmt.Errorf("invalid value %q: %s", s, problems[0])
 }

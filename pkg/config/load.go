@@ -2,31 +2,36 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
-// LoadFile reads and validates the images.yaml at path. An invalid file gives a finding.List with every problem.
-func LoadFile(path string) (*Config, error) {
-	f, err := os.Open(path)
+// LoadFile reads and validates an images.yaml. An invalid file gives a finding.List with every problem.
+func LoadFile(file string) (*Config, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("reading %q: no such file: run `imagefactory init` to write a first one, or name yours with --config", path)
+			return nil, fmt.Errorf("reading %q: no such file: run `imagefactory init` to write a first one, or name yours with --config", file)
 		}
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	defer f.Close()
-	return Load(f, path)
+	return Load(f, file)
 }
 
 // Load reads and validates an images.yaml; file names it in positions. The result has every default filled in. When
@@ -45,6 +50,7 @@ func Load(r io.Reader, file string) (*Config, error) {
 		d.findings.Sort()
 		return nil, d.findings.Err()
 	}
+	cfg.normalise()
 	cfg.applyDefaults()
 	cfg.index = make(map[string]int, len(cfg.Images))
 	for i := range cfg.Images {
@@ -60,6 +66,7 @@ func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
 	if root == nil {
 		return cfg, false
 	}
+	resolveAliases(root, map[*yaml.Node]bool{})
 	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg)}
 	v.run()
 	return cfg, true
@@ -138,6 +145,21 @@ func boundedAliases(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
 	return true
 }
 
+// resolveAliases puts the node that each alias stands for in the place of the alias. What comes after sees the document as if
+// it were written out, and finds problems where the value is written.
+func resolveAliases(n *yaml.Node, done map[*yaml.Node]bool) {
+	if done[n] {
+		return
+	}
+	done[n] = true
+	for i, c := range n.Content {
+		if c.Kind == yaml.AliasNode {
+			n.Content[i] = c.Alias
+		}
+		resolveAliases(n.Content[i], done)
+	}
+}
+
 // child returns the value node of a key of a mapping, or nil.
 func child(n *yaml.Node, key string) *yaml.Node {
 	if n == nil || n.Kind != yaml.MappingNode {
@@ -172,14 +194,11 @@ func (c *Config) applyDefaults() {
 			img.MaxRebuildDelay = &longest
 		}
 		img.AutoRebuild = orDefault(img.AutoRebuild, *orDefault(d.AutoRebuild, true))
+		setDefault(&img.Registry, c.defaultRegistry(img.Managed()))
+		img.Registry, img.Repository = hostname.Repository(img.Registry, img.Repository)
 		if !img.Managed() {
-			setDefault(&img.Registry, DefaultExternalReg)
-			img.normalise()
 			continue
 		}
-		setDefault(&img.Registry, d.Registry)
-		setDefault(&img.Registry, DefaultRegistry)
-		img.normalise()
 		img.Source.applyDefaults(&d.Source)
 		setDefault(&img.RebuildPolicy, d.RebuildPolicy)
 		if img.RebuildPolicy == "" {
@@ -191,14 +210,66 @@ func (c *Config) applyDefaults() {
 	}
 }
 
-// normalise writes Docker Hub's names as references are normalised, so that they match those found in Dockerfiles.
-func (i *Image) normalise() {
-	if i.Registry == "index.docker.io" || i.Registry == "registry-1.docker.io" {
-		i.Registry = "docker.io"
+// normalise brings hosts and platforms into one spelling. This is the only place where those of images.yaml enter.
+func (c *Config) normalise() {
+	f, d := &c.Factory, &c.Defaults
+	f.State.URL = hostname.URL(f.State.URL)
+	f.Credentials = byHost(f.Credentials)
+	f.Mirrors = byHost(f.Mirrors)
+	for _, mirrors := range f.Mirrors {
+		for i, m := range mirrors {
+			host, path, _ := strings.Cut(strings.TrimRight(m, "/"), "/")
+			mirrors[i] = strings.TrimSuffix(hostname.Normalize(host)+"/"+path, "/")
+		}
 	}
-	if i.Registry == "docker.io" && !strings.Contains(i.Repository, "/") {
-		i.Repository = "library/" + i.Repository
+	d.Registry = hostname.Normalize(d.Registry)
+	d.Source.Host = hostname.Normalize(d.Source.Host)
+	d.Source.Repo = hostname.URL(d.Source.Repo)
+	d.Source.Platforms = normalPlatforms(d.Source.Platforms)
+	for i := range c.Images {
+		img := &c.Images[i]
+		img.Registry = hostname.Normalize(img.Registry)
+		if s := img.Source; s != nil {
+			s.Host, s.Repo, s.Platforms = hostname.Normalize(s.Host), hostname.URL(s.Repo), normalPlatforms(s.Platforms)
+			if s.Dockerfile != "" {
+				s.Dockerfile = path.Clean(s.Dockerfile)
+			}
+		}
 	}
+}
+
+// byHost normalises the keys of a mapping. Validation refuses two keys that are the same host.
+func byHost[T any](m map[string]T) map[string]T {
+	if m == nil {
+		return nil
+	}
+	out := make(map[string]T, len(m))
+	for host, v := range m {
+		out[hostname.Normalize(host)] = v
+	}
+	return out
+}
+
+// normalPlatforms writes platforms as registries list them (linux/arm64 for linux/aarch64), each once.
+func normalPlatforms(list []string) []string {
+	var out []string
+	for _, text := range list {
+		if p, err := platforms.Parse(text); err == nil {
+			text = platforms.FormatAll(platforms.Normalize(p))
+		}
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// defaultRegistry is the registry of an entry that names none.
+func (c *Config) defaultRegistry(managed bool) string {
+	if !managed {
+		return DefaultExternalReg
+	}
+	return cmp.Or(c.Defaults.Registry, DefaultRegistry)
 }
 
 func (s *Source) applyDefaults(d *SourceDefault) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/distribution/reference"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
 // minInterval is the shortest poll interval; Kargo refuses nothing shorter, but a registry would.
@@ -45,8 +48,8 @@ func (v *validator) run() {
 	managed := make(map[string]int, len(v.images.Content))
 	for i := range v.cfg.Images {
 		img, n := &v.cfg.Images[i], v.images.Content[i]
-		for n.Kind == yaml.AliasNode {
-			n = n.Alias
+		if n.Tag == "!!null" {
+			v.add(finding.Missing, n, fmt.Sprintf("images[%d] is empty", i), "remove the dash")
 		}
 		if n.Kind != yaml.MappingNode {
 			continue // reported by the decoder
@@ -57,7 +60,9 @@ func (v *validator) run() {
 		}
 		name := child(n, "name")
 		img.Line, img.Column = name.Line, name.Column
-		if first := byName[img.Name]; first != nil {
+		if first := byName[img.Name]; first == name {
+			v.add(finding.Duplicate, name, fmt.Sprintf("entry %q stands in the list more than once, by an alias", img.Name), "names must be unique")
+		} else if first != nil {
 			v.add(finding.Duplicate, name, fmt.Sprintf("name %q is taken by the entry on line %d", img.Name, first.Line), "names must be unique")
 		} else {
 			byName[img.Name] = name
@@ -71,10 +76,8 @@ func (v *validator) sharedRepository(img *Image, i int, at *yaml.Node, managed m
 	if !img.Managed() || img.Repository == "" {
 		return
 	}
-	registry := img.Registry
-	setDefault(&registry, v.cfg.Defaults.Registry)
-	setDefault(&registry, DefaultRegistry)
-	key := registry + "/" + img.Repository
+	registry, repository := hostname.Repository(v.registryOf(img), img.Repository)
+	key := registry + "/" + repository
 	first, taken := managed[key]
 	if !taken {
 		managed[key] = i
@@ -91,7 +94,7 @@ func (v *validator) factory(n *yaml.Node) {
 		return
 	}
 	if f.Project != "" {
-		v.check(child(n, "project"), "factory.project", dnsLabel(f.Project, 63))
+		v.label(child(n, "project"), "factory.project", f.Project, 63)
 	}
 	if state := child(n, "state"); f.State.URL != "" {
 		v.check(child(state, "url"), "factory.state.url", checkStateURL(f.State.URL))
@@ -99,7 +102,7 @@ func (v *validator) factory(n *yaml.Node) {
 	v.branch(child(child(n, "state"), "branch"), "factory.state.branch", f.State.Branch)
 	v.relative(child(child(n, "state"), "path"), "factory.state.path", f.State.Path)
 	v.branch(child(child(n, "config"), "ref"), "factory.config.ref", f.Config.Ref)
-	v.relative(child(child(n, "config"), "path"), "factory.config.path", f.Config.Path)
+	v.file(child(child(n, "config"), "path"), "factory.config.path", f.Config.Path)
 	if f.AnalysisImage != "" {
 		_, err := reference.ParseNormalizedNamed(f.AnalysisImage)
 		v.check(child(n, "analysisImage"), "factory.analysisImage", err)
@@ -114,25 +117,40 @@ func (v *validator) factory(n *yaml.Node) {
 	if f.MaxConcurrent != nil && *f.MaxConcurrent < 1 {
 		v.add(finding.BadValue, child(n, "maxConcurrentRebuilds"), "factory.maxConcurrentRebuilds: want at least 1", "")
 	}
-	v.jobs(valueNode(n, "jobs"))
+	v.jobs(child(n, "jobs"))
 	mirrors := child(n, "mirrors")
+	v.hosts(mirrors, "factory.mirrors")
 	for host, list := range f.Mirrors {
-		v.check(keyNode(mirrors, host), "factory.mirrors", checkHost(host))
+		v.check(keyNode(mirrors, host), "factory.mirrors", checkRegistry(host))
 		for i, m := range list {
-			registry, _, _ := strings.Cut(m, "/")
-			if strings.Contains(m, "://") {
-				registry = m
-			}
-			v.check(item(child(mirrors, host), i), fmt.Sprintf("factory.mirrors.%s[%d]", host, i), checkHost(registry))
+			v.check(item(child(mirrors, host), i), fmt.Sprintf("factory.mirrors.%s[%d]", host, i), checkMirror(m))
 		}
 	}
 	credentials := child(n, "credentials")
+	v.hosts(credentials, "factory.credentials")
 	for host, c := range f.Credentials {
 		at := child(credentials, host)
 		v.check(keyNode(credentials, host), "factory.credentials", checkHost(host))
 		v.secret(child(at, "git"), "factory.credentials."+host+".git", c.Git)
 		v.secret(child(at, "api"), "factory.credentials."+host+".api", c.API)
 		v.secret(child(at, "registry"), "factory.credentials."+host+".registry", c.Registry)
+	}
+}
+
+// hosts reports keys that are two spellings of one host.
+func (v *validator) hosts(n *yaml.Node, at string) {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return
+	}
+	first := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		host := hostname.Normalize(key.Value)
+		if other := first[host]; other != nil && other.Value != key.Value {
+			v.add(finding.Duplicate, key, fmt.Sprintf("%s: %q is the same host as %q on line %d", at, key.Value, other.Value, other.Line), "keep one of them")
+			continue
+		}
+		first[host] = key
 	}
 }
 
@@ -144,8 +162,12 @@ func (v *validator) secret(n *yaml.Node, at string, s *SecretKey) {
 		v.add(finding.Missing, n, at+": want both secret and key", "")
 		return
 	}
-	v.check(child(n, "secret"), at+".secret", firstProblem(s.Secret, validation.IsDNS1123Subdomain(s.Secret)))
-	v.check(child(n, "key"), at+".key", firstProblem(s.Key, validation.IsConfigMapKey(s.Key)))
+	if len(validation.IsDNS1123Subdomain(s.Secret)) > 0 {
+		v.add(finding.BadValue, child(n, "secret"), fmt.Sprintf("%s.secret: invalid name of a Secret %q", at, s.Secret), "use lower case letters, digits, dashes and dots")
+	}
+	if len(validation.IsConfigMapKey(s.Key)) > 0 {
+		v.add(finding.BadValue, child(n, "key"), fmt.Sprintf("%s.key: invalid key of a Secret %q", at, s.Key), "use letters, digits, dashes, dots and _")
+	}
 }
 
 func (v *validator) defaults(n *yaml.Node) {
@@ -172,13 +194,13 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 		v.missing(n, "name", "every entry needs a name")
 	} else {
 		at = img.Name
-		v.check(child(n, "name"), "name", dnsLabel(img.Name, maxNameLength))
+		v.label(child(n, "name"), "name", img.Name, maxNameLength)
 	}
 	v.registry(child(n, "registry"), at+": registry", img.Registry)
 	if img.Repository == "" {
 		v.missing(n, "repository", fmt.Sprintf("image %q has no repository", img.Name))
-	} else if _, err := reference.WithName("registry.invalid/" + img.Repository); err != nil {
-		v.add(finding.BadValue, child(n, "repository"), fmt.Sprintf("%s: repository: parsing %q: %v", at, img.Repository, err), "want a path such as owner/name, without registry and tag")
+	} else if message, fix := v.repository(img); message != "" {
+		v.add(finding.BadValue, child(n, "repository"), at+": "+message, fix)
 	}
 	v.policy(child(n, "rebuildPolicy"), at+": rebuildPolicy", img.RebuildPolicy)
 	if img.RebuildDelay != nil && img.MaxRebuildDelay != nil && *img.MaxRebuildDelay < *img.RebuildDelay {
@@ -194,6 +216,77 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 	}
 }
 
+// registryOf returns the registry of an entry, as it is written or by default.
+func (v *validator) registryOf(img *Image) string {
+	return cmp.Or(img.Registry, v.cfg.defaultRegistry(img.Managed()))
+}
+
+// repository checks that a repository is a path alone: a registry, a tag or a digest in it would make it another one, which
+// no registry has.
+func (v *validator) repository(img *Image) (message, fix string) {
+	const want = "want a path such as owner/name, without registry and tag"
+	text := img.Repository
+	if _, rest, isURL := strings.Cut(text, "://"); isURL {
+		return "repository " + shown(text) + " contains a scheme", suggestRegistry(rest)
+	}
+	if host, _, ok := strings.Cut(text, "/"); ok && v.isHost(host, img) {
+		return fmt.Sprintf("repository %s begins with the registry %q", shown(text), host), suggestRegistry(text)
+	}
+	name, tag, digest := splitTag(text)
+	switch _, err := reference.WithName("registry.invalid/" + name); {
+	case err != nil && strings.ToLower(name) != name:
+		return fmt.Sprintf("invalid repository %s: upper case letters", shown(text)), want
+	case err != nil:
+		return fmt.Sprintf("invalid repository %s", shown(text)), want
+	case digest:
+		return "repository " + shown(text) + " contains a digest", "set repository: " + name + "; the entry follows a tag: `tags`"
+	case tag != "":
+		return "repository " + shown(text) + " contains a tag", fmt.Sprintf("set repository: %s and tags: %q", name, tag)
+	}
+	return "", ""
+}
+
+// publicRegistry matches the registries that nobody has as a folder in a registry of their own, unless as a cache of them.
+var publicRegistry = regexp.MustCompile(`(?i)^(([-\w.]+\.)?docker\.(io|com)|ghcr\.io|quay\.io|([-\w]+\.)?gcr\.io|[-\w]+-docker\.pkg\.dev|mcr\.microsoft\.com|` +
+	`public\.ecr\.aws|registry\.k8s\.io|registry\.gitlab\.com|[-\w]+\.azurecr\.io|[-\w.]+\.amazonaws\.com)$`)
+
+// isHost reports whether the first part of a repository is a registry. A folder may have a dot in its name: a registry that
+// the entry names can have such folders (caches of other registries are often called by their hosts), but Docker Hub and
+// GitHub have none, and nobody publishes to a cache.
+func (v *validator) isHost(first string, img *Image) bool {
+	registry := hostname.Normalize(v.registryOf(img))
+	switch {
+	case strings.Contains(first, ":"), first == "localhost", hostname.Normalize(first) == registry:
+		return true
+	case !strings.Contains(first, "."):
+		return false
+	}
+	return registry == DefaultExternalReg || registry == DefaultRegistry || img.Managed() && publicRegistry.MatchString(first)
+}
+
+// suggestRegistry says how to write a reference in the keys of an entry.
+func suggestRegistry(text string) string {
+	named, err := reference.ParseNormalizedNamed(text)
+	if err != nil || strings.ContainsAny(text, "@?#") { // it can hold a password
+		return "set registry to the host, and repository to the path after it"
+	}
+	registry, repository := hostname.Repository(reference.Domain(named), reference.Path(named))
+	fix := fmt.Sprintf("set registry: %s and repository: %s", registry, repository)
+	if t, ok := named.(reference.Tagged); ok {
+		fix += fmt.Sprintf(" and tags: %q", t.Tag())
+	}
+	return fix
+}
+
+// splitTag separates what stands behind the path of a reference.
+func splitTag(text string) (name, tag string, digest bool) {
+	name, _, digest = strings.Cut(text, "@")
+	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
+		name, tag = name[:at], name[at+1:]
+	}
+	return name, tag, digest
+}
+
 func (v *validator) tags(n *yaml.Node, at string, t *Tags) {
 	switch t.Strategy {
 	case SemVer:
@@ -203,7 +296,7 @@ func (v *validator) tags(n *yaml.Node, at string, t *Tags) {
 		}
 	case Digest:
 		if !tagPattern.MatchString(t.Constraint) {
-			v.add(finding.BadValue, n, fmt.Sprintf("%s: strategy Digest follows one tag, and %q is none", at, t.Constraint), "set constraint to the tag")
+			v.add(finding.BadValue, n, fmt.Sprintf("%s: strategy Digest follows one tag: invalid tag %q", at, t.Constraint), "set constraint to the tag")
 		}
 	case NewestBuild, Lexical:
 	case "":
@@ -223,8 +316,9 @@ func (v *validator) tags(n *yaml.Node, at string, t *Tags) {
 var (
 	tagPattern   = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
 	ownerRepo    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]*/[A-Za-z0-9_.][-A-Za-z0-9_.]*$`)
+	gitPath      = regexp.MustCompile(`^[-A-Za-z0-9_.~+/]+$`)
 	groupProject = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$`)
-	platformForm = regexp.MustCompile(`^[a-z0-9]+(\([0-9]+(\.[0-9]+)*\))?/[a-z0-9_]+(/[a-z0-9.]+)?$`)
+	platformForm = regexp.MustCompile(`(?i)^[a-z0-9]+(\([0-9]+(\.[0-9]+)*\))?/[-a-z0-9_]+(/[a-z0-9.]+)?$`)
 	placeholder  = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
 	hostForm     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 	workflowForm = regexp.MustCompile(`^[A-Za-z0-9_.][-A-Za-z0-9_. ]*$`)
@@ -248,7 +342,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	}
 	v.repo(n, at, &effective)
 	v.branch(child(n, "branch"), at+".branch", s.Branch)
-	v.relative(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
+	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
 	if needsWorkflow := effective.Provider == GitHub && (img.AutoRebuild == nil || *img.AutoRebuild); needsWorkflow && effective.Workflow == "" {
 		v.missing(n, "workflow", at+": workflow is missing: nothing could start a rebuild")
@@ -256,35 +350,44 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.workflow(child(n, "workflow"), at+".workflow", s.Workflow)
 	v.onlyFor(n, at, effective.Provider, GitHub, "workflow", "inputs")
 	v.onlyFor(n, at, effective.Provider, GitLab, "job", "variables")
+	if strings.ContainsFunc(s.Job, unicode.IsControl) {
+		v.add(finding.BadValue, child(n, "job"), fmt.Sprintf("%s.job: invalid job name %q", at, s.Job), "")
+	}
 	v.templates(child(n, "inputs"), at+".inputs", s.Inputs)
 	v.templates(child(n, "variables"), at+".variables", s.Variables)
 	for name := range s.Variables {
 		if !variableForm.MatchString(name) {
-			v.add(finding.BadValue, keyNode(child(n, "variables"), name), fmt.Sprintf("%s.variables: %q is no variable name", at, name), "want letters, digits and _")
+			v.add(finding.BadValue, keyNode(child(n, "variables"), name), fmt.Sprintf("%s.variables: invalid variable name %q", at, name), "want letters, digits and _")
 		}
 	}
 	for name := range s.BuildArgs {
 		if name == "" || strings.ContainsAny(name, "=\n") {
-			v.add(finding.BadValue, keyNode(child(n, "buildArgs"), name), fmt.Sprintf("%s.buildArgs: %q is no build argument", at, name), "")
+			v.add(finding.BadValue, keyNode(child(n, "buildArgs"), name), fmt.Sprintf("%s.buildArgs: invalid name of a build argument %q", at, name), "")
 		}
 	}
 }
 
 func (v *validator) repo(n *yaml.Node, at string, s *Source) {
-	node := child(n, "repo")
+	node := orNode(child(n, "repo"), n)
+	bad := func(why, fix string) {
+		v.add(finding.BadValue, node, fmt.Sprintf("%s.repo: %s", at, why), fix)
+	}
 	switch {
 	case s.Repo == "":
 		v.missing(n, "repo", at+": repo is missing")
-	case hasDotDot(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s leaves its folder", at, shown(s.Repo)), "")
+	case hasDots(s.Repo):
+		bad(shown(s.Repo)+" contains a . or .. as part of its path", "")
 	case s.Provider == GitHub && !ownerRepo.MatchString(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s is no GitHub repository", at, shown(s.Repo)), "want owner/repo; a self-hosted server goes into host")
+		bad("invalid GitHub repository "+shown(s.Repo), "want owner/repo; a self-hosted server goes into host")
 	case s.Provider == GitLab && !groupProject.MatchString(s.Repo):
-		v.add(finding.BadValue, orNode(node, n), fmt.Sprintf("%s.repo: %s is no GitLab project", at, shown(s.Repo)), "want group/project; a self-hosted server goes into host")
-	case s.Provider == Git && strings.Contains(s.Repo, "://"):
-		v.check(orNode(node, n), at+".repo", checkRepoURL(s.Repo))
-	case s.Provider == Git && s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
+		bad("invalid GitLab project "+shown(s.Repo), "want group/project; a self-hosted server goes into host")
+	case s.Provider != Git:
+	case strings.Contains(s.Repo, "://"):
+		v.check(node, at+".repo", checkRepoURL(s.Repo))
+	case s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
 		v.missing(n, "host", at+": host is missing: a git server is known by a URL in repo, or by host and a path in repo")
+	case !strings.HasPrefix(s.Repo, "/") && !gitPath.MatchString(s.Repo):
+		bad("invalid path of a repository "+shown(s.Repo), "want a path on host, such as group/project")
 	}
 }
 
@@ -311,8 +414,8 @@ func (v *validator) templates(n *yaml.Node, at string, values map[string]string)
 }
 
 func (v *validator) workflow(n *yaml.Node, at, name string) {
-	if name != "" && !workflowForm.MatchString(name) {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: %q is no workflow file name", at, name), "want the name of a file in .github/workflows, such as build.yml")
+	if name != "" && (!workflowForm.MatchString(name) || strings.Trim(name, ". ") == "") {
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid workflow file name %q", at, name), "want the name of a file in .github/workflows, such as build.yml")
 	}
 }
 
@@ -331,14 +434,14 @@ func (v *validator) policy(n *yaml.Node, at string, p RebuildPolicy) {
 func (v *validator) platforms(n *yaml.Node, at string, list []string) {
 	for i, p := range list {
 		if !platformForm.MatchString(p) {
-			v.add(finding.BadValue, item(n, i), fmt.Sprintf("%s[%d]: %q is no platform", at, i, p), "want os/arch, such as linux/arm64 or windows(10.0.20348)/amd64")
+			v.add(finding.BadValue, item(n, i), fmt.Sprintf("%s[%d]: invalid platform %q", at, i, p), "want os/arch, such as linux/arm64 or windows(10.0.20348)/amd64")
 		}
 	}
 }
 
 func (v *validator) registry(n *yaml.Node, at, host string) {
 	if host != "" {
-		v.check(n, at, checkHost(host))
+		v.check(n, at, checkRegistry(host))
 	}
 }
 
@@ -350,21 +453,34 @@ func (v *validator) interval(n *yaml.Node, at string, d *Duration) {
 
 // branch checks the rules of git check-ref-format that matter, so that the name is safe in URLs and commands.
 func (v *validator) branch(n *yaml.Node, at, name string) {
-	if name == "" {
-		return
-	}
-	bad := strings.HasPrefix(name, "-") || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.HasSuffix(name, ".lock") ||
-		strings.HasSuffix(name, ".") || strings.Contains(name, "..") || strings.Contains(name, "//") || strings.Contains(name, "@{") ||
-		strings.ContainsAny(name, " ~^:?*[\\") || strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f })
-	if bad {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: %q is no branch name that git accepts", at, name), "")
+	if name != "" && badBranch(name) {
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid branch name %q", at, name), "")
 	}
 }
 
+func badBranch(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return true
+		}
+	}
+	return name == "@" || name == "HEAD" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") ||
+		strings.Contains(name, "@{") || strings.ContainsAny(name, " ~^:?*[\\\x7f") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' })
+}
+
 func (v *validator) relative(n *yaml.Node, at, p string) {
-	if p != "" && (path.IsAbs(p) || hasDotDot(p) || strings.ContainsRune(p, 0) || strings.Contains(p, `\`)) {
+	if p != "" && (path.IsAbs(p) || slices.Contains(strings.Split(p, "/"), "..") || strings.Contains(p, `\`) || strings.ContainsFunc(p, unicode.IsControl)) {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: %q is not a path inside the repository", at, p), "want a relative path with / and without ..")
 	}
+}
+
+// file is relative, for what cannot be a folder.
+func (v *validator) file(n *yaml.Node, at, p string) {
+	if strings.HasSuffix(p, "/") || p != "" && path.Clean(p) == "." {
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: %q is a folder", at, p), "want the path of a file")
+		return
+	}
+	v.relative(n, at, p)
 }
 
 func (v *validator) check(n *yaml.Node, at string, err error) {
@@ -381,28 +497,71 @@ func (v *validator) missing(n *yaml.Node, key, message string) {
 	v.add(finding.Missing, n, message, fmt.Sprintf("add %q", key))
 }
 
-func hasDotDot(p string) bool { return slices.Contains(strings.Split(p, "/"), "..") }
-
-func dnsLabel(s string, longest int) error {
-	if len(s) > longest {
-		return fmt.Errorf("%q has %d characters, at most %d fit", s, len(s), longest)
+// hasDots reports whether a part of a path, written out or with escapes as in a URL, is . or .. and so leads elsewhere.
+func hasDots(p string) bool {
+	if plain, err := url.PathUnescape(p); err == nil {
+		p = plain
 	}
-	return firstProblem(s, validation.IsDNS1123Label(s))
+	parts := strings.Split(p, "/")
+	return slices.Contains(parts, "..") || slices.Contains(parts, ".")
 }
 
-func firstProblem(s string, problems []string) error {
-	if len(problems) == 0 {
-		return nil
+// label checks a name that Kubernetes objects get.
+func (v *validator) label(n *yaml.Node, at, name string, longest int) {
+	switch {
+	case len(name) > longest:
+		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q: it has %d characters, and at most %d fit", at, name, len(name), longest), "")
+	case len(validation.IsDNS1123Label(name)) > 0:
+		fix := "use lower case letters, digits and dashes"
+		if near := notInLabel.ReplaceAllString(strings.ToLower(name), "-"); len(validation.IsDNS1123Label(near)) == 0 {
+			fix += fmt.Sprintf(": did you mean %q?", near)
+		}
+		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q", at, name), fix)
 	}
-	return fmt.Errorf("%q: %s", s, problems[0])
 }
+
+var notInLabel = regexp.MustCompile(`[^a-z0-9]+`)
 
 func checkHost(host string) error {
 	if strings.Contains(host, "://") {
 		return errors.New("want a host without scheme") // not shown: a URL can hold a password
 	}
+	if name, rest, isPath := strings.Cut(host, "/"); isPath && hostForm.MatchString(name) && !strings.ContainsAny(rest, "@?#") {
+		return fmt.Errorf("%q is a path: want the host %q alone", host, name)
+	}
 	if len(host) > 255 || !hostForm.MatchString(host) || strings.Contains(host, "..") {
-		return fmt.Errorf("%s is no host name", shown(host))
+		return fmt.Errorf("invalid host %s", shown(host))
+	}
+	if _, port, ok := strings.Cut(host, ":"); ok {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("invalid port in host %q", host)
+		}
+	}
+	return nil
+}
+
+// checkRegistry accepts hosts that Docker takes for one in a reference.
+func checkRegistry(host string) error {
+	if err := checkHost(host); err != nil {
+		return err
+	}
+	if !hostname.IsRegistry(host) {
+		return fmt.Errorf("%q has neither dot nor port: in a reference it would be a namespace of Docker Hub; want a host such as registry.example.com or %s:5000", host, host)
+	}
+	return nil
+}
+
+// checkMirror accepts a registry, or a registry and the path in it that all repositories are below.
+func checkMirror(m string) error {
+	if strings.Contains(m, "://") {
+		return checkHost(m)
+	}
+	host, prefix, _ := strings.Cut(strings.TrimRight(m, "/"), "/")
+	if err := checkRegistry(host); err != nil || prefix == "" {
+		return err
+	}
+	if _, err := reference.WithName("registry.invalid/" + prefix); err != nil {
+		return fmt.Errorf("invalid path %q: %w", prefix, err)
 	}
 	return nil
 }
@@ -429,11 +588,13 @@ func checkRepoURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s is no URL", shown(s))
+		return fmt.Errorf("invalid URL %s", shown(s))
 	case u.User != nil:
 		return fmt.Errorf("the URL of host %q contains credentials; reference a Secret in factory.credentials instead", u.Host)
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file":
 		return fmt.Errorf("%q: want an https URL", s)
+	case hasDots(u.Path):
+		return fmt.Errorf("%s contains a . or .. as part of its path", shown(s))
 	case u.Scheme != "file" && u.Host == "", u.Path == "", u.RawQuery != "", u.Fragment != "":
 		return fmt.Errorf("%s: want a URL such as https://github.com/owner/repo.git", shown(s))
 	}

@@ -106,7 +106,12 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 			d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
 		}
 		for _, i := range res.Images {
-			k := useKey{ref: i.Ref, use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
+			ref, err := state.ParseRef(i.Ref)
+			if err != nil {
+				d.err = positioned(d.file.Path, &dockerfile.Error{Line: i.Line, Msg: err.Error()})
+				return
+			}
+			k := useKey{ref: ref.String(), use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
 			on := platform
 			if i.Platform != "" {
 				on = i.Platform
@@ -114,7 +119,7 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 			if !slices.Contains(byUse[k], on) {
 				byUse[k] = append(byUse[k], on)
 			}
-			final[i.Ref] = final[i.Ref] || i.Final
+			final[k.ref] = final[k.ref] || i.Final
 		}
 		for _, u := range res.Unresolved {
 			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}

@@ -35,13 +35,30 @@ func (f *Fleet) inherit(img *config.Image) *state.Image {
 	return renamed
 }
 
-// restore returns the first state of a base image that has none: what the archive kept of it, if anything.
+// restore returns the first state of a base image that has none: what is known of it under another spelling of its host, or
+// what the archive kept. The old file stays, for Prune.
 func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
+	if old := f.State.Respelled(name); old != nil {
+		return old
+	}
 	if old := state.LoadArchivedBase(f.files, name); old != nil && len(old.Faults()) == 0 {
 		old.Archived = ""
 		return old
 	}
 	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
+}
+
+// unused reports whether no image uses a base image, under its name or under that which the next analysis gives it.
+func (f *Fleet) unused(name string) bool {
+	if len(f.Graph.Dependents(name)) > 0 {
+		return false
+	}
+	now, err := state.ParseRef(f.State.Bases[name].Ref())
+	if err != nil {
+		return true
+	}
+	heir := state.BaseName(now)
+	return len(f.Graph.Dependents(heir)) == 0 || f.State.Bases[heir] != nil
 }
 
 // Prune moves the state of what is no longer enrolled or used into the archive, from which it comes back when it is
@@ -60,7 +77,7 @@ func (f *Fleet) Prune(reason string) (*StateChange, error) {
 		}
 	}
 	for name, base := range f.State.Bases {
-		if len(f.Graph.Dependents(name)) == 0 {
+		if f.unused(name) {
 			delete(f.State.Bases, name)
 			base.Archived = state.Text(reason)
 			gone.Bases[name], names = base, append(names, name)

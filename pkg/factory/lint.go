@@ -181,17 +181,19 @@ func listed(images []*config.Image) string {
 	return out
 }
 
+const archiveIt = "archive it with `imagefactory prune`: a deleted file loses when digests were first seen"
+
 // lintState reports state files that nothing uses.
 func (f *Fleet) lintState() finding.List {
 	var l finding.List
 	for name := range f.State.Images {
 		if f.Config.Find(name) == nil {
-			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enrol it again, or remove the file"))
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), archiveIt+", or enroll it again"))
 		}
 	}
 	for name, b := range f.State.Bases {
-		if len(f.Graph.Dependents(name)) == 0 {
-			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), "remove the file"))
+		if f.unused(name) {
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), archiveIt))
 		}
 	}
 	return l

@@ -25,6 +25,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 )
@@ -100,6 +101,7 @@ const (
 
 // Open checks the options. Nothing is asked yet.
 func Open(_ context.Context, o Options) (*Repo, error) {
+	o.URL = hostname.URL(o.URL)
 	u, err := url.Parse(o.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":

@@ -131,7 +131,7 @@ func (f *faults) rebuild(r *Rebuild) {
 // Faults returns what cannot be true of the base image; see [Image.Faults].
 func (b *Base) Faults() []Fault {
 	var f faults
-	if r, err := ParseRef(b.Ref()); err != nil || r.String() != b.Ref() {
+	if r, err := ParseRef(b.Ref()); err != nil || r.String() != b.Ref() && !b.Respelled() {
 		f.add(b.Repository, "invalid reference %q of a base image", b.Ref())
 		return f.list
 	}

@@ -52,12 +52,14 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	}
 	for _, i := range images {
 		if i != nil {
+			i.respell()
 			st.Images[i.Name] = i
 		}
 	}
 	for _, b := range bases {
 		if b != nil {
 			st.Bases[b.Name] = b
+			st.addRespelled(b)
 		}
 	}
 	return st, problems.Err()

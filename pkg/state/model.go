@@ -273,10 +273,16 @@ type Target struct {
 type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name
+
+	respelled map[string]*Base // by the name they have now; see Respelled
 }
 
 // New returns an empty State.
 func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}} }
+
+// Respelled returns what is known of a base image under another spelling of its host, which earlier versions took for a host
+// of its own, or nil.
+func (s *State) Respelled(name string) *Base { return s.respelled[name] }
 
 // Base returns the state of a base image reference, or nil.
 func (s *State) Base(ref string) *Base {

@@ -5,12 +5,15 @@ import (
 	"encoding/base32"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
-// Ref is an image reference in its parts, normalised as Docker and BuildKit do.
+// Ref is an image reference in its parts, normalised as Docker and BuildKit do, and with one spelling for each host.
 type Ref struct {
 	Registry   string // docker.io
 	Repository string // library/node
@@ -25,7 +28,8 @@ func ParseRef(s string) (Ref, error) {
 		return Ref{}, fmt.Errorf("parsing reference %q: %w", s, err)
 	}
 	named = reference.TagNameOnly(named)
-	r := Ref{Registry: reference.Domain(named), Repository: reference.Path(named)}
+	var r Ref
+	r.Registry, r.Repository = hostname.Repository(reference.Domain(named), reference.Path(named))
 	if t, ok := named.(reference.Tagged); ok {
 		r.Tag = t.Tag()
 	}
@@ -33,6 +37,79 @@ func ParseRef(s string) (Ref, error) {
 		r.Digest = d.Digest().String()
 	}
 	return r, nil
+}
+
+// respell returns a reference of a state file with the spelling of its host that this version writes. Whatever else is
+// unusual about it stays, for validation to report.
+func respell(ref string) string {
+	if host, _, _ := strings.Cut(ref, "/"); hostname.Normalize(host) == host {
+		return ref
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil || reference.TagNameOnly(named).String() != ref {
+		return ref
+	}
+	r, err := ParseRef(ref)
+	if err != nil {
+		return ref
+	}
+	return r.String()
+}
+
+// respell brings the references of an image into the spelling that this version writes.
+func (i *Image) respell() {
+	if host, path, ok := strings.Cut(i.Repository, "/"); ok {
+		host, path = hostname.Repository(host, path)
+		i.Repository = host + "/" + path
+	}
+	i.BaseImages = respellAll(i.BaseImages, func(b *BaseUse) *string { return &b.Ref })
+	i.BuiltOn = respellAll(i.BuiltOn, func(b *BuiltOn) *string { return &b.Ref })
+	if i.Rebuild != nil {
+		for k := range i.Rebuild.Bases {
+			i.Rebuild.Bases[k].Ref = respell(i.Rebuild.Bases[k].Ref)
+		}
+	}
+}
+
+// respellAll brings the references of a list into the spelling that this version writes. Of two that were spelled differently
+// and are one, the first stays; the next analysis fills in where the other one was used.
+func respellAll[T any](list []T, refOf func(*T) *string) []T {
+	isOld := func(item T) bool { return respell(*refOf(&item)) != *refOf(&item) }
+	if !slices.ContainsFunc(list, isOld) {
+		return list
+	}
+	out, seen := list[:0], map[string]bool{} // true for a reference that was spelled otherwise
+	for k := range list {
+		old, ref := isOld(list[k]), refOf(&list[k])
+		*ref = respell(*ref)
+		if before, known := seen[*ref]; known && (before || old) {
+			continue
+		}
+		seen[*ref] = seen[*ref] || old
+		out = append(out, list[k])
+	}
+	return out
+}
+
+// Respelled reports whether the host of the base image is spelled in a way that this version does not write.
+func (b *Base) Respelled() bool { return hostname.Normalize(b.Registry) != b.Registry }
+
+// addRespelled notes what is known of a base image under an old spelling of its host. Of several the first counts.
+func (s *State) addRespelled(b *Base) {
+	if !b.Respelled() {
+		return
+	}
+	r, err := ParseRef(b.Ref())
+	if err != nil || s.respelled[BaseName(r)] != nil {
+		return
+	}
+	now := *b
+	now.Name, now.Registry, now.Repository = BaseName(r), r.Registry, r.Repository
+	now.Candidates, now.UpdateHistory = slices.Clone(b.Candidates), slices.Clone(b.UpdateHistory)
+	if s.respelled == nil {
+		s.respelled = map[string]*Base{}
+	}
+	s.respelled[now.Name] = &now
 }
 
 // String is the normalised form.

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/config"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
 // Checkout is a git checkout on this machine.
@@ -117,7 +119,7 @@ var scpForm = regexp.MustCompile(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/]
 // have tokens, not ssh keys. A URL that has no such form (a local path) gives "".
 func HTTPSURL(remote string) string {
 	if m := scpForm.FindStringSubmatch(remote); m != nil && !strings.Contains(remote, "://") {
-		return "https://" + m[1] + "/" + m[2]
+		return hostname.URL("https://" + m[1] + "/" + m[2])
 	}
 	u, err := url.Parse(remote)
 	if err != nil || u.Host == "" {
@@ -125,9 +127,9 @@ func HTTPSURL(remote string) string {
 	}
 	switch u.Scheme {
 	case "http", "https":
-		return u.Scheme + "://" + u.Host + u.EscapedPath() // without user, query and fragment, which can hold a token
+		return hostname.URL(u.Scheme + "://" + u.Host + u.EscapedPath()) // without user, query and fragment, which can hold a token
 	case "ssh", "git", "git+ssh":
-		return "https://" + u.Hostname() + u.EscapedPath()
+		return hostname.URL("https://" + u.Hostname() + u.EscapedPath())
 	}
 	return ""
 }
