@@ -69,7 +69,8 @@ func newPrune(w *World, paths *pathFlags) *cobra.Command {
 		Use:   "prune",
 		Short: "Archive the state of what is no longer enrolled",
 		Long: `Prune moves the state of images that are no longer enrolled, and of base images that nothing uses any longer, into the
-folder archive of the state folder. When one of them is enrolled or used again, it goes on where it stopped.`,
+folder archive of the state folder. When one of them is enrolled or used again, it goes on where it stopped. Base images
+stay until every enrolled image has been analyzed: before, nobody knows what it uses.`,
 		Example: `  imagefactory prune --dry-run
   imagefactory prune --reason "the shop was shut down" --push`,
 		Args: args(cobra.NoArgs),

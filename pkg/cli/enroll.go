@@ -41,8 +41,10 @@ func newEnroll(w *World, paths *pathFlags) *cobra.Command {
 where it is built from (--repo and those around it) the image is external: watched, never rebuilt. The file is checked as a whole before it is written.`,
 		Example: `  imagefactory enroll web --repository acme/web --provider github --repo acme/web --workflow build.yml
   imagefactory enroll postgres --repository library/postgres --tag 16`,
-		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) != 1 {
+				return factory.Usagef("enroll needs one NAME, such as `imagefactory enroll web --repository acme/web`")
+			}
 			o.image.Name = names[0]
 			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)
 			return runEnroll(w, paths, o)

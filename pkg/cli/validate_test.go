@@ -38,13 +38,13 @@ func TestEveryRule(t *testing.T) {
 		at    string // FILE or FILE:LINE:COLUMN, below the fleet's folder
 		text  string
 	}{
-		finding.Syntax.ID:     {map[string]string{"images.yaml": "images: [\n"}, false, "images.yaml:1:1", "invalid YAML"},
+		finding.Syntax.ID:     {map[string]string{"images.yaml": "images: [\n"}, false, "images.yaml:1:9", "invalid YAML"},
 		finding.UnknownKey.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, "workflow", "workflwo", 1)}, false, "images.yaml:3:93", `did you mean "workflow"`},
 		finding.BadValue.ID:   {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1"`, "rebuildDelay: soon", 1)}, false, "images.yaml:3:53", `duration "soon"`},
 		finding.Missing.ID:    {map[string]string{"images.yaml": withURL + "  - name: web\n"}, false, "images.yaml:3:5", `add "repository"`},
 		finding.Duplicate.ID:  {map[string]string{"images.yaml": withURL + web + web}, false, "images.yaml:4:12", "line 3"},
 		finding.Cycle.ID:      {map[string]string{"state/images/web.yaml": using("ghcr.io/acme/web:1")}, false, "images.yaml:3:12", `image "web" is built on itself`},
-		finding.BadState.ID:   {map[string]string{"state/images/web.yaml": "name: [\n"}, false, "state/images/web.yaml:1:1", "restore the file from git"},
+		finding.BadState.ID:   {map[string]string{"state/images/web.yaml": "name: [\n"}, false, "state/images/web.yaml:1:7", "restore the file from git"},
 		finding.Orphan.ID:     {map[string]string{"state/images/old.yaml": "name: old\nrepository: ghcr.io/acme/old\n"}, false, "state/images/old.yaml", "no longer enrolled"},
 		finding.NoState.ID:    {nil, false, "images.yaml:3:12", "imagefactory analyze web"},
 		finding.Unresolved.ID: {map[string]string{"state/images/web.yaml": webHead + "unresolved: [{text: 'node:$V', line: 3, missing: [V]}]\n"}, false, "images.yaml:3:12", "line 3 of the Dockerfile uses node:$V"},

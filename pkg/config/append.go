@@ -81,6 +81,9 @@ func Append(text []byte, file string, img *Image) ([]byte, error) {
 			!reflect.DeepEqual(withoutPlaces(before.Images), withoutPlaces(after.Images[:n])) {
 			continue // this place is inside of something
 		}
+		for i := range d.findings { // all are about the entry, which has no place in the file yet
+			d.findings[i].Line, d.findings[i].Column = 0, 0
+		}
 		if err := d.findings.Err(); err != nil {
 			return nil, err
 		}

@@ -108,7 +108,7 @@ var invalid = map[string]struct {
 	text string
 	want []string
 }{
-	"syntax": {"- name: a\n  repository: [\n", []string{"images.yaml:2:1: invalid YAML"}},
+	"syntax": {"- name: a\n  repository: [\n", []string{"images.yaml:2:15: invalid YAML: did not find expected node content (close the bracket that opens here)"}},
 	"unknown keys": {`- name: a
   repositry: o/a
   sorce: {}
@@ -232,7 +232,12 @@ images: []
 	"aliases without bound": {`- &a {name: x, repository: [*b]}
 `, []string{"invalid YAML"}},
 	"an empty entry":    {"- {name: a, repository: o/a}\n-\n- ~\n", []string{"images.yaml:2:2: images[1] is empty (remove the dash) [IF004]", "images.yaml:3:3: images[2] is empty"}},
-	"several documents": {"[]\n---\n[]\n", []string{"more than one YAML document"}},
+	"several documents": {"[]\n---\n[]\n", []string{"images.yaml:2:1: more than one YAML document"}},
+	"a broken second":   {"---\n- {name: a, repository: o/a}\n---\n: ]\n", []string{"images.yaml:3:1: more than one YAML document"}},
+	"a conflict": {"- name: a\n<<<<<<< HEAD\n  repository: o/a\n=======\n  repository: o/b\n>>>>>>> theirs\n", []string{
+		"images.yaml:2:1: unresolved merge conflict (keep the entries of both sides, and remove the lines with <<<<<<<, ======= and >>>>>>>) [IF001]",
+	}},
+	"an indentation":    {"- name: a\n  repository: o/a\n source: {}\n", []string{"images.yaml:3:2: invalid YAML: did not find expected '-' indicator (check the indentation)"}},
 	"not a list":        {"just text\n", []string{"images.yaml:1:1: want a list of images, or a mapping"}},
 	"no images":         {"factory: {}\n", []string{`images.yaml:1:1: key "images" is missing`}},
 	"external rebuilds": {"- {name: a, repository: o/a, autoRebuild: true}\n", []string{"an external image is never rebuilt"}},
@@ -330,7 +335,7 @@ func TestAppendKeepsTheFile(t *testing.T) {
 
 func TestAppendRefuses(t *testing.T) {
 	_, err := config.Append([]byte("- {name: new, repository: o/x}\n"), "images.yaml", &config.Image{Name: "new", Repository: "o/new"})
-	require.ErrorContains(t, err, `images.yaml:2:9: name "new" is taken by the entry on line 1`)
+	require.ErrorContains(t, err, `images.yaml: name "new" is taken by the entry on line 1`)
 	_, err = config.Append([]byte("[{name: a, repository: o/x}]\n"), "images.yaml", &config.Image{Name: "new", Repository: "o/new"})
 	require.ErrorContains(t, err, "flow style")
 	_, err = config.Append([]byte("- name: a\r  repository: o/a\r"), "images.yaml", &config.Image{Name: "new", Repository: "o/new"})

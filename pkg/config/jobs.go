@@ -413,5 +413,5 @@ func firstProblem(s string, problems []string) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fmt.Errorf("invalid value %q: %s", s, problems[0])
+	return fmt.Errorf("%q: %s", s, problems[0])
 }

@@ -9,9 +9,7 @@ import (
 	"os"
 	"path"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
 )
 
 // LoadFile reads and validates an images.yaml. An invalid file gives a finding.List with every problem.
@@ -91,8 +90,6 @@ func (d *decoder) decodeRoot(root *yaml.Node, cfg *Config) *yaml.Node {
 	}
 }
 
-var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
-
 // parse returns the root node of the only document of the file. An empty file is an empty list.
 func (d *decoder) parse(raw []byte) *yaml.Node {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
@@ -101,17 +98,17 @@ func (d *decoder) parse(raw []byte) *yaml.Node {
 	case errors.Is(err, io.EOF):
 		return &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
 	case err != nil:
-		line := 1
-		msg := err.Error()
-		if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
-			line, _ = strconv.Atoi(m[1])
-			msg = msg[len(m[0]):]
+		p := yamlerr.Explain(raw, err)
+		if p.Conflict {
+			p.Fix = "keep the entries of both sides, and remove the lines with <<<<<<<, ======= and >>>>>>>"
+		} else {
+			p.Message = "invalid YAML: " + p.Message
 		}
-		d.findings = append(d.findings, finding.Syntax.At(d.file, line, 1, "invalid YAML: "+msg, ""))
+		d.findings = append(d.findings, finding.Syntax.At(d.file, p.Line, p.Column, p.Message, p.Fix))
 		return nil
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		d.findings = append(d.findings, finding.Syntax.At(d.file, max(second.Line, 1), 1, "more than one YAML document", "keep all images in one list"))
+		d.findings = append(d.findings, finding.Syntax.At(d.file, secondDocument(raw, &doc), 1, "more than one YAML document", "keep all images in one list"))
 		return nil
 	}
 	root := doc.Content[0]
@@ -124,6 +121,16 @@ func (d *decoder) parse(raw []byte) *yaml.Node {
 		return nil
 	}
 	return root
+}
+
+// secondDocument returns the line with the dashes that begin the second document of a text.
+func secondDocument(raw []byte, first *yaml.Node) int {
+	for i, line := range strings.Split(string(raw), "\n") {
+		if i+1 > lastLine(first) && (strings.HasPrefix(line, "---") || strings.HasPrefix(line, "...")) {
+			return i + 1
+		}
+	}
+	return 1
 }
 
 // boundedAliases says whether decoding visits no more than budget nodes: aliases must not multiply without bound or recurse.

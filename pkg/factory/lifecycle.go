@@ -2,6 +2,7 @@ package factory
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -48,21 +49,37 @@ func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
 	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
 }
 
-// unused reports whether no image uses a base image, under its name or under that which the next analysis gives it.
-func (f *Fleet) unused(name string) bool {
-	if len(f.Graph.Dependents(name)) > 0 {
+// unusedBases returns the base images that no image uses, under their name or that which the next analysis gives them,
+// sorted. As long as the Dockerfile of an enrolled image is not known, nobody knows what that image uses: then there are none.
+func (f *Fleet) unusedBases() []string {
+	for i := range f.Config.Images {
+		img := &f.Config.Images[i]
+		facts := f.State.Images[img.Name]
+		if img.Managed() && (facts == nil || facts.Dockerfile == nil && len(facts.BaseImages) == 0) {
+			return nil
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(f.State.Bases)) {
+		if len(f.Graph.Dependents(name)) == 0 && !f.inherited(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// inherited reports whether the next analysis takes a base image over under another name.
+func (f *Fleet) inherited(name string) bool {
+	ref, err := state.ParseRef(f.State.Bases[name].Ref())
+	if err != nil {
 		return false
 	}
-	now, err := state.ParseRef(f.State.Bases[name].Ref())
-	if err != nil {
-		return true
-	}
-	heir := state.BaseName(now)
-	return len(f.Graph.Dependents(heir)) == 0 || f.State.Bases[heir] != nil
+	heir := state.BaseName(ref)
+	return len(f.Graph.Dependents(heir)) > 0 && f.State.Bases[heir] == nil
 }
 
 // Prune moves the state of what is no longer enrolled or used into the archive, from which it comes back when it is
-// enrolled or used again. Nothing is written: see Store.
+// enrolled or used again. Base images stay while it is not known what each enrolled image uses. Nothing is written: see Store.
 func (f *Fleet) Prune(reason string) (*StateChange, error) {
 	before, err := f.State.Encode()
 	if err != nil {
@@ -76,12 +93,11 @@ func (f *Fleet) Prune(reason string) (*StateChange, error) {
 			gone.Images[name], names = img, append(names, name)
 		}
 	}
-	for name, base := range f.State.Bases {
-		if f.unused(name) {
-			delete(f.State.Bases, name)
-			base.Archived = state.Text(reason)
-			gone.Bases[name], names = base, append(names, name)
-		}
+	for _, name := range f.unusedBases() {
+		base := f.State.Bases[name]
+		delete(f.State.Bases, name)
+		base.Archived = state.Text(reason)
+		gone.Bases[name], names = base, append(names, name)
 	}
 	c := f.changeSince(before)
 	archived, refused := gone.ChangedSince(nil)

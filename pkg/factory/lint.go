@@ -45,7 +45,9 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
-		all = append(all, cycles(cfg, f.Graph)...)
+		if all.Err() == nil { // what a tag leads to is known from all state files
+			all = append(all, cycles(cfg, f.Graph)...)
+		}
 		all = append(all, f.lint(all)...)
 		if crdDir != "" && all.Err() == nil {
 			problems, err := f.againstCRDs(crdDir)
@@ -59,11 +61,14 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	return all, nil
 }
 
-// lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already.
+// lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already. Where any
+// state file cannot be read or trusted, what is missing says nothing: nothing is concluded from it.
 func (f *Fleet) lint(already finding.List) finding.List {
+	whole := true
 	broken := map[string]bool{}
 	for _, problem := range already {
 		broken[problem.File] = true
+		whole = whole && problem.Rule != finding.BadState.ID && problem.Rule != finding.DataShape.ID
 	}
 	publishers := map[string]string{} // repository to the managed image that it is of
 	for i := range f.Config.Images {
@@ -74,11 +79,13 @@ func (f *Fleet) lint(already finding.List) finding.List {
 	var l finding.List
 	for i := range f.Config.Images {
 		if img := &f.Config.Images[i]; !broken[stateFile(f.Paths.StateDir, state.ImagesFolder, img.Name)] {
-			l = append(l, f.lintImage(img, publishers)...)
+			l = append(l, f.lintImage(img, publishers, whole)...)
 		}
 	}
 	l = append(l, f.lintFleet()...)
-	l = append(l, f.lintState()...)
+	if whole {
+		l = append(l, f.lintState()...)
+	}
 	l = append(l, f.lintBudget()...)
 	l = append(l, f.omissions(kargo.Omissions(f.Config, f.State, f.Graph))...)
 	return append(l, f.lintLocation()...)
@@ -93,22 +100,25 @@ func (f *Fleet) lintLocation() finding.List {
 	return l
 }
 
-func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) finding.List {
+func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole bool) finding.List {
 	var l finding.List
 	at := func(r finding.Rule, message, fix string) {
 		l = append(l, r.At(f.Config.File(), img.Line, img.Column, fmt.Sprintf("%s: %s", img.Name, message), fix))
 	}
 	facts := f.State.Images[img.Name]
 	if facts == nil {
-		return finding.List{f.noState(img)}
+		if whole {
+			l = append(l, f.noState(img))
+		}
+		return l
 	}
+	again := f.analyzeAgain(img)
 	if text := passedOver(img, facts, facts.CurrentVersion); text != "" {
 		at(finding.PassedOver, text, setTags)
 	}
 	if len(facts.Uncounted) > 0 {
-		at(finding.NoneCounts, "none of its published tags counts, such as "+strings.Join(facts.Uncounted, ", "), "correct `tags`, and run `imagefactory analyze "+img.Name+"`")
+		at(finding.NoneCounts, "none of its published tags counts, such as "+strings.Join(facts.Uncounted, ", "), "correct `tags`, and "+again)
 	}
-	again := "run `imagefactory analyze " + img.Name + "`"
 	switch {
 	case !img.Managed():
 		return l
@@ -125,6 +135,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string) findi
 		switch {
 		case dep.Ref.Pinned():
 			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", ref), "drop the digest and set pinBases, or let a bot move it")
+		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // nobody knows what it publishes
 		case dep.Parent == "" && publisher != "":
 			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")
 		case dep.Parent == "" && dep.Ref.Tag == "latest":
@@ -181,20 +192,32 @@ func listed(images []*config.Image) string {
 	return out
 }
 
-const archiveIt = "archive it with `imagefactory prune`: a deleted file loses when digests were first seen"
+func (f *Fleet) archiveIt() string {
+	return fmt.Sprintf("archive it with `%s`: a deleted file loses when digests were first seen", f.Paths.command("prune"))
+}
+
+// command is a command line for the files that this one is about.
+func (p Paths) command(args string) string {
+	line := "imagefactory " + args
+	if p.Config != config.DefaultConfigFile {
+		line += " --config " + p.Config
+	}
+	if p.StateDir != filepath.Join(filepath.Dir(p.Config), config.DefaultStateFolder) {
+		line += " --state-dir " + p.StateDir
+	}
+	return line
+}
 
 // lintState reports state files that nothing uses.
 func (f *Fleet) lintState() finding.List {
 	var l finding.List
 	for name := range f.State.Images {
 		if f.Config.Find(name) == nil {
-			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), archiveIt+", or enroll it again"))
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enroll it again, or "+f.archiveIt()))
 		}
 	}
-	for name, b := range f.State.Bases {
-		if f.unused(name) {
-			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", b.Ref()), archiveIt))
-		}
+	for _, name := range f.unusedBases() {
+		l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", f.State.Bases[name].Ref()), f.archiveIt()))
 	}
 	return l
 }

@@ -50,7 +50,12 @@ func (f *Fleet) noState(img *config.Image) finding.Finding {
 	if !img.Managed() {
 		message = "its registry was not asked yet"
 	}
-	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, "run `imagefactory analyze "+img.Name+"`")
+	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, f.analyzeAgain(img))
+}
+
+// analyzeAgain says how to analyze an image.
+func (f *Fleet) analyzeAgain(img *config.Image) string {
+	return fmt.Sprintf("run `%s`", f.Paths.command("analyze "+img.Name))
 }
 
 // omissions are the findings about objects that are left out.
@@ -150,8 +155,7 @@ func (f *Fleet) Location() (kargo.Options, error) {
 		}
 		if repo.URL == "" {
 			if checkout.Origin == "" {
-				return opts, finding.List{finding.NoStateRepo.At(f.Config.File(), 1, 1,
-					"the state repository is not known: images.yaml is in no git checkout whose remote origin has an https or ssh URL", "set factory.state.url")}
+				return opts, finding.List{f.noStateRepo(found)}
 			}
 			opts.StateURL = checkout.Origin
 		}
@@ -167,6 +171,15 @@ func (f *Fleet) Location() (kargo.Options, error) {
 		opts.ConfigPath = "images.yaml"
 	}
 	return opts, nil
+}
+
+func (f *Fleet) noStateRepo(checkout bool) finding.Finding {
+	message, fix := "the state repository is not known: the file is in no git checkout", "set factory.state.url"
+	if checkout {
+		message = "the state repository is not known: the git remote origin is missing, or has no https or ssh URL"
+		fix += ", or `git remote add origin URL`"
+	}
+	return finding.NoStateRepo.At(f.Config.File(), 1, 1, message, fix)
 }
 
 // orPath returns the given path, or the place of a file in the checkout when it is inside.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
 )
 
 // Folders of the state files below the state folder.
@@ -67,7 +68,8 @@ func Load(fsys fs.FS, display string) (*State, error) {
 
 func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, k kind[T]) ([]*T, error) {
 	if info, err := fs.Lstat(fsys, folder); err == nil && !info.IsDir() {
-		return nil, finding.List{finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "links are not followed; replace it by the folder itself")}
+		*problems = append(*problems, finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "links are not followed; replace it by the folder itself"))
+		return nil, nil
 	}
 	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -102,29 +104,32 @@ func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.Lis
 func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, finding.List) {
 	at := path.Join(folder, name)
 	shown := path.Join(display, at)
-	bad := func(line int, message, fix string) (*T, finding.List) {
-		return nil, finding.List{finding.BadState.At(shown, line, min(line, 1), message, fix)}
+	bad := func(message, fix string) (*T, finding.List) {
+		return nil, finding.List{finding.BadState.At(shown, 0, 0, message, fix)}
 	}
 	if !fileName.MatchString(name) {
-		return bad(0, fmt.Sprintf("%q is no name of a state file", name), "state files are named by an image: lower case letters, digits and dashes")
+		return bad(fmt.Sprintf("%q is no name of a state file", name), "state files are named by an image: lower case letters, digits and dashes")
 	}
 	info, err := fs.Lstat(fsys, at)
 	if err != nil {
-		return bad(0, err.Error(), "")
+		return bad(err.Error(), "")
 	}
 	if !info.Mode().IsRegular() {
-		return bad(0, "not a regular file", "links are not followed; replace it by the file itself")
+		return bad("not a regular file", "links are not followed; replace it by the file itself")
 	}
 	if info.Size() > maxFileBytes {
-		return bad(0, fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git, or delete it to learn it anew")
+		return bad(fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git")
 	}
 	data, err := fs.ReadFile(fsys, at)
 	if err != nil {
-		return bad(0, err.Error(), "")
+		return bad(err.Error(), "")
 	}
 	v, wrong := k.read(data, strings.TrimSuffix(name, ".yaml"))
 	if wrong != nil {
-		return bad(wrong.line, wrong.message, wrong.fix)
+		if wrong.conflict {
+			wrong.fix = fmt.Sprintf("take one side with `git checkout --ours %s` or `--theirs`, best that of the branch which imagefactory pushes to; then run `imagefactory analyze`", shown)
+		}
+		return nil, finding.List{finding.BadState.At(shown, wrong.line, wrong.column, wrong.message, wrong.fix)}
 	}
 	return v, nil
 }
@@ -143,26 +148,27 @@ var (
 
 // unreadable is why a file cannot be read as state.
 type unreadable struct {
-	line         int
+	line, column int
 	message, fix string
+	conflict     bool // markers of a merge are in it
 }
 
 // read reads one file whose name says that it is the state of want.
 func (k kind[T]) read(data []byte, want string) (*T, *unreadable) {
 	v := new(T)
 	if err := decode(data, v); err != nil {
-		line, message := splitLine(err)
-		return nil, &unreadable{line, message, "restore the file from git, or delete it to learn it anew"}
+		p := yamlerr.Explain(data, err)
+		return nil, &unreadable{line: p.Line, column: p.Column, message: p.Message, fix: "restore the file from git", conflict: p.Conflict}
 	}
 	if name := k.name(v); name != want {
-		return nil, &unreadable{1, fmt.Sprintf("the file is of %q, but its name says %q", name, want), "rename the file"}
+		return nil, &unreadable{line: 1, column: 1, message: fmt.Sprintf("the file is of %q, but its name says %q", name, want), fix: "rename the file"}
 	}
 	again, err := k.encode(v)
 	if err == nil {
 		err = sized(again)
 	}
 	if err != nil { // keys that this version does not know have values that it cannot keep
-		return nil, &unreadable{1, err.Error(), "restore the file from git, or remove what imagefactory did not write"}
+		return nil, &unreadable{line: 1, column: 1, message: err.Error(), fix: "restore the file from git, or remove what imagefactory did not write"}
 	}
 	return v, nil
 }
@@ -173,19 +179,6 @@ func decode(data []byte, v any) error {
 		return errors.New("the file is empty")
 	}
 	return yaml.Unmarshal(data, v)
-}
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?line (\d+): `)
-
-func splitLine(err error) (int, string) {
-	message := strings.Join(strings.Fields(err.Error()), " ")
-	m := yamlLine.FindStringSubmatch(message)
-	if m == nil {
-		return 1, strings.TrimPrefix(message, "yaml: ")
-	}
-	line := 0
-	_, _ = fmt.Sscan(m[1], &line) // the pattern admits only digits
-	return line, message[len(m[0]):]
 }
 
 // Encode writes the state as files: path below the state folder to content. The same facts always give the same bytes.

@@ -1,0 +1,156 @@
+// Package yamlerr says where a text is not valid YAML, and what to do about it. The parser that everything is read with
+// (yaml.v3) names the line before a mistake, the line where a block begins, or none; the next version of it keeps the place
+// of a mistake, and is asked once the first has refused a text.
+package yamlerr
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	yaml4 "go.yaml.in/yaml/v4"
+)
+
+// Problem is why a text cannot be read.
+type Problem struct {
+	Line, Column int // 1-based; 1 and 1 when the place is not known
+	Message      string
+	Fix          string // empty when the message says it all
+	Conflict     bool   // git's markers of a merge conflict are in the text
+}
+
+// Explain returns the place and the cause of an error that yaml.v3 gave for a text.
+func Explain(text []byte, err error) Problem {
+	if line := conflict(text); line > 0 {
+		return Problem{Line: line, Column: 1, Message: "unresolved merge conflict", Conflict: true}
+	}
+	p := parse(err.Error())
+	if line, column := unreadable(text); line > 0 {
+		p.Line, p.Column = line, column
+		return p
+	}
+	var doc yaml4.Node
+	var exact *yaml4.LoadError
+	if errors.As(yaml4.Unmarshal(text, &doc), &exact) && exact.Mark.Line > 0 && strings.Contains(exact.Message, p.Message) {
+		at := exact.Mark
+		if opened(text, exact) {
+			at = exact.ContextMark
+		}
+		p.Line, p.Column = at.Line, max(at.Column, 1)
+	}
+	p.Fix = fixes[p.Message]
+	if line, column := lastOpen(text); line > 0 && p.Line > 1+strings.Count(strings.TrimRight(string(text), " \r\n"), "\n") { // it is the end
+		p.Line, p.Column, p.Fix = line, column, "close the bracket that opens here"
+	}
+	return p
+}
+
+// lastOpen returns the place of the innermost bracket that is still open at the end, and 0 when there is none.
+func lastOpen(text []byte) (line, column int) {
+	depth := 0
+	for at, c := range slices.Backward(text) {
+		switch c {
+		case ']', '}':
+			depth++
+		case '[', '{':
+			if depth--; depth < 0 {
+				before := string(text[:at])
+				return 1 + strings.Count(before, "\n"), 1 + utf8.RuneCountInString(before[strings.LastIndex(before, "\n")+1:])
+			}
+		}
+	}
+	return 0, 0
+}
+
+// fixes are the usual causes of what the parser says.
+var fixes = map[string]string{
+	"found unexpected end of stream":                               "close the quote that opens here",
+	"did not find expected ',' or ']'":                             "close the bracket, or add the comma",
+	"did not find expected ',' or '}'":                             "close the brace, or add the comma",
+	"could not find expected ':'":                                  "write a key as `key: value`",
+	"mapping values are not allowed in this context":               "check the indentation, and quote a value that contains a colon",
+	"found character that cannot start any token":                  "quote the value",
+	"found a tab character that violates indentation":              "indent with spaces",
+	"found a tab character where an indentation space is expected": "indent with spaces",
+	"did not find expected key":                                    "check the indentation",
+	"did not find expected '-' indicator":                          "check the indentation",
+}
+
+var lineOf = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors: )?(?:line (\d+): )?`)
+
+// parse takes an error of yaml.v3 apart, as far as its text goes.
+func parse(text string) Problem {
+	text = strings.Join(strings.Fields(text), " ")
+	m := lineOf.FindStringSubmatch(text)
+	p := Problem{Line: 1, Column: 1, Message: text[len(m[0]):]}
+	if line, err := strconv.Atoi(m[1]); err == nil {
+		p.Line = line
+	}
+	return p
+}
+
+var (
+	marker    = regexp.MustCompile(`^(<{7}|>{7}|\|{7})( |$)`)
+	separator = regexp.MustCompile(`^={7}$`)
+)
+
+// conflict returns the line of the first marker that git left in a text, 0 when there is none.
+func conflict(text []byte) int {
+	for i, line := range lines(text) {
+		if marker.MatchString(line) || separator.MatchString(line) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// unreadable returns the place of the first character that YAML does not allow anywhere, and 0 when there is none.
+func unreadable(text []byte) (line, column int) {
+	if !utf8.Valid(text) || slices.ContainsFunc([]rune(string(text)), forbidden) {
+		for i, l := range lines(text) {
+			column := 1
+			for rest := l; rest != ""; column++ {
+				r, size := utf8.DecodeRuneInString(rest)
+				if r == utf8.RuneError && size == 1 || forbidden(r) {
+					return i + 1, column
+				}
+				rest = rest[size:]
+			}
+		}
+	}
+	return 0, 0
+}
+
+func forbidden(r rune) bool {
+	return unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' && r != '\u0085'
+}
+
+func lines(text []byte) []string {
+	return strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+}
+
+// opened reports whether the mistake is where something begins: a key without a colon, or what is never closed.
+func opened(text []byte, e *yaml4.LoadError) bool {
+	if e.ContextMark.Line == 0 {
+		return false
+	}
+	switch e.Message {
+	case "could not find expected ':'", "found unexpected end of stream":
+		return true
+	case "did not find expected ',' or ']'":
+		return unclosed(text, e.ContextMark.Line, "[", "]")
+	case "did not find expected ',' or '}'":
+		return unclosed(text, e.ContextMark.Line, "{", "}")
+	}
+	return false
+}
+
+// unclosed reports whether fewer brackets are closed than opened, from a line on.
+func unclosed(text []byte, from int, open, closing string) bool {
+	rest := strings.Join(lines(text)[from-1:], "\n")
+	return strings.Count(rest, open) > strings.Count(rest, closing)
+}
