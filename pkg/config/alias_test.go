@@ -57,7 +57,7 @@ func share(n *yaml.Node, seen map[string]*yaml.Node) {
 		if n.Kind == yaml.MappingNode && i%2 == 0 || c.Tag == "!!null" { // a key, and what the writer gives no anchor
 			continue
 		}
-		key := fmt.Sprint(text(c))
+		key := text(c)
 		if first := seen[key]; first != nil {
 			if first.Anchor == "" {
 				anchors := seen[""]

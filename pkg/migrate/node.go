@@ -5,18 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
 )
 
 type yamlNode = yaml.Node
 
 const mappingNode = yaml.MappingNode
-
-var errorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
 
 // parse returns the root of the only document of a file; nil for an empty one. An error comes with its line. Values are
 // read as they are written: the old tool wrote texts without quotes, and a tag 1.10 is no number.
@@ -27,12 +26,8 @@ func parse(data []byte) (root *yaml.Node, line int, err error) {
 	case errors.Is(err, io.EOF):
 		return nil, 0, nil
 	case err != nil:
-		message, at := strings.Join(strings.Fields(err.Error()), " "), 1
-		if m := errorLine.FindStringSubmatch(message); m != nil {
-			at, _ = strconv.Atoi(m[1])
-			message = message[len(m[0]):]
-		}
-		return nil, at, errors.New(strings.TrimPrefix(message, "yaml: "))
+		p := yamlerr.Explain(data, err)
+		return nil, p.Line, errors.New(p.Message)
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		return nil, max(second.Line, 1), errors.New("more than one document")

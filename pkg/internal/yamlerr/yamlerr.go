@@ -43,8 +43,10 @@ func Explain(text []byte, err error) Problem {
 		p.Line, p.Column = at.Line, max(at.Column, 1)
 	}
 	p.Fix = fixes[p.Message]
-	if line, column := lastOpen(text); line > 0 && p.Line > 1+strings.Count(strings.TrimRight(string(text), " \r\n"), "\n") { // it is the end
-		p.Line, p.Column, p.Fix = line, column, "close the bracket that opens here"
+	if p.Message == "did not find expected node content" {
+		if line, column := lastOpen(text); line > 0 {
+			p.Line, p.Column, p.Fix = line, column, "close the bracket that opens here"
+		}
 	}
 	return p
 }

@@ -19,6 +19,7 @@ var broken = map[string]string{
 	"indented too much":        "- name: a\n  repository: o/a\n   tags»: x\n",
 	"a tab":                    "- name: a\n»\trepository: o/a\n",
 	"a bracket":                "- name: a\n  repository: »[o, a\n- name: b\n- name: c\n",
+	"a bracket before a dash":  "- name: »[\n- x\n",
 	"a bracket at the end":     "- name: a\n  x: »[\n",
 	"a bracket, and nothing":   "- name: a\n  x: »[a,\n\n\n",
 	"a brace at the end":       "- name: a\n  x: {b: c, d: »{e: \n",
