@@ -25,12 +25,14 @@ const (
 	token = "trim(secret(vars." + secretVar + ")[vars." + keyVar + "])"
 
 	accepted = "response.status >= 200 && response.status < 300"
-	// A forge that refuses for good says 4xx; these four can pass: a token that is being replaced, a rate limit (GitHub
-	// answers 403 or 429), a slow network.
-	refusedForGood = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429])"
-	unsent         = "(task.outputs?." + DispatchStep + "?.run ?? '') == ''"
-	known          = "success() && (task.outputs?." + DispatchStep + "?.run ?? '" + UnknownRun + "') != '" + UnknownRun + "'"
-	isMap          = "type(response.body) == 'map'"
+	// A forge that refuses for good says 4xx and why, in JSON; a gateway in front of it says 4xx too. Four can pass all the
+	// same: a token that is being replaced, a rate limit (GitHub answers 403 or 429), a slow network.
+	refusedForGood = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429]) && " +
+		isMap + " && (response.body.message ?? response.body.error) != nil"
+	unsent  = "(task.outputs?." + DispatchStep + "?.run ?? '') == ''"
+	known   = "success() && (task.outputs?." + DispatchStep + "?.run ?? '" + UnknownRun + "') != '" + UnknownRun + "'"
+	isMap   = "type(response.body) == 'map'"
+	refusal = "string(response.body.message ?? response.body.error)"
 )
 
 // dispatchRetry bounds the attempts to start a run.
@@ -87,7 +89,7 @@ func githubSteps() []Step {
 		Timeout: requestTimeout, PollInterval: dispatchInterval,
 		SuccessExpression: accepted + " || " + tooOld,
 		FailureExpression: refusedForGood + " && !" + tooOld,
-		ErrorExpression:   "response.body.message",
+		ErrorExpression:   refusal,
 		Outputs: []HTTPOutput{
 			{"run", "response.status == 200 && " + isMap + " && response.body.workflow_run_id != nil ? string(int(response.body.workflow_run_id)) : '" + UnknownRun + "'"},
 			{"url", "response.status == 200 && " + isMap + " ? (response.body.html_url ?? '') : ''"},
@@ -124,7 +126,7 @@ func gitlabSteps() []Step {
 			Timeout: requestTimeout, PollInterval: dispatchInterval,
 			SuccessExpression: accepted,
 			FailureExpression: refusedForGood,
-			ErrorExpression:   "string(response.body.message ?? response.body.error)",
+			ErrorExpression:   refusal,
 			Outputs: []HTTPOutput{
 				{"run", isMap + " && response.body.id != nil ? string(int(response.body.id)) : '" + UnknownRun + "'"},
 				{"url", isMap + " ? (response.body.web_url ?? '') : ''"},
