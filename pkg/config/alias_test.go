@@ -156,7 +156,8 @@ func FuzzAliases(f *testing.F) {
 	f.Fuzz(func(t *testing.T, source string) { aliased(t, source) })
 }
 
-// TestPlacesOfAliases: a problem is where the value is written, once for each use of it.
+// TestPlacesOfAliases: a problem is where the value is written, once for each use of it. An entry or a name that is there twice
+// is where it stands the second time.
 func TestPlacesOfAliases(t *testing.T) {
 	_, err := config.Load(strings.NewReader(`defaults: {source: {platforms: &p [amd64]}}
 images:
@@ -172,6 +173,7 @@ images:
 - &three {name: three, repository: acme/three, rebuildDelay: &d 7days}
 - *three
 - {name: &n Four, repository: *n, rebuildDelay: *d, source: {provider: git, repo: "https://g.example/a", platforms: *p}}
+- {name: *n, repository: acme/four}
 `), "images.yaml")
 	require.Error(t, err)
 	for _, want := range []string{
@@ -180,12 +182,26 @@ images:
 		`images.yaml:6:11: two: source: workflow is missing`,
 		`images.yaml:8:11: one: source.repo: invalid GitHub repository "just-one"`,
 		`images.yaml:8:11: two: source.repo: invalid GitHub repository "just-one"`,
-		`images.yaml:12:17: entry "three" stands in the list more than once, by an alias`,
+		`images.yaml:13:3: entry "three" stands in the list more than once, by an alias`,
 		`images.yaml:12:62: images[2].rebuildDelay: duration "7days"`,
 		`images.yaml:12:62: images[4].rebuildDelay: duration "7days"`,
 		`images.yaml:14:10: invalid name "Four"`,
+		`images.yaml:15:10: name "Four" is taken by the entry on line 14`,
 		`images.yaml:14:10: Four: invalid repository "Four"`,
 	} {
 		assert.Contains(t, err.Error(), want)
+	}
+}
+
+func TestPlacesOfAliasesThatAreRefused(t *testing.T) {
+	for text, place := range map[string]string{
+		"images:\n- &a\n  name: a\n  source: *a\n": "images.yaml:4:11: ",
+		"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n" +
+			"d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n" +
+			"images: *f\n": "images.yaml:7:9: ",
+	} {
+		_, err := config.Load(strings.NewReader(text), "images.yaml")
+		require.ErrorContains(t, err, "aliases expand to too much or contain themselves")
+		assert.True(t, strings.HasPrefix(err.Error(), place), "%s", err)
 	}
 }

@@ -65,6 +65,7 @@ func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
 	if root == nil {
 		return cfg, false
 	}
+	placeEntries(root)
 	resolveAliases(root, map[*yaml.Node]bool{})
 	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg)}
 	v.run()
@@ -116,8 +117,8 @@ func (d *decoder) parse(raw []byte) *yaml.Node {
 		return &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
 	}
 	budget := maxDocumentAliasedSize + 16*len(raw)
-	if !boundedAliases(root, map[*yaml.Node]bool{}, &budget) {
-		d.add(finding.Syntax, root, "aliases expand to too much or contain themselves", "write the entries out, or use `defaults`")
+	if alias := unboundedAlias(root, map[*yaml.Node]bool{}, &budget); alias != nil {
+		d.add(finding.Syntax, alias, "aliases expand to too much or contain themselves", "write the entries out, or use `defaults`")
 		return nil
 	}
 	return root
@@ -133,23 +134,27 @@ func secondDocument(raw []byte, first *yaml.Node) int {
 	return 1
 }
 
-// boundedAliases says whether decoding visits no more than budget nodes: aliases must not multiply without bound or recurse.
-func boundedAliases(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
+// unboundedAlias returns the alias by which decoding would visit more than budget nodes, or nil: aliases must not multiply
+// without bound or recurse.
+func unboundedAlias(n *yaml.Node, open map[*yaml.Node]bool, budget *int) *yaml.Node {
 	*budget--
 	if *budget < 0 || open[n] {
-		return false
+		return n
 	}
 	if n.Kind == yaml.AliasNode {
 		open[n] = true
 		defer delete(open, n)
-		return boundedAliases(n.Alias, open, budget)
+		if unboundedAlias(n.Alias, open, budget) != nil {
+			return n
+		}
+		return nil
 	}
 	for _, c := range n.Content {
-		if !boundedAliases(c, open, budget) {
-			return false
+		if alias := unboundedAlias(c, open, budget); alias != nil {
+			return alias
 		}
 	}
-	return true
+	return nil
 }
 
 // resolveAliases puts the node that each alias stands for in the place of the alias. What comes after sees the document as if
@@ -165,6 +170,43 @@ func resolveAliases(n *yaml.Node, done map[*yaml.Node]bool) {
 		}
 		resolveAliases(n.Content[i], done)
 	}
+}
+
+// placeEntries gives entries and names that are aliases the place of the alias: that is where an entry stands in the list.
+func placeEntries(root *yaml.Node) {
+	images := target(root)
+	if images.Kind == yaml.MappingNode {
+		images = target(child(images, "images"))
+	}
+	if images == nil || images.Kind != yaml.SequenceNode {
+		return
+	}
+	for i, entry := range images.Content {
+		images.Content[i] = placed(entry)
+		fields := images.Content[i]
+		for k := 0; fields.Kind == yaml.MappingNode && k+1 < len(fields.Content); k += 2 {
+			if target(fields.Content[k]).Value == "name" {
+				fields.Content[k+1] = placed(fields.Content[k+1])
+			}
+		}
+	}
+}
+
+func target(n *yaml.Node) *yaml.Node {
+	if n != nil && n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// placed returns the node that an alias stands for, with the place of the alias.
+func placed(n *yaml.Node) *yaml.Node {
+	if n.Kind != yaml.AliasNode {
+		return n
+	}
+	value := *n.Alias
+	value.Line, value.Column = n.Line, n.Column
+	return &value
 }
 
 // child returns the value node of a key of a mapping, or nil.

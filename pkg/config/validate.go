@@ -61,7 +61,7 @@ func (v *validator) run() {
 		name := child(n, "name")
 		img.Line, img.Column = name.Line, name.Column
 		if first := byName[img.Name]; first == name {
-			v.add(finding.Duplicate, name, fmt.Sprintf("entry %q stands in the list more than once, by an alias", img.Name), "names must be unique")
+			v.add(finding.Duplicate, n, fmt.Sprintf("entry %q stands in the list more than once, by an alias", img.Name), "names must be unique")
 		} else if first != nil {
 			v.add(finding.Duplicate, name, fmt.Sprintf("name %q is taken by the entry on line %d", img.Name, first.Line), "names must be unique")
 		} else {
