@@ -43,6 +43,9 @@ func Explain(text []byte, err error) Problem {
 		p.Line, p.Column = at.Line, max(at.Column, 1)
 	}
 	p.Fix = fixes[p.Message]
+	if p.Message == noToken && indentedByTab(text, p.Line) {
+		p.Fix = withSpaces
+	}
 	if p.Message == "did not find expected node content" {
 		if line, column := lastOpen(text); line > 0 {
 			p.Line, p.Column, p.Fix = line, column, "close the bracket that opens here"
@@ -68,16 +71,31 @@ func lastOpen(text []byte) (line, column int) {
 	return 0, 0
 }
 
+const (
+	noToken    = "found character that cannot start any token"
+	withSpaces = "indent with spaces"
+)
+
+// indentedByTab reports whether there is a tab before the text of a line, or behind its dashes.
+func indentedByTab(text []byte, line int) bool {
+	all := lines(text)
+	if line > len(all) {
+		return false
+	}
+	l := all[line-1]
+	return strings.Contains(l[:len(l)-len(strings.TrimLeft(l, " \t-"))], "\t")
+}
+
 // fixes are the usual causes of what the parser says.
 var fixes = map[string]string{
-	"found unexpected end of stream":                               "close the quote that opens here",
-	"did not find expected ',' or ']'":                             "close the bracket, or add the comma",
-	"did not find expected ',' or '}'":                             "close the brace, or add the comma",
-	"could not find expected ':'":                                  "write a key as `key: value`",
-	"mapping values are not allowed in this context":               "check the indentation, and quote a value that contains a colon",
-	"found character that cannot start any token":                  "quote the value",
-	"found a tab character that violates indentation":              "indent with spaces",
-	"found a tab character where an indentation space is expected": "indent with spaces",
+	"found unexpected end of stream":                 "close the quote that opens here",
+	"did not find expected ',' or ']'":               "close the bracket, or add the comma",
+	"did not find expected ',' or '}'":               "close the brace, or add the comma",
+	"could not find expected ':'":                    "write a key as `key: value`",
+	"mapping values are not allowed in this context": "check the indentation, and quote a value that contains a colon",
+	noToken: "quote the value",
+	"found a tab character that violates indentation":              withSpaces,
+	"found a tab character where an indentation space is expected": withSpaces,
 	"did not find expected key":                                    "check the indentation",
 	"did not find expected '-' indicator":                          "check the indentation",
 }

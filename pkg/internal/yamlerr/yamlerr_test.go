@@ -67,6 +67,24 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+func TestTabs(t *testing.T) {
+	for text, fix := range map[string]string{
+		"a:\n\tb: c\n":      "indent with spaces",
+		"a:\n  \tb: c\n":    "indent with spaces",
+		"-\tname: a\n":      "indent with spaces",
+		"- a:\n\t- b\n":     "indent with spaces",
+		"a: @b\n":           "quote the value",
+		"a: 1\nb:\t@c\td\n": "quote the value",
+	} {
+		for _, ends := range []string{"\n", "\r\n"} {
+			text := []byte(strings.ReplaceAll(text, "\n", ends))
+			err := yaml.Unmarshal(text, new(yaml.Node))
+			require.Error(t, err, "%q", text)
+			assert.Equal(t, fix, yamlerr.Explain(text, err).Fix, "%q", text)
+		}
+	}
+}
+
 func TestValuesOfTheWrongType(t *testing.T) {
 	text := []byte("a: 1\nb:\n  - x\n")
 	err := yaml.Unmarshal(text, &struct{ B map[string]string }{})
