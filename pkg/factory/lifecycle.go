@@ -1,7 +1,9 @@
 package factory
 
 import (
+	"bytes"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -68,6 +70,26 @@ func (f *Fleet) unusedBases() []string {
 	return out
 }
 
+// keepWords has the holds and releases written that base images share with others that are archived, and which differ in the
+// spelling of their host only: their files need not have them yet.
+func (f *Fleet) keepWords(c *StateChange, archived map[string]*state.Base) {
+	heirs := state.New()
+	for _, b := range archived {
+		if heir := f.State.Base(b.Ref()); heir != nil && b.Respelled() {
+			heirs.Bases[heir.Name] = heir
+		}
+	}
+	files, refused := heirs.ChangedSince(nil)
+	maps.Copy(c.refused, refused)
+	for p, data := range files {
+		if old, err := fs.ReadFile(f.files, p); err != nil || !bytes.Equal(old, data) {
+			c.after[p] = data
+			c.Changed = append(c.Changed, p)
+		}
+	}
+	slices.Sort(c.Changed)
+}
+
 // inherited reports whether the next analysis takes a base image over under another name.
 func (f *Fleet) inherited(name string) bool {
 	ref, err := state.ParseRef(f.State.Bases[name].Ref())
@@ -104,9 +126,8 @@ func (f *Fleet) Prune(reason string) (*StateChange, error) {
 	for p, data := range archived {
 		c.after[path.Join(state.ArchiveFolder, p)] = data
 	}
-	for p, err := range refused {
-		c.refused[p] = err
-	}
+	maps.Copy(c.refused, refused)
+	f.keepWords(&c, gone.Bases)
 	if err := c.refusal(); err != nil {
 		return nil, err
 	}

@@ -63,6 +63,11 @@ func Load(fsys fs.FS, display string) (*State, error) {
 			st.addRespelled(b)
 		}
 	}
+	for name, old := range st.respelled {
+		if b := st.Bases[name]; b != nil {
+			b.takeWords(old)
+		}
+	}
 	return st, problems.Err()
 }
 

@@ -281,7 +281,7 @@ type State struct {
 func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}} }
 
 // Respelled returns what is known of a base image under another spelling of its host, which earlier versions took for a host
-// of its own, or nil.
+// of its own, or nil. What people held or released there holds for the base image under its present name too.
 func (s *State) Respelled(name string) *Base { return s.respelled[name] }
 
 // Base returns the state of a base image reference, or nil.

@@ -94,22 +94,44 @@ func respellAll[T any](list []T, refOf func(*T) *string) []T {
 // Respelled reports whether the host of the base image is spelled in a way that this version does not write.
 func (b *Base) Respelled() bool { return hostname.Normalize(b.Registry) != b.Registry }
 
-// addRespelled notes what is known of a base image under an old spelling of its host. Of several the first counts.
+// addRespelled notes what is known of a base image under an old spelling of its host. Of several the first counts, with the
+// holds and releases of all.
 func (s *State) addRespelled(b *Base) {
 	if !b.Respelled() {
 		return
 	}
 	r, err := ParseRef(b.Ref())
-	if err != nil || s.respelled[BaseName(r)] != nil {
+	if err != nil {
 		return
 	}
-	now := *b
+	if known := s.respelled[BaseName(r)]; known != nil {
+		known.takeWords(b)
+		return
+	}
+	now := *b.Clone()
 	now.Name, now.Registry, now.Repository = BaseName(r), r.Registry, r.Repository
-	now.Candidates, now.UpdateHistory = slices.Clone(b.Candidates), slices.Clone(b.UpdateHistory)
 	if s.respelled == nil {
 		s.respelled = map[string]*Base{}
 	}
 	s.respelled[now.Name] = &now
+}
+
+// takeWords takes over the holds and releases of the same base image under another spelling, where they are the later word.
+func (b *Base) takeWords(of *Base) {
+	for i := range of.Candidates {
+		from := &of.Candidates[i]
+		if c := b.Find(from.Digest); c != nil && from.lastWord().After(c.lastWord().Time) {
+			c.Held, c.Released, c.Reason = from.Held, from.Released, from.Reason
+		}
+	}
+}
+
+// lastWord returns when the candidate was last held or released.
+func (c *Candidate) lastWord() Time {
+	if c.Held.After(c.Released.Time) {
+		return c.Held
+	}
+	return c.Released
 }
 
 // String is the normalised form.
