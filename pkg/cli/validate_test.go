@@ -261,3 +261,21 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 		})
 	}
 }
+
+// Synth writes nothing with a mirror that Kargo refuses: validate says so, and nothing of the images behind it.
+func TestValidateReportsAMirrorThatKargoRefuses(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{
+		"images.yaml": "factory: {mirrors: {docker.io: [a--b.example/hub]}, state: {url: https://github.com/acme/f.git}}\nimages:\n" +
+			"  - {name: web, repository: library/redis, registry: docker.io, tags: \"8\"}\n",
+		"state/images/web.yaml": "name: web\nrepository: docker.io/library/redis\n",
+	})
+	got := run(t, dir, "validate")
+	const cause = `factory.mirrors.docker.io[0]: "a--b.example/hub": Kargo accepts no repository name with two dashes in a row (put a mirror first that Kargo can watch)`
+	assert.Equal(t, 0, got.code)
+	assert.Contains(t, got.out+got.err, "images.yaml:1:1: warning: `synth` writes nothing: "+cause)
+	assert.NotContains(t, got.out+got.err, "has no Warehouse")
+	got = run(t, dir, "synth")
+	assert.Equal(t, 1, got.code)
+	assert.Contains(t, got.err, cause)
+}

@@ -87,8 +87,21 @@ func (f *Fleet) lint(already finding.List) finding.List {
 		l = append(l, f.lintState()...)
 	}
 	l = append(l, f.lintBudget()...)
-	l = append(l, f.omissions(kargo.Omissions(f.Config, f.State, f.Graph))...)
+	l = append(l, f.lintLeftOut()...)
 	return append(l, f.lintLocation()...)
+}
+
+// lintLeftOut reports what Synth leaves out. Of a mirror that Kargo refuses, only the mirror is reported: Synth writes nothing.
+func (f *Fleet) lintLeftOut() finding.List {
+	refused := kargo.RefusedMirrors(f.Config, f.Graph)
+	if len(refused) == 0 {
+		return f.omissions(kargo.Omissions(f.Config, f.State, f.Graph))
+	}
+	var l finding.List
+	for _, err := range refused {
+		l = append(l, finding.LeftOut.At(f.Config.File(), 1, 1, "`synth` writes nothing: "+err.Error(), ""))
+	}
+	return l
 }
 
 func (f *Fleet) lintLocation() finding.List {

@@ -26,7 +26,7 @@ func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) 
 		return nil, nil, errors.New("the state repository is not known: set factory.state.url in images.yaml")
 	}
 	b := newBuilder(cfg, st, g, opts)
-	if err := b.mirrors(); err != nil {
+	if err := errors.Join(RefusedMirrors(cfg, g)...); err != nil {
 		return nil, nil, err
 	}
 	b.bases()
@@ -69,20 +69,22 @@ type subject struct {
 	image     ImageSubscription
 }
 
-// mirrors checks the mirrors that Warehouses watch.
-func (b *builder) mirrors() error {
+// RefusedMirrors returns an error for each mirror that Warehouses would watch and Kargo refuses. [Objects] fails with them.
+func RefusedMirrors(cfg *config.Config, g *graph.Graph) []error {
 	used := map[string]bool{}
-	for _, name := range b.g.Bases() {
-		used[b.g.BaseRef(name).Registry] = true
+	for _, name := range g.Bases() {
+		used[g.BaseRef(name).Registry] = true
 	}
-	for i := range b.cfg.Images {
-		used[b.cfg.Images[i].Registry] = true
+	for i := range cfg.Images {
+		used[cfg.Images[i].Registry] = true
 	}
 	var errs []error
 	for _, registry := range slices.Sorted(maps.Keys(used)) {
-		errs = append(errs, checkMirror(b.cfg, registry))
+		if err := checkMirror(cfg, registry); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 func (b *builder) bases() {
