@@ -228,3 +228,18 @@ func TestMoreImagesThanStateCanHold(t *testing.T) {
 	assert.Regexp(t, `error: web: web/Dockerfile:\d+: the Dockerfile uses more images than fit in 256 KiB`, got.err)
 	assert.Equal(t, []string{"from"}, s.uses("web", "library/node:22"), "it keeps its state")
 }
+
+// An index that lacks a platform costs no request more than others do until it changes.
+func TestAPlatformThatABaseImageLacks(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("library/node:22", "1")
+	images := s.git.Git("fleet", "show", "main:images.yaml")
+	require.Contains(t, images, "workflow: ")
+	s.git.Commit("fleet", map[string]string{"images.yaml": strings.Replace(images, "workflow: ", "platforms: [linux/amd64, linux/s390x], workflow: ", 1)}, "another platform")
+	assert.Contains(t, s.ok("analyze").err, "there is no image for linux/s390x")
+	s.env["IMAGEFACTORY_CACHE_DIR"] = t.TempDir()
+	s.registry.Requests()
+	assert.Contains(t, s.ok("analyze").err, "there is no image for linux/s390x")
+	asked := slices.DeleteFunc(s.registry.Requests(), func(r string) bool { return !strings.Contains(r, "library/node/") })
+	assert.Len(t, asked, 1, "one HEAD")
+}

@@ -157,6 +157,10 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 			return &configRead{err: err}
 		}
 		r.digest = configDigest(s, k.platform)
+		if !registry.Holds(s, k.platform) { // an index is pushed one platform at a time: it need not be read again until it changes
+			r.err = fmt.Errorf("reading the config of %q: there is no image for %s", ref, k.platform)
+			return r
+		}
 	}
 	if r.partial = a.triggersOf(ref, k.platform, r.digest); r.partial != nil && !whole {
 		return r

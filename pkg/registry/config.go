@@ -60,6 +60,16 @@ func (c *Client) configBytes(ctx context.Context, ref state.Ref, platform string
 	return c.blob(ctx, src, m.Config, maxConfigBytes)
 }
 
+// Holds reports whether what a tag holds, of which the platforms are known, has an image that a build for a platform can use.
+func Holds(s state.Snapshot, platform string) bool {
+	for _, digest := range s.Platforms {
+		if digest == s.Digest { // no index: there is nothing else to choose
+			return true
+		}
+	}
+	return len(s.Platforms) == 0 || manifestFor(s.Platforms, platform) != ""
+}
+
 // manifestFor returns the digest that a build for a platform uses: that of the platform, else of the best one that it can
 // run (linux/arm/v6 for linux/arm/v7), "" for none.
 func manifestFor(found state.Platforms, platform string) string {

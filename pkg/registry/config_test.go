@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/registry"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // withTrigger returns an image with an ONBUILD trigger.
@@ -117,4 +118,18 @@ func TestConfigIsChecked(t *testing.T) {
 	body, err := client(registry.Options{CacheDir: dir}).Config(t.Context(), s.ref("base@"+digestOf(t, image)), "linux/amd64")
 	require.NoError(t, err)
 	assert.Equal(t, []string{"RUN a"}, triggersOf(t, body))
+}
+
+func TestHolds(t *testing.T) {
+	index := state.Snapshot{Digest: fakeDigest("i"), Platforms: state.Platforms{
+		"linux/amd64": fakeDigest("a"), "linux/arm/v6": fakeDigest("v6"), "windows(10.0.20348.1)/amd64": fakeDigest("w"),
+	}}
+	for platform, want := range map[string]bool{
+		"linux/amd64": true, "linux/arm/v7": true, "windows/amd64": true, "linux/s390x": false, "freebsd/amd64": false,
+	} {
+		assert.Equal(t, want, registry.Holds(index, platform), platform)
+	}
+	single := state.Snapshot{Digest: fakeDigest("s"), Platforms: state.Platforms{"linux/amd64": fakeDigest("s")}}
+	assert.True(t, registry.Holds(single, "linux/arm64"), "the only one there is")
+	assert.True(t, registry.Holds(state.Snapshot{Digest: fakeDigest("u")}, "linux/arm64"), "not known")
 }
