@@ -1,17 +1,23 @@
 package credentials
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/docker/cli/cli/config/configfile"
-	helpers "github.com/docker/cli/cli/config/credentials"
+	"github.com/docker/docker-credential-helpers/client"
+	helpers "github.com/docker/docker-credential-helpers/credentials"
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/plain"
@@ -79,14 +85,14 @@ func compareBool(a, b bool) int {
 }
 
 // find returns the credential for a repository. The zero AuthConfig means that there is none.
-func (c *dockerConfig) find(target scope) (authn.AuthConfig, error) {
+func (c *dockerConfig) find(ctx context.Context, target scope) (authn.AuthConfig, error) {
 	store := c.store
 	for _, e := range c.entries {
 		if !e.scope.covers(target) {
 			continue
 		}
 		if len(e.scope.path) == 0 && e.helper == nil && store != "" { // docker prefers the store to the file
-			if found, err := c.ask(store, serverOf(target.host)); err != nil || found != (authn.AuthConfig{}) {
+			if found, err := c.ask(ctx, store, serverOf(target.host)); err != nil || found != (authn.AuthConfig{}) {
 				return found, err
 			}
 			store = ""
@@ -94,23 +100,23 @@ func (c *dockerConfig) find(target scope) (authn.AuthConfig, error) {
 		if e.helper != nil && len(e.scope.path) == 0 {
 			store = "" // the host has a helper of its own
 		}
-		if found, err := c.read(e); err != nil || found != (authn.AuthConfig{}) {
+		if found, err := c.read(ctx, e); err != nil || found != (authn.AuthConfig{}) {
 			return found, err
 		}
 	}
 	if store == "" {
 		return authn.AuthConfig{}, nil
 	}
-	return c.ask(store, serverOf(target.host))
+	return c.ask(ctx, store, serverOf(target.host))
 }
 
 // read returns the credential of one entry. A blank one, which docker leaves behind for what is in a store, has none.
-func (c *dockerConfig) read(e dockerEntry) (authn.AuthConfig, error) {
+func (c *dockerConfig) read(ctx context.Context, e dockerEntry) (authn.AuthConfig, error) {
 	if e.helper != nil {
 		if *e.helper == "" {
 			return authn.AuthConfig{}, nil
 		}
-		return c.ask(*e.helper, e.key)
+		return c.ask(ctx, *e.helper, e.key)
 	}
 	var fields struct {
 		Username      string `json:"username"`
@@ -149,14 +155,61 @@ func decodeAuth(text string) (user, password string, err error) {
 }
 
 // ask runs the credential helper docker-credential-NAME.
-func (c *dockerConfig) ask(helper, server string) (authn.AuthConfig, error) {
-	found, err := helpers.NewNativeStore(configfile.New(""), helper).Get(server)
-	if err != nil {
-		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running docker-credential-%s for %s: %s",
-			c.from, helper, server, plain.Cut(plain.Foreign(err.Error()), maxHelperText))
+func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.AuthConfig, error) {
+	within, cancel := context.WithTimeout(ctx, helperTime)
+	defer cancel()
+	command := "docker-credential-" + helper
+	found, err := client.Get(func(args ...string) client.Program {
+		cmd := exec.CommandContext(within, command, args...)
+		cmd.WaitDelay = time.Second // for what it started and left behind
+		cmd.Stderr = os.Stderr
+		return &helperProgram{cmd}
+	}, server)
+	switch {
+	case helpers.IsErrCredentialsNotFound(err):
+		return authn.AuthConfig{}, nil
+	case ctx.Err() != nil:
+		return authn.AuthConfig{}, ctx.Err()
+	case within.Err() != nil:
+		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: no answer within %s", c.from, command, server, helperTime)
+	case err != nil:
+		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: %s",
+			c.from, command, server, plain.Cut(plain.Foreign(err.Error()), maxHelperText))
+	case found.Username == identityUser:
+		return authn.AuthConfig{IdentityToken: found.Secret}, nil
 	}
-	return authn.AuthConfig{Username: found.Username, Password: found.Password, IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken}, nil
+	return authn.AuthConfig{Username: found.Username, Password: found.Secret}, nil
 }
+
+// helperTime is how long a credential helper may take: one that waits for a person does not stop the others.
+var helperTime = 30 * time.Second
+
+// identityUser is the user name under which docker keeps an identity token.
+const identityUser = "<token>"
+
+// helperProgram runs a credential helper and bounds what it says.
+type helperProgram struct{ cmd *exec.Cmd }
+
+func (p *helperProgram) Input(in io.Reader) { p.cmd.Stdin = in }
+
+func (p *helperProgram) Output() ([]byte, error) {
+	var out limitedBuffer
+	p.cmd.Stdout = &out
+	err := p.cmd.Run()
+	return out.Bytes(), err
+}
+
+// limitedBuffer refuses what is more than a credential can be.
+type limitedBuffer struct{ bytes.Buffer }
+
+func (b *limitedBuffer) Write(data []byte) (int, error) {
+	if b.Len()+len(data) > maxHelperBytes {
+		return 0, errors.New("the answer is too long")
+	}
+	return b.Buffer.Write(data)
+}
+
+const maxHelperBytes = 1 << 20
 
 const maxHelperText = 300
 

@@ -1,13 +1,16 @@
 package credentials_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -210,6 +213,33 @@ func TestCredentialHelpers(t *testing.T) {
 		_, err = userFor(s, "lost.example/x")
 		require.ErrorContains(t, err, "docker-credential-missing")
 	}
+}
+
+// A helper that waits for somebody, or that never stops talking, is an error of its own host after a while.
+func TestCredentialHelperIsBounded(t *testing.T) {
+	credentials.SetHelperTime(t, 300*time.Millisecond)
+	bin := t.TempDir()
+	for name, script := range map[string]string{"waits": "exec sleep 60", "floods": "yes"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "docker-credential-"+name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	s := store(t, nil, vars{"DOCKER_AUTH_CONFIG": `{"auths": {"file.example": {"auth": "ZmlsZTpw"}}, "credHelpers": {"slow.example": "waits", "loud.example": "floods"}}`})
+	began := time.Now()
+	_, err := userFor(s, "slow.example/x")
+	require.ErrorContains(t, err, "running docker-credential-waits for slow.example: no answer within 300ms")
+	_, err = userFor(s, "loud.example/x")
+	require.ErrorContains(t, err, "running docker-credential-floods for loud.example")
+	got, err := userFor(s, "file.example/x")
+	require.NoError(t, err)
+	assert.Equal(t, "file", got)
+	assert.Less(t, time.Since(began), 30*time.Second)
+
+	repo, err := name.NewRepository("slow.example/x")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = authn.Resolve(ctx, s.Keychain(), repo)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // FuzzDockerConfig checks that no config.json stops the program, and that what is sent does not depend on chance.

@@ -37,7 +37,7 @@ func (l logins) Resolve(r authn.Resource) (authn.Authenticator, error) {
 }
 
 // ResolveContext implements authn.ContextKeychain.
-func (l logins) ResolveContext(_ context.Context, r authn.Resource) (authn.Authenticator, error) {
+func (l logins) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
 	target := targetOf(r)
 	for _, read := range []func() (*dockerConfig, error){
 		func() (*dockerConfig, error) { return l.store.mounted(target.host) },
@@ -52,7 +52,7 @@ func (l logins) ResolveContext(_ context.Context, r authn.Resource) (authn.Authe
 		if c == nil {
 			continue
 		}
-		if found, err := c.find(target); err != nil {
+		if found, err := c.find(ctx, target); err != nil {
 			return nil, err
 		} else if found != (authn.AuthConfig{}) {
 			return authn.FromConfig(found), nil
