@@ -216,6 +216,9 @@ images: []
 	"state in a folder": {`factory: {state: {url: "file:///srv/images.git"}}
 images: []
 `, []string{`images.yaml:1:24: factory.state.url: "file:///srv/images.git": want an https URL`}},
+	"state by ssh with a password": {`factory: {state: {url: "bot:s3cret@github.com/o/r"}}
+images: []
+`, []string{`images.yaml:1:24: factory.state.url: a value that can hold a password: want an https URL`}},
 	"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
 - {name: b, repository: o/b, tags: {strategy: SemVer, constraint: ">>1"}}
 - {name: c, repository: o/c, tags: {strategy: Digest}}

@@ -592,7 +592,7 @@ func checkRepoURL(s string) error {
 	case u.User != nil:
 		return fmt.Errorf("the URL of host %q contains credentials; reference a Secret in factory.credentials instead", u.Host)
 	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file":
-		return fmt.Errorf("%q: want an https URL", s)
+		return fmt.Errorf("%s: want an https URL", shown(s))
 	case hasDots(u.Path):
 		return fmt.Errorf("%s contains a . or .. as part of its path", shown(s))
 	case u.Scheme != "file" && u.Host == "", u.Path == "", u.RawQuery != "", u.Fragment != "":
