@@ -132,6 +132,9 @@ func problemOf(ctx context.Context, host string, err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
+	if strings.Contains(err.Error(), "invalid realm in www-authenticate") { // it was not asked
+		return bad(host, "signing in failed: it names a token server that is not asked (another private address, or one without TLS)")
+	}
 	return bad(host, "signing in failed: its token server gave no usable answer")
 }
 

@@ -374,6 +374,19 @@ func guarded(host string, bearer bool, accept func(auth string) bool) func(http.
 	}
 }
 
+// The library asks no token server at another private address. That is not an answer of this server.
+func TestTokenServerThatIsNotAsked(t *testing.T) {
+	s := serve(t)
+	s.breaks(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://127.0.0.1:1/token?k=`+secrets[1]+`",service="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	_, err := client(registry.Options{Keychain: login{}}).Snapshot(t.Context(), s.ref("base:1"), nil)
+	require.ErrorContains(t, err, "signing in failed: it names a token server that is not asked")
+	assertNoSecret(t, err)
+}
+
 func TestCredentials(t *testing.T) {
 	right := func(auth string) bool { return strings.HasPrefix(auth, "Basic ") && strings.Contains(auth, secrets[1]) }
 	for name, bearer := range map[string]bool{"basic": false, "bearer": true} {
