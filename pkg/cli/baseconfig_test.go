@@ -243,3 +243,19 @@ func TestAPlatformThatABaseImageLacks(t *testing.T) {
 	asked := slices.DeleteFunc(s.registry.Requests(), func(r string) bool { return !strings.Contains(r, "library/node/") })
 	assert.Len(t, asked, 1, "one HEAD")
 }
+
+// What the time did not suffice for is no matter of --offline.
+func TestConfigThatIsNotReadInTime(t *testing.T) {
+	s := newSite(t)
+	s.registry.Configured("library/node:22", "1", s.copies("lib/tool:1"))
+	s.registry.Break(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "library/node/blobs/") {
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	got := s.do("analyze", "--timeout", "4s")
+	assert.Contains(t, got.err, `library/node:22": not looked at in this run (images that its ONBUILD triggers use are not known`)
+	assert.NotContains(t, got.err, "offline")
+}

@@ -237,9 +237,13 @@ func (a *analysis) unknownConfigs() []UnknownConfig {
 	unknown := map[string]error{}
 	for _, d := range a.files {
 		for _, k := range d.unknown {
-			unknown[k.ref] = nil
-			if r := a.configs.read[k]; r != nil {
+			switch r := a.configs.read[k]; {
+			case r != nil:
 				unknown[k.ref] = r.err
+			case a.Registry != nil: // the time ran out
+				unknown[k.ref] = fmt.Errorf("reading the config of %q: not looked at in this run", k.ref)
+			default:
+				unknown[k.ref] = nil
 			}
 		}
 	}
