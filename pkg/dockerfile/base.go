@@ -1,6 +1,8 @@
 package dockerfile
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -154,6 +156,32 @@ func (b *bases) of(key baseKey) *BaseConfig {
 		b.known[key] = c
 	}
 	return c
+}
+
+// hide puts the names of variables in place of their values, as far as base
+// images set them and the Dockerfile does not have them: such a value can be a
+// secret, and messages are kept.
+func (b *bases) hide(msg string, src []byte) string {
+	const least = 8 // bytes of a secret
+	var found [][2]string
+	for _, c := range b.known {
+		if c == nil {
+			continue
+		}
+		for _, env := range c.config.Env {
+			name, value, _ := strings.Cut(env, "=")
+			if len(value) >= least && strings.Contains(msg, value) && !bytes.Contains(src, []byte(value)) {
+				found = append(found, [2]string{value, "$" + name})
+			}
+		}
+	}
+	slices.SortFunc(found, func(x, y [2]string) int {
+		return cmp.Or(len(y[0])-len(x[0]), strings.Compare(x[0], y[0]), strings.Compare(x[1], y[1]))
+	})
+	for _, f := range found {
+		msg = strings.ReplaceAll(msg, f[0], f[1])
+	}
+	return msg
 }
 
 // fill writes what is known into the image that BuildKit gets.

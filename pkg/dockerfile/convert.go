@@ -135,6 +135,7 @@ func (c *converter) run(ctx context.Context, target string) (*Warning, error) {
 		return nil, ctx.Err()
 	}
 	refusal := newError(err)
+	refusal.Msg = c.plan.bases.hide(refusal.Msg, c.src)
 	if !c.plan.bases.whole || !c.plan.uncertain() {
 		return nil, refusal
 	}
