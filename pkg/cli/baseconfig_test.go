@@ -140,6 +140,22 @@ func TestTriggersOfAPinnedImage(t *testing.T) {
 	assert.Equal(t, before, s.commits(), "what is known stays")
 }
 
+// A pin of what the tag holds costs no more than the tag.
+func TestTriggersOfAPinOfTheNewest(t *testing.T) {
+	s := newSite(t)
+	s.registry.Base("lib/tool:1", "1")
+	node := s.registry.Configured("library/node:22", "1", s.copies("lib/tool:1"))
+	for _, digest := range []string{node.Digest, node.Platforms["linux/amd64"]} {
+		s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22@"+digest+"\n")
+		s.ok("analyze")
+		s.env["IMAGEFACTORY_CACHE_DIR"] = t.TempDir()
+		s.registry.Requests()
+		assert.Contains(t, s.ok("analyze").err, "nothing new")
+		assert.Equal(t, []string{"onbuild"}, s.uses("web", "lib/tool:1"))
+		assert.NotContains(t, strings.Join(s.registry.Requests(), "\n"), "GET /v2/library/node/")
+	}
+}
+
 func TestTriggersThatBuildKitRefuses(t *testing.T) {
 	s := newSite(t)
 	s.registry.Configured("library/node:22", "1", v1.Config{OnBuild: []string{"FROM scratch"}})

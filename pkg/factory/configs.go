@@ -203,8 +203,11 @@ func (a *analysis) knownSnapshot(ref state.Ref) *state.Snapshot {
 // recordedTriggers returns the triggers that state has of what a tag held last, nil when it has none.
 func (a *analysis) recordedTriggers(ref state.Ref, platform string) *dockerfile.BaseConfig {
 	base := a.State.Base(ref.String())
-	if base == nil || base.Current() == nil {
+	switch {
+	case base == nil || base.Current() == nil:
 		return nil
+	case ref.Pinned():
+		return a.triggersOf(ref, platform, ref.Digest)
 	}
 	return a.triggersOf(ref, platform, configDigest(*base.Current(), platform))
 }
@@ -212,10 +215,10 @@ func (a *analysis) recordedTriggers(ref state.Ref, platform string) *dockerfile.
 // triggersOf returns the triggers that state has of a digest, nil when it has none.
 func (a *analysis) triggersOf(ref state.Ref, platform, digest string) *dockerfile.BaseConfig {
 	base := a.State.Base(ref.String())
-	if base == nil || ref.Pinned() {
+	if base == nil {
 		return nil
 	}
-	t := base.TriggersOf(platform, digest)
+	t := base.TriggersOf(platform, manifestOf(base, digest, platform))
 	if t == nil {
 		return nil
 	}
@@ -224,6 +227,15 @@ func (a *analysis) triggersOf(ref state.Ref, platform, digest string) *dockerfil
 		return nil
 	}
 	return c
+}
+
+// manifestOf returns the digest that the config is read by of a digest that the tag of a base image has held. A reference
+// that is pinned gives that of an index.
+func manifestOf(base *state.Base, digest, platform string) string {
+	if s := base.Seen(digest); s != nil && len(s.Platforms) > 0 {
+		return configDigest(*s, platform)
+	}
+	return digest
 }
 
 // snapshot resolves a tag, once in an analysis.
@@ -270,13 +282,13 @@ func (a *analysis) enrolled(ref state.Ref) bool {
 // rememberTriggers records the triggers of what the tags of base images hold.
 func (a *analysis) rememberTriggers() {
 	for k, r := range a.configs.read {
-		ref, _ := state.ParseRef(k.ref)
 		base := a.State.Base(k.ref)
-		if base == nil || ref.Pinned() || r.whole == nil || r.partial == r.whole {
+		if base == nil || r.whole == nil || r.partial == r.whole {
 			continue
 		}
-		if now := base.Seen(base.CurrentDigest); now != nil && configDigest(*now, k.platform) == r.digest {
-			base.SetTriggers(state.Triggers{Platform: k.platform, Digest: r.digest, OnBuild: r.partial.OnBuild})
+		digest := manifestOf(base, r.digest, k.platform)
+		if now := base.Seen(base.CurrentDigest); now != nil && configDigest(*now, k.platform) == digest {
+			base.SetTriggers(state.Triggers{Platform: k.platform, Digest: digest, OnBuild: r.partial.OnBuild})
 		}
 	}
 }
