@@ -1,7 +1,6 @@
 package credentials
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -161,8 +160,8 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 	command := "docker-credential-" + helper
 	found, err := client.Get(func(args ...string) client.Program {
 		cmd := exec.CommandContext(within, command, args...)
-		cmd.WaitDelay = time.Second // for what it started and left behind
-		cmd.Stderr = os.Stderr
+		cmd.WaitDelay = time.Second                 // for what it started and left behind
+		cmd.Stderr = struct{ io.Writer }{os.Stderr} // a pipe, so that what is left behind does not hold ours
 		return &helperProgram{cmd}
 	}, server)
 	switch {
@@ -196,17 +195,18 @@ func (p *helperProgram) Output() ([]byte, error) {
 	var out limitedBuffer
 	p.cmd.Stdout = &out
 	err := p.cmd.Run()
-	return out.Bytes(), err
+	return out.data, err
 }
 
 // limitedBuffer refuses what is more than a credential can be.
-type limitedBuffer struct{ bytes.Buffer }
+type limitedBuffer struct{ data []byte }
 
 func (b *limitedBuffer) Write(data []byte) (int, error) {
-	if b.Len()+len(data) > maxHelperBytes {
+	if len(b.data)+len(data) > maxHelperBytes {
 		return 0, errors.New("the answer is too long")
 	}
-	return b.Buffer.Write(data)
+	b.data = append(b.data, data...)
+	return len(data), nil
 }
 
 const maxHelperBytes = 1 << 20
