@@ -164,7 +164,7 @@ func TestContent(t *testing.T) {
 	image, index := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
 	config := `"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"` + fakeDigest("c") + `"}`
 	for name, c := range map[string]struct{ contentType, content, want string }{
-		"web page":           {"text/html; charset=utf-8", "<html>", `content type "text/html": not an image`},
+		"web page":           {"text/html; charset=utf-8", "<html>", `is no manifest but has content type "text/html"`},
 		"no type":            {"", `{}`, "content type"},
 		"docker schema 1":    {"application/vnd.docker.distribution.manifest.v1+prettyjws", `{}`, "content type"},
 		"truncated":          {image, `{"schemaVersion":2,` + config, "not valid JSON: unexpected end of JSON input"},

@@ -58,8 +58,12 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	}
 	t := types.MediaType(mediaType)
 	index := t == types.OCIImageIndex || t == types.DockerManifestList
-	if !index && t != types.OCIManifestSchema1 && t != types.DockerManifestSchema2 {
+	switch {
+	case index, t == types.OCIManifestSchema1, t == types.DockerManifestSchema2:
+	case strings.HasPrefix(mediaType, "application/vnd."):
 		return nil, &Error{Host: host, problem: "the manifest has content type " + plain.MediaType(mediaType), cause: ErrNoImage}
+	default: // a login page, say: it tells nothing of what the registry has
+		return nil, bad(host, "the answer is no manifest but has content type %s", plain.MediaType(mediaType))
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -209,6 +213,9 @@ func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConf
 	}
 	if err != nil {
 		return cfg, &Error{Host: src.host(), problem: "the image config is not valid JSON", cause: jsonProblem(err)}
+	}
+	if len(m.Layers) > 0 && cfg.OS == "" && cfg.RootFS.Type == "" && len(cfg.RootFS.DiffIDs) == 0 { // an artifact under the type of an image
+		return cfg, &Error{Host: src.host(), problem: "its config is not that of an image", cause: ErrNoImage}
 	}
 	return cfg, nil
 }
