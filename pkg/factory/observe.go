@@ -67,7 +67,7 @@ func (a *analysis) published(ctx context.Context, names []string) {
 		if text := passedOver(a.Config.Find(name), facts, p.tag); text != "" {
 			p.warnings = append(p.warnings, text+": "+setTags)
 		}
-		if p.unpublished && facts.CurrentDigest == "" && facts.Unpublished.IsZero() {
+		if p.unpublished && facts.CurrentDigest == "" && len(facts.Published) == 0 && facts.Unpublished.IsZero() {
 			facts.Unpublished = state.At(a.now)
 		}
 		for tag, s := range p.others {
@@ -128,8 +128,8 @@ func (a *analysis) lookAtPublished(ctx context.Context, img *config.Image, tags 
 			continue
 		}
 		s, err := a.tagOf(ctx, img, facts, tag)
-		if registry.IsNotFound(err) || errors.Is(err, registry.ErrNoImage) {
-			continue // by the registry's own word not one of its tags: it stays a base image
+		if registry.IsAbsent(err) || errors.Is(err, registry.ErrNoImage) {
+			continue // by the registry's word not one of its tags: it stays a base image
 		}
 		if p.err = err; err != nil {
 			return p
@@ -161,10 +161,14 @@ func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.I
 	}
 }
 
-// holdsNoLonger reports whether a rule that was decided earlier finds nothing, or by the alphabet something else than a date.
+// holdsNoLonger reports whether a rule that was decided earlier finds nothing, by the alphabet something else than a date, or
+// what is not the last of its series.
 func holdsNoLonger(c *registry.Choice, err error) bool {
 	var none *registry.NoneCountsError
-	return errors.As(err, &none) || err == nil && c.Used.Strategy == config.Lexical && !registry.IsDate(c.Tag)
+	if err != nil {
+		return errors.As(err, &none)
+	}
+	return c.Outgrown != "" || c.Used.Strategy == config.Lexical && !registry.IsDate(c.Tag)
 }
 
 // known returns what the tags of an image were last seen to hold.

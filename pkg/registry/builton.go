@@ -322,7 +322,7 @@ func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([
 // nothing.
 func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
 	m, err := c.manifest(ctx, src, digest)
-	if IsNotFound(err) || isWrong(err) {
+	if IsAbsent(err) || isWrong(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -342,7 +342,7 @@ func (c *Client) attestation(ctx context.Context, src source, digest, subject st
 			break
 		}
 		data, err := c.blob(ctx, src, d, maxProvenanceBytes)
-		if IsNotFound(err) || isWrong(err) {
+		if IsAbsent(err) || isWrong(err) {
 			continue
 		}
 		if err != nil {
@@ -389,6 +389,9 @@ func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, 
 			break
 		}
 		child, err := c.manifest(ctx, src, found[p])
+		if IsAbsent(err) {
+			continue // an index may be copied with some of its platforms only
+		}
 		if err != nil {
 			return nil, err
 		}

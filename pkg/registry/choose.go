@@ -26,6 +26,9 @@ type Choice struct {
 	// highest semantic version where the newest build counts in spite of it.
 	PassedOver string
 	NotImages  []string // tags before it that are no images, with the reason
+	// Outgrown is a tag that continues the series of the chosen one in a form that the strategy does not follow: 2026.01.02
+	// after 2025.12.31, which is a semantic version, or 2026.01.02-10 after 2026.01.02-9, which the alphabet puts last.
+	Outgrown string
 }
 
 // Known returns what a tag of a repository was last seen to hold, or nil.
@@ -95,9 +98,15 @@ func (ch *chooser) by(ctx context.Context, tags config.Tags, list []string) (Cho
 		if len(versions) == 0 {
 			return Choice{}, noneCounts(list, "no tag is a semantic version%s", within(tags.Constraint))
 		}
-		return ch.first(ctx, tags, versions)
+		choice, err := ch.first(ctx, tags, versions)
+		choice.Outgrown = outgrown(choice.Tag, list, func(tag string) bool {
+			return shape(tag) == shape(choice.Tag) && !slices.Contains(versions, tag)
+		})
+		return choice, err
 	case config.Lexical:
-		return ch.first(ctx, tags, slices.SortedFunc(slices.Values(list), func(a, b string) int { return strings.Compare(b, a) }))
+		choice, err := ch.first(ctx, tags, slices.SortedFunc(slices.Values(list), func(a, b string) int { return strings.Compare(b, a) }))
+		choice.Outgrown = outgrown(choice.Tag, list, func(tag string) bool { return tag < choice.Tag })
+		return choice, err
 	case config.NewestBuild:
 		return ch.newestBuild(ctx, tags, list)
 	}
@@ -118,9 +127,12 @@ func (ch *chooser) named(ctx context.Context, tags config.Tags) (Choice, error) 
 	case errors.Is(err, ErrNoImage):
 		return Choice{}, noneCounts([]string{tags.Constraint}, "tag %q holds no image (%v)", tags.Constraint, err)
 	case IsNotFound(err):
-		list, err := ch.list(ctx)
-		if err != nil {
-			return Choice{}, err
+		list, failed := ch.list(ctx)
+		if failed != nil {
+			return Choice{}, failed
+		}
+		if slices.Contains(list, tags.Constraint) { // it was moved just now, or the registry contradicts itself
+			return Choice{}, fmt.Errorf("the list of tags has %q: %w", tags.Constraint, err)
 		}
 		return Choice{}, noneCounts(list, "there is no tag %q", tags.Constraint)
 	}
@@ -188,15 +200,25 @@ func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error
 	if err != nil || known != nil && known.Digest == s.Digest {
 		return s, err
 	}
-	err = nil
+	var no, absent error
 	for _, platform := range slices.Sorted(maps.Keys(s.Platforms)) {
-		m, failed := ch.manifest(ctx, ch.src, s.Platforms[platform])
-		if failed != nil {
-			return s, failed
+		m, err := ch.manifest(ctx, ch.src, s.Platforms[platform])
+		if err == nil {
+			err = m.notImage(ch.src.host())
 		}
-		if err = m.notImage(ch.src.host()); err == nil {
+		switch {
+		case err == nil:
 			return s, nil
+		case IsAbsent(err): // an index may be copied with some of its platforms only
+			absent = errors.New("a manifest of its index is not there")
+		case errors.Is(err, ErrNoImage):
+			no = err
+		default:
+			return s, fmt.Errorf("resolving %q: %w", ref, err)
 		}
+	}
+	if err = absent; err == nil {
+		err = no
 	}
 	if err != nil {
 		err = fmt.Errorf("resolving %q: %w", ref, err)

@@ -258,6 +258,7 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 			known = unknownBlob
 		}
 		e.unknown = saysUnknown(resp.StatusCode, codes, known)
+		e.absent = saysUnknown(resp.StatusCode, codes, append([]string{"NOT_FOUND"}, known...))
 		if resp.StatusCode == http.StatusNotFound && !e.unknown {
 			e.problem += notItsWord
 		}

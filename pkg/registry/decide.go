@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -30,18 +31,32 @@ func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) 
 	var none *NoneCountsError
 	if len(versions) > 0 {
 		used.Strategy = config.SemVer
-		choice, err := ch.first(ctx, used, versions)
+		choice, err := ch.by(ctx, used, list)
 		if err == nil {
-			return ch.weigh(ctx, choice, list, versions)
+			choice, err = ch.weigh(ctx, choice, list, versions)
 		}
-		if !errors.As(err, &none) {
-			return Choice{}, err
+		switch {
+		case err == nil && choice.Outgrown != "" && choice.Used.Strategy == config.SemVer: // the dates of images do not show it
+			return ch.unversioned(ctx, used, list, choice.Tag)
+		case err == nil, !errors.As(err, &none):
+			return choice, err
 		}
 		list = slices.DeleteFunc(slices.Clone(list), func(tag string) bool { return slices.Contains(versions, tag) })
 		if len(list) == 0 {
 			return Choice{}, err
 		}
 	}
+	return ch.unversioned(ctx, used, list, "")
+}
+
+// unversioned chooses `latest`, else the newest build. passedOver is the semantic version that does not count.
+func (ch *chooser) unversioned(ctx context.Context, used config.Tags, list []string, passedOver string) (choice Choice, err error) {
+	var none *NoneCountsError
+	defer func() {
+		if choice.Tag != passedOver {
+			choice.PassedOver = passedOver
+		}
+	}()
 	if slices.Contains(list, latest) {
 		used.Strategy, used.Constraint = config.Digest, latest
 		if choice, err := ch.named(ctx, used); !errors.As(err, &none) {
@@ -101,7 +116,7 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 	var none []string
 	builds, err := ch.builds(ctx, append(slices.Clone(sample), chosen.Tag), func(ctx context.Context, b *build) error {
 		err := ch.date(ctx, b, chosen)
-		if IsNotFound(err) || isWrong(err) { // it will be so the next time too
+		if IsAbsent(err) || isWrong(err) { // it will be so the next time too
 			err = nil
 		}
 		return err
@@ -147,6 +162,20 @@ func isCalendar(tags []string) bool {
 	return len(tags) > 1 && len(versions) < len(tags) && !slices.ContainsFunc(tags, func(t string) bool {
 		return !IsDate(t) || shape(t) != shape(tags[0])
 	})
+}
+
+// outgrown returns the date that comes last of those that follow a tag when numbers are compared as numbers, "" for none.
+func outgrown(tag string, list []string, counts func(tag string) bool) string {
+	if !IsDate(tag) {
+		return ""
+	}
+	last := ""
+	for _, t := range list {
+		if IsDate(t) && compareNatural(t, cmp.Or(last, tag)) > 0 && counts(t) {
+			last = t
+		}
+	}
+	return last
 }
 
 var anyDigit = regexp.MustCompile(`\d`)

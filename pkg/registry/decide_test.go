@@ -35,6 +35,7 @@ func TestARuleIsNotGuessedFromOneOddTag(t *testing.T) {
 		"dates that are versions":         {[]tag{{"2025.12.31", 0}, {"2026.1.15", 16}, {"2026.2.3", 35}}, "2026.2.3", semver, ""},
 		"one date":                        {[]tag{{"2026.02.03", 0}}, "2026.02.03", newest, ""},
 		"dates and latest":                {[]tag{{"2025.12.31", 0}, {"2026.01.15", 16}, {"latest", 16}}, "latest", latest, "2025.12.31"},
+		"dates that go on as no versions": {[]tag{{"2025.12.30", 0}, {"2025.12.31", 0}, {"2026.01.02", 0}, {"2026.01.03", 0}, {"latest", 0}}, "latest", latest, "2025.12.31"},
 		"dates and branches":              {[]tag{{"2025.12.30", 0}, {"2025.12.31", 1}, {"2025.12.29", 0}, {"2026.01.02", 3}, {"main", 2}}, "2026.01.02", newest, "2025.12.31"},
 		"one old version among builds":    {[]tag{{"1.0.0", 0}, {"build-9", 9}, {"build-10", 10}, {"build-11", 11}}, "build-11", newest, "1.0.0"},
 		"one old version and latest":      {[]tag{{"0.1.0", 0}, {"latest", 90}}, "latest", latest, "0.1.0"},
@@ -98,7 +99,8 @@ func TestEvidenceThatIsDamaged(t *testing.T) {
 	}{
 		"gone":       {saysUnknown("MANIFEST_UNKNOWN"), false},
 		"damaged":    {body("application/vnd.oci.image.manifest.v1+json", "{}"), false},
-		"no image":   {body("text/plain", "x"), false},
+		"no image":   {body("application/vnd.oci.artifact.manifest.v1+json", "{}"), false},
+		"web page":   {body("text/html", "<html>"), true},
 		"in trouble": {status(503), true},
 		"not found":  {answer(404, "default backend"), true},
 		"denied":     {status(403), true},
@@ -131,4 +133,42 @@ func TestWithoutDatesNothingSpeaksAgainstVersions(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "1.0.0", got.Tag)
 	assert.Empty(t, got.PassedOver)
+}
+
+// TestASeriesThatGoesOn: dates go on in a form that the rule does not follow, and a decided rule says so without asking more.
+func TestASeriesThatGoesOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		rule config.Tags
+		have []string
+		want string // the tag by that rule
+		last string
+	}{
+		"a new year":              {rules["versions"], []string{"2025.12.31", "2026.01.02", "2026.01.03", "latest"}, "2025.12.31", "2026.01.03"},
+		"versions":                {rules["versions"], []string{"2025.12.31", "2026.1.2", "2025.01.02", "main"}, "2026.1.2", ""},
+		"releases":                {rules["versions"], []string{"1.2.3", "9.0.01", "latest"}, "1.2.3", ""},
+		"more digits":             {rules["alphabet"], []string{"2026.01.02-8", "2026.01.02-9", "2026.01.02-10"}, "2026.01.02-9", "2026.01.02-10"},
+		"of a fixed form":         {rules["alphabet"], []string{"2026.01.02", "2026.01.03"}, "2026.01.03", ""},
+		"by the alphabet, a word": {rules["alphabet"], []string{"2026.01.02", "main"}, "main", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			for i, tag := range c.have {
+				s.push("app:"+tag, newImage(t, "linux/amd64", day.Add(time.Duration(i)*time.Hour), nil))
+			}
+			got, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", c.rule, true, unknown)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got.Tag)
+			assert.Equal(t, c.last, got.Outgrown)
+		})
+	}
+}
+
+// TestASeriesThatGoesOnWithoutDates: no version is chosen in silence.
+func TestASeriesThatGoesOnWithoutDates(t *testing.T) {
+	s := serve(t)
+	for _, tag := range []string{"2025.12.31", "2026.01.02", "main"} {
+		s.push("app:"+tag, newImage(t, "linux/amd64", time.Time{}, nil))
+	}
+	_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
+	assert.ErrorContains(t, err, "set tags to say which tag counts")
 }

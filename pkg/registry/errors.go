@@ -52,6 +52,7 @@ type Error struct {
 	cause   error
 	content bool // the content is the problem: asking again does not help
 	unknown bool // the registry itself says that it does not have it
+	absent  bool // so it does, or by a code of its own: Harbor says NOT_FOUND
 }
 
 func (e *Error) Error() string {
@@ -161,6 +162,13 @@ func isStatus(err error, statuses ...int) bool {
 func IsNotFound(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.unknown
+}
+
+// IsAbsent reports whether a registry answered that it does not have what was asked for, be it by a code of its own as Harbor's
+// NOT_FOUND. That is enough to do without it, but not to build anything: see [IsNotFound].
+func IsAbsent(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.absent
 }
 
 // jsonProblem says what is wrong with JSON without repeating it.

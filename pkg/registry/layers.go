@@ -89,7 +89,7 @@ func (c *Client) prefixOf(ctx context.Context, src source, known state.Snapshot,
 	longest := 0
 	for _, digest := range manifests {
 		cfg, err := c.configOf(ctx, src, digest, platform)
-		if IsNotFound(err) || isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
+		if IsAbsent(err) || isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
 			continue // as for a base that has become private, or was removed from Docker Hub
 		}
 		if err != nil {

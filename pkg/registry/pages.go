@@ -83,7 +83,7 @@ func (l *tagList) add(a *answer) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
-	l.named = page.Name != ""
+	l.named = page.Name != "" && isOf(page.Name, l.at.repo.RepositoryStr())
 	before := len(l.seen)
 	for _, t := range page.tags {
 		if !l.seen[t] && tagForm.MatchString(t) {
@@ -129,14 +129,15 @@ func parsePage(at place, body []byte) (*page, error) {
 		return nil, &Error{Host: at.host(), problem: "the list of tags is not valid JSON", cause: jsonProblem(err)}
 	case p.Tags == nil:
 		return nil, bad(at.host(), "the answer is not a list of tags")
-	case !isOf(p.Name, at.repo.RepositoryStr()):
+	case !isOf(p.Name, at.repo.RepositoryStr()) && !isOf(at.repo.RepositoryStr(), p.Name):
 		return nil, bad(at.host(), "the list of tags is that of another repository")
 	}
 	return p, nil
 }
 
 // isOf reports whether a list with this name is that of the repository. A registry behind a path may not know the first
-// parts of the name by which it is reached, and some give no name.
+// parts of the name by which it is reached, and some give no name. The other way round, a proxy may leave out the first parts
+// of its registry's names: that is enough for tags, but not for the word that there are none.
 func isOf(name, repository string) bool {
 	return name == "" || name == repository || strings.HasSuffix(repository, "/"+name)
 }
@@ -144,7 +145,7 @@ func isOf(name, repository string) bool {
 // link matches one link of a Link header with its parameters, and linkRel what it is.
 var (
 	link    = regexp.MustCompile(`<([^<>]*)>([^<]*)`)
-	linkRel = regexp.MustCompile(`(?i);\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))`)
+	linkRel = regexp.MustCompile(`(?i);\s*rel\s*=\s*(?:"([^"]*)"|'?([^\s;,"']+))`)
 )
 
 // nextLink finds the link to the next page in Link headers. A link that does not say what it is counts as one. It is not ok

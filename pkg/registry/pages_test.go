@@ -21,6 +21,7 @@ func TestNextLink(t *testing.T) {
 		"absolute":           {[]string{`<https://example.com/v2/app/tags/list?last=b>; rel="next"`}, "https://example.com/v2/app/tags/list?last=b", false},
 		"without quotes":     {[]string{`</a>;rel=next`}, "/a", false},
 		"upper case":         {[]string{`</a>; REL="NEXT"`}, "/a", false},
+		"single quotes":      {[]string{`</a>; rel='next'`}, "/a", false},
 		"two relations":      {[]string{`</a>; rel="last next"`}, "/a", false},
 		"other parameters":   {[]string{`</a>; title="x, y"; rel="next"; type=x`}, "/a", false},
 		"among others":       {[]string{`</p>; rel="prev", </a>; rel="next", </l>; rel="last"`}, "/a", false},

@@ -47,6 +47,9 @@ func (c *Client) snapshot(ctx context.Context, ref state.Ref, known *state.Snaps
 		return *known, nil
 	}
 	m, err := c.manifest(ctx, src, identifier)
+	if IsAbsent(err) && ref.Digest == "" && identifier != ref.Tag { // the tag has moved, or the HEAD was answered from a cache
+		m, err = c.manifest(ctx, src, ref.Tag)
+	}
 	if err != nil {
 		return state.Snapshot{}, err
 	}
@@ -113,7 +116,7 @@ func (c *Client) Built(ctx context.Context, ref state.Ref, platform string) (tim
 		identifier = ref.Tag
 	}
 	cfg, err := c.configOf(ctx, src, identifier, platform)
-	if err != nil && !IsNotFound(err) {
+	if err != nil && !IsAbsent(err) {
 		return time.Time{}, fmt.Errorf("asking when %q was built: %w", ref, err)
 	}
 	return cfg.built(), nil

@@ -52,6 +52,7 @@ func TestNeverPublishedIsTheRegistrysWord(t *testing.T) {
 		"a name only":                        {list(`{"name":"team/app"}`), false, true},
 		"of another repository":              {list(`{"name":"team/other","tags":[]}`), false, true},
 		"of another one, whose name ends so": {list(`{"name":"m/app","tags":[]}`), false, true},
+		"of a longer name":                   {list(`{"name":"docker-local/team/app","tags":[]}`), false, true},
 		"of nobody":                          {list(`{"tags":[]}`), false, true},
 		"null of nobody":                     {list(`{"tags":null}`), false, true},
 		"null alone":                         {list(`null`), false, true},
@@ -309,4 +310,156 @@ func TestOtherDigestAlgorithms(t *testing.T) {
 		_, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("base:1"), nil)
 		require.ErrorContains(t, err, "is not supported (only sha256 is)", name)
 	}
+}
+
+// TestAWebPageIsNoArtifact: it says nothing of what a tag holds, so no other tag is chosen instead.
+func TestAWebPageIsNoArtifact(t *testing.T) {
+	s := serve(t)
+	for _, tag := range []string{"1.0.0", "2.0.0", "latest"} {
+		s.push("app:"+tag, newImage(t, "linux/amd64", day, nil))
+	}
+	for _, kind := range []string{"text/html; charset=utf-8", "text/plain", "application/json", ""} {
+		s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+			page := strings.HasSuffix(r.URL.Path, "/2.0.0") || strings.HasSuffix(r.URL.Path, "/latest")
+			if page {
+				w.Header()["Content-Type"] = []string{kind}
+				_, _ = w.Write([]byte("<html>"))
+			}
+			return page
+		})
+		for by, tags := range rules {
+			_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, tags.Strategy != "", unknown)
+			require.Error(t, err, "%s %q", by, kind)
+			assert.NotErrorIs(t, err, registry.ErrNoImage)
+			var none *registry.NoneCountsError
+			assert.NotErrorAs(t, err, &none, "%s %q", by, kind)
+		}
+	}
+}
+
+// TestATagThatIsListedAndNotThere is no reason to decide on another one.
+func TestATagThatIsListedAndNotThere(t *testing.T) {
+	s := serve(t)
+	s.push("app:main", newImage(t, "linux/amd64", day, nil))
+	s.push("app:latest", newImage(t, "linux/amd64", day, nil))
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		gone := strings.HasSuffix(r.URL.Path, "/manifests/latest")
+		if gone {
+			saysUnknown("MANIFEST_UNKNOWN")(w, r)
+		}
+		return gone
+	})
+	for _, by := range []string{"one tag", "undecided"} {
+		_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", rules[by], rules[by].Strategy != "", unknown)
+		require.ErrorContains(t, err, `the list of tags has "latest"`)
+		var none *registry.NoneCountsError
+		assert.NotErrorAs(t, err, &none)
+	}
+}
+
+// TestAHeadThatIsBehind names a digest that is gone: the tag is asked for.
+func TestAHeadThatIsBehind(t *testing.T) {
+	s := serve(t)
+	img := newImage(t, "linux/amd64", day, nil)
+	s.push("app:1", img)
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead {
+			w.Header().Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
+		}
+		return r.Method == http.MethodHead
+	})
+	got, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("app:1"), nil)
+	require.NoError(t, err)
+	assert.Equal(t, digestOf(t, img), got.Digest)
+}
+
+// TestACodeOfItsOwn: Harbor says NOT_FOUND. Evidence that is gone keeps nothing from being known.
+func TestACodeOfItsOwn(t *testing.T) {
+	s := serve(t)
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			saysUnknown("NOT_FOUND")(w, r)
+		}
+		return strings.Contains(r.URL.Path, "/manifests/")
+	})
+	_, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("app:1"), nil)
+	assert.True(t, registry.IsAbsent(err))
+	assert.False(t, registry.IsNotFound(err), "nothing is built for it")
+	built, err := client(registry.Options{}).Built(t.Context(), s.ref("app:1"), "")
+	require.NoError(t, err)
+	assert.True(t, built.IsZero())
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			saysUnknown("DENIED")(w, r)
+		}
+		return strings.Contains(r.URL.Path, "/manifests/")
+	})
+	_, err = client(registry.Options{}).Snapshot(t.Context(), s.ref("app:1"), nil)
+	assert.False(t, registry.IsAbsent(err))
+}
+
+// TestAnIndexThatWasCopiedInPart has an image all the same.
+func TestAnIndexThatWasCopiedInPart(t *testing.T) {
+	s := serve(t)
+	gone, kept := newImage(t, "linux/amd64", day, nil), newImage(t, "linux/arm64", day, nil)
+	idx := newIndex(entry{platform: "linux/amd64", what: gone}, entry{platform: "linux/arm64", what: kept})
+	s.push("app:1.0.0", idx)
+	s.push("app:latest", idx)
+	missing := []string{digestOf(t, gone)}
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		for _, digest := range missing {
+			if strings.HasSuffix(r.URL.Path, "/manifests/"+digest) {
+				saysUnknown("MANIFEST_UNKNOWN")(w, r)
+				return true
+			}
+		}
+		return false
+	})
+	for _, by := range []string{"versions", "one tag", "undecided"} {
+		got, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", rules[by], rules[by].Strategy != "", unknown)
+		require.NoError(t, err, by)
+		assert.Equal(t, digestOf(t, idx), got.Snapshot.Digest)
+		assert.Len(t, got.Snapshot.Platforms, 2)
+	}
+	ref := s.ref("app:1.0.0")
+	ref.Digest = digestOf(t, idx)
+	_, err := client(registry.Options{}).BuiltOn(t.Context(), ref, []registry.Base{{Ref: s.ref("base:1"), Final: true}})
+	require.NoError(t, err)
+	missing = append(missing, digestOf(t, kept))
+	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
+	require.ErrorContains(t, err, "a manifest of its index is not there")
+}
+
+// TestAnArtifactUnderTheTypeOfAnImage has a config that is none.
+func TestAnArtifactUnderTheTypeOfAnImage(t *testing.T) {
+	s := serve(t)
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/blobs/") && r.Method == http.MethodGet {
+			body("application/octet-stream", "{}")(w, r)
+			return true
+		}
+		return false
+	})
+	s.push("app:1", raw{[]byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",` +
+		`"config":{"mediaType":"` + imageConfig + `","size":2,"digest":"` + fakeDigest("{}") + `"},` +
+		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":2,"digest":"` + fakeDigest("l") + `"}]}`), types.OCIManifestSchema1})
+	_, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("app:1"), nil)
+	assert.ErrorIs(t, err, registry.ErrNoImage)
+}
+
+// TestTagsUnderALongerName are those of a registry behind a proxy that leaves out the first part of its names.
+func TestTagsUnderALongerName(t *testing.T) {
+	s := serve(t)
+	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
+		list := strings.HasSuffix(r.URL.Path, "/tags/list")
+		if list {
+			body("application/json", `{"name":"docker-local/team/app","tags":["1.0.0"]}`)(w, r)
+		}
+		return list
+	})
+	tags, err := client(registry.Options{}).Tags(t.Context(), s.host+"/team/app")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"1.0.0"}, tags)
+	_, err = client(registry.Options{}).Tags(t.Context(), s.host+"/team/other")
+	assert.ErrorContains(t, err, "that of another repository")
 }
