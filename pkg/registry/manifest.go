@@ -356,5 +356,8 @@ func platformName(p ocispecs.Platform) string {
 	if len(p.OSFeatures) > maxPlatformFeatures || !platformForm.MatchString(s) {
 		return ""
 	}
+	if again, err := platforms.Parse(s); err != nil || platforms.FormatAll(platforms.Normalize(again)) != s {
+		return "" // such as a variant that is a dot: it would be read as another platform
+	}
 	return s
 }

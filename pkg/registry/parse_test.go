@@ -190,6 +190,7 @@ func FuzzPlatformName(f *testing.F) {
 	f.Add("windows", "10.0.20348.3000", "win32k", "amd64", "")
 	f.Add("linux", "", "", "arm", "7")
 	f.Add("freebsd", "14.1 (x)", "", "aarch64", "v8")
+	f.Add("linux", "", "", "arm", ".")
 	f.Fuzz(func(t *testing.T, os, version, feature, arch, variant string) {
 		p := ocispecs.Platform{OS: os, OSVersion: version, Architecture: arch, Variant: variant}
 		if feature != "" {
