@@ -426,14 +426,17 @@ func (c *Client) explain(err error, what string) error {
 		return nil
 	}
 	message := problem(err, c.secrets).Error()
+	const admission = "an admission check of the cluster refused it; the Role is not the cause"
 	var advice string
 	switch {
 	case apierrors.IsUnauthorized(err):
 		advice = "the token is not valid: run this with the ServiceAccount of dist, or with a kubeconfig that may"
+	case refusedByPolicy(message): // whatever it says
+		advice = admission
 	case strings.Contains(message, "is not permitted to"), cannot.MatchString(message): // Kargo's webhook; the API server
 		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
 	case strings.Contains(message, "denied the request"), strings.Contains(message, "denied request"), strings.Contains(message, "exceeded quota"):
-		advice = "an admission check of the cluster refused it; the Role is not the cause"
+		advice = admission
 	case apierrors.IsForbidden(err) && strings.HasPrefix(what, "listing"): // no admission check is asked about that
 		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
 	case apierrors.IsForbidden(err):
@@ -448,6 +451,14 @@ func (c *Client) explain(err error, what string) error {
 	}
 	return neterr.As(fmt.Sprintf("%s in project %s: %s", what, c.namespace, message), err)
 }
+
+// refusedByPolicy reports whether an admission check refused that is not Kargo's own, which asks for the Role.
+func refusedByPolicy(message string) bool {
+	webhook := webhookName.FindStringSubmatch(message)
+	return strings.Contains(message, "ValidatingAdmissionPolicy ") || webhook != nil && !strings.HasSuffix(webhook[1], ".kargo.akuity.io")
+}
+
+var webhookName = regexp.MustCompile(`admission webhook "([^"]*)" denied the request`)
 
 // cannot is how the API server says that a Role is missing.
 var cannot = regexp.MustCompile(` cannot \S+ resource`)

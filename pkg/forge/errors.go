@@ -87,8 +87,14 @@ func (f *failure) refused() bool {
 	return f.status >= http.StatusMultipleChoices && !f.limited && !f.temporary()
 }
 
-// spoken reports whether the answer is the forge's own: its API says why it refuses something, in JSON.
-func (f *failure) spoken() bool { return f.message != "" && f.status != 0 }
+// spoken reports whether the answer is the forge's own: its API says why it refuses something, in JSON. Of a 404 it always
+// says that something is not found; gateways that have no route answer in JSON too, in other words.
+func (f *failure) spoken() bool {
+	if f.status == http.StatusNotFound && !strings.Contains(strings.ToLower(f.message), "not found") {
+		return false
+	}
+	return f.message != "" && f.status != 0
+}
 
 // advised adds what to do about a final no.
 func advised(err error, advice func(*failure) string) error {

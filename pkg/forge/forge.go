@@ -133,8 +133,8 @@ func (s *sighting) add(run Run, over bool) {
 // rebuildForm is the id of a rebuild, and promotionForm the name that Kargo gives a Promotion to a rebuild Stage. Either is
 // what {{promotion}} becomes.
 var (
-	rebuildForm   = regexp.MustCompile(`r-[0-9a-f]{16}`)
-	promotionForm = regexp.MustCompile(`rebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7}`)
+	rebuildForm   = regexp.MustCompile(`\br-[0-9a-f]{16}\b`)
+	promotionForm = regexp.MustCompile(`\brebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7}\b`)
 )
 
 // names reports whether the title of a run names a rebuild, and whether that is the one.

@@ -156,6 +156,7 @@ func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
 		"no JSON":      {forgetest.Fault{Status: 410, Body: `<html>`}, false, []string{"410 Gone", "not how its API answers", "proxy or gateway"}},
 		"bare 404":     {forgetest.Fault{Status: 404}, false, []string{"404 Not Found", "not how its API answers"}},
 		"page 404":     {forgetest.Fault{Status: 404, Body: `<html>404</html>`}, false, []string{"404 Not Found", "not how its API answers"}},
+		"no route":     {forgetest.Fault{Status: 404, Body: `{"message":"no Route matched with those values"}`}, false, []string{"no Route matched", "not how its API answers"}},
 		"odd JSON":     {forgetest.Fault{Status: 404, Body: `{"code":404}`}, false, []string{"404 Not Found", "not how its API answers"}},
 		"moved":        {forgetest.Fault{Status: 307, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"307", "has moved", "source.repo"}},
 		"moved to GET": {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"301", "has moved"}},
@@ -480,6 +481,33 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 		_, err = w.client.Follow(t.Context(), img, run)
 		failsFor(t, err, "it is not what its API answers")
 	}
+}
+
+// TestAnAnswerThatIsNoneIsNoStart: a gateway can answer 200 to anything. Only a run that is listed shows that it was started.
+func TestAnAnswerThatIsNoneIsNoStart(t *testing.T) {
+	for _, body := range []string{"", "{}", "null", "[]", "<html>", `{"workflow_run_id": 0, "id": 0}`, `{"message":"welcome"}`} {
+		onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, runs func() []forgetest.Run) {
+			w.Fail(forgetest.Fault{Match: post, Status: 200, Body: body}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"})
+			_, err := w.client.Start(t.Context(), w.order(img), nobody)
+			failsFor(t, err, "it is not what its API answers", "looking whether it was started")
+			assert.Empty(t, runs())
+
+			w.Fail(forgetest.Fault{Match: post, Status: 200, Body: body, After: true})
+			run, err := w.client.Start(t.Context(), w.order(img), nobody)
+			require.NoError(t, err)
+			require.Len(t, runs(), 1, "it was started")
+			assert.Equal(t, runs()[0].ID, id(run))
+		})
+	}
+}
+
+func TestARunThatIsOverWithoutAnEndIsNoAnswer(t *testing.T) {
+	w := newWorld(t)
+	f := w.workflows()
+	run := f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
+	f.Finish(run, "")
+	_, err := w.client.Follow(t.Context(), w.image(config.GitHub), forge.Run{ID: strconv.FormatInt(run, 10)})
+	failsFor(t, err, "it is not what its API answers")
 }
 
 // TestAListThatIsNoneDoesNotSayThatNothingRuns: else a build that runs would be started again.

@@ -60,12 +60,15 @@ func (g *gitHub) start(ctx context.Context, o Order) (Run, error) {
 }
 
 func (g *gitHub) dispatch(ctx context.Context, event github.CreateWorkflowDispatchEventRequest) (Run, error) {
-	details, _, err := g.api.Actions.CreateWorkflowDispatchEventByFileName(ctx, g.owner, g.repo, g.workflow, event)
-	if err != nil {
+	details, resp, err := g.api.Actions.CreateWorkflowDispatchEventByFileName(ctx, g.owner, g.repo, g.workflow, event)
+	switch {
+	case err != nil:
 		return Run{}, g.problem(err)
-	}
-	if details == nil || details.GetWorkflowRunID() <= 0 {
+	case details.GetWorkflowRunID() > 0:
+	case resp.StatusCode == http.StatusNoContent: // it does not say which run it is
 		return Run{}, nil
+	default:
+		return Run{}, g.odd()
 	}
 	return Run{ID: strconv.FormatInt(details.GetWorkflowRunID(), 10), URL: webURL(details.GetHTMLURL())}, nil
 }
@@ -142,7 +145,7 @@ func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
 	}
 	result := &Result{Run: Run{URL: webURL(r.GetHTMLURL())}, Status: Running}
 	switch {
-	case r.GetStatus() == "":
+	case r.GetStatus() == "", r.GetStatus() == "completed" && r.GetConclusion() == "":
 		return nil, g.odd()
 	case r.GetStatus() != "completed":
 	case r.GetConclusion() == "success":

@@ -204,14 +204,15 @@ func TestARunThatNamesAnotherRebuildIsSomebodyElses(t *testing.T) {
 		over   bool // all of them are
 		want   forge.FoundState
 	}{
-		"of others":                    {[]string{"build r-fedcba9876543210", "build r-0000000000000000"}, false, false, forge.NotFound},
-		"of Kargo":                     {[]string{"for rebuild-web.01k5zq8v3n4m5p6q7r8s9t0abc.0123abc"}, false, false, forge.NotFound},
-		"of others, and a nameless":    {[]string{"build r-fedcba9876543210", "build"}, false, false, forge.Found},
-		"ours among many":              {[]string{"build", "build", "build " + rebuild}, true, false, forge.Found},
-		"a nameless, may be of others": {[]string{"build"}, true, false, forge.Ambiguous},
-		"a nameless, and over":         {[]string{"build"}, true, true, forge.Ended},
-		"two nameless":                 {[]string{"build", "r-0123"}, false, false, forge.Ambiguous},
-		"two nameless, and over":       {[]string{"build", "build"}, false, true, forge.Ended},
+		"of others":                     {[]string{"build r-fedcba9876543210", "build r-0000000000000000"}, false, false, forge.NotFound},
+		"of Kargo":                      {[]string{"for rebuild-web.01k5zq8v3n4m5p6q7r8s9t0abc.0123abc"}, false, false, forge.NotFound},
+		"of others, and a nameless":     {[]string{"build r-fedcba9876543210", "build"}, false, false, forge.Found},
+		"ours among many":               {[]string{"build", "build", "build " + rebuild}, true, false, forge.Found},
+		"a nameless, may be of others":  {[]string{"build"}, true, false, forge.Ambiguous},
+		"a nameless, and over":          {[]string{"build"}, true, true, forge.Ended},
+		"one that looks like a rebuild": {[]string{"server-fedcba9876543210"}, false, false, forge.Found},
+		"two nameless":                  {[]string{"build", "r-0123"}, false, false, forge.Ambiguous},
+		"two nameless, and over":        {[]string{"build", "build"}, false, true, forge.Ended},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

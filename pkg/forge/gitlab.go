@@ -82,7 +82,7 @@ func (g *gitLab) create(ctx context.Context, variables map[string]string) (Run, 
 		return Run{}, g.problem(err)
 	}
 	if p == nil || p.ID <= 0 {
-		return Run{}, nil
+		return Run{}, g.odd()
 	}
 	return Run{ID: strconv.FormatInt(p.ID, 10), URL: webURL(p.WebURL)}, nil
 }
