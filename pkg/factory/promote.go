@@ -48,7 +48,10 @@ type PromoteOptions struct {
 
 // Missed remembers what a pass had no time for, so that the next one begins with it. A process that makes one pass needs
 // none: each pass begins at another place, by the clock.
-type Missed struct{ names map[string]bool }
+type Missed struct {
+	names    map[string]bool // of images and base images that were not looked at
+	rebuilds []string        // images whose rebuild was not asked for, those first that wait for the longest time
+}
 
 // PromoteReport is what a pass came to.
 type PromoteReport struct {
@@ -237,16 +240,28 @@ func (f *Fleet) activeRebuilds() map[string]string {
 
 // takeOver records what became of the rebuilds that were started, and finds those that nobody started.
 func (p *pass) takeOver(ctx context.Context, f *Fleet) {
-	var rebuilt []*config.Image
+	var names []string
 	for _, name := range f.Graph.Order() {
-		img, facts := f.Config.Find(name), f.State.Images[name]
-		if facts != nil && facts.Rebuild != nil && img.Managed() {
-			rebuilt = append(rebuilt, img)
+		if facts := f.State.Images[name]; facts != nil && facts.Rebuild != nil && f.Config.Find(name).Managed() {
+			names = append(names, name)
 		}
 	}
-	byHost(ctx, rebuilt, func(img *config.Image) string { return img.Source.Host }, func(ctx context.Context, img *config.Image) bool {
-		return p.takeOverOne(ctx, f, img, f.State.Images[img.Name].Rebuild)
+	names = rotation{pass: f.passAt(p.claimAt)}.order(names)
+	if p.Missed != nil {
+		before := slices.DeleteFunc(p.Missed.rebuilds, func(name string) bool { return !slices.Contains(names, name) })
+		names = slices.Concat(before, slices.DeleteFunc(names, func(name string) bool { return slices.Contains(before, name) }))
+	}
+	var missed []string
+	hostOf := func(name string) string { return f.Config.Find(name).Source.Host }
+	byHost(ctx, names, hostOf, func(within context.Context, name string) bool {
+		if ctx.Err() != nil {
+			missed = append(missed, name)
+		}
+		return p.takeOverOne(within, f, f.Config.Find(name), f.State.Images[name].Rebuild)
 	})
+	if p.Missed != nil {
+		p.Missed.rebuilds = missed
+	}
 }
 
 // takeOverOne says whether what was asked was answered.

@@ -44,6 +44,9 @@ type simulation struct {
 	quiet   bool              // nothing goes wrong any longer
 	slow    time.Duration     // what a start at ghe.example.com takes, to fail
 	asked   []string          // what Find was asked for
+	hang    map[string]bool   // images of which Find gives no answer
+	lookFor time.Duration     // how long a pass asks
+	missed  *Missed           // what the pass before had no time for
 	ends    state.Status      // of what runs
 	at      map[string]func() // what happens at a point, once
 	started map[string]int    // rebuild to how often it was started
@@ -109,6 +112,8 @@ func (s *simulation) passUntil(ctx context.Context) {
 		Executor: func(*Fleet) (Executor, error) { return s, nil },
 		Sight:    func(*Fleet) (Sight, error) { return Sight{Now: func() time.Time { return s.now }}, nil },
 		Now:      func() time.Time { return s.now },
+		LookFor:  s.lookFor,
+		Missed:   s.missed,
 	})
 	if s.quiet {
 		require.NoError(s.t, err)
@@ -159,8 +164,14 @@ func (s *simulation) Others(context.Context) ([]Other, error) { return nil, nil 
 var errTrouble = errors.New("bad gateway")
 
 // Find implements Executor.
-func (s *simulation) Find(_ context.Context, o *Order) (*Progress, error) {
+func (s *simulation) Find(ctx context.Context, o *Order) (*Progress, error) {
 	s.asked = append(s.asked, o.Image.Name)
+	if s.hang[o.Image.Name] && ctx.Err() == nil {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if o.Image.Source.Host == "ghe.example.com" {
 		return nil, errTrouble
 	}
@@ -350,8 +361,33 @@ func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 
 	s.now, s.ends = s.now.Add(time.Hour), state.Built
 	s.pass()
-	assert.Equal(t, []string{"api", "web", "base"}, s.asked, "nor when it is asked what became of them")
+	require.Len(t, s.asked, 3)
+	assert.Equal(t, "web", s.asked[1], "nor when it is asked what became of them")
 	assert.Equal(t, state.Built, s.images()["web"].Rebuild.Status)
+}
+
+// TestRebuildsThatGiveNoAnswerDoNotStarveTheOthers: two of one forge take all the time of each pass, and come first.
+func TestRebuildsThatGiveNoAnswerDoNotStarveTheOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every  time.Duration
+		missed *Missed
+	}{
+		"one pass an hour":       {time.Hour, nil},
+		"passes of one promoter": {time.Second, &Missed{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSimulation(t)
+			s.quiet = true
+			s.pass()
+			require.Len(t, s.started, 3)
+			s.hang, s.lookFor, s.ends, s.missed = map[string]bool{"api": true, "base": true}, 20*time.Millisecond, state.Built, tt.missed
+			for range 3 {
+				s.now = s.now.Add(tt.every)
+				s.pass()
+			}
+			assert.Equal(t, state.Built, s.images()["web"].Rebuild.Status)
+		})
+	}
 }
 
 func TestWhoeverIsStoppedBlamesNoRebuild(t *testing.T) {
