@@ -143,8 +143,11 @@ func share(ctx context.Context, parts int, what string) (context.Context, contex
 	return context.WithTimeoutCause(ctx, part, fmt.Errorf("%s used up its share of the time (%s)", what, part.Round(time.Second)))
 }
 
+// leastShare is the least time for an item that is left: an answer that is slow needs it.
+const leastShare = 30 * time.Second
+
 // byHost calls ask for every item. Each host gets an equal share of the time, and loses the rest of it when it does not
-// answer. The items that are left then get what remains.
+// answer. The items that are left then get equal shares of what remains, while those are long enough to be of use.
 func byHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask func(context.Context, T) (answered bool)) {
 	var hosts []string
 	grouped := map[string][]T{}
@@ -169,8 +172,14 @@ func byHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask fu
 		later = append(later, left...)
 		cancel()
 	}
-	for _, item := range later {
-		ask(ctx, item)
+	for i, item := range later {
+		parts := len(later) - i
+		if end, bounded := ctx.Deadline(); bounded {
+			parts = max(min(parts, int(time.Until(end)/leastShare)), 1)
+		}
+		within, cancel := share(ctx, parts, hostOf(item))
+		ask(within, item)
+		cancel()
 	}
 }
 

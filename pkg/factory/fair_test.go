@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -235,4 +236,26 @@ func TestAPassRemembersWhatItMissed(t *testing.T) {
 	for _, name := range []string{"good0", "good1", "good2"} {
 		assert.NotNil(t, seen.State.Base(seen.State.Images[name].BaseImages[0].Ref).Baseline, name)
 	}
+}
+
+// TestItemsOfOneHostThatHangLeaveTimeForTheOthers: what is left when a host gave no answer does not get stuck again.
+func TestItemsOfOneHostThatHangLeaveTimeForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), startWithin)
+		defer cancel()
+		var answered []string
+		byHost(ctx, []string{"a", "b", "c", "d"}, func(string) string { return "host" }, func(ctx context.Context, item string) bool {
+			if item == "a" || item == "b" {
+				within, cancel := context.WithTimeout(ctx, 2*time.Minute+30*time.Second)
+				defer cancel()
+				<-within.Done()
+				return false
+			}
+			if ctx.Err() == nil {
+				answered = append(answered, item)
+			}
+			return ctx.Err() == nil
+		})
+		assert.Equal(t, []string{"c", "d"}, answered)
+	})
 }

@@ -586,7 +586,7 @@ func (p *pass) reportEnded(f *Fleet, running map[string]string) {
 // start starts what was recorded. What cannot be started now stays recorded, for a later pass.
 func (p *pass) start(ctx context.Context) {
 	p.outcomes = map[string]outcome{}
-	within, cancel := context.WithTimeout(ctx, startWithin)
+	within, cancel := context.WithTimeoutCause(ctx, startWithin, errors.New("no time was left after "+startWithin.String()))
 	defer cancel()
 	byHost(within, p.claimed, func(o *Order) string { return o.Image.Source.Host }, func(part context.Context, o *Order) bool {
 		return p.startOne(ctx, part, o)
