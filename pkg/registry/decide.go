@@ -91,9 +91,16 @@ func (ch *chooser) weigh(ctx context.Context, version Choice, list, versions []s
 	return choice, err
 }
 
-// others are the tags that are neither versions nor, by their name, a part of one: 1.2 is moved along with 1.2.3.
+// pullRequest is the form of tags that workflows give to images of pull and merge requests, which are not released.
+var pullRequest = regexp.MustCompile(`^(pr|mr|pull|merge)[-_.]?\d+(\W|$)`)
+
+// others are the tags that are neither versions nor, by their name, a part of one (1.2 is moved along with 1.2.3) or of a
+// pull request.
 func others(list, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(tag string) bool {
+		if pullRequest.MatchString(tag) {
+			return true
+		}
 		number, suffix, _ := strings.Cut(strings.TrimPrefix(tag, "v"), "-")
 		return slices.ContainsFunc(versions, func(v string) bool {
 			n, s, _ := strings.Cut(strings.TrimPrefix(v, "v"), "-")

@@ -42,6 +42,7 @@ func TestARuleIsNotGuessedFromOneOddTag(t *testing.T) {
 		"latest and builds":               {[]tag{{"0.1.0", 0}, {"latest", 90}, {"sha-aaaa", 80}}, "latest", latest, "0.1.0"},
 		"releases and a branch":           {[]tag{{"1.0.0", 0}, {"1.1.0", 5}, {"1.2.0", 9}, {"main", 12}}, "1.2.0", semver, "main"},
 		"releases and latest of a branch": {[]tag{{"1.0.0", 0}, {"1.1.0", 5}, {"latest", 12}}, "1.1.0", semver, "latest"},
+		"releases and pull requests":      {[]tag{{"1.0.0", 0}, {"1.1.0", 5}, {"pr-7", 9}, {"pr-8", 12}, {"pr-9", 13}, {"mr-1-slug", 14}}, "1.1.0", semver, ""},
 		"a release of the newest commit":  {[]tag{{"1.0.0", 12}, {"main", 12}, {"sha-aaaa", 11}}, "1.0.0", semver, ""},
 		"releases with all their names":   {[]tag{{"1.0.0", 0}, {"1.2.3", 9}, {"1", 20}, {"1.2", 20}, {"v1", 20}}, "1.2.3", semver, ""},
 		"variants":                        {[]tag{{"1.2.3-alpine", 9}, {"1-alpine", 20}, {"1.2-alpine", 20}}, "1.2.3-alpine", semver, ""},
