@@ -159,7 +159,7 @@ func TestTagsThatTagsLetsNoneThrough(t *testing.T) {
 	dry := a.ok("promote", "--dry-run")
 	assert.Contains(t, dry.out+dry.err, "0 rebuilds would be started")
 	checked := a.ok("validate")
-	assert.Contains(t, checked.out+checked.err, "IF029")
+	assert.Contains(t, checked.out+checked.err, "IF024")
 
 	text, err := os.ReadFile(filepath.Join(a.dir, "images.yaml"))
 	require.NoError(t, err)
@@ -235,7 +235,7 @@ func TestWhatARulePassesOverIsSaid(t *testing.T) {
 				assert.Contains(t, got.err, c.says)
 				assert.Equal(t, c.want, a.app().CurrentVersion)
 				checked := a.ok("validate")
-				assert.Contains(t, checked.out+checked.err, "IF028")
+				assert.Contains(t, checked.out+checked.err, "IF023")
 				assert.Contains(t, checked.out+checked.err, c.says)
 			}
 		})

@@ -29,11 +29,11 @@ var (
 	CRD          = Rule{"IF018", Error, "a generated object that the cluster's CRDs refuse"}
 	TagsAssumed  = Rule{"IF019", Warning, "which tags an image publishes is not known yet"}
 	DataShape    = Rule{"IF020", Error, "a fact in a state file that cannot be true"}
-	LeftOut      = Rule{"IF025", Warning, "an object that Kargo refuses is left out of dist"}
-	OldKargo     = Rule{"IF026", Error, "the CRDs are of a Kargo version that is too old"}
-	PassedOver   = Rule{"IF028", Warning, "the rule by which the published tag is found passes over evidence against it"}
-	NoneCounts   = Rule{"IF029", Warning, "an image has published tags, and none of them counts"}
-	Ahead        = Rule{"IF030", Warning, "a time in a state file that lies in the future"}
+	LeftOut      = Rule{"IF021", Warning, "an object that Kargo refuses is left out of dist"}
+	OldKargo     = Rule{"IF022", Error, "the CRDs are of a Kargo version that is too old"}
+	PassedOver   = Rule{"IF023", Warning, "the rule by which the published tag is found passes over evidence against it"}
+	NoneCounts   = Rule{"IF024", Warning, "an image has published tags, and none of them counts"}
+	Ahead        = Rule{"IF025", Warning, "a time in a state file that lies in the future"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -41,9 +41,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo,
-		PassedOver, NoneCounts,
-		Ahead,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead,
 	}
 }
 
