@@ -159,9 +159,9 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 	defer cancel()
 	command := "docker-credential-" + helper
 	found, err := client.Get(func(args ...string) client.Program {
-		cmd := exec.CommandContext(within, command, args...)
-		cmd.WaitDelay = time.Second                 // for what it started and left behind
-		cmd.Stderr = struct{ io.Writer }{os.Stderr} // a pipe, so that what is left behind does not hold ours
+		cmd := exec.CommandContext(within, command, args...) //nolint:gosec // the helper that the config.json of the user names
+		cmd.WaitDelay = time.Second                          // for what it started and left behind
+		cmd.Stderr = struct{ io.Writer }{os.Stderr}          // a pipe, so that what is left behind does not hold ours
 		return &helperProgram{cmd}
 	}, server)
 	switch {

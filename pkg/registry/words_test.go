@@ -330,7 +330,7 @@ func TestAWebPageIsNoArtifact(t *testing.T) {
 		for by, tags := range rules {
 			_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", tags, tags.Strategy != "", unknown)
 			require.Error(t, err, "%s %q", by, kind)
-			assert.NotErrorIs(t, err, registry.ErrNoImage)
+			require.NotErrorIs(t, err, registry.ErrNoImage)
 			var none *registry.NoneCountsError
 			assert.NotErrorAs(t, err, &none, "%s %q", by, kind)
 		}
