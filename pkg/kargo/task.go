@@ -25,10 +25,11 @@ const (
 	token = "trim(secret(vars." + secretVar + ")[vars." + keyVar + "])"
 
 	accepted = "response.status >= 200 && response.status < 300"
-	// A forge that refuses for good says 4xx and why, in JSON; a gateway in front of it says 4xx too. Four can pass all the
-	// same: a token that is being replaced, a rate limit (GitHub answers 403 or 429), a slow network.
+	// A forge that refuses for good says 4xx and why, in JSON; a gateway in front of it says 4xx too, and 404 in its own words.
+	// Four can pass all the same: a token that is being replaced, a rate limit (GitHub answers 403 or 429), a slow network.
 	refusedForGood = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429]) && " +
-		isMap + " && (response.body.message ?? response.body.error) != nil"
+		isMap + " && (response.body.message ?? response.body.error) != nil" +
+		" && (response.status != 404 || lower(" + refusal + ") contains 'not found')"
 	unsent  = "(task.outputs?." + DispatchStep + "?.run ?? '') == ''"
 	known   = "success() && (task.outputs?." + DispatchStep + "?.run ?? '" + UnknownRun + "') != '" + UnknownRun + "'"
 	isMap   = "type(response.body) == 'map'"
