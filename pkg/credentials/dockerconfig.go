@@ -19,6 +19,7 @@ import (
 	helpers "github.com/docker/docker-credential-helpers/credentials"
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 )
 
@@ -230,33 +231,21 @@ func scopeOf(key string) scope {
 	if len(segments) > 0 && (segments[0] == "v1" || segments[0] == "v2") {
 		segments = segments[1:]
 	}
-	return scope{registryHost(host), segments}
+	return scope{hostname.Normalize(host), segments}
 }
 
 // targetOf is the scope of a repository, or of a whole registry.
 func targetOf(r authn.Resource) scope {
-	t := scope{host: registryHost(r.RegistryStr())}
+	t := scope{host: hostname.Normalize(r.RegistryStr())}
 	if repository, ok := strings.CutPrefix(r.String(), r.RegistryStr()+"/"); ok {
 		t.path = strings.Split(repository, "/")
 	}
 	return t
 }
 
-// registryHost normalizes a host. Docker Hub has many names.
-func registryHost(host string) string {
-	host = strings.TrimSuffix(strings.ToLower(host), ":443")
-	switch host {
-	case "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com":
-		return dockerHub
-	}
-	return host
-}
-
-const dockerHub = "docker.io"
-
 // serverOf is the key that docker login writes for a host.
 func serverOf(host string) string {
-	if host == dockerHub {
+	if host == hostname.DockerHub {
 		return authn.DefaultAuthKey
 	}
 	return host

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/google"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
@@ -72,7 +73,7 @@ func (s *Store) mounted(host string) (*dockerConfig, error) {
 		return nil, fmt.Errorf("reading credential: %w", err)
 	}
 	for _, f := range folders {
-		if registryHost(f.Name()) != host {
+		if hostname.Normalize(f.Name()) != host {
 			continue
 		}
 		path := filepath.Join(folder, f.Name(), "config.json")
