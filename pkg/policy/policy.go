@@ -218,7 +218,8 @@ func (d *decider) external(dec *Decision, facts *state.Image) {
 
 // want sets what the facts alone ask for: due, waiting, held, unknown or current.
 func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
-	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" {
+	refused := facts.Dockerfile == nil && facts.AnalysisError != "" // a build of it can only fail
+	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !refused {
 		dec.Status, dec.Reason, dec.Since = Due, "never published", known(facts.Unpublished, d.clock)
 	}
 	var waiting, leaving, held, unknown []string

@@ -363,6 +363,10 @@ func TestStatusOfAnImage(t *testing.T) {
 			f.tag(ref)
 			i.CurrentDigest, i.BuiltOn, i.Unpublished = "", nil, ago(0)
 		}, policy.Due, "never published"},
+		{"never published, and its Dockerfile is refused", func(_ *fleet, i *state.Image) {
+			i.CurrentDigest, i.Unpublished, i.BaseImages, i.BuiltOn, i.Dockerfile = "", ago(1), nil, nil, nil
+			i.AnalysisError = "Dockerfile:2: unknown instruction"
+		}, policy.Unknown, "last analysis failed: Dockerfile:2: unknown instruction"},
 		{"never published, and a digest waits", func(f *fleet, i *state.Image) {
 			f.tag(ref, cand("1", 1))
 			i.CurrentDigest, i.BuiltOn, i.Unpublished = "", nil, ago(0)
