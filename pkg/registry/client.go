@@ -18,6 +18,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -111,7 +112,7 @@ type place struct {
 	mirror bool
 }
 
-func (p place) host() string { return hostName(p.repo.RegistryStr()) }
+func (p place) host() string { return hostname.Normalize(p.repo.RegistryStr()) }
 
 // source is a repository with the places that have it: mirrors, then the registry itself.
 type source struct {

@@ -15,9 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 )
@@ -204,7 +203,7 @@ func withLimit(ctx context.Context, bytes int64) context.Context {
 
 // RoundTrip implements http.RoundTripper. Every error but that of the context is an *Error.
 func (p *requester) RoundTrip(req *http.Request) (*http.Response, error) {
-	host := hostName(req.URL.Host)
+	host := hostname.Normalize(req.URL.Host)
 	if req.Body != nil {
 		defer req.Body.Close()
 	}
@@ -338,7 +337,7 @@ func mayPass(status int) bool {
 // checkRedirect lets redirects go to another host: registries keep blobs elsewhere. Credentials do not follow, since
 // they are added for the registry's own host only. A public host must not send us into the private network.
 func checkRedirect(req *http.Request, via []*http.Request) error {
-	host := hostName(via[0].URL.Host)
+	host := hostname.Normalize(via[0].URL.Host)
 	if len(via) > maxRedirects {
 		return bad(host, "more than %d redirects", maxRedirects)
 	}
@@ -346,12 +345,4 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return bad(host, "refusing a redirect to a private address")
 	}
 	return nil
-}
-
-// hostName is the host as references name it.
-func hostName(host string) string {
-	if host == name.DefaultRegistry {
-		return "docker.io"
-	}
-	return host
 }
