@@ -20,7 +20,7 @@ build: ## build bin/imagefactory
 	$(GO) build -trimpath -o $(BIN) ./cmd/imagefactory
 
 image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it)
-	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./pkg/internal/image $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')
+	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./test/release $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')
 
 demo: build ## run the main job on the sample fleet, into bin/demo
 	rm -rf bin/demo
@@ -48,8 +48,8 @@ e2e: build ## apply dist to a real API server, built from its Go module (KARGO_S
 	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
 	cd test/e2e && E2E_SERVERS=$(abspath .cache/e2e) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
 
-lab: ## run the scenarios of test/kargo on the running lab that LAB_RUN names
-	$(GO) test ./test/kargo -count=1 -v -parallel 20 -timeout 90m
+lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
+	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	$< run
@@ -92,8 +92,8 @@ fuzz: ## run every fuzz test for FUZZTIME (30s)
 	done
 
 bench: build ## time analyze and synth as whole processes on fleets of 100, 1000 and 5000 images, then the Go benchmarks
-	$(GO) build -o bin/floor ./pkg/internal/bench/floor
-	$(GO) run ./pkg/internal/bench $(BIN) bin/floor
+	$(GO) build -o bin/floor ./test/bench/floor
+	$(GO) run ./test/bench $(BIN) bin/floor
 	$(MAKE) bench-go
 
 bench-go: ## run the Go benchmarks

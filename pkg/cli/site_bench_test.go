@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/fleetgen"
+	"github.com/imagefactory/imagefactory/test/fleetgen"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )

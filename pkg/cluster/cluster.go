@@ -25,7 +25,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
 
@@ -146,7 +146,7 @@ func promotionOf(u *unstructured.Unstructured) Promotion {
 	outputs := []string{"status", "state", kargo.TaskAlias + "::" + kargo.DispatchStep}
 	p.RunID = text(get(append(outputs, "run")...), 40)
 	if link := text(get(append(outputs, "url")...), 500); isLink(link) {
-		p.RunURL = plain.URL(link)
+		p.RunURL = sanitize.URL(link)
 	}
 	p.Digest = digestOf(u.Object, "status", "freight", "images")
 	return p
@@ -170,7 +170,7 @@ func isLink(s string) bool {
 
 // text bounds and cleans what somebody else wrote.
 func text(s string, most int, secrets ...string) string {
-	return plain.Cut(plain.Foreign(s, secrets...), most)
+	return sanitize.Cut(sanitize.Foreign(s, secrets...), most)
 }
 
 // problem is an error of client-go that holds no secret: it quotes URLs, and what the server wrote.
@@ -189,7 +189,7 @@ func problem(err error, secrets []string) error {
 }
 
 // configProblem is an error of a kubeconfig. It may quote the URL of a proxy.
-func configProblem(err error) error { return neterr.As(plain.Foreign(err.Error()), err) }
+func configProblem(err error) error { return neterr.As(sanitize.Foreign(err.Error()), err) }
 
 // Stages are the Stages of a Project.
 type Stages struct {

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/stepschema"
+	"github.com/imagefactory/imagefactory/test/stepschema"
 )
 
 func parse(t require.TestingT, text string) map[string]any {

@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // dockerConfig is a docker config.json, or a file of that form. Its keys are hosts, or hosts with a path, as podman and
@@ -125,7 +125,7 @@ func (c *dockerConfig) read(ctx context.Context, e dockerEntry) (authn.AuthConfi
 		IdentityToken string `json:"identitytoken"`
 		RegistryToken string `json:"registrytoken"`
 	}
-	invalid := fmt.Errorf("reading credential %q: invalid entry %q: want auth as base64 of USER:PASSWORD, or username and password", c.from, plain.Words(e.key))
+	invalid := fmt.Errorf("reading credential %q: invalid entry %q: want auth as base64 of USER:PASSWORD, or username and password", c.from, sanitize.Words(e.key))
 	if json.Unmarshal(e.auth, &fields) != nil {
 		return authn.AuthConfig{}, invalid
 	}
@@ -174,7 +174,7 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: no answer within %s", c.from, command, server, helperTime)
 	case err != nil:
 		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: %s",
-			c.from, command, server, plain.Cut(plain.Foreign(err.Error()), maxHelperText))
+			c.from, command, server, sanitize.Cut(sanitize.Foreign(err.Error()), maxHelperText))
 	case found.Username == identityUser:
 		return authn.AuthConfig{IdentityToken: found.Secret}, nil
 	}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // soon is how long before its end a token is worth a warning.
@@ -43,7 +43,7 @@ func (d *doctor) hide(secret string) {
 func (d *doctor) clean(text string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return plain.Foreign(text, d.secrets...)
+	return sanitize.Foreign(text, d.secrets...)
 }
 
 // forges are the sources at hosts with an API, one for each host, by host.

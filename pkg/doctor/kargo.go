@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
 
@@ -162,7 +162,7 @@ func holdsOf(stage map[string]any) map[string]any {
 func heldOrigins(stage map[string]any) []string { return slices.Sorted(maps.Keys(holdsOf(stage))) }
 
 func (c *inCluster) hold(stage map[string]any, origin string) Finding {
-	shown := func(s string) string { return plain.Cut(plain.Line(s), 100) }
+	shown := func(s string) string { return sanitize.Cut(sanitize.Line(s), 100) }
 	hold, _ := holdsOf(stage)[origin].(map[string]any)
 	name := shown(text(stage, "metadata", "name"))
 	warehouse := shown(strings.TrimPrefix(origin, "Warehouse/"))

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/factory"
-	"github.com/imagefactory/imagefactory/pkg/internal/fleetgen"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/test/fleetgen"
 )
 
 var sizes = []int{100, 1000, 5000}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -83,7 +83,7 @@ const (
 func (c *StateChange) Message() string {
 	news := c.News()
 	for i := range news {
-		news[i] = plain.Line(news[i])
+		news[i] = sanitize.Line(news[i])
 	}
 	if len(news) == 1 && len(news[0]) <= maxSubject {
 		return news[0] + "\n"

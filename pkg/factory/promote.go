@@ -16,7 +16,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/forge"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -416,7 +416,7 @@ func (p *pass) adopt(ctx context.Context, f *Fleet) error {
 		}
 		reason := "promoted by hand in Kargo"
 		if o.By != "" {
-			reason += " by " + plain.Line(o.By)
+			reason += " by " + sanitize.Line(o.By)
 		}
 		facts.Request(state.Rebuild{ID: o.ID, Reason: reason, Bases: f.targetsOf(name, o.Digest), RequestedAt: state.At(o.Started)})
 		o.applyTo(facts.Rebuild, p.claimAt)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // RefusedError is the final no of a forge: the same request would be refused again.
@@ -179,7 +179,7 @@ func (w *wire) words(body []byte) string {
 
 // clean makes what a forge wrote fit to be shown.
 func (w *wire) clean(text string) string {
-	return plain.Cut(plain.Foreign(text, w.token), maxMessage)
+	return sanitize.Cut(sanitize.Foreign(text, w.token), maxMessage)
 }
 
 func appendTexts(list []string, v any) []string {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 const (
@@ -199,7 +199,7 @@ func webURL(s string) string {
 	if err != nil || len(s) > 500 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.String() != s {
 		return ""
 	}
-	return plain.URL(s)
+	return sanitize.URL(s)
 }
 
 // fill gives templates of an image's entry their values.

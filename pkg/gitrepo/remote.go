@@ -23,8 +23,8 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // What an exchange with the server can come to, beside success.
@@ -67,7 +67,7 @@ func (s *secrets) add(values ...string) {
 func (r *Repo) said(text string) string {
 	r.secrets.mu.Lock()
 	defer r.secrets.mu.Unlock()
-	return plain.Cut(plain.Foreign(text, r.secrets.list...), maxSaid)
+	return sanitize.Cut(sanitize.Foreign(text, r.secrets.list...), maxSaid)
 }
 
 const maxSaid = 300 // characters of the server's words

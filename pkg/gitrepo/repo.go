@@ -27,7 +27,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // Options say where a repository is and how it is written to.
@@ -111,7 +111,7 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("opening git repository: the URL of %s has a query or a fragment: remove it, and give a credential as the documentation says", u.Host)
 	case u.Scheme == "http" && !config.IsLoopback(u.Host):
-		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", plain.URL(o.URL))
+		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", sanitize.URL(o.URL))
 	}
 	if !fs.ValidPath(o.Path) || isGit(o.Path) {
 		return nil, fmt.Errorf("opening git repository: invalid path %q: want a folder below its root", o.Path)

@@ -17,8 +17,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/crd"
 	"github.com/imagefactory/imagefactory/pkg/graph"
-	"github.com/imagefactory/imagefactory/pkg/internal/stepschema"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/test/stepschema"
 )
 
 // hostile draws texts out of what means something to Kargo, expr-lang, Argo Rollouts, Kubernetes or YAML.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -391,7 +391,7 @@ func failureOf(r *state.Rebuild) string {
 const maxText = 500 // characters of what a forge or a person wrote
 
 // text makes one bounded line of what others wrote into state.
-func text(s string) string { return plain.Cut(plain.Words(s), maxText) }
+func text(s string) string { return sanitize.Cut(sanitize.Words(s), maxText) }
 
 // Startable returns the decisions that may start now, in order, so that no forge host has more than max running.
 func Startable(cfg *config.Config, decisions []Decision) []Decision {

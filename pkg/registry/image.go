@@ -7,7 +7,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // isImageConfig reports whether a config of this type makes an image. The types other than OCI's and Docker's are what old
@@ -38,11 +38,11 @@ func (m *manifest) notImage(host string) error {
 	case m.index:
 		problem = "an index is where a manifest should be"
 	case !isImageConfig(m.Config.MediaType):
-		problem = "its config is " + plain.MediaType(string(m.Config.MediaType))
+		problem = "its config is " + sanitize.MediaType(string(m.Config.MediaType))
 	case m.ArtifactType != "" && !isImageConfig(types.MediaType(m.ArtifactType)):
-		problem = "its artifact type is " + plain.MediaType(m.ArtifactType)
+		problem = "its artifact type is " + sanitize.MediaType(m.ArtifactType)
 	case len(m.Layers) > 0 && !slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return isFileSystem(d.MediaType) }):
-		problem = "its layers are " + plain.MediaType(string(m.Layers[0].MediaType))
+		problem = "its layers are " + sanitize.MediaType(string(m.Layers[0].MediaType))
 	default:
 		return nil
 	}

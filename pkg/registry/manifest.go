@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -61,9 +61,9 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	switch {
 	case index, t == types.OCIManifestSchema1, t == types.DockerManifestSchema2:
 	case strings.HasPrefix(mediaType, "application/vnd."):
-		return nil, &Error{Host: host, problem: "the manifest has content type " + plain.MediaType(mediaType), cause: ErrNoImage}
+		return nil, &Error{Host: host, problem: "the manifest has content type " + sanitize.MediaType(mediaType), cause: ErrNoImage}
 	default: // a login page, say: it tells nothing of what the registry has
-		return nil, bad(host, "the answer is no manifest but has content type %s", plain.MediaType(mediaType))
+		return nil, bad(host, "the answer is no manifest but has content type %s", sanitize.MediaType(mediaType))
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -71,7 +71,7 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	}
 	switch {
 	case m.MediaType != "" && m.MediaType != mediaType:
-		return nil, wrong(host, "the manifest says it is %s, and its content type %s", plain.MediaType(m.MediaType), mediaType)
+		return nil, wrong(host, "the manifest says it is %s, and its content type %s", sanitize.MediaType(m.MediaType), mediaType)
 	case index && (m.Config != nil || m.Layers != nil), !index && m.Manifests != nil:
 		return nil, wrong(host, "the manifest is an image and an index at once")
 	case !index && m.Config == nil:

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
@@ -138,7 +138,7 @@ func Why(d *policy.Decision) string {
 	if d.Failure != "" && !strings.Contains(d.Reason, d.Failure) {
 		parts = append(parts, "last rebuild: "+d.Failure)
 	}
-	return plain.Cut(plain.Words(strings.Join(parts, "; ")), maxWhy)
+	return sanitize.Cut(sanitize.Words(strings.Join(parts, "; ")), maxWhy)
 }
 
 // Totals counts images by status: "2 due, 1 waiting, 7 current".

@@ -14,8 +14,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // Options say how forges are asked.
@@ -195,7 +195,7 @@ func (f *Forges) refused(ctx context.Context, s *config.Source, a *rest.Answer) 
 
 // clean makes what a forge wrote fit to be shown.
 func clean(text, token string) string {
-	return plain.Foreign(text, token)
+	return sanitize.Foreign(text, token)
 }
 
 // missing finds out which part of a file's place does not exist: it asks for what is around it.

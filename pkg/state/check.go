@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // Limits of what is written. They keep an image whose Dockerfile or registry is out of bounds from filling its file.
@@ -32,7 +32,7 @@ func Text(s string) string {
 	if most := bytesOfRune * (MaxText + 1); len(s) > most {
 		s = s[:most]
 	}
-	return plain.Cut(plain.Line(s), MaxText)
+	return sanitize.Cut(sanitize.Line(s), MaxText)
 }
 
 // Fault is a value in a state file that cannot be true.
@@ -59,7 +59,7 @@ func (f *faults) digest(d string) {
 		f.bad = map[string]bool{}
 	}
 	f.bad[d] = true
-	f.add(d, "invalid digest %q: want sha256 and 64 hexadecimal digits", plain.Cut(d, MaxText))
+	f.add(d, "invalid digest %q: want sha256 and 64 hexadecimal digits", sanitize.Cut(d, MaxText))
 }
 
 func (f *faults) snapshot(s Snapshot) {
@@ -221,7 +221,7 @@ func (s Snapshot) bounded() error {
 	}
 	for p := range s.Platforms {
 		if len(p) > maxPlatform || !utf8.ValidString(p) {
-			return fmt.Errorf("invalid platform %q of %s", plain.Cut(p, maxPlatform), ShortDigest(s.Digest))
+			return fmt.Errorf("invalid platform %q of %s", sanitize.Cut(p, maxPlatform), ShortDigest(s.Digest))
 		}
 	}
 	return nil

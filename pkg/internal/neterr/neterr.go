@@ -16,7 +16,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // Clean returns an error with the text of [Text] that unwraps to err.
@@ -83,9 +83,9 @@ func typed(err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return context.DeadlineExceeded.Error()
 	case errors.As(err, &lookup):
-		return "lookup " + plain.Words(lookup.Name) + ": " + plain.Words(lookup.Err)
+		return "lookup " + sanitize.Words(lookup.Name) + ": " + sanitize.Words(lookup.Err)
 	case isCertificate(err):
-		return plain.Cut(plain.Foreign(certificate(err).Error()), maxText)
+		return sanitize.Cut(sanitize.Foreign(certificate(err).Error()), maxText)
 	case errors.As(err, &op):
 		return ofOp(op)
 	case errors.As(err, &call):
@@ -115,7 +115,7 @@ func ofURL(e *url.Error) string {
 	if e.Op == "parse" {
 		return "invalid URL"
 	}
-	if where := plain.URL(e.URL); where != "" {
+	if where := sanitize.URL(e.URL); where != "" {
 		return fmt.Sprintf("%s %q: %s", e.Op, where, Text(e.Err))
 	}
 	return Text(e.Err)

@@ -22,8 +22,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
 	"github.com/imagefactory/imagefactory/pkg/internal/polite"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 const (
@@ -351,7 +351,7 @@ func until(now time.Time, wait time.Duration) string {
 // JSON reads the body of an answer. What is no JSON, such as the page of a proxy, is an error.
 func (a *Answer) JSON(host string, into any) error {
 	if kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); kind != "application/json" && !strings.HasSuffix(kind, "+json") {
-		return &Error{Host: host, Problem: fmt.Sprintf("the answer is no JSON (content type: %s): is this the forge, or a sign-in page in front of it?", plain.MediaType(kind)), Unsure: true}
+		return &Error{Host: host, Problem: fmt.Sprintf("the answer is no JSON (content type: %s): is this the forge, or a sign-in page in front of it?", sanitize.MediaType(kind)), Unsure: true}
 	}
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &Error{Host: host, Problem: "the answer is no valid JSON", Unsure: true}
@@ -386,5 +386,5 @@ func (a *Answer) Message() string {
 // short makes one bounded line of what a forge wrote. That it repeats no token is left to the caller.
 func short(s string) string {
 	const most = 300
-	return plain.Cut(plain.Foreign(s), most)
+	return sanitize.Cut(sanitize.Foreign(s), most)
 }

@@ -1,7 +1,7 @@
-// Command image builds imagefactory's container image without a container engine, and says what is in it.
+// Command release builds imagefactory's container image without a container engine, and says what is in it.
 //
-//	image [-out DIR] [-push REF] [-version V] [-platforms LIST]
-//	image sbom [-out FILE] [-version V] BINARY
+//	release [-out DIR] [-push REF] [-version V] [-platforms LIST]
+//	release sbom [-out FILE] [-version V] BINARY
 //
 // The first writes an OCI layout and a bill of materials for each platform, and prints the image's digest; the same commit
 // and version give the same digest on any machine. The second makes the bill of materials of any binary.
@@ -25,7 +25,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "image:", err)
+		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1) //nolint:gocritic // stop has nothing left to do
 	}
 }
@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 && args[0] == "sbom" {
 		return runSBOM(ctx, args[1:], out)
 	}
-	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	dir := flags.String("out", "bin/image", "`folder` to write")
 	push := flags.String("push", "", "`reference` to push to, such as ghcr.io/owner/name:v1.2.3")
 	version := flags.String("version", "", "version; without it the tag of the commit, or devel-COMMIT")
@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 func runSBOM(ctx context.Context, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("image sbom", flag.ContinueOnError)
+	flags := flag.NewFlagSet("release sbom", flag.ContinueOnError)
 	file := flags.String("out", "", "`file` to write; without it the standard output")
 	version := flags.String("version", "", "version; without it the tag of the commit, or devel-COMMIT")
 	if err := flags.Parse(args); err != nil {

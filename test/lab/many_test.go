@@ -1,4 +1,4 @@
-package kargo_test
+package lab_test
 
 import (
 	"fmt"

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/fleetgen"
+	"github.com/imagefactory/imagefactory/test/fleetgen"
 )
 
 func main() {

@@ -1,5 +1,5 @@
-// Package plain makes what others wrote fit to be shown in one line: forges, clusters and people write what they like.
-package plain
+// Package sanitize makes untrusted text safe to print: control characters removed, one line, bounded length, no secrets.
+package sanitize
 
 import (
 	"encoding/base64"

@@ -1,4 +1,4 @@
-package plain_test
+package sanitize_test
 
 import (
 	"encoding/base64"
@@ -7,15 +7,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/plain"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-func TestPlain(t *testing.T) {
+func TestText(t *testing.T) {
 	const text = "a  b\r\n\x1b[31mé\u202e\u00a0c"
-	assert.Equal(t, "a  b   [31mé  c", plain.Line(text))
-	assert.Equal(t, "a b [31mé c", plain.Words(text))
-	assert.Equal(t, "éé...", plain.Cut("ééé", 2))
-	assert.Equal(t, "ééé", plain.Cut("ééé", 3))
+	assert.Equal(t, "a  b   [31mé  c", sanitize.Line(text))
+	assert.Equal(t, "a b [31mé c", sanitize.Words(text))
+	assert.Equal(t, "éé...", sanitize.Cut("ééé", 2))
+	assert.Equal(t, "ééé", sanitize.Cut("ééé", 3))
 }
 
 func TestForeignTextKeepsNoSecret(t *testing.T) {
@@ -31,9 +31,9 @@ func TestForeignTextKeepsNoSecret(t *testing.T) {
 		"was it moved? Or deleted #1":                                "was it moved? Or deleted #1",
 		"mail bot@example.com":                                       "mail bot@example.com",
 	} {
-		got := plain.Foreign(text, secret, "")
+		got := sanitize.Foreign(text, secret, "")
 		assert.Equal(t, want, got)
-		assert.Equal(t, got, plain.Foreign(got, secret), "what is clean stays as it is")
+		assert.Equal(t, got, sanitize.Foreign(got, secret), "what is clean stays as it is")
 	}
 }
 
@@ -42,6 +42,6 @@ func TestURL(t *testing.T) {
 		"https://u:p@example.com:8/a%20b/c?d=e#f": "https://example.com:8/a%20b/c", "https://example.com": "https://example.com",
 		"/login?ticket=1": "", "://": "", "https://example.com/\x7f": "",
 	} {
-		assert.Equal(t, want, plain.URL(in), in)
+		assert.Equal(t, want, sanitize.URL(in), in)
 	}
 }

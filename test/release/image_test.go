@@ -253,7 +253,7 @@ func TestSameFlagsAsTheArchives(t *testing.T) {
 			Goamd64, Goarm64    []string
 		}
 	}
-	data, err := os.ReadFile("../../../.goreleaser.yaml")
+	data, err := os.ReadFile("../../.goreleaser.yaml")
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(data, &release))
 	require.Len(t, release.Builds, 1)

@@ -1,5 +1,5 @@
-// Package kargo_test runs scenarios on a real Kargo: what synth wrote is applied, and its Jobs run the binary.
-package kargo_test
+// Package lab_test runs scenarios on a real Kargo: what synth wrote is applied, and its Jobs run the binary.
+package lab_test
 
 import (
 	"encoding/json"
