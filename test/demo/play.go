@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/test/forgetest"
+	"github.com/imagefactory/imagefactory/test/registrytest"
+)
+
+//go:embed images.yaml
+var imagesYAML string
+
+const (
+	debian = "docker.io/library/debian:trixie-slim"
+	node   = "docker.io/library/node:24-trixie-slim"
+	scm    = "docker.io/library/buildpack-deps:trixie-scm"
+	uv     = "ghcr.io/astral-sh/uv:0.9"
+	crane  = "gcr.io/go-containerregistry/crane:v0.20.6"
+
+	baseOS        = "ghcr.io/acme-platform/base-os:13"
+	runtimePython = "ghcr.io/acme-platform/runtime-python:3.13"
+	runtimeNode   = "ghcr.io/acme-platform/runtime-node:24"
+)
+
+// upstream are the public images that the Dockerfiles of the five images use.
+var upstream = []string{debian, node, scm, uv, crane, "docker.io/docker/dockerfile:1"}
+
+// image is an image of the fleet and what its build uses.
+type image struct {
+	name, ref, from string
+	used            []string
+}
+
+// fleet are the images of images.yaml, parents first.
+var fleet = []image{
+	{"base-os", baseOS, debian, nil},
+	{"runtime-python", runtimePython, baseOS, []string{uv}},
+	{"runtime-node", runtimeNode, baseOS, []string{node}},
+	{"ci-tools", "ghcr.io/acme-platform/ci-tools:latest", scm, []string{runtimeNode, runtimePython, crane}},
+	{"support-portal", "ghcr.io/acme-shop/support-portal:1.0.0", runtimeNode, []string{node}},
+}
+
+// demo is the fleet and the servers around it.
+type demo struct {
+	sources, dir string
+	out          io.Writer
+	now          time.Time
+
+	registry *registrytest.Registry
+	held     map[string]registrytest.Content // by reference
+	forge    *forgetest.Server
+	repos    []*forgetest.Workflows
+	finished map[string]bool // by URL of the run
+	builds   int
+
+	scenes []scene
+}
+
+// scene is what a person sees at one time.
+type scene struct {
+	title string
+	steps []step
+}
+
+// step is a command and what it prints.
+type step struct{ command, output string }
+
+func newDemo(o *outcome, sources, dir string, out io.Writer) (*demo, error) {
+	d := &demo{
+		sources: sources, dir: dir, out: out, now: time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC),
+		registry: registrytest.New(o), held: map[string]registrytest.Content{},
+		forge: forgetest.New(o), finished: map[string]bool{},
+	}
+	for _, name := range []string{"acme-platform/base-images", "acme-shop/support-portal"} {
+		repo := d.forge.Workflows(name)
+		repo.Now, repo.Inputs = func() time.Time { return d.now }, []string{"image"}
+		d.repos = append(d.repos, repo)
+	}
+	for _, ref := range upstream {
+		d.push(ref)
+	}
+	for _, img := range fleet {
+		d.build(img)
+	}
+	text := strings.NewReplacer("REGISTRY", d.registry.Host, "FORGE", d.forge.Host).Replace(imagesYAML)
+	return d, errors.Join(
+		os.RemoveAll(dir), write(filepath.Join(dir, "images.yaml"), text), write(filepath.Join(dir, "credentials/api", d.forge.Host, "token"), "demo"))
+}
+
+func write(file, text string) error {
+	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o750), os.WriteFile(file, []byte(text), 0o600))
+}
+
+// push makes the tag of a base image hold a new digest.
+func (d *demo) push(ref string) {
+	d.builds++
+	d.hold(ref, d.registry.Base(path(ref), strconv.Itoa(d.builds)))
+}
+
+// build publishes an image, built on what its bases hold now.
+func (d *demo) build(img image) {
+	d.builds++
+	from := d.held[img.from]
+	built := registrytest.Built{Version: strconv.Itoa(d.builds), From: &from, Provenance: true}
+	for _, ref := range img.used {
+		built.Used = append(built.Used, d.held[ref])
+	}
+	d.hold(img.ref, d.registry.Publish(path(img.ref), built))
+}
+
+// hold notes what a tag holds. Provenance names the registry that a Dockerfile names, not its mirror.
+func (d *demo) hold(ref string, c registrytest.Content) {
+	c.Ref = ref
+	d.held[ref] = c
+}
+
+// path is a reference without its registry.
+func path(ref string) string {
+	_, path, _ := strings.Cut(ref, "/")
+	return path
+}
+
+// finish lets every build that was started at the forge come to its end, and returns how many there were.
+func (d *demo) finish() int {
+	n := 0
+	for _, repo := range d.repos {
+		for _, run := range repo.Runs() {
+			url := repo.URL(run.ID)
+			for _, img := range fleet {
+				if !d.finished[url] && run.Values["image"] == img.name {
+					d.build(img)
+					repo.Finish(run.ID, "success")
+					d.finished[url] = true
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func (d *demo) play() error {
+	analyze := []string{"analyze", "--source-dir", d.sources, "--quiet"}
+	err := d.scene("Monday. Five images; whatever the registries hold now is the baseline.", analyze, []string{"status"})
+	d.later(24 * time.Hour)
+	d.push(debian)
+	d.push(node)
+	err = errors.Join(err, d.scene("Tuesday. debian:trixie-slim and node:24-trixie-slim have moved: both wait for 7 days.",
+		analyze, []string{"status"}, []string{"promote", "--direct"}))
+	d.later(7*24*time.Hour + time.Hour)
+	promote := []string{"promote", "--direct", "--quiet"}
+	err = errors.Join(err, d.scene("Tuesday, a week later. base-os is rebuilt first; the images built on it wait for it.",
+		promote, []string{"status"}))
+	for _, title := range []string{
+		"20 minutes later. base-os is published: both images built on it are next.",
+		"20 minutes later. Both are published: each image built on them is rebuilt once.",
+		"20 minutes later. Everything is built on the new digests.",
+	} {
+		d.later(20 * time.Minute)
+		if d.finish() == 0 && err == nil {
+			err = fmt.Errorf("no build was started before: %s", title)
+		}
+		commands := [][]string{promote}
+		if strings.HasSuffix(title, "new digests.") {
+			commands = append(commands, []string{"status"})
+		}
+		err = errors.Join(err, d.scene(title, commands...))
+	}
+	return err
+}
+
+func (d *demo) later(by time.Duration) { d.now = d.now.Add(by) }
+
+// scene runs commands and prints what they say.
+func (d *demo) scene(title string, commands ...[]string) error {
+	s := scene{title: title}
+	_, _ = fmt.Fprintf(d.out, "\n# %s\n", title)
+	for _, args := range commands {
+		command := "imagefactory " + strings.Join(args, " ")
+		_, _ = fmt.Fprintf(d.out, "\n$ %s\n", command)
+		output, err := d.run(args)
+		_, _ = io.WriteString(d.out, output)
+		if err != nil {
+			return err
+		}
+		s.steps = append(s.steps, step{command, output})
+	}
+	d.scenes = append(d.scenes, s)
+	return nil
+}
+
+// run runs a command as it would run on that day.
+func (d *demo) run(args []string) (string, error) {
+	var out bytes.Buffer
+	env := map[string]string{
+		"IMAGEFACTORY_CONFIG": filepath.Join(d.dir, "images.yaml"), "IMAGEFACTORY_CREDENTIALS": filepath.Join(d.dir, "credentials"),
+	}
+	code := cli.Main(context.Background(), args, &cli.World{
+		In: strings.NewReader(""), Out: &out, Err: &out, Now: func() time.Time { return d.now }, Getenv: func(name string) string { return env[name] },
+	})
+	text := strings.NewReplacer("http://"+d.forge.Host, "https://github.com", d.forge.Host, "github.com", d.registry.Host, "registry").Replace(out.String())
+	if code != 0 {
+		return text, fmt.Errorf("imagefactory %s: exit code %d", strings.Join(args, " "), code)
+	}
+	return text, nil
+}
+
+// outcome is what the packages for tests report to: here, what fails ends the demo.
+type outcome struct {
+	testing.TB
+	cleanups []func()
+	errs     []error
+}
+
+// failed is the panic of FailNow.
+type failed struct{}
+
+func (*outcome) Helper()                     {}
+func (o *outcome) Cleanup(f func())          { o.cleanups = append(o.cleanups, f) }
+func (*outcome) FailNow()                    { panic(failed{}) }
+func (o *outcome) Errorf(s string, a ...any) { o.errs = append(o.errs, fmt.Errorf(s, a...)) }
+
+// end stops the servers and returns what went wrong; p is what recover returned.
+func (o *outcome) end(p any) error {
+	for _, f := range o.cleanups {
+		f()
+	}
+	if _, ok := p.(failed); p != nil && !ok {
+		panic(p)
+	}
+	return errors.Join(o.errs...)
+}
