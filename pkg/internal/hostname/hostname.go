@@ -76,6 +76,14 @@ func IsLoopback(host string) bool {
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// IsPrivate reports whether a host, with a port or without, is this machine or an address of a private network. A public host
+// must not lead us there.
+func IsPrivate(host string) bool {
+	name, _ := split(host)
+	ip := net.ParseIP(strings.Trim(name, "[]"))
+	return IsLoopback(host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
+}
+
 // defaultPort is that of https, and on this machine that of http, which is what we speak there.
 func defaultPort(name string) string {
 	if IsLoopback(name) {

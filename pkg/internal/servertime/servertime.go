@@ -50,12 +50,27 @@ func (c *Clock) Trust(hosts ...string) {
 	}
 }
 
-// Transport returns a transport that notes the Date of each response.
+// Transport returns a transport that observes each response.
 func (c *Clock) Transport(inner http.RoundTripper) http.RoundTripper {
 	if c == nil {
 		return inner
 	}
 	return &transport{c, inner}
+}
+
+type transport struct {
+	clock *Clock
+	inner http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	sent := t.clock.now()
+	resp, err := t.inner.RoundTrip(req)
+	if err == nil {
+		t.clock.Observe(req.URL.Host, t.clock.now().Sub(sent), resp.Header)
+	}
+	return resp, err
 }
 
 // Reset forgets what servers have said. Long-running callers call it between passes.
@@ -148,29 +163,18 @@ func distance(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/day)
 }
 
-type transport struct {
-	clock *Clock
-	inner http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	sent := t.clock.now()
-	resp, err := t.inner.RoundTrip(req)
-	if err == nil {
-		t.clock.note(req.URL.Host, sent, resp.Header)
-	}
-	return resp, err
-}
-
-// note takes a response as a sample. Of a host the best one counts, since an answer of a cache can be old.
-func (c *Clock) note(host string, sent time.Time, answer http.Header) {
-	now := c.now()
-	date, err := http.ParseTime(answer.Get("Date"))
-	if err != nil || now.Sub(sent) > slow {
+// Observe takes the Date of a response as a sample, given how long the response took. Of a host the best sample counts, since a
+// cache can give an old response.
+func (c *Clock) Observe(host string, took time.Duration, header http.Header) {
+	if c == nil {
 		return
 	}
-	ahead := now.Sub(date.Add(age(answer)))
+	now := c.now()
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil || took > slow {
+		return
+	}
+	ahead := now.Sub(date.Add(age(header)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if before, known := c.ahead[host]; !known || ahead.Abs() < before.Abs() {
@@ -179,8 +183,8 @@ func (c *Clock) note(host string, sent time.Time, answer http.Header) {
 }
 
 // age is how long a cache has kept a response (RFC 9111, 5.1).
-func age(answer http.Header) time.Duration {
-	n, err := strconv.ParseInt(strings.TrimSpace(answer.Get("Age")), 10, 64)
+func age(header http.Header) time.Duration {
+	n, err := strconv.ParseInt(strings.TrimSpace(header.Get("Age")), 10, 64)
 	if err != nil || n < 0 {
 		return 0
 	}
