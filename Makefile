@@ -1,6 +1,8 @@
 # Everything that a developer runs. `make` alone lists the targets.
 
 GO       ?= go
+# gRPC would register pages of its own with html/template, which makes the linker keep every exported method (docs/performance.md).
+export GOFLAGS += -tags=grpcnotrace
 BIN      := bin/imagefactory
 TOOLS    := .cache/bin
 GOLANGCI := v2.15.0
@@ -11,7 +13,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test race e2e lab lint lint-actions release-check snapshot release reproducible vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test race e2e lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +65,9 @@ release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the tag that is checked ou
 
 reproducible: ## build the image in two clones of HEAD and fail when it is not the same
 	.ci/reproducible
+
+size: build ## fail when the binary is larger than it may be
+	.ci/size
 
 vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK) ## look for known vulnerabilities in what the binary calls (asks vuln.go.dev)
 	$< ./cmd/... ./pkg/...

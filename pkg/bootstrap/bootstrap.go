@@ -3,9 +3,7 @@
 package bootstrap
 
 import (
-	"bytes"
 	"cmp"
-	"embed"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
@@ -69,9 +66,6 @@ const (
 	GitLabFile          = ".gitlab/imagefactory.gitlab-ci.yml"
 )
 
-//go:embed templates
-var templates embed.FS
-
 // Files renders all files: path in the repository to content. The same options give the same bytes.
 func Files(o Options) (map[string][]byte, error) {
 	v, err := newView(&o)
@@ -94,28 +88,11 @@ func Files(o Options) (map[string][]byte, error) {
 	return out, nil
 }
 
-// render fills a template in. Its delimiters are not those of GitHub's expressions.
-func render(name string, v *view) ([]byte, error) {
-	t, err := template.New(name).Delims("<<", ">>").Option("missingkey=error").
-		Funcs(template.FuncMap{"q": quoted}).ParseFS(templates, "templates/"+name)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	err = t.Execute(&b, v)
-	return b.Bytes(), err
-}
-
-// quoted is a text as a YAML scalar in double quotes.
-func quoted(s string) (string, error) {
-	data, err := yamlenc.Marshal(yamlenc.Quoted(s))
-	return strings.TrimSuffix(string(data), "\n"), err
-}
-
 // view is what the templates know.
 type view struct {
 	*Options
 	Project     string
+	Branch      string // that holds images.yaml and dist
 	StateBranch string
 	StateHost   string
 	Elsewhere   bool // state is on another branch or in another repository
@@ -141,12 +118,12 @@ func newView(o *Options) (*view, error) {
 		return nil, fmt.Errorf("the state repository %q has no https URL: set factory.state.url", o.Location.StateURL)
 	}
 	v := &view{
-		Options: o, Project: f.Project, StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
+		Options: o, Project: f.Project, Branch: o.Branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
 		StateHost: state.Host, SetOrigin: f.State.URL == "", StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
 		PushToken: credentials.Variable(credentials.Git, state.Host),
 	}
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
-	if v.Elsewhere = !v.SameRepo || v.Branch() != v.StateBranch; v.Elsewhere {
+	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
 	} else if v.StateDir == "" {
 		return nil, errors.New("the state folder is outside of the repository, and factory.state does not say that state is elsewhere: init --full writes paths in it")
@@ -159,7 +136,7 @@ func newView(o *Options) (*view, error) {
 	if v.Elsewhere && f.State.Path == "" && o.Location.StatePath != config.DefaultStateFolder {
 		return nil, fmt.Errorf("set factory.state.path to %q: in CI, state is not below images.yaml", o.Location.StatePath)
 	}
-	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch(), v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
+	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch, v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
 		if strings.ContainsAny(text, "$\n") { // CI would expand it
 			return nil, fmt.Errorf("%q has a $ or a line break in it: give it another name, or write the CI configuration yourself", text)
 		}
@@ -196,8 +173,8 @@ func (v *view) hosts() {
 	}
 }
 
-// What says what a key of a Secret must hold.
-func (v *view) What(u kargo.SecretUse) string {
+// contents describes what a key of a Secret must hold.
+func (v *view) contents(u kargo.SecretUse) string {
 	provider := v.provider(u.Host)
 	var needs []string
 	switch {
@@ -224,17 +201,11 @@ func (v *view) What(u kargo.SecretUse) string {
 	return text
 }
 
-// Literal is a text in an expression of GitHub.
-func (*view) Literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// literal returns s as a string in an expression of GitHub Actions.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// GitLabPath is the GitLab file as an include names it.
-func (*view) GitLabPath() string { return "/" + GitLabFile }
-
-// Placeholder is what is to be replaced.
-func (*view) Placeholder() string { return Placeholder }
-
-// Readers says who reads a key.
-func (*view) Readers(u kargo.SecretUse) string {
+// readers returns who reads a key.
+func readers(u kargo.SecretUse) string {
 	switch {
 	case u.Kargo && u.Jobs:
 		return "Kargo and the Jobs"
@@ -244,8 +215,8 @@ func (*view) Readers(u kargo.SecretUse) string {
 	return "the Jobs"
 }
 
-// Value is a value of the form that a key must have, to be filled in.
-func (*view) Value(u kargo.SecretUse) string {
+// exampleValue returns a value of the form that a key must have, to be filled in.
+func exampleValue(u kargo.SecretUse) string {
 	if u.Use != "registry" {
 		return Placeholder
 	}
@@ -256,16 +227,16 @@ func (*view) Value(u kargo.SecretUse) string {
 	return fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, host, Placeholder, Placeholder)
 }
 
-// Type is the type of a Secret.
-func (*view) Type(s kargo.Secret) string {
+// secretType returns the type of a Secret.
+func secretType(s kargo.Secret) string {
 	if len(s.Keys) == 1 && s.Keys[0].Key == ".dockerconfigjson" {
 		return "kubernetes.io/dockerconfigjson"
 	}
 	return "Opaque"
 }
 
-// Keys are the keys of a Secret, each once.
-func (*view) Keys(s kargo.Secret) []kargo.SecretUse {
+// keys returns the keys of a Secret, each once.
+func keys(s kargo.Secret) []kargo.SecretUse {
 	var out []kargo.SecretUse
 	for _, u := range s.Keys {
 		if !slices.ContainsFunc(out, func(o kargo.SecretUse) bool { return o.Key == u.Key }) {
@@ -275,8 +246,8 @@ func (*view) Keys(s kargo.Secret) []kargo.SecretUse {
 	return out
 }
 
-// Pattern matches all repositories of a registry, as Kargo names them.
-func (*view) Pattern(host string) string { return "^" + regexp.QuoteMeta(host) + "/" }
+// pattern returns a regular expression for all repositories of a registry, as Kargo names them.
+func pattern(host string) string { return "^" + regexp.QuoteMeta(host) + "/" }
 
 // provider is the kind of forge that a host is, if that is known.
 func (v *view) provider(host string) config.Provider { return providerOf(v.Config, host) }

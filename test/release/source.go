@@ -87,7 +87,7 @@ func (s *source) checkToolchain() error {
 // flags are those of the compiler. .goreleaser.yaml has the same, as a test checks.
 func (s *source) flags() []string {
 	return []string{
-		"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=",
+		"-mod=readonly", "-trimpath", "-buildvcs=false", "-tags=grpcnotrace",
 		"-ldflags=-s -w -X " + modulePath + "/pkg/cli.releaseVersion=" + s.version + " -X " + modulePath + "/pkg/cli.releaseCommit=" + s.commit,
 	}
 }
