@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/progress"
@@ -70,7 +70,7 @@ type outside struct {
 
 func (r *repoFlags) outside(w *World) *outside {
 	o := &outside{w: w, clock: servertime.New(w.Clock)}
-	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv, Transport: o.transport(headerTimeout)})
+	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv, HTTP: o.http()})
 	o.forges = source.NewForges(source.Options{Credentials: o.credentials, CacheDir: cacheDir(w), Transport: o.transport(headerTimeout)})
 	return o
 }
@@ -79,6 +79,9 @@ const (
 	headerTimeout = time.Minute     // until a server begins to answer
 	pushTimeout   = 2 * time.Minute // the same of a git server, which may run hooks first
 )
+
+// http configures the clients of servers.
+func (o *outside) http() httpx.Options { return httpx.Options{Clock: o.clock} }
 
 // transport sends requests, and notes what servers say of our clock.
 func (o *outside) transport(timeout time.Duration) http.RoundTripper {
@@ -161,7 +164,7 @@ func (o *outside) registry(f *factory.Fleet) *registry.Client {
 	if o.registries == nil {
 		o.registries = registry.New(registry.Options{
 			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, CacheDir: cacheDir(o.w),
-			Transport: o.clock.Transport(remote.DefaultTransport.(*http.Transport).Clone()),
+			HTTP: o.http(),
 		})
 	}
 	return o.registries
@@ -169,10 +172,10 @@ func (o *outside) registry(f *factory.Fleet) *registry.Client {
 
 // askAgain has servers asked again that were left alone in what is over now.
 func (o *outside) askAgain() {
-	o.credentials.AskAgain()
+	o.credentials.ResetBreakers()
 	o.clock.Reset()
 	if o.registries != nil {
-		o.registries.AskAgain()
+		o.registries.ResetBreakers()
 	}
 }
 

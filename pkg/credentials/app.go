@@ -10,58 +10,28 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
-// app gives tokens of the installation of a GitHub App, and renews them before they expire.
+// app issues tokens of the installation of a GitHub App, and renews them before they expire. Its transport is its own: a fleet
+// asks for a token of each image, so after three refusals GitHub is not asked again.
 type app struct {
 	*ghinstallation.Transport
-	from string
-
-	mu       sync.Mutex
-	failures int // in a row
-	err      error
+	http *httpx.Transport
 }
 
-// maxFailures is how often in a row an App may get no token; then GitHub is not asked again. A fleet asks for each image.
-const maxFailures = 3
-
-// Token asks for a token, or returns the one that is still valid. Callers take turns.
-func (a *app) Token(ctx context.Context) (string, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.failures >= maxFailures {
-		return "", a.err
-	}
-	asking, cancel := context.WithTimeout(ctx, tokenTimeout)
-	defer cancel()
-	value, err := a.Transport.Token(asking)
-	switch {
-	case err == nil:
-		a.failures = 0
-	case ctx.Err() == nil:
-		a.failures++
-		a.err = err
-	}
-	return value, err
-}
-
-const tokenTimeout = 30 * time.Second
-
-// AskAgain lets Apps ask GitHub again that got no token several times. Long-running callers call it between passes.
-func (s *Store) AskAgain() {
+// ResetBreakers lets Apps ask GitHub again whose tokens were refused. Long-running callers (promote --wait) call it between
+// passes.
+func (s *Store) ResetBreakers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.apps {
-		a.mu.Lock()
-		a.failures = 0
-		a.mu.Unlock()
+		a.http.Reset()
 	}
 }
 
@@ -92,7 +62,7 @@ func (s *Store) appOfEnvironment(ctx context.Context, host string) (Token, error
 	return s.appToken(ctx, host, values, "the GitHub App of "+prefix+"ID")
 }
 
-// appToken asks for a token of an installation, or returns the one that is still valid.
+// appToken returns a token of an installation: the last one while it is valid.
 func (s *Store) appToken(ctx context.Context, host string, values [3]string, from string) (Token, error) {
 	a, err := s.app(host, values, from)
 	if err != nil {
@@ -100,17 +70,18 @@ func (s *Store) appToken(ctx context.Context, host string, values [3]string, fro
 	}
 	value, err := a.Token(ctx)
 	if err != nil {
-		return Token{}, fmt.Errorf("asking for a token of %s: %w; check its ids and its key, and that it is installed", from, why(err))
+		return Token{}, fmt.Errorf("getting a token of %s: %w (check its IDs, its key, and that it is installed)", from, tokenError(err))
 	}
 	return Token{value, tokenUser, from}, nil
 }
 
-// why says what went wrong without what the library quotes: its request holds what signed it, and its answer may too.
-func why(err error) error {
+// tokenError returns the cause of an error without what the library quotes: its request holds the signed JWT, and its response
+// may hold a token.
+func tokenError(err error) error {
 	var failed *ghinstallation.HTTPError
 	switch {
 	case !errors.As(err, &failed):
-		return errors.New("its answer holds no token")
+		return errors.New("no token in the response")
 	case failed.RootCause != nil:
 		return neterr.Clean(failed.RootCause)
 	}
@@ -139,11 +110,14 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 	if _, err := x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
 		return nil, errors.New("invalid private key: want an RSA key in PKCS #1 form, as GitHub makes them")
 	}
-	t, err := ghinstallation.New(s.Transport, appID, installation, []byte(values[2]))
+	o := s.HTTP
+	o.Attempts, o.Failed = 1, func(status int) bool { return status >= http.StatusBadRequest }
+	client := httpx.New(o)
+	t, err := ghinstallation.New(client, appID, installation, []byte(values[2]))
 	if err != nil {
 		return nil, err
 	}
 	t.BaseURL = (&config.Source{Provider: config.GitHub, Host: host}).APIURL()
-	s.apps[key] = &app{Transport: t, from: from}
+	s.apps[key] = &app{t, client}
 	return s.apps[key], nil
 }

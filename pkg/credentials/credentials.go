@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
 // Use is what a credential is for. Where there is none for a use, that of the other one is taken: one token is often both.
@@ -54,8 +54,8 @@ type Options struct {
 	Dir string
 	// Getenv reads the environment.
 	Getenv func(string) string
-	// Transport asks GitHub for the tokens of a GitHub App. Default http.DefaultTransport.
-	Transport http.RoundTripper
+	// HTTP configures the requests for tokens of a GitHub App.
+	HTTP httpx.Options
 }
 
 // Store finds credentials. It may be used by many goroutines.
@@ -68,9 +68,6 @@ type Store struct {
 
 // New returns a Store. Nothing is read yet.
 func New(o Options) *Store {
-	if o.Transport == nil {
-		o.Transport = http.DefaultTransport
-	}
 	return &Store{Options: o, apps: map[string]*app{}}
 }
 

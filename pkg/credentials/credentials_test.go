@@ -152,7 +152,7 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 		"variables": {Getenv: func(name string) string { return env[name] }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o.Transport = github
+			o.HTTP.Base = github
 			asked.Store(0)
 			s := credentials.New(o)
 			var group sync.WaitGroup
@@ -176,12 +176,12 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 			refused := credentials.New(o)
 			for range 10 {
 				_, err = refused.Token(t.Context(), credentials.Git, "ghe.example.com")
-				require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
+				require.ErrorContains(t, err, "check its IDs, its key, and that it is installed")
 			}
 			assert.Equal(t, int32(3), asked.Load(), "GitHub is not asked for each image")
-			refused.AskAgain()
+			refused.ResetBreakers()
 			_, err = refused.Token(t.Context(), credentials.Git, "ghe.example.com")
-			require.ErrorContains(t, err, "check its ids and its key, and that it is installed")
+			require.ErrorContains(t, err, "check its IDs, its key, and that it is installed")
 			assert.Equal(t, int32(4), asked.Load(), "but in the next pass of who goes on for hours")
 			for _, secret := range []string{canary, "eyJ", "PRIVATE"} {
 				assert.NotContains(t, err.Error(), secret)

@@ -22,6 +22,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/registry"
@@ -231,7 +232,7 @@ func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
 	store := credentials.New(credentials.Options{Dir: w.credentials, Getenv: func(name string) string { return w.env[name] }})
 	all = doctor.Run(t.Context(), w.fleet, doctor.Tools{
 		Credentials: store, Project: w.kube.Namespace, Cluster: w.inside,
-		Registry: registry.New(registry.Options{Keychain: store.Keychain(), Sleep: func(context.Context, time.Duration) error { return nil }}),
+		Registry: registry.New(registry.Options{Keychain: store.Keychain(), HTTP: httpx.Options{Sleep: func(context.Context, time.Duration) error { return nil }}}),
 		Now:      func() time.Time { return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) },
 	}, w.timeout)
 	for _, f := range all {

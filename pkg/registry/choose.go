@@ -297,7 +297,7 @@ func (ch *chooser) newestBuild(ctx context.Context, used config.Tags, tags []str
 func (ch *chooser) builds(ctx context.Context, tags []string, look func(context.Context, *build) error, others *[]string) ([]build, error) {
 	found, failed := make([]build, len(tags)), make([]error, len(tags))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(ch.hosts.slots.Limit)
+	group.SetLimit(ch.http.Concurrency)
 	for i, tag := range tags {
 		group.Go(func() error {
 			found[i].tag = tag

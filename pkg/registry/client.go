@@ -13,98 +13,70 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
-	"github.com/imagefactory/imagefactory/pkg/internal/polite"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 const (
-	defaultConcurrency = 4
-	userAgent          = "imagefactory"
+	attempts      = 5
+	maxOtherBytes = 1 << 20 // of responses without a bound of their own: pings, tokens
 )
 
-// Options say how registries are asked. The zero value is good.
+// Options configure a Client. The zero value is usable.
 type Options struct {
 	// Keychain has the credentials. Default authn.DefaultKeychain: what docker and podman login wrote.
 	Keychain authn.Keychain
-	// Mirrors are asked first, in order, for what is in a registry: host, or host/prefix, by the host of the registry.
-	// One that fails or does not have it is passed over, without trying again.
+	// Mirrors are asked before a registry, in order: host, or host/prefix, by the host of the registry. One that fails or does
+	// not have an image is passed over, without a retry.
 	Mirrors map[string][]string
-	// Transport sends requests. Default a clone of remote.DefaultTransport.
-	Transport http.RoundTripper
-	// Concurrency is how many requests may be under way to one host. Default 4.
-	Concurrency int
-	// Timeout is how long one request may take, its answer included. Default 30 seconds.
-	Timeout time.Duration
-	// Sleep waits before asking again. For tests.
-	Sleep func(context.Context, time.Duration) error
+	// HTTP configures the requests. Attempts, MaxBody, PasswordsOnly and Observe are the Client's own.
+	HTTP httpx.Options
 	// CacheDir is a folder in which image configs are kept; empty for none.
 	CacheDir string
-	// Insecure says which hosts may be asked without TLS. Default those of this machine.
-	Insecure func(host string) bool
 }
 
-// Client asks registries. It may be used by many goroutines; it signs in once for each repository and remembers small
-// manifests, which their digest keeps true, so one Client should serve a whole run.
+// Client reads from registries. It may be used by many goroutines; it signs in once for each repository and remembers small
+// manifests by digest, so one Client should serve a whole run.
 type Client struct {
 	keychain authn.Keychain
 	mirrors  map[string][]string
 	insecure func(host string) bool
 	configs  configCache
-	hosts    *hosts
-	patient  http.RoundTripper // asks again
-	hasty    http.RoundTripper // for mirrors: there is somebody else to ask
+	usage    usage
+	http     *httpx.Transport
+	retrying http.RoundTripper
+	oneShot  http.RoundTripper // for mirrors: the registry itself is the fallback
 
 	mu        sync.Mutex
 	sessions  map[place]*session
 	manifests map[string]*manifest
 }
 
-// New makes a Client.
+// New returns a Client.
 func New(o Options) *Client {
 	if o.Keychain == nil {
 		o.Keychain = authn.DefaultKeychain
 	}
-	if o.Transport == nil {
-		o.Transport = remote.DefaultTransport
-		if t, ok := o.Transport.(*http.Transport); ok {
-			o.Transport = t.Clone()
-		}
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = defaultTimeout
-	}
-	if o.Concurrency <= 0 {
-		o.Concurrency = defaultConcurrency
-	}
-	if o.Sleep == nil {
-		o.Sleep = clock.Sleep
-	}
-	if o.Insecure == nil {
-		o.Insecure = config.IsLoopback
-	}
 	c := &Client{
-		keychain: o.Keychain, mirrors: o.Mirrors, insecure: o.Insecure, hosts: newHosts(o.Concurrency), configs: configCache{o.CacheDir},
+		keychain: o.Keychain, mirrors: o.Mirrors, configs: configCache{o.CacheDir}, usage: usage{hosts: map[string]Usage{}},
 		sessions: map[place]*session{}, manifests: map[string]*manifest{},
 	}
-	patient := requester{inner: o.Transport, tries: tries, timeout: o.Timeout, hosts: c.hosts, sleep: o.Sleep, insecure: o.Insecure}
-	hasty := patient
-	hasty.tries = 1
-	c.patient = &pings{RoundTripper: transport.NewUserAgent(&patient, userAgent), hosts: map[string]*ping{}}
-	c.hasty = &pings{RoundTripper: transport.NewUserAgent(&hasty, userAgent), hosts: map[string]*ping{}}
+	o.HTTP.Attempts, o.HTTP.MaxBody, o.HTTP.PasswordsOnly, o.HTTP.Observe = attempts, maxOtherBytes, true, c.usage.count
+	c.http = httpx.New(o.HTTP)
+	c.insecure = c.http.Insecure
+	c.retrying = &pings{RoundTripper: c.http, hosts: map[string]*ping{}}
+	c.oneShot = &pings{RoundTripper: c.http.OneShot(), hosts: map[string]*ping{}}
 	return c
 }
 
-// Requests reports what was asked so far, by host.
-func (c *Client) Requests() map[string]Usage { return c.hosts.all() }
+// Requests returns what was requested so far, by host.
+func (c *Client) Requests() map[string]Usage { return c.usage.all() }
 
-// AskAgain has hosts asked again that were left alone because they were in trouble. It is for who goes on for hours.
-func (c *Client) AskAgain() { c.hosts.askAgain(time.Now()) }
+// ResetBreakers closes the circuit breakers of all hosts. Long-running callers (promote --wait) call it between passes.
+func (c *Client) ResetBreakers() { c.http.Reset() }
 
 // place is where a repository can be asked for.
 type place struct {
@@ -205,15 +177,15 @@ func (c *Client) session(ctx context.Context, at place) (*http.Client, error) {
 	if err != nil {
 		return nil, &Error{Host: at.host(), problem: "reading the credentials", cause: err}
 	}
-	base := c.patient
+	base := c.retrying
 	if at.mirror {
-		base = c.hasty
+		base = c.oneShot
 	}
 	t, err := transport.NewWithContext(ctx, at.repo.Registry, auth, base, []string{at.repo.Scope(transport.PullScope)})
 	if err != nil {
 		return nil, problemOf(ctx, at.host(), err)
 	}
-	s.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
+	s.client = &http.Client{Transport: t}
 	return s.client, nil
 }
 
@@ -234,7 +206,7 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 	if !strings.Contains(path, "://") {
 		target = at.repo.Scheme() + "://" + at.repo.RegistryStr() + "/v2/" + at.repo.RepositoryStr() + "/" + path
 	}
-	req, err := http.NewRequestWithContext(withLimit(ctx, limit), method, target, http.NoBody)
+	req, err := http.NewRequestWithContext(httpx.WithMaxBody(ctx, limit), method, target, http.NoBody)
 	if err != nil {
 		return nil, bad(at.host(), "making the request failed")
 	}
@@ -251,7 +223,7 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 		return nil, problemOf(ctx, at.host(), err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		after, _ := polite.RetryAfter(resp.Header, time.Now())
+		after, _ := httpx.RetryAfter(resp.Header, time.Now())
 		codes := codesOf(body)
 		e := statusError(at.host(), resp.StatusCode, cmp.Or(append(codes, "")...), after)
 		known := unknownManifest

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
 // ErrUnpublished is the registry's own word that a repository does not exist or has no tag.
@@ -133,10 +135,30 @@ func problemOf(ctx context.Context, host string, err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
+	var failed *httpx.Error
+	if errors.As(err, &failed) {
+		return failedRequest(failed)
+	}
 	if strings.Contains(err.Error(), "invalid realm in www-authenticate") { // it was not asked
 		return bad(host, "signing in failed: it names a token server that is not asked (another private address, or one without TLS)")
 	}
 	return bad(host, "signing in failed: its token server gave no usable answer")
+}
+
+// failedRequest explains a request without a usable response. Its host can be another one than the registry, after a redirect.
+func failedRequest(e *httpx.Error) *Error {
+	switch {
+	case e.Reason == httpx.TooLarge:
+		return wrong(e.Host, "%s", e.Problem)
+	case e.Reason == httpx.Denied:
+		return &Error{Host: e.Host, Status: e.Status, problem: "invalid user name or password (401): sign in with docker login, or change " +
+			"DOCKER_AUTH_CONFIG or factory.credentials; not sending it again in this run"}
+	case e.Status != 0:
+		out := statusError(e.Host, e.Status, "", 0)
+		out.problem += "; " + e.Skip
+		return out
+	}
+	return bad(e.Host, "%s", e.Problem)
 }
 
 // wrong says that the content of an answer is not usable, and will not be the next time.

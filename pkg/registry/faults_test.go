@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 )
 
@@ -90,7 +91,7 @@ func TestTroubleThatPasses(t *testing.T) {
 			s.push("base:1", img)
 			s.breaks(times(c.times, c.answer))
 			waits := new(noSleep)
-			got, err := client(registry.Options{Sleep: waits.sleep}).Snapshot(t.Context(), s.ref("base:1"), nil)
+			got, err := client(registry.Options{HTTP: httpx.Options{Sleep: waits.sleep}}).Snapshot(t.Context(), s.ref("base:1"), nil)
 			require.NoError(t, err)
 			assert.Equal(t, digestOf(t, img), got.Digest)
 			if c.waits != nil {
@@ -128,14 +129,14 @@ func TestTroubleThatStays(t *testing.T) {
 		"no content":   {status(204), "unexpected status 204", 1},
 		"web page":     {body("text/html", "<html>"), "has digest", 1},
 		"other digest": {body(image, `{"schemaVersion":2}`), "the content has digest sha256:", 1},
-		"20 MB":        {body(image, strings.Repeat(" ", 20<<20)), "larger than the 4096 KiB", 1},
+		"20 MB":        {body(image, strings.Repeat(" ", 20<<20)), "larger than 4096 KiB", 1},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", index)
 			for range 10 {
 				_, _ = w.Write(make([]byte, 1<<20))
 				w.(http.Flusher).Flush()
 			}
-		}, "larger than the 4096 KiB", 1},
+		}, "larger than 4096 KiB", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
@@ -237,7 +238,7 @@ func TestSlowBody(t *testing.T) {
 	}))
 	_, err := client(registry.Options{}).Snapshot(ctx, s.ref("base:1"), nil)
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Len(t, s.asked(), 2, "not asked again")
+	assert.Len(t, s.asked(), 2, "skipping")
 
 	past, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
@@ -254,10 +255,10 @@ func TestAHostThatNeverAnswersIsLeftAlone(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	})
-	c := client(registry.Options{Timeout: 50 * time.Millisecond})
+	c := client(registry.Options{HTTP: httpx.Options{Timeout: 50 * time.Millisecond}})
 	for range 4 {
 		_, err := c.Snapshot(t.Context(), s.ref("base:1"), nil)
-		require.ErrorContains(t, err, "it is not asked again in this run")
+		require.ErrorContains(t, err, "for the rest of the run")
 	}
 	assert.Len(t, s.asked(), 3)
 }
@@ -290,10 +291,10 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 			}
 			if c.want != "" {
 				require.ErrorContains(t, err, c.want)
-				require.ErrorContains(t, err, "it is not asked again in this run")
+				require.ErrorContains(t, err, "; skipping this host ")
 			}
 			assert.Len(t, s.asked(), c.asked)
-			asks.AskAgain()
+			asks.ResetBreakers()
 			_, err = asks.Snapshot(t.Context(), s.ref("base:later"), nil)
 			require.Error(t, err)
 			assert.Len(t, s.asked(), c.again)
@@ -315,13 +316,13 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 			assert.NoError(t, err)
 		}
 		// the others are asked for while a broken one waits
-		asks = client(registry.Options{Sleep: func(context.Context, time.Duration) error { good(); return nil }})
+		asks = client(registry.Options{HTTP: httpx.Options{Sleep: func(context.Context, time.Duration) error { good(); return nil }}})
 		var group sync.WaitGroup
 		for range 3 {
 			group.Go(func() {
 				_, err := asks.Snapshot(t.Context(), s.ref("broken:1"), nil)
 				assert.ErrorContains(t, err, "in trouble (500") //nolint:testifylint // require must not be called outside the test's goroutine
-				assert.NotContains(t, err.Error(), "not asked again")
+				assert.NotContains(t, err.Error(), "skipping")
 			})
 		}
 		group.Wait()
@@ -444,7 +445,7 @@ func TestAWrongPasswordIsNotSentAgainAndAgain(t *testing.T) {
 				_, err = asks.Snapshot(t.Context(), s.ref(fmt.Sprintf("base%d:1", i)), nil)
 				require.Error(t, err)
 			}
-			require.ErrorContains(t, err, "the user name or password is wrong (401)")
+			require.ErrorContains(t, err, "invalid user name or password (401)")
 			assert.True(t, registry.Denied(err))
 			assertNoSecret(t, err)
 			assert.Equal(t, 3, denied)
@@ -536,7 +537,7 @@ func TestRedirectToAnotherHost(t *testing.T) {
 func TestNoPlainHTTP(t *testing.T) {
 	s := serve(t)
 	s.push("base:1", newImage(t, "linux/amd64", day, nil))
-	_, err := client(registry.Options{Insecure: func(string) bool { return false }}).Snapshot(t.Context(), s.ref("base:1"), nil)
+	_, err := client(registry.Options{HTTP: httpx.Options{Insecure: func(string) bool { return false }}}).Snapshot(t.Context(), s.ref("base:1"), nil)
 	require.Error(t, err)
 	assert.Empty(t, s.asked())
 }
@@ -545,7 +546,7 @@ func TestUnreachable(t *testing.T) {
 	s := serve(t)
 	s.Close()
 	waits := new(noSleep)
-	_, err := client(registry.Options{Sleep: waits.sleep}).Snapshot(t.Context(), s.ref("base:1"), nil)
+	_, err := client(registry.Options{HTTP: httpx.Options{Sleep: waits.sleep}}).Snapshot(t.Context(), s.ref("base:1"), nil)
 	require.ErrorContains(t, err, "connection refused")
 	assert.Empty(t, waits.all(), "a refused connection is not tried again")
 }
@@ -573,7 +574,7 @@ func TestMirrors(t *testing.T) {
 			mirror.breaks(func(w http.ResponseWriter, r *http.Request) bool { fault(w, r); return true })
 			origin.asked()
 			waits := new(noSleep)
-			o.Sleep = waits.sleep
+			o.HTTP.Sleep = waits.sleep
 			got, err := client(o).Snapshot(t.Context(), origin.ref("team/base:1"), nil)
 			require.NoError(t, err)
 			assert.Equal(t, digestOf(t, img), got.Digest)
@@ -596,7 +597,7 @@ func TestConcurrency(t *testing.T) {
 		return false
 	})
 	under := &counting{}
-	c := client(registry.Options{Concurrency: 2, Transport: under})
+	c := client(registry.Options{HTTP: httpx.Options{Concurrency: 2, Base: under}})
 	done := make(chan error)
 	for i := range 12 {
 		go func() {

@@ -127,8 +127,8 @@ func client(o registry.Options) *registry.Client {
 	if o.Keychain == nil {
 		o.Keychain = anonymous{}
 	}
-	if o.Sleep == nil {
-		o.Sleep = new(noSleep).sleep
+	if o.HTTP.Sleep == nil {
+		o.HTTP.Sleep = new(noSleep).sleep
 	}
 	return registry.New(o)
 }

@@ -87,3 +87,12 @@ func FuzzNormalize(f *testing.F) {
 			strings.HasPrefix(strings.ToLower(reference.Domain(named)), registry+":") || strings.Contains(reference.Domain(named), ":0"), text)
 	})
 }
+
+func TestIsPrivate(t *testing.T) {
+	for host, want := range map[string]bool{
+		"ghcr.io": false, "8.8.8.8": false, "8.8.8.8:443": false, "127.0.0.1:5000": true, "localhost:1": true, "localhost": true, "[::1]:5000": true,
+		"169.254.169.254": true, "10.1.2.3:80": true, "192.168.0.1": true, "[fe80::1]": true, "0.0.0.0": true, "::1": true, "fd00::1": true,
+	} {
+		assert.Equal(t, want, hostname.IsPrivate(host), host)
+	}
+}

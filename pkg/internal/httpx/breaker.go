@@ -170,7 +170,7 @@ func (h *host) recordRequest(resp *http.Response, err *Error, before int) {
 	defer h.mu.Unlock()
 	skipped := &Error{Host: h.name, Reason: Failing}
 	if err != nil {
-		if err.Reason != Connection {
+		if !err.MaybeDone { // it is not the host that failed, or each request finds out quickly
 			return
 		}
 		skipped.Problem, skipped.cause = err.Problem, err.cause
@@ -201,11 +201,10 @@ func (h *host) trip(why *Error, cooldown time.Duration) {
 	if h.open != nil && h.open.Reason == RateLimited {
 		return
 	}
-	h.open, h.until = why, time.Time{}
-	if cooldown == 0 {
-		why.Problem += "; skipping this host for the rest of the run"
-		return
+	h.open, h.until, why.Skip = why, time.Time{}, "skipping this host for the rest of the run"
+	if cooldown > 0 {
+		h.until = h.o.Now().Add(cooldown)
+		why.Skip = "skipping this host until " + h.until.UTC().Format("15:04 UTC")
 	}
-	h.until = h.o.Now().Add(cooldown)
-	why.Problem += "; skipping this host until " + h.until.UTC().Format("15:04 UTC")
+	why.Problem += "; " + why.Skip
 }

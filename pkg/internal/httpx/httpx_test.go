@@ -267,7 +267,7 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 		"limit":            {step{status: 429}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "429 Too Many Requests; skipping"},
 		"asks for an hour": {step{status: 429, header: header("Retry-After", "3600")}, httpx.Options{}, httpx.RateLimited, 1, 0, "429 Too Many Requests; skipping this host until 11:00 UTC"},
 		"silent":           {step{err: context.DeadlineExceeded}, httpx.Options{}, httpx.Unresponsive, 3, 3, "no response within 30s (3 times in a row); skipping"},
-		"unreachable":      {step{err: noRoute}, httpx.Options{}, httpx.Failing, 3, 1, "; skipping"},
+		"dropped":          {step{err: io.EOF}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "the connection failed: EOF; skipping"},
 		"with a cooldown":  {step{status: 503}, httpx.Options{Attempts: 1, Cooldown: time.Minute}, httpx.Failing, 3, 1, "skipping this host until 10:01 UTC"},
 		"of its own":       {step{status: 404}, httpx.Options{Failed: func(status int) bool { return status == 404 }}, httpx.Failing, 3, 1, "404 Not Found; skipping"},
 	} {
@@ -309,6 +309,7 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 		"not in a row":     {[]step{{status: 503}, {status: 503}, {status: 200}, {status: 503}, {status: 503}, {status: 404}}, httpx.Options{Attempts: 1}},
 		"no limit":         {[]step{{status: 503}}, httpx.Options{Attempts: 1, MaxFailures: -1}},
 		"silent, no limit": {[]step{{err: context.DeadlineExceeded}}, httpx.Options{MaxFailures: -1}},
+		"unreachable":      {[]step{{err: noRoute}}, httpx.Options{}},
 		"too large":        {[]step{{status: 200, body: "xx"}}, httpx.Options{MaxBody: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
