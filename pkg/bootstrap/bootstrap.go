@@ -40,6 +40,7 @@ type Options struct {
 	DistPath   string
 	Split      bool // dist is a file per resource
 
+	Direct          bool // no cluster: CI starts the rebuilds
 	CI              []CI
 	Version         string // of imagefactory that CI installs
 	ArgoCDNamespace string
@@ -72,12 +73,19 @@ func Files(o Options) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]string{
-		NamespaceFile: "namespace.yaml", ApplicationFile: "application.yaml", KustomizationFile: "kustomization.yaml",
-		SecretsFile: "secrets.yaml", ExternalSecretsFile: "external-secrets.yaml", DoctorFile: "doctor-job.yaml",
+	files := map[string]string{}
+	if !o.Direct {
+		files = map[string]string{
+			NamespaceFile: "namespace.yaml", ApplicationFile: "application.yaml", KustomizationFile: "kustomization.yaml",
+			SecretsFile: "secrets.yaml", ExternalSecretsFile: "external-secrets.yaml", DoctorFile: "doctor-job.yaml",
+		}
+	}
+	suffix := ".yml"
+	if o.Direct {
+		suffix = "-direct.yml"
 	}
 	for _, ci := range o.CI {
-		files[map[CI]string{GitHub: GitHubFile, GitLab: GitLabFile}[ci]] = string(ci) + ".yml"
+		files[map[CI]string{GitHub: GitHubFile, GitLab: GitLabFile}[ci]] = string(ci) + suffix
 	}
 	out := make(map[string][]byte, len(files))
 	for _, file := range slices.Sorted(maps.Keys(files)) {
@@ -119,7 +127,7 @@ func newView(o *Options) (*view, error) {
 	}
 	v := &view{
 		Options: o, Project: f.Project, Branch: o.Branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
-		StateHost: state.Host, SetOrigin: f.State.URL == "", StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
+		StateHost: state.Host, SetOrigin: f.State.URL == "" && !o.Direct, StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
 		PushToken: credentials.Variable(credentials.Git, state.Host),
 	}
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")

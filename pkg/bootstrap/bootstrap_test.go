@@ -50,6 +50,19 @@ func TestFilesAreYAML(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, files, again)
 	require.Len(t, files, 8)
+	assertYAML(t, files)
+	app := object(t, files[bootstrap.ApplicationFile])
+	assert.Equal(t, o.DistPath, app["spec"].(map[string]any)["source"].(map[string]any)["path"])
+
+	o.Direct = true
+	files, err = bootstrap.Files(o)
+	require.NoError(t, err)
+	require.Len(t, files, 2, "CI alone")
+	assertYAML(t, files)
+}
+
+func assertYAML(t *testing.T, files map[string][]byte) {
+	t.Helper()
 	for name, data := range files {
 		for _, document := range bytes.Split(data, []byte("\n---\n")) {
 			_, err := yaml.YAMLToJSONStrict(document)
@@ -58,8 +71,6 @@ func TestFilesAreYAML(t *testing.T) {
 		assert.NotContains(t, string(data), "<<", name)
 		assert.False(t, bytes.Contains(data, []byte(" \n")), "%s has spaces at the end of a line", name)
 	}
-	app := object(t, files[bootstrap.ApplicationFile])
-	assert.Equal(t, o.DistPath, app["spec"].(map[string]any)["source"].(map[string]any)["path"])
 }
 
 // TestWhatAKeyMustHold: who makes one token for two uses is told of both, wherever the Secret comes from.
@@ -80,16 +91,20 @@ func TestWhatAKeyMustHold(t *testing.T) {
 
 // TestPinned: what runs in CI and is not ours is named by a full commit.
 func TestPinned(t *testing.T) {
-	files, err := bootstrap.Files(options(t, images))
-	require.NoError(t, err)
-	uses := 0
-	for line := range strings.Lines(string(files[bootstrap.GitHubFile])) {
-		if strings.Contains(line, "uses:") {
-			uses++
-			assert.Regexp(t, `uses: [-\w]+/[-\w]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
+	for _, direct := range []bool{false, true} {
+		o := options(t, images)
+		o.Direct = direct
+		files, err := bootstrap.Files(o)
+		require.NoError(t, err)
+		uses := 0
+		for line := range strings.Lines(string(files[bootstrap.GitHubFile])) {
+			if strings.Contains(line, "uses:") {
+				uses++
+				assert.Regexp(t, `uses: [-\w]+/[-\w]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
+			}
 		}
+		assert.Equal(t, 2, uses)
 	}
-	assert.Equal(t, 2, uses)
 }
 
 // TestCommitOfDist runs the last step of the workflow as a runner does: it commits what synth changes, once, on top of what

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"text/template/parse"
@@ -29,17 +30,21 @@ type renderer struct {
 
 // render executes the template name. Its delimiters are not those of GitHub's expressions.
 func render(name string, v *view) ([]byte, error) {
-	text, err := templates.ReadFile("templates/" + name)
-	if err != nil {
-		return nil, err
-	}
-	r := &renderer{funcs: functions(v), vars: map[string]reflect.Value{"$": reflect.ValueOf(v)}}
+	r := &renderer{trees: map[string]*parse.Tree{}, funcs: functions(v), vars: map[string]reflect.Value{"$": reflect.ValueOf(v)}}
 	names := map[string]any{}
 	for f, call := range r.funcs {
 		names[f] = call
 	}
-	if r.trees, err = parse.Parse(name, string(text), "<<", ">>", names); err != nil {
-		return nil, err
+	for _, file := range []string{name, "github-parts.yml", "gitlab-parts.yml"} { // the parts are what others share
+		text, err := templates.ReadFile("templates/" + file)
+		if err != nil {
+			return nil, err
+		}
+		trees, err := parse.Parse(file, string(text), "<<", ">>", names)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(r.trees, trees)
 	}
 	if err := r.walk(r.trees[name].Root, reflect.ValueOf(v)); err != nil {
 		return nil, err

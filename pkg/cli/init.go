@@ -28,15 +28,20 @@ overwrites nothing.
 With --full it also writes, from images.yaml as it is, what is needed around it: the Argo CD Application for dist and the
 namespace of the Kargo Project, the CI configuration that keeps state and dist, the Secrets to create (with placeholders,
 and as ExternalSecrets), and a Job that runs doctor. These files are yours from then on: one that is there and differs is
-an error, and nothing is written, unless --force is given. images.yaml itself is never replaced.`,
+an error, and nothing is written, unless --force is given. images.yaml itself is never replaced.
+
+With --full --direct it writes CI configuration for a fleet without a cluster: every hour, CI analyzes and starts the builds
+that are due.`,
 		Example: `  imagefactory init
   imagefactory init --full                       # after enrolling images: the Secrets are those that they need
+  imagefactory init --full --direct              # without a cluster: one scheduled workflow
   imagefactory init --full --force --dry-run     # what would change in the files that are there`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return runInit(w, paths, o) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Full, "full", false, "also write what is needed around images.yaml: Argo CD, CI, Secrets")
+	f.BoolVar(&o.Direct, "direct", false, "with --full, no cluster: CI starts the rebuilds on a schedule")
 	f.BoolVar(&o.Force, "force", false, "with --full, replace files that are there and differ (never images.yaml)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
 	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab or both (default that of the repository's host)")
@@ -48,8 +53,8 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	switch {
 	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
 		return factory.Usagef("--ci %q: want github, gitlab or both", o.CI)
-	case !o.Full && (o.Force || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
-		return factory.Usagef("--force, --ci and --argocd-namespace belong to --full")
+	case !o.Full && (o.Force || o.Direct || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
+		return factory.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
 	}
 	o.Version = "latest"
 	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
@@ -90,20 +95,29 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	case len(written) == 0:
 		return say(w, "everything is there already")
 	}
-	return sayNext(w)
+	return sayNext(w, o.Direct)
 }
 
-// sayNext says what a person has to do once everything is written.
-func sayNext(w *World) error {
-	for _, line := range []string{
+// sayNext prints what a person has to do once everything is written.
+func sayNext(w *World, direct bool) error {
+	lines := []string{
 		"next:",
 		"  1. imagefactory analyze && imagefactory synth, then commit and push all of it",
 		"  2. kubectl apply -f " + bootstrap.NamespaceFile,
 		"  3. copy " + bootstrap.SecretsFile + " to a place outside of git, fill it in, kubectl apply -f it",
 		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
 		"  4. kubectl apply -k deploy: Argo CD begins to apply dist",
-		"  5. imagefactory doctor says what is still missing",
-	} {
+		"  5. run imagefactory doctor: it lists what is still missing",
+	}
+	if direct {
+		lines = []string{
+			"next:",
+			"  1. imagefactory analyze, then commit and push all of it",
+			"  2. create the secrets that the CI configuration names",
+			"  3. run it once by hand, and look at imagefactory status",
+		}
+	}
+	for _, line := range lines {
 		if err := say(w, "%s", line); err != nil {
 			return err
 		}

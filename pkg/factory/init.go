@@ -32,6 +32,7 @@ var gitignoreHints []byte
 // InitOptions say what PlanInit plans.
 type InitOptions struct {
 	Full            bool   // also what is needed around images.yaml
+	Direct          bool   // with Full, for a fleet without a cluster: only CI, which starts the rebuilds
 	Force           bool   // replace files of Full that are there and differ
 	CI              string // github, gitlab or both; empty for that of the repository's host
 	ArgoCDNamespace string
@@ -67,7 +68,11 @@ func PlanInit(p Paths, o InitOptions) (*InitPlan, error) {
 			return nil, err
 		}
 	}
-	for _, dir := range []string{filepath.Join(p.StateDir, state.ImagesFolder), filepath.Join(p.StateDir, state.BasesFolder), p.OutDir} {
+	folders := []string{filepath.Join(p.StateDir, state.ImagesFolder), filepath.Join(p.StateDir, state.BasesFolder)}
+	if !o.Direct {
+		folders = append(folders, p.OutDir)
+	}
+	for _, dir := range folders {
 		if err := plan.addFolder(dir); err != nil {
 			return nil, err
 		}
@@ -176,7 +181,7 @@ func around(f *Fleet, o InitOptions) (root string, _ bootstrap.Options, err erro
 		return "", bootstrap.Options{}, err
 	}
 	out := bootstrap.Options{
-		Config: f.Config, Location: location, RepoURL: checkout.Origin, CheckedOut: checkout.Branch, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
+		Config: f.Config, Location: location, RepoURL: checkout.Origin, CheckedOut: checkout.Branch, Direct: o.Direct, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
 	}
 	if out.RepoURL == "" {
 		out.RepoURL = location.StateURL
