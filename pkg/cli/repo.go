@@ -75,13 +75,17 @@ func (r *repoFlags) outside(w *World) *outside {
 	return o
 }
 
-const (
-	headerTimeout = time.Minute     // until a server begins to answer
-	pushTimeout   = 2 * time.Minute // the same of a git server, which may run hooks first
-)
+const headerTimeout = time.Minute // until a server begins to respond
 
 // http configures the clients of servers.
 func (o *outside) http() httpx.Options { return httpx.Options{Clock: o.clock} }
+
+// git returns the transport to the state repository. It skips no host: what was learned is pushed until the deadline.
+func (o *outside) git() *httpx.Transport {
+	h := o.http()
+	h.MaxFailures = -1
+	return gitrepo.NewTransport(h)
+}
 
 // transport sends requests, and notes what servers say of our clock.
 func (o *outside) transport(timeout time.Duration) http.RoundTripper {
@@ -116,7 +120,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 		at.configRef = ""
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob, Transport: o.transport(pushTimeout),
+		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob, Transport: o.git(),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := o.credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -17,7 +18,8 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 		return []Finding{notChecked("set factory.state.url", "it is not known")}
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now, Transport: d.Transport,
+		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now,
+		Transport: gitrepo.NewTransport(httpx.Options{Base: d.Transport, MaxFailures: -1}),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := d.token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err

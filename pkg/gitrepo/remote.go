@@ -22,8 +22,8 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
-	"github.com/imagefactory/imagefactory/pkg/internal/polite"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
@@ -32,6 +32,7 @@ var (
 	errNoAccess = errors.New("no access")
 	errNoRepo   = errors.New("no such repository")
 	errRefused  = errors.New("push refused")
+	errSkipped  = errors.New("host unavailable")
 )
 
 // auth returns what a session signs in with.
@@ -286,6 +287,7 @@ func (r *Repo) rejected(report *packp.ReportStatus) error {
 // trouble says which errors of the transport are final.
 func (r *Repo) trouble(what string, err error) error {
 	var answer *githttp.Err
+	var failed *httpx.Error
 	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
 		err = unexpected.Err
 	}
@@ -296,12 +298,16 @@ func (r *Repo) trouble(what string, err error) error {
 		return errNoAccess
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		return errNoRepo
+	case errors.As(err, &failed) && failed.Reason == httpx.Denied:
+		return errNoAccess
+	case errors.As(err, &failed) && failed.Skipped():
+		return fmt.Errorf("%w: %s", errSkipped, failed.Problem)
 	case errors.As(err, &answer):
 		status := fmt.Errorf("%s the server: it answered %d", what, answer.StatusCode())
 		if code := answer.StatusCode(); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
 			return status
 		}
-		after, _ := polite.RetryAfter(answer.Response.Header, time.Now())
+		after, _ := httpx.RetryAfter(answer.Response.Header, time.Now())
 		if after > 0 {
 			status = fmt.Errorf("%w, to be asked again in %s", status, after.Round(time.Second))
 		}
@@ -336,6 +342,8 @@ func (r *Repo) explain(err error) error {
 		return fmt.Errorf("git repository %s: there is none, or the credential may not see it: check the URL, and the credential for git use of host %s", r, hostOf(r.endpoint))
 	case errors.Is(err, errRefused):
 		return fmt.Errorf("git repository %s: branch %q: %w: allow this credential to push, or keep state in a branch of its own (factory.state.branch)", r, r.opts.Branch, err)
+	case errors.Is(err, errSkipped):
+		return fmt.Errorf("git repository %s: %w", r, err)
 	}
 	var again *retry
 	if errors.As(err, &again) {
@@ -349,30 +357,4 @@ func hostOf(e *transport.Endpoint) string {
 		return fmt.Sprintf("%s:%d", e.Host, e.Port)
 	}
 	return e.Host
-}
-
-// bounded is a transport that reads no answer without end.
-type bounded struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b bounded) RoundTrip(q *http.Request) (*http.Response, error) {
-	answer, err := b.RoundTripper.RoundTrip(q)
-	if err == nil {
-		answer.Body = &boundedBody{answer.Body, maxBody}
-	}
-	return answer, err
-}
-
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, neterr.Errorf("the answer is larger than %d MiB", maxBody>>20)
-	}
-	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
 }

@@ -23,9 +23,9 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
 
-	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
@@ -52,8 +52,18 @@ type Options struct {
 	Lazy bool
 	// MaxFetch bounds the bytes of all files and folders of a commit, which are kept in memory. Default 256 MiB.
 	MaxFetch int64
-	// Transport sends requests. Default a clone of http.DefaultTransport.
-	Transport http.RoundTripper
+	// Transport sends requests. Default a [NewTransport] that skips no host: Update retries until Deadline.
+	Transport *httpx.Transport
+}
+
+// NewTransport returns a transport for git servers. It hands on bodies while they arrive, and sends each request once: Update
+// retries all of an exchange. Repositories that share one share what is known of a host that fails.
+func NewTransport(o httpx.Options) *httpx.Transport {
+	o.Stream, o.Attempts, o.Concurrency, o.MaxBody, o.PasswordsOnly = true, 1, -1, maxBody, true
+	if o.Timeout == 0 {
+		o.Timeout = headerTimeout
+	}
+	return httpx.New(o)
 }
 
 // Repo is a git repository on a server, of which one branch is read and written. It keeps what it fetched in memory, and
@@ -90,6 +100,7 @@ type Result struct {
 }
 
 const (
+	headerTimeout   = 2 * time.Minute  // until the server begins to respond: it may run hooks first
 	stepTimeout     = 5 * time.Minute  // of one exchange with the server
 	farewell        = 20 * time.Second // for a push, once ctx is over: less than the 30 seconds that Kubernetes gives a pod to end
 	defaultDeadline = 10 * time.Minute
@@ -110,7 +121,7 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 		return nil, fmt.Errorf("opening git repository: the URL of %s holds a credential: remove it, and give it as the documentation says", u.Host)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("opening git repository: the URL of %s has a query or a fragment: remove it, and give a credential as the documentation says", u.Host)
-	case u.Scheme == "http" && !config.IsLoopback(u.Host):
+	case u.Scheme == "http" && !hostname.IsLoopback(u.Host):
 		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", sanitize.URL(o.URL))
 	}
 	if !fs.ValidPath(o.Path) || isGit(o.Path) {
@@ -133,23 +144,12 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 		o.Sleep = clock.Sleep
 	}
 	if o.Transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = 2 * time.Minute
-		o.Transport = t
+		o.Transport = NewTransport(httpx.Options{MaxFailures: -1})
 	}
 	return &Repo{
 		opts: o, endpoint: endpoint, objects: memory.NewStorage(),
-		client: githttp.NewClient(&http.Client{Transport: bounded{o.Transport}, CheckRedirect: checkRedirect}),
+		client: githttp.NewClient(&http.Client{Transport: o.Transport}),
 	}, nil
-}
-
-// checkRedirect refuses a redirect from a public host into the private network. That a redirect takes no credential to
-// another host, and goes not from https to http, is the transport's business.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if config.IsPrivate(req.URL.Host) && !config.IsPrivate(via[0].URL.Host) {
-		return neterr.Errorf("refusing a redirect to the private address %s", req.URL.Host)
-	}
-	return nil
 }
 
 // String is the repository as people know it.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/test/gittest"
 )
 
@@ -470,7 +471,7 @@ func TestPrivateCA(t *testing.T) {
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
 	require.ErrorContains(t, err, "certificate signed by unknown authority")
 	assert.Equal(t, 5, *waits)
-	o.Transport = git.Client().Transport
+	o.Transport = transport(git.Client().Transport)
 	_, err = open(t, o).Update(t.Context(), write("state/a", "1"))
 	require.NoError(t, err)
 	assert.Equal(t, "1", git.Files("fleet")["state/a"])
@@ -483,7 +484,7 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	elsewhere.Init("fleet", map[string]string{"state/a": "0"})
 	o := options("http://" + elsewhere.Host + "/moved.git")
 	o.Auth = func(context.Context, string) (string, string, error) { return "bot", canary, nil }
-	o.Transport = roundTripper(func(q *http.Request) (*http.Response, error) {
+	o.Transport = transport(roundTripper(func(q *http.Request) (*http.Response, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if q.URL.Host == elsewhere.Host {
@@ -494,7 +495,7 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 		}
 		got = append(got, q.URL.Host+" "+q.Header.Get("Authorization"))
 		return nil, errors.New("nobody is there")
-	})
+	}))
 	impatient(&o)
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
 	require.Error(t, err)
@@ -509,13 +510,13 @@ func (r roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { retur
 
 func TestAPublicServerCannotSendUsIntoThePrivateNetwork(t *testing.T) {
 	o := options("https://git.example.com/acme/images.git")
-	o.Transport = roundTripper(func(q *http.Request) (*http.Response, error) {
+	o.Transport = transport(roundTripper(func(q *http.Request) (*http.Response, error) {
 		assert.Equal(t, "git.example.com", q.URL.Host)
 		return &http.Response{
 			StatusCode: http.StatusFound, Request: q, Body: http.NoBody,
 			Header: http.Header{"Location": {"https://10.0.0.7/acme/images.git/info/refs?service=git-upload-pack"}},
 		}, nil
-	})
+	}))
 	impatient(&o)
 	_, err := open(t, o).View(t.Context())
 	require.ErrorContains(t, err, "refusing a redirect to the private address 10.0.0.7")
@@ -647,4 +648,8 @@ func BenchmarkWriters(b *testing.B) {
 			b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N*writers), "ms/write")
 		})
 	}
+}
+
+func transport(base http.RoundTripper) *httpx.Transport {
+	return gitrepo.NewTransport(httpx.Options{Base: base, MaxFailures: -1})
 }

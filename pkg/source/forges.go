@@ -14,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/rest"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
@@ -38,11 +39,9 @@ type Forges struct {
 	files map[place]*once[*File]
 	repos map[place]*once[gitrepo.Tree]
 	tips  map[place]*once[string]
-	git   map[string]int // requests by host
-	mute  map[string]int // requests to a git server, in a row, that got no answer in time; by host
 
-	forGit  http.RoundTripper
-	fetches chan struct{} // has room for those that may be under way
+	git     *httpx.Transport // for git servers
+	fetches chan struct{}    // has room for those that may be under way
 }
 
 // place is where a file is; without a path, where a branch is.
@@ -87,12 +86,6 @@ func NewForges(o Options) *Forges {
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
 	}
-	forGit := o.Transport
-	if forGit == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = tipTimeout
-		forGit = t
-	}
 	return &Forges{
 		opts: o, cache: cache{o.CacheDir},
 		api: rest.New(rest.Options{
@@ -102,17 +95,15 @@ func NewForges(o Options) *Forges {
 				return t.Value, err
 			},
 		}),
-		files: map[place]*once[*File]{}, repos: map[place]*once[gitrepo.Tree]{}, tips: map[place]*once[string]{}, git: map[string]int{},
-		mute: map[string]int{}, forGit: forGit, fetches: make(chan struct{}, o.Concurrency),
+		files: map[place]*once[*File]{}, repos: map[place]*once[gitrepo.Tree]{}, tips: map[place]*once[string]{},
+		git: gitrepo.NewTransport(httpx.Options{Base: o.Transport, Timeout: tipTimeout}), fetches: make(chan struct{}, o.Concurrency),
 	}
 }
 
 // Requests reports how often each host was asked.
 func (f *Forges) Requests() map[string]int {
 	out := f.api.Requests()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for host, n := range f.git {
+	for host, n := range f.git.Requests() {
 		out[host] += n
 	}
 	return out

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
-	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
 // gitServer reads a file from a branch. While the branch holds the commit of the last time, what was read then is taken, for
@@ -83,21 +80,17 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 	case <-ctx.Done():
 		return gitrepo.Tree{}, ctx.Err()
 	}
-	repo, err := f.gitOpen(ctx, s, 0)
+	repo, err := f.gitOpen(ctx, s)
 	if err != nil {
 		return gitrepo.Tree{}, err
-	}
-	if u, err := url.Parse(s.GitURL()); err == nil && f.isMute(u.Host) {
-		return gitrepo.Tree{}, errMute
 	}
 	return repo.View(ctx)
 }
 
-// gitOpen opens a repository of which no answer may have more bytes than most; zero leaves that to package gitrepo.
-func (f *Forges) gitOpen(ctx context.Context, s *config.Source, most int64) (*gitrepo.Repo, error) {
+func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, error) {
 	return gitrepo.Open(ctx, gitrepo.Options{
 		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Lazy: true, Now: time.Now, Sleep: f.opts.Sleep,
-		Transport: &counter{f: f, most: most},
+		Transport: f.git,
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := f.opts.Credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err
@@ -117,9 +110,9 @@ func (f *Forges) gitTip(ctx context.Context, s *config.Source) string {
 }
 
 func (f *Forges) lsRemote(ctx context.Context, s *config.Source) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, tipTimeout)
+	ctx, cancel := context.WithTimeout(httpx.WithMaxBody(ctx, maxTips), tipTimeout)
 	defer cancel()
-	repo, err := f.gitOpen(ctx, s, maxTips)
+	repo, err := f.gitOpen(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -130,50 +123,3 @@ const (
 	tipTimeout = time.Minute
 	maxTips    = 64 << 20 // bytes; a repository with a hundred thousand branches and tags has some 10 MiB
 )
-
-// maxMute is how often in a row a git server may give no answer in time. After that it is not asked any more: what waits for
-// it would keep everything else waiting too.
-const maxMute = 3
-
-var errMute = neterr.Errorf("no response in time (%d times in a row); skipping this server for the rest of the run", maxMute)
-
-func (f *Forges) isMute(host string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.mute[host] >= maxMute
-}
-
-// heard notes what became of a request to a git server.
-func (f *Forges) heard(host string, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var timeout net.Error
-	switch {
-	case err == nil:
-		f.mute[host] = 0
-	case errors.As(err, &timeout) && timeout.Timeout():
-		f.mute[host]++
-	}
-}
-
-// counter counts requests, and bounds what is read of an answer.
-type counter struct {
-	f    *Forges
-	most int64 // bytes; zero leaves it to others
-}
-
-// RoundTrip implements http.RoundTripper.
-func (c *counter) RoundTrip(q *http.Request) (*http.Response, error) {
-	if c.f.isMute(q.URL.Host) {
-		return nil, errMute
-	}
-	c.f.mu.Lock()
-	c.f.git[q.URL.Host]++
-	c.f.mu.Unlock()
-	answer, err := c.f.forGit.RoundTrip(q)
-	c.f.heard(q.URL.Host, err)
-	if err == nil && c.most > 0 {
-		answer.Body = http.MaxBytesReader(nil, answer.Body, c.most)
-	}
-	return answer, err
-}

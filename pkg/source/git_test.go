@@ -160,7 +160,7 @@ func TestAGitServerThatNeverAnswersIsLeftAlone(t *testing.T) {
 	for _, repo := range []string{"a", "b", "c", "d", "e"} {
 		_, err := r.Dockerfile(t.Context(), gitImage("https://git.example.com/acme/"+repo+".git", "Dockerfile"), source.Known{})
 		require.ErrorContains(t, err, "git.example.com/acme/"+repo)
-		require.ErrorContains(t, err, "no response in time (3 times in a row); skipping this server for the rest of the run")
+		require.ErrorContains(t, err, "no response within 1m0s (3 times in a row); skipping this host for the rest of the run")
 	}
 	assert.Equal(t, int32(3), server.asked.Load())
 }

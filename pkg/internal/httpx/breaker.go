@@ -170,7 +170,7 @@ func (h *host) recordRequest(resp *http.Response, err *Error, before int) {
 	defer h.mu.Unlock()
 	skipped := &Error{Host: h.name, Reason: Failing}
 	if err != nil {
-		if !err.MaybeDone { // it is not the host that failed, or each request finds out quickly
+		if !err.MaybeDone || timedOut(err.cause) { // without a connection, a request ends soon; timeouts are counted by attempt
 			return
 		}
 		skipped.Problem, skipped.cause = err.Problem, err.cause

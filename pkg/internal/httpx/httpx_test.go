@@ -263,13 +263,14 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 		later  int // for one more after a Reset
 		text   string
 	}{
-		"in trouble":       {step{status: 503}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "503 Service Unavailable; skipping this host for the rest of the run"},
-		"limit":            {step{status: 429}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "429 Too Many Requests; skipping"},
-		"asks for an hour": {step{status: 429, header: header("Retry-After", "3600")}, httpx.Options{}, httpx.RateLimited, 1, 0, "429 Too Many Requests; skipping this host until 11:00 UTC"},
-		"silent":           {step{err: context.DeadlineExceeded}, httpx.Options{}, httpx.Unresponsive, 3, 3, "no response within 30s (3 times in a row); skipping"},
-		"dropped":          {step{err: io.EOF}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "the connection failed: EOF; skipping"},
-		"with a cooldown":  {step{status: 503}, httpx.Options{Attempts: 1, Cooldown: time.Minute}, httpx.Failing, 3, 1, "skipping this host until 10:01 UTC"},
-		"of its own":       {step{status: 404}, httpx.Options{Failed: func(status int) bool { return status == 404 }}, httpx.Failing, 3, 1, "404 Not Found; skipping"},
+		"in trouble":          {step{status: 503}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "503 Service Unavailable; skipping this host for the rest of the run"},
+		"limit":               {step{status: 429}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "429 Too Many Requests; skipping"},
+		"asks for an hour":    {step{status: 429, header: header("Retry-After", "3600")}, httpx.Options{}, httpx.RateLimited, 1, 0, "429 Too Many Requests; skipping this host until 11:00 UTC"},
+		"silent":              {step{err: context.DeadlineExceeded}, httpx.Options{}, httpx.Unresponsive, 3, 3, "no response within 30s (3 times in a row); skipping"},
+		"silent, one attempt": {step{err: context.DeadlineExceeded}, httpx.Options{Attempts: 1}, httpx.Unresponsive, 3, 1, "no response within 30s (3 times in a row); skipping"},
+		"dropped":             {step{err: io.EOF}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "the connection failed: EOF; skipping"},
+		"with a cooldown":     {step{status: 503}, httpx.Options{Attempts: 1, Cooldown: time.Minute}, httpx.Failing, 3, 1, "skipping this host until 10:01 UTC"},
+		"of its own":          {step{status: 404}, httpx.Options{Failed: func(status int) bool { return status == 404 }}, httpx.Failing, 3, 1, "404 Not Found; skipping"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := script(c.step)
@@ -427,12 +428,12 @@ func TestRedirects(t *testing.T) {
 		"another host":   {"https://h.example/a", "https://other.example/b", true, false, ""},
 		"another port":   {"https://h.example/a", "https://h.example:8443/b", true, false, ""},
 		"without TLS":    {"https://h.example/a", "http://h.example/b", false, false, "refusing to connect without TLS"},
-		"private":        {"https://h.example/a", "https://10.1.2.3/b", false, false, "refusing a redirect to a private address"},
-		"loopback":       {"https://h.example/a", "http://127.0.0.1/b", false, false, "refusing a redirect to a private address"},
+		"private":        {"https://h.example/a", "https://10.1.2.3/b", false, false, "refusing a redirect to the private address"},
+		"loopback":       {"https://h.example/a", "http://127.0.0.1/b", false, false, "refusing a redirect to the private address"},
 		"among private":  {"https://10.1.2.3/a", "https://10.1.2.4/b", true, false, ""},
 		"in a circle":    {"https://h.example/a", "https://h.example/a", false, true, "more than 5 redirects"},
-		"metadata":       {"https://h.example/a", "https://169.254.169.254/b", false, false, "refusing a redirect to a private address"},
-		"private, by v6": {"https://h.example/a", "https://[fd00::1]/b", false, false, "refusing a redirect to a private address"},
+		"metadata":       {"https://h.example/a", "https://169.254.169.254/b", false, false, "refusing a redirect to the private address"},
+		"private, by v6": {"https://h.example/a", "https://[fd00::1]/b", false, false, "refusing a redirect to the private address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			moved := step{status: 302, header: header("Location", c.to)}

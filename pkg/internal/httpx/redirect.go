@@ -27,7 +27,7 @@ func (t *Transport) checked(req *http.Request, host string) (*http.Request, erro
 	case redirects > maxRedirects:
 		return nil, refused(from, "more than 5 redirects")
 	case hostname.IsPrivate(req.URL.Host) && !hostname.IsPrivate(origin.URL.Host):
-		return nil, refused(from, "refusing a redirect to a private address")
+		return nil, refused(from, "refusing a redirect to the private address "+req.URL.Hostname())
 	case sameOrigin(req, origin):
 		return req, nil
 	}
