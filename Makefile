@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test race e2e lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +29,16 @@ demo: ## play nine days of five images in a few seconds, with servers on this ma
 	@$(GO) build -o bin/play ./test/demo
 	@bin/play bin/demo
 
-test: ## run the tests
+test: ## run the tests, the longest ones shortened or skipped, and list those
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test -short ./...
+	@$(GO) run ./test/long/tests list
 
-race: ## run the tests with the race detector
-	$(GO) test -race ./...
+test-long: ## run in full the tests that `make test` shortens or skips
+	$(GO) run ./test/long/tests run
+
+race: ## run what `make test` runs with the race detector
+	$(GO) test -race -short ./...
 
 e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver

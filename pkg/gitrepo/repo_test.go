@@ -24,6 +24,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/test/gittest"
+	"github.com/imagefactory/imagefactory/test/long"
 )
 
 const canary = "glpat-canary-0123456789"
@@ -523,7 +524,7 @@ func TestAPublicServerCannotSendUsIntoThePrivateNetwork(t *testing.T) {
 }
 
 func TestManyWritersLoseNothing(t *testing.T) {
-	const writers = 50
+	writers := long.Iterations(12, 50)
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/counter": "0"})
 	storm(t, url, writers)
@@ -588,7 +589,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 12 {
+	for range long.Iterations(4, 12) {
 		cmd := exec.Command(exe)
 		cmd.Env = append(os.Environ(), writerVariable+"="+url)
 		out, err := cmd.StdoutPipe()

@@ -27,6 +27,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/test/long"
 )
 
 const testVersion = "v1.2.3"
@@ -97,6 +99,7 @@ func unpack(files []file, layer v1.Layer) ([]file, error) {
 }
 
 func build(t *testing.T) *sample {
+	long.Only(t, "it builds the program")
 	s, err := testImage()
 	require.NoError(t, err)
 	return s
