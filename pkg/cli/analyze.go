@@ -4,13 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/promote"
+	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
 type analyzeOptions struct {
@@ -23,13 +29,13 @@ type analyzeOptions struct {
 	all       bool
 	promote   bool
 	timeout   time.Duration
-	subject   factory.Subject
+	event     analyze.Event
 	output    string
 }
 
-// subjectTimeout bounds the analysis of one event. It leaves the Job time for a second try, after a lost push, and to
+// eventTimeout bounds the analysis of one event. It leaves the Job time for a second try, after a lost push, and to
 // promote.
-const subjectTimeout = 10 * time.Minute
+const eventTimeout = 10 * time.Minute
 
 func newAnalyze(w *World, paths *pathFlags) *cobra.Command {
 	o := &analyzeOptions{}
@@ -68,10 +74,10 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
 	f.BoolVar(&o.all, "all", false, "everything that is enrolled (the default without names)")
-	f.StringVar(&o.subject.Image, "image", "", "`name` of the enrolled image that an event told of")
-	f.StringVar(&o.subject.Base, "base-image", "", "`name` of the base image that an event told of")
-	f.StringVar(&o.subject.Tag, "tag", "", "`tag` that the event told of")
-	f.StringVar(&o.subject.Digest, "digest", "", "`digest` that the event told of")
+	f.StringVar(&o.event.Image, "image", "", "`name` of the enrolled image that an event told of")
+	f.StringVar(&o.event.Base, "base-image", "", "`name` of the base image that an event told of")
+	f.StringVar(&o.event.Tag, "tag", "", "`tag` that the event told of")
+	f.StringVar(&o.event.Digest, "digest", "", "`digest` that the event told of")
 	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
 	f.DurationVar(&o.timeout, "timeout", 0, "record what was found after this time, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
@@ -81,19 +87,19 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 }
 
 func (o *analyzeOptions) check(names []string) error {
-	switch subject := o.subject.Name(); {
-	case o.subject.Image != "" && o.subject.Base != "":
-		return factory.Usagef("--image and --base-image are two different events: give one of them")
-	case subject != "" && len(names) > 0, o.all && len(names) > 0, o.all && subject != "":
-		return factory.Usagef("names, --all and --image or --base-image exclude each other")
-	case subject == "" && o.subject.Digest+o.subject.Tag != "":
-		return factory.Usagef("--tag and --digest belong to --image or --base-image")
-	case o.promote && subject == "":
-		return factory.Usagef("--promote belongs to --image or --base-image; else run `imagefactory promote`")
+	switch event := o.event.Name(); {
+	case o.event.Image != "" && o.event.Base != "":
+		return fleet.Usagef("--image and --base-image are two different events: give one of them")
+	case event != "" && len(names) > 0, o.all && len(names) > 0, o.all && event != "":
+		return fleet.Usagef("names, --all and --image or --base-image exclude each other")
+	case event == "" && o.event.Digest+o.event.Tag != "":
+		return fleet.Usagef("--tag and --digest belong to --image or --base-image")
+	case o.promote && event == "":
+		return fleet.Usagef("--promote belongs to --image or --base-image; else run `imagefactory promote`")
 	case o.timeout < 0:
-		return factory.Usagef("--timeout is a duration such as 10m")
+		return fleet.Usagef("--timeout is a duration such as 10m")
 	case o.offline && o.sourceDir == "":
-		return factory.Usagef("--offline needs --source-dir: the Dockerfiles of a local checkout")
+		return fleet.Usagef("--offline needs --source-dir: the Dockerfiles of a local checkout")
 	}
 	return checkOutput(o.output, "text", "json")
 }
@@ -103,27 +109,24 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	out := o.outside(w)
-	store, leave, err := o.open(ctx, out, paths)
+	st, leave, err := o.open(ctx, out, paths)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	dry := &dryRun{Store: store}
-	target := store
+	dry := &dryRun{Store: st}
+	target := st
 	if o.dryRun || o.url != "" && !o.push {
 		target, o.dryRun = dry, true
 	}
-	sight, err := out.sight(o.sourceDir, o.offline, out.progress(o.quiet))
+	clients, err := out.clients(o.sourceDir, o.offline, out.progress(o.quiet))
 	if err != nil {
 		return err
 	}
-	if o.subject.Name() != "" && o.timeout == 0 {
-		o.timeout = subjectTimeout
+	if o.event.Name() != "" && o.timeout == 0 {
+		o.timeout = eventTimeout
 	}
-	note := ""
-	r, saved, err := factory.AnalyzeIn(ctx, target, sight, o.timeout, func(f *factory.Fleet) (*factory.Scope, error) {
-		return o.scope(f, names, &note)
-	})
+	r, saved, err := analyze.Run(ctx, target, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		if err := say(w, "interrupted: nothing was looked at, and nothing is saved"); err != nil {
 			return err
@@ -133,13 +136,8 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	if err != nil {
 		return err
 	}
-	if note != "" {
-		if err := say(w, "%s", note); err != nil {
-			return err
-		}
-	}
-	if r == nil {
-		return nil
+	if r.Skipped != "" {
+		return say(w, "%s", r.Skipped)
 	}
 	if err := o.print(w, paths, r, saved); err != nil {
 		return err
@@ -148,36 +146,17 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	if o.promote && saved.Files > 0 {
-		if err := o.promoteAfter(ctx, w, out, store); err != nil {
+		if err := o.promoteAfter(ctx, w, out, st); err != nil {
 			return err
 		}
 	}
 	return o.verdict(r)
 }
 
-// scope says what to look at, and nil when there is nothing to do.
-func (o *analyzeOptions) scope(f *factory.Fleet, names []string, note *string) (*factory.Scope, error) {
-	scope, err := f.Everything(), error(nil)
-	switch {
-	case len(names) > 0:
-		scope, err = f.ScopeOf(names)
-	case o.subject.Name() == "":
-	case !f.Used(o.subject):
-		*note = fmt.Sprintf("%s is not in use any longer; nothing to do", o.subject.Name())
-		return nil, nil
-	case f.Recorded(o.subject):
-		*note = fmt.Sprintf("%s of %s is recorded already; nothing to do", o.subject.Digest, o.subject.Name())
-		return nil, nil
-	default:
-		scope = f.ScopeOfSubject(o.subject)
-	}
-	return &scope, err
-}
-
 // promoteAfter starts what the analysis made due. That it cannot is no failure of the analysis, which is recorded; the
 // hourly pass does it then.
-func (o *analyzeOptions) promoteAfter(ctx context.Context, w *World, out *outside, store factory.Store) error {
-	r, err := factory.Promote(ctx, store, factory.PromoteOptions{Executor: o.executor(out), Sight: out.registrySight(o.offline, nil), Now: w.Now})
+func (o *analyzeOptions) promoteAfter(ctx context.Context, w *World, out *outside, st store.Store) error {
+	r, err := promote.Run(ctx, st, promote.Options{Executor: o.executor(out), Clients: out.registryClients(o.offline, nil), Now: w.Now})
 	if err != nil {
 		return say(w, "warning: promoting failed, and is left to the next run of promote: %s", err)
 	}
@@ -185,14 +164,14 @@ func (o *analyzeOptions) promoteAfter(ctx context.Context, w *World, out *outsid
 }
 
 // verdict is the exit code. An analysis step fails for what it was started for, not for what else it saw.
-func (o *analyzeOptions) verdict(r *factory.AnalyzeReport) error {
+func (o *analyzeOptions) verdict(r *analyze.Report) error {
 	if r.Interrupted {
 		return errReported
 	}
 	images, bases := r.Late()
 	failed := r.Failed+images+bases > 0
-	if o.subject.Name() != "" {
-		failed = !r.Done(o.subject)
+	if o.event.Name() != "" {
+		failed = !r.Done(o.event)
 	}
 	if failed {
 		return errReported
@@ -200,7 +179,7 @@ func (o *analyzeOptions) verdict(r *factory.AnalyzeReport) error {
 	return nil
 }
 
-func (o *analyzeOptions) print(w *World, paths *pathFlags, r *factory.AnalyzeReport, saved factory.Saved) error {
+func (o *analyzeOptions) print(w *World, paths *pathFlags, r *analyze.Report, saved store.Saved) error {
 	switch {
 	case o.output == "json":
 		if err := report.JSON(w.Out, r); err != nil {
@@ -214,7 +193,7 @@ func (o *analyzeOptions) print(w *World, paths *pathFlags, r *factory.AnalyzeRep
 	return sayAnalysis(w, r, saved, o.dryRun)
 }
 
-func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun bool) error {
+func sayAnalysis(w *World, r *analyze.Report, saved store.Saved, dryRun bool) error {
 	var b strings.Builder
 	for i := range r.Images {
 		img := &r.Images[i]
@@ -241,9 +220,9 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 	if r.Interrupted {
 		verb = "interrupted: analyzed "
 	}
-	b.WriteString(verb + plural(images, "image"))
+	b.WriteString(verb + plural.Count(images, "image"))
 	if bases > 0 {
-		b.WriteString(" and " + plural(bases, "base image"))
+		b.WriteString(" and " + plural.Count(bases, "base image"))
 	}
 	if late > 0 {
 		fmt.Fprintf(&b, ", %d not looked at", late)
@@ -258,17 +237,17 @@ func sayAnalysis(w *World, r *factory.AnalyzeReport, saved factory.Saved, dryRun
 	case len(r.Changed) == 0:
 		b.WriteString("; nothing new")
 	case dryRun:
-		b.WriteString("; " + plural(len(r.Changed), "state file") + " would change")
+		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " would change")
 	case saved.Commit != "":
-		b.WriteString("; " + plural(len(r.Changed), "state file") + " pushed to " + saved.Where + " as " + saved.Commit)
+		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " pushed to " + saved.Where + " as " + saved.Commit)
 	default:
-		b.WriteString("; " + plural(len(r.Changed), "state file") + " written")
+		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " written")
 	}
 	return sayLines(w, b.String())
 }
 
 // unknownConfigs warns of base images of which the config is not known.
-func unknownConfigs(b *strings.Builder, unknown []factory.UnknownConfig) {
+func unknownConfigs(b *strings.Builder, unknown []analyze.UnknownConfig) {
 	var unasked []string
 	for _, u := range unknown {
 		if u.Error == "" {
@@ -298,4 +277,18 @@ func sayLines(w *World, text string) error {
 		}
 	}
 	return nil
+}
+
+// budgets returns how much each registry was asked, one line for each host.
+func budgets(usage map[string]registry.Usage) []string {
+	var out []string
+	for host, u := range usage {
+		line := fmt.Sprintf("%s: %s, %s", host, plural.Count(u.Requests, "request"), plural.Count(u.Pulls, "pull"))
+		if u.Remaining >= 0 {
+			line += fmt.Sprintf(", %d pulls left", u.Remaining)
+		}
+		out = append(out, line)
+	}
+	slices.SortFunc(out, strings.Compare)
+	return out
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/dockerfile"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 	"github.com/imagefactory/imagefactory/pkg/source"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -164,18 +164,18 @@ func baseConfigs(list []string) (dockerfile.BaseFunc, error) {
 	for _, kv := range list {
 		text, file, ok := strings.Cut(kv, "=")
 		if !ok || file == "" {
-			return nil, factory.Usagef("--base-config %q: want REF=FILE", kv)
+			return nil, fleet.Usagef("--base-config %q: want REF=FILE", kv)
 		}
 		ref, err := state.ParseRef(text)
 		if err != nil {
-			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+			return nil, fleet.Usagef("--base-config %q: %s", kv, err)
 		}
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+			return nil, fleet.Usagef("--base-config %q: %s", kv, err)
 		}
 		if configs[ref.String()], err = dockerfile.ParseBaseConfig(content); err != nil {
-			return nil, factory.Usagef("--base-config %q: %s", kv, err)
+			return nil, fleet.Usagef("--base-config %q: %s", kv, err)
 		}
 	}
 	return func(_ context.Context, ref, _ string, _ bool) *dockerfile.BaseConfig { return configs[ref] }, nil
@@ -209,7 +209,7 @@ func keyValues(w *World, flag string, list []string, env bool) (map[string]strin
 		name, value, ok := strings.Cut(kv, "=")
 		switch {
 		case name == "" || !ok && !env:
-			return nil, factory.Usagef("--%s %q: want NAME=VALUE", flag, kv)
+			return nil, fleet.Usagef("--%s %q: want NAME=VALUE", flag, kv)
 		case ok:
 			out[name] = value
 		default:

@@ -6,7 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -19,7 +20,7 @@ its tag went back, must be named. BASE is the name of a base image (node-22-slim
 back a hold. The reason goes into the state file and, with --push, into the commit.`,
 		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
   imagefactory release node-22-slim@sha256:0123... --reason "tested by hand"`,
-	}, (*factory.Fleet).Release)
+	}, (*fleet.Fleet).Release)
 }
 
 func newHold(w *World, paths *pathFlags) *cobra.Command {
@@ -30,7 +31,7 @@ func newHold(w *World, paths *pathFlags) *cobra.Command {
 Others pass. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim). The reason goes into the
 state file and, with --push, into the commit.`,
 		Example: `  imagefactory hold node:22-slim --reason "breaks TLS" --push`,
-	}, (*factory.Fleet).Hold)
+	}, (*fleet.Fleet).Hold)
 }
 
 func newReset(w *World, paths *pathFlags) *cobra.Command {
@@ -40,7 +41,7 @@ func newReset(w *World, paths *pathFlags) *cobra.Command {
 		Long: `Reset forgets the failures in a row of an image, so that its rebuilds start again. After three of them nothing else
 does. The reason goes into the state file and, with --push, into the commit.`,
 		Example: `  imagefactory reset web --reason "the workflow is fixed" --push`,
-	}, func(f *factory.Fleet, name, reason string, _ time.Time) (*factory.StateChange, error) {
+	}, func(f *fleet.Fleet, name, reason string, _ time.Time) (*fleet.Change, error) {
 		return f.Reset(name, reason)
 	})
 	cmd.ValidArgsFunction = imageNames(paths)
@@ -48,14 +49,14 @@ does. The reason goes into the state file and, with --push, into the commit.`,
 }
 
 // newJudge completes a command that changes the state of one thing, given by its name.
-func newJudge(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*factory.Fleet, string, string, time.Time) (*factory.StateChange, error)) *cobra.Command {
+func newJudge(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*fleet.Fleet, string, string, time.Time) (*fleet.Change, error)) *cobra.Command {
 	o := &byHand{}
 	cmd.Args = args(cobra.ExactArgs(1))
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if o.reason == "" {
-			return factory.Usagef("give a --reason: it stays in the record")
+			return fleet.Usagef("give a --reason: it stays in the record")
 		}
-		return o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) {
+		return o.run(cmd.Context(), w, paths, func(f *fleet.Fleet) (*fleet.Change, error) {
 			return verb(f, names[0], o.reason, w.Now())
 		})
 	}
@@ -75,7 +76,7 @@ stay until every enrolled image has been analyzed: before, nobody knows what it 
   imagefactory prune --reason "the shop was shut down" --push`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd.Context(), w, paths, func(f *factory.Fleet) (*factory.StateChange, error) { return f.Prune(o.reason) })
+			return o.run(cmd.Context(), w, paths, func(f *fleet.Fleet) (*fleet.Change, error) { return f.Prune(o.reason) })
 		},
 	}
 	o.add(w, cmd, "no longer in use")
@@ -96,7 +97,7 @@ func (o *byHand) add(w *World, cmd *cobra.Command, reason string) {
 }
 
 // run changes state, keeps that and says what has changed.
-func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) error {
+func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) error {
 	change, err := o.change(ctx, w, paths, verb)
 	if err != nil || len(change.Changed) == 0 {
 		return err
@@ -113,21 +114,21 @@ func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(
 	return nil
 }
 
-func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb func(*factory.Fleet) (*factory.StateChange, error)) (*factory.StateChange, error) {
+func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, error) {
 	if o.url != "" && !o.push {
 		o.dryRun = true
 	}
-	store, leave, err := o.open(ctx, o.outside(w), paths)
+	st, leave, err := o.open(ctx, o.outside(w), paths)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	dry := &dryRun{Store: store}
+	dry := &dryRun{Store: st}
 	if o.dryRun {
-		store = dry
+		st = dry
 	}
-	var change *factory.StateChange
-	saved, err := store.Update(ctx, func(_ context.Context, f *factory.Fleet) (*factory.StateChange, error) {
+	var change *fleet.Change
+	saved, err := st.Update(ctx, func(_ context.Context, f *fleet.Fleet) (*fleet.Change, error) {
 		var err error
 		change, err = verb(f)
 		return change, err
@@ -138,9 +139,9 @@ func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb fu
 	case o.dryRun:
 		return change, report.Diff(w.Out, change.Diff(o.shown(paths)))
 	case saved.Commit != "":
-		return change, say(w, "%s pushed to %s as %s", plural(saved.Files, "state file"), saved.Where, saved.Commit)
+		return change, say(w, "%s pushed to %s as %s", plural.Count(saved.Files, "state file"), saved.Where, saved.Commit)
 	case len(change.Changed) == 0:
 		return change, say(w, "nothing to change")
 	}
-	return change, say(w, "%s written; commit and push it", plural(saved.Files, "state file"))
+	return change, say(w, "%s written; commit and push it", plural.Count(saved.Files, "state file"))
 }

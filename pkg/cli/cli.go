@@ -17,8 +17,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -72,7 +72,7 @@ func Main(ctx context.Context, args []string, w *World) int {
 	err := root.ExecuteContext(ctx)
 	var (
 		findings finding.List
-		usage    *factory.UsageError
+		usage    *fleet.UsageError
 	)
 	switch {
 	case err == nil:
@@ -110,8 +110,8 @@ func unknownCommand(err error) string {
 // pathFlags are the flags that say where a fleet's files are.
 type pathFlags struct{ config, state, out string }
 
-func (p *pathFlags) paths() factory.Paths {
-	return factory.Paths{Config: p.config, StateDir: p.state, OutDir: p.out}
+func (p *pathFlags) paths() fleet.Paths {
+	return fleet.Paths{Config: p.config, StateDir: p.state, OutDir: p.out}
 }
 
 // beside puts folders that nobody named beside images.yaml, wherever the command is run.
@@ -146,7 +146,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 	flags.StringVar(&paths.out, "out-dir", w.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
 	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return factory.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
+		return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
 		newAnalyze(w, paths), newSynth(w, paths), newValidate(w, paths), newBases(w), newEnroll(w, paths), newInit(w, paths),
@@ -162,7 +162,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return factory.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
+			return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 		}
 		return nil
 	}
@@ -175,7 +175,7 @@ func checkOutput(value string, allowed ...string) error {
 			return nil
 		}
 	}
-	return factory.Usagef("--output %q: want %s", value, strings.Join(allowed, ", "))
+	return fleet.Usagef("--output %q: want %s", value, strings.Join(allowed, ", "))
 }
 
 // imageNames completes the names of enrolled images.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 )
 
 func newCompletion(w *World) *cobra.Command {
@@ -42,7 +42,7 @@ func newHelp() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topic, _, err := cmd.Root().Find(args)
 			if err != nil {
-				return factory.Usagef("%s", unknownCommand(err))
+				return fleet.Usagef("%s", unknownCommand(err))
 			}
 			topic.InitDefaultHelpFlag()
 			return topic.Help()

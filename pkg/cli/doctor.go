@@ -10,7 +10,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -56,17 +57,17 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	}
 	switch {
 	case o.timeout <= 0:
-		return factory.Usagef("--timeout is a duration such as 20s")
+		return fleet.Usagef("--timeout is a duration such as 20s")
 	case o.offline && o.url != "":
-		return factory.Usagef("--offline and --state-repo exclude each other")
+		return fleet.Usagef("--offline and --state-repo exclude each other")
 	}
 	out := o.outside(w)
-	store, leave, err := o.open(ctx, out, paths)
+	st, leave, err := o.open(ctx, out, paths)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	options := factory.DoctorOptions{Now: w.Now, Store: store, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *factory.Fleet) doctor.Tools {
+	options := doctor.Options{Now: w.Now, Store: st, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
 			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, Transport: out.transport(headerTimeout),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
@@ -79,7 +80,7 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	} else {
 		options.Location = &kargo.Options{StateURL: o.url, StatePath: cmp.Or(o.path, config.DefaultStateFolder), ConfigPath: paths.config}
 	}
-	found := factory.Doctor(ctx, options)
+	found := doctor.Run(ctx, options)
 	if err := out.clock.Check(); err != nil {
 		found = append(found, doctor.Finding{Check: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
 	}
@@ -90,7 +91,7 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	for _, f := range found {
 		counts[f.Result]++
 	}
-	err = say(w, "%s, %s, %d ok, %d not checked", plural(counts[doctor.Error], "error"), plural(counts[doctor.Warning], "warning"), counts[doctor.OK], counts[doctor.NotChecked])
+	err = say(w, "%s, %s, %d ok, %d not checked", plural.Count(counts[doctor.Error], "error"), plural.Count(counts[doctor.Warning], "warning"), counts[doctor.OK], counts[doctor.NotChecked])
 	if err == nil && counts[doctor.Error] > 0 {
 		err = errReported
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -43,7 +43,7 @@ where it is built from (--repo and those around it) the image is external: watch
   imagefactory enroll postgres --repository library/postgres --tag 16`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) != 1 {
-				return factory.Usagef("enroll needs one NAME, such as `imagefactory enroll web --repository acme/web`")
+				return fleet.Usagef("enroll needs one NAME, such as `imagefactory enroll web --repository acme/web`")
 			}
 			o.image.Name = names[0]
 			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)
@@ -74,7 +74,7 @@ where it is built from (--repo and those around it) the image is external: watch
 func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 	img := o.image
 	if img.Repository == "" {
-		return factory.Usagef("enroll needs --repository, the path of the image in its registry")
+		return fleet.Usagef("enroll needs --repository, the path of the image in its registry")
 	}
 	if o.managed {
 		src := o.source
@@ -97,7 +97,7 @@ func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 	if o.rebuildDelay != "" {
 		d, err := config.ParseDuration(o.rebuildDelay)
 		if err != nil {
-			return factory.Usagef("--rebuild-delay: %s", err)
+			return fleet.Usagef("--rebuild-delay: %s", err)
 		}
 		img.RebuildDelay = &d
 	}

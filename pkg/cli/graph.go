@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -40,15 +40,15 @@ func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error
 		return err
 	}
 	if len(names) == 0 && (o.up || o.down) {
-		return factory.Usagef("--up and --down need the NAME of an image")
+		return fleet.Usagef("--up and --down need the NAME of an image")
 	}
-	fleet, err := factory.Open(paths.paths())
+	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
 	}
-	d := report.Draw(fleet.Config, fleet.Graph, fleet.Graph.Order(), func(_, _ string) bool { return true })
+	d := report.Draw(f.Config, f.Graph, f.Graph.Order(), func(_, _ string) bool { return true })
 	if len(names) == 1 {
-		if d, err = drawPart(fleet, names[0], o); err != nil {
+		if d, err = drawPart(f, names[0], o); err != nil {
 			return err
 		}
 	}
@@ -63,13 +63,13 @@ func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error
 }
 
 // drawPart draws what one image is built on, and what is built on it. Of a base image there is only the latter.
-func drawPart(fleet *factory.Fleet, name string, o *graphOptions) (report.Drawing, error) {
-	g := fleet.Graph
+func drawPart(f *fleet.Fleet, name string, o *graphOptions) (report.Drawing, error) {
+	g := f.Graph
 	both := o.up == o.down
 	var above, below []string // images to show with their base images, and without
-	start := fleet.Base(name)
+	start := f.Base(name)
 	if start == "" {
-		if _, err := fleet.Image(name); err != nil {
+		if _, err := f.Image(name); err != nil {
 			return report.Drawing{}, err
 		}
 		below = []string{name}
@@ -87,7 +87,7 @@ func drawPart(fleet *factory.Fleet, name string, o *graphOptions) (report.Drawin
 	names := slices.DeleteFunc(slices.Clone(g.Order()), func(n string) bool {
 		return !slices.Contains(above, n) && !slices.Contains(below, n)
 	})
-	return report.Draw(fleet.Config, g, names, func(image, base string) bool {
+	return report.Draw(f.Config, g, names, func(image, base string) bool {
 		return base == start || slices.Contains(above, image)
 	}), nil
 }

@@ -6,14 +6,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/bootstrap"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
 const defaultArgoCDNamespace = "argocd"
 
 type initOptions struct {
-	factory.InitOptions
+	bootstrap.InitOptions
 	dryRun bool
 }
 
@@ -52,15 +53,15 @@ that are due.`,
 func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	switch {
 	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
-		return factory.Usagef("--ci %q: want github, gitlab or both", o.CI)
+		return fleet.Usagef("--ci %q: want github, gitlab or both", o.CI)
 	case !o.Full && (o.Force || o.Direct || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
-		return factory.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
+		return fleet.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
 	}
 	o.Version = "latest"
 	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
 		o.Version = v
 	}
-	plan, err := factory.PlanInit(paths.paths(), o.InitOptions)
+	plan, err := bootstrap.PlanInit(paths.paths(), o.InitOptions)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 				return err
 			}
 		}
-		return say(w, "%s would be written", plural(len(files), "file"))
+		return say(w, "%s would be written", plural.Count(len(files), "file"))
 	}
 	written, err := plan.Write()
 	for _, file := range written {

@@ -15,7 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/migrate"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -47,7 +48,7 @@ The exit code is 1 when an entry could not be enrolled; it stays in the new imag
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			for _, name := range []string{"config", "state-dir", "out-dir"} {
 				if cmd.Flags().Changed(name) {
-					return factory.Usagef("--%s: migrate writes images.yaml and state below --to", name)
+					return fleet.Usagef("--%s: migrate writes images.yaml and state below --to", name)
 				}
 			}
 			return runMigrate(w, o, append(dirs, ".")[0])
@@ -64,7 +65,7 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 	if info, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("reading %q: %w", dir, errors.Unwrap(err))
 	} else if !info.IsDir() {
-		return factory.Usagef("%q is no folder: name the one that holds image-factory/ or images.yaml", dir)
+		return fleet.Usagef("%q is no folder: name the one that holds image-factory/ or images.yaml", dir)
 	}
 	to := o.to
 	if to == "" {
@@ -75,7 +76,7 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 		return fmt.Errorf("migrating %q: %w", dir, err)
 	}
 	if same(filepath.Join(dir, filepath.FromSlash(plan.Layout.Config)), filepath.Join(to, config.DefaultConfigFile)) {
-		return factory.Usagef("--to %q: the new images.yaml would take the place of the old one, which is kept to go back to: name another folder", to)
+		return fleet.Usagef("--to %q: the new images.yaml would take the place of the old one, which is kept to go back to: name another folder", to)
 	}
 	if err := report.Findings(w.Err, plan.Findings); err != nil {
 		return err
@@ -139,13 +140,13 @@ func migrateDiff(w *World, plan *migrate.Plan, dir, to string) error {
 // migrateSummary says what was done and what comes next, and prints the old objects.
 func migrateSummary(w *World, o *migrateOptions, plan *migrate.Plan, dir, to string, written []string) error {
 	objects := w.Out
-	done := fmt.Sprintf("%s written to %s", plural(len(written), "file"), to)
+	done := fmt.Sprintf("%s written to %s", plural.Count(len(written), "file"), to)
 	if o.dryRun {
 		objects, done = w.Err, "nothing was written (--dry-run)"
 	}
 	lines := []string{
-		fmt.Sprintf("read %s: %d of %s, %s", plan.Layout.Kind, plan.Enrolled, pluralOf(plan.Images, "entry", "entries")+" enrolled", plural(plan.Bases, "base image")),
-		fmt.Sprintf("%s; %s above to look at", done, plural(len(plan.Findings), "thing")),
+		fmt.Sprintf("read %s: %d of %s, %s", plan.Layout.Kind, plan.Enrolled, plural.Form(plan.Images, "entry", "entries")+" enrolled", plural.Count(plan.Bases, "base image")),
+		fmt.Sprintf("%s; %s above to look at", done, plural.Count(len(plan.Findings), "thing")),
 		"kept under their names: " + listObjects(plan.Kept),
 	}
 	if len(plan.Retired) > 0 {
@@ -164,13 +165,6 @@ func migrateSummary(w *World, o *migrateOptions, plan *migrate.Plan, dir, to str
 		}
 	}
 	return printDeletes(objects, plan.Old)
-}
-
-func pluralOf(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 func listObjects(objects []migrate.Object) string {

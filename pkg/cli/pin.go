@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -28,11 +28,11 @@ with it is enrolled with source.pinBases: true.`,
 			if err := checkOutput(output, "json", "source-policy"); err != nil {
 				return err
 			}
-			fleet, err := factory.Open(paths.paths())
+			f, err := fleet.Open(paths.paths())
 			if err != nil {
 				return err
 			}
-			lock, err := fleet.Pin(names[0], w.Now())
+			lock, err := f.Pin(names[0], w.Now())
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ with it is enrolled with source.pinBases: true.`,
 }
 
 // checkLock refuses a lock that leaves a base open: a build with it would take what the tag holds.
-func checkLock(w *World, lock *factory.Lock, partial bool) error {
+func checkLock(w *World, lock *fleet.Lock, partial bool) error {
 	for _, b := range lock.Bases {
 		if b.Origin != policy.FromNowhere {
 			continue

@@ -11,10 +11,13 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
 type promoteOptions struct {
@@ -40,7 +43,7 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 }
 
 // executor returns what makes an executor for each pass.
-func (e *executorFlags) executor(out *outside) func(*factory.Fleet) (factory.Executor, error) {
+func (e *executorFlags) executor(out *outside) func(*fleet.Fleet) (promote.Executor, error) {
 	if e.direct {
 		client := forge.New(forge.Options{
 			Token: func(ctx context.Context, host string) (string, error) {
@@ -50,14 +53,14 @@ func (e *executorFlags) executor(out *outside) func(*factory.Fleet) (factory.Exe
 			Hint: func(host string) string { return out.credentials.Hint(credentials.API, host) },
 			Now:  out.w.Now, Transport: out.transport(headerTimeout),
 		})
-		return func(*factory.Fleet) (factory.Executor, error) { return factory.AtForges{Client: client}, nil }
+		return func(*fleet.Fleet) (promote.Executor, error) { return promote.AtForges{Client: client}, nil }
 	}
-	return func(f *factory.Fleet) (factory.Executor, error) {
+	return func(f *fleet.Fleet) (promote.Executor, error) {
 		client, err := cluster.New(cluster.Options{Namespace: cmp.Or(e.project, f.Config.Factory.Project)})
 		if err != nil {
 			return nil, err
 		}
-		return &factory.InKargo{Client: client}, nil
+		return &promote.InKargo{Client: client}, nil
 	}
 }
 
@@ -98,9 +101,9 @@ analyses may share.`,
 func (o *promoteOptions) check() error {
 	switch {
 	case o.url != "" && !o.push && !o.dryRun:
-		return factory.Usagef("with --state-repo, give --push, or --dry-run to only look: what is started must be recorded")
+		return fleet.Usagef("with --state-repo, give --push, or --dry-run to only look: what is started must be recorded")
 	case o.wait < 0 || o.poll <= 0:
-		return factory.Usagef("--wait and --poll are durations such as 2h and 30s")
+		return fleet.Usagef("--wait and --poll are durations such as 2h and 30s")
 	}
 	return checkOutput(o.output, "table", "json")
 }
@@ -110,24 +113,24 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 		return err
 	}
 	out := o.outside(w)
-	store, leave, err := o.open(ctx, out, paths)
+	st, leave, err := o.open(ctx, out, paths)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	if o.dryRun {
-		return showStartable(ctx, w, store, o.output)
+		return showStartable(ctx, w, st, o.output)
 	}
-	pass := factory.PromoteOptions{
-		Executor: o.executor(out), Sight: out.registrySight(o.offline, out.progress(o.quiet)), Sweep: !o.offline, Now: w.Now,
+	pass := promote.Options{
+		Executor: o.executor(out), Clients: out.registryClients(o.offline, out.progress(o.quiet)), Sweep: !o.offline, Now: w.Now,
 	}
 	if o.wait > 0 {
-		pass.Missed = &factory.Missed{}
+		pass.Missed = &promote.Missed{}
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
 	for {
-		r, err := factory.Promote(ctx, store, pass)
+		r, err := promote.Run(ctx, st, pass)
 		if r != nil {
 			if err := o.print(w, r); err != nil {
 				return err
@@ -152,7 +155,7 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 
 // finish returns the outcome of the last pass: what it has repaired of those before is no failure. With --wait, a rebuild
 // that still runs is one.
-func (o *promoteOptions) finish(ctx context.Context, out *outside, last *factory.PromoteReport) error {
+func (o *promoteOptions) finish(ctx context.Context, out *outside, last *promote.Report) error {
 	if err := out.sayBudgets(); err != nil {
 		return err
 	}
@@ -179,13 +182,13 @@ func (o *promoteOptions) finish(ctx context.Context, out *outside, last *factory
 }
 
 // showStartable prints what promote would start.
-func showStartable(ctx context.Context, w *World, store factory.Store, output string) error {
-	fleet, err := factory.View(ctx, store)
+func showStartable(ctx context.Context, w *World, st store.Store, output string) error {
+	f, err := store.View(ctx, st)
 	if err != nil {
 		return err
 	}
 	now := w.Now()
-	start := fleet.Startable(now)
+	start := f.Startable(now)
 	if output == "json" {
 		return report.JSON(w.Out, start)
 	}
@@ -196,10 +199,10 @@ func showStartable(ctx context.Context, w *World, store factory.Store, output st
 	if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
-	return say(w, "%s would be started", plural(len(start), "rebuild"))
+	return say(w, "%s would be started", plural.Count(len(start), "rebuild"))
 }
 
-func (o *promoteOptions) print(w *World, r *factory.PromoteReport) error {
+func (o *promoteOptions) print(w *World, r *promote.Report) error {
 	if o.output == "json" {
 		if err := report.JSON(w.Out, r); err != nil {
 			return err
@@ -223,7 +226,7 @@ func (o *promoteOptions) print(w *World, r *factory.PromoteReport) error {
 }
 
 // sayPromotion says what came of a pass, for people.
-func sayPromotion(w *World, r *factory.PromoteReport) error {
+func sayPromotion(w *World, r *promote.Report) error {
 	for _, p := range r.Problems {
 		if p.Image != "" {
 			p.Error = p.Image + ": " + p.Error
@@ -246,14 +249,14 @@ func sayPromotion(w *World, r *factory.PromoteReport) error {
 	if r.Stopped {
 		text = "stopped: "
 	}
-	text += plural(len(r.Started), "rebuild") + " started, " + plural(r.Active, "rebuild") + " active"
+	text += plural.Count(len(r.Started), "rebuild") + " started, " + plural.Count(r.Active, "rebuild") + " active"
 	if r.Blocked > 0 {
 		text += fmt.Sprintf(", %d blocked", r.Blocked)
 	}
 	if r.Saved.Commit != "" {
 		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit
 	} else if r.Saved.Files > 0 {
-		text += "; " + plural(r.Saved.Files, "state file") + " written"
+		text += "; " + plural.Count(r.Saved.Files, "state file") + " written"
 	}
 	return say(w, "%s", text)
 }

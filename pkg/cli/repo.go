@@ -10,9 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
@@ -20,6 +21,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
 // repoFlags say which git repository holds state, and images.yaml with it.
@@ -95,14 +97,14 @@ func (o *outside) transport(timeout time.Duration) http.RoundTripper {
 }
 
 // open returns where the fleet is, and how to leave it.
-func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (store factory.Store, leave func(), err error) {
+func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (st store.Store, leave func(), err error) {
 	if !r.remote() {
-		return factory.Folder{Paths: paths.paths()}, func() {}, nil
+		return store.Folder{Paths: paths.paths()}, func() {}, nil
 	}
 	at := *r
 	configPath := filepath.ToSlash(paths.config)
 	if r.url == "" {
-		local, err := factory.Open(paths.paths())
+		local, err := fleet.Open(paths.paths())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,14 +129,14 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (sto
 		},
 	})
 	if err != nil { // nothing was asked yet
-		return nil, nil, factory.Usagef("%s", err)
+		return nil, nil, fleet.Usagef("%s", err)
 	}
-	s := &factory.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
+	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
 	return s, func() { _ = repo.Close() }, nil
 }
 
-// sight returns what an analysis looks with.
-func (o *outside) sight(sourceDir string, offline bool, show *progress.Progress) (factory.SightOf, error) {
+// clients returns what an analysis looks with.
+func (o *outside) clients(sourceDir string, offline bool, show *progress.Progress) (analyze.NewClients, error) {
 	from := source.Source(o.forges)
 	if sourceDir != "" {
 		local, err := source.NewLocal(sourceDir)
@@ -143,19 +145,19 @@ func (o *outside) sight(sourceDir string, offline bool, show *progress.Progress)
 		}
 		from = local
 	}
-	registries := o.registrySight(offline, show)
-	return func(f *factory.Fleet) (factory.Sight, error) {
+	registries := o.registryClients(offline, show)
+	return func(f *fleet.Fleet) (analyze.Clients, error) {
 		s, err := registries(f)
 		s.Source = from
 		return s, err
 	}, nil
 }
 
-// registrySight returns what looks at registries only.
-func (o *outside) registrySight(offline bool, show *progress.Progress) factory.SightOf {
-	return func(f *factory.Fleet) (factory.Sight, error) {
+// registryClients returns what looks at registries only.
+func (o *outside) registryClients(offline bool, show *progress.Progress) analyze.NewClients {
+	return func(f *fleet.Fleet) (analyze.Clients, error) {
 		o.clock.Trust(f.Config.ServerHosts()...)
-		s := factory.Sight{Progress: show, Now: o.w.Now, Clock: o.clock}
+		s := analyze.Clients{Progress: show, Now: o.w.Now, Clock: o.clock}
 		if !offline {
 			s.Registry = o.registry(f)
 		}
@@ -164,7 +166,7 @@ func (o *outside) registrySight(offline bool, show *progress.Progress) factory.S
 }
 
 // registry returns the client that serves the whole run: it remembers what cannot change.
-func (o *outside) registry(f *factory.Fleet) *registry.Client {
+func (o *outside) registry(f *fleet.Fleet) *registry.Client {
 	if o.registries == nil {
 		o.registries = registry.New(registry.Options{
 			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, CacheDir: cacheDir(o.w),
@@ -217,7 +219,7 @@ func (o *outside) sayBudgets() error {
 	if o.registries == nil {
 		return nil
 	}
-	for _, line := range factory.Budgets(o.registries.Requests()) {
+	for _, line := range budgets(o.registries.Requests()) {
 		if err := say(o.w, "asked %s", line); err != nil {
 			return err
 		}
@@ -227,14 +229,14 @@ func (o *outside) sayBudgets() error {
 
 // dryRun keeps no change of a store, and shows it.
 type dryRun struct {
-	factory.Store
-	change *factory.StateChange
-	fleet  *factory.Fleet
+	store.Store
+	change *fleet.Change
+	fleet  *fleet.Fleet
 }
 
-// Update implements factory.Store.
-func (d *dryRun) Update(ctx context.Context, do func(context.Context, *factory.Fleet) (*factory.StateChange, error)) (factory.Saved, error) {
-	return d.Store.Update(ctx, func(ctx context.Context, f *factory.Fleet) (*factory.StateChange, error) {
+// Update implements store.Store.
+func (d *dryRun) Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (store.Saved, error) {
+	return d.Store.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
 		c, err := do(ctx, f)
 		d.change, d.fleet = c, f
 		return nil, err

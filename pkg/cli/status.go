@@ -3,7 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -23,12 +23,12 @@ shows the first 200 characters of a reason; -o json has up to 500 of each messag
 			if err := checkOutput(output, "table", "json"); err != nil {
 				return err
 			}
-			fleet, err := factory.Open(paths.paths())
+			f, err := fleet.Open(paths.paths())
 			if err != nil {
 				return err
 			}
 			now := w.Now()
-			decisions, err := fleet.Decide(names, now)
+			decisions, err := f.Decide(names, now)
 			if err != nil {
 				return err
 			}

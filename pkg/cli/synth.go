@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -39,13 +40,13 @@ and writes them to dist/image-factory.k8s.yaml. Argo CD applies that file after 
 
 func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	if o.dryRun && (o.diff || o.check) || o.diff && o.check {
-		return factory.Usagef("--dry-run, --diff and --check exclude each other")
+		return fleet.Usagef("--dry-run, --diff and --check exclude each other")
 	}
-	fleet, err := factory.Open(paths.paths())
+	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
 	}
-	files, leftOut, err := fleet.Synth(o.split)
+	files, leftOut, err := f.Synth(o.split)
 	if err != nil {
 		return err
 	}
@@ -72,9 +73,9 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	case len(changes) == 0:
 		return say(w, "%s is up to date", paths.out)
 	case removed > 0:
-		return say(w, "%s written to %s, %s removed (no longer needed)", plural(len(changes)-removed, "file"), paths.out, plural(removed, "file"))
+		return say(w, "%s written to %s, %s removed (no longer needed)", plural.Count(len(changes)-removed, "file"), paths.out, plural.Count(removed, "file"))
 	default:
-		return say(w, "%s written to %s", plural(len(changes), "file"), paths.out)
+		return say(w, "%s written to %s", plural.Count(len(changes), "file"), paths.out)
 	}
 }
 
@@ -141,12 +142,4 @@ func printFiles(w *World, files map[string][]byte) error {
 func say(w *World, format string, a ...any) error {
 	_, err := fmt.Fprintln(w.Err, report.Plain(fmt.Sprintf(format, a...)))
 	return err
-}
-
-// plural counts things: "1 file", "2 files".
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }

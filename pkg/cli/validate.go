@@ -3,8 +3,9 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/imagefactory/imagefactory/pkg/factory"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -41,7 +42,7 @@ func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
 	if err := checkOutput(o.output, "text", "json", "sarif", "github"); err != nil {
 		return err
 	}
-	list, err := factory.Validate(paths.paths(), o.crds, w.Now())
+	list, err := fleet.Validate(paths.paths(), o.crds, w.Now())
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
 		return err
 	}
 	warnings := len(list.Warnings())
-	if err := say(w, "%s, %s", plural(len(list)-warnings, "error"), plural(warnings, "warning")); err != nil {
+	if err := say(w, "%s, %s", plural.Count(len(list)-warnings, "error"), plural.Count(warnings, "warning")); err != nil {
 		return err
 	}
 	if len(list) > warnings || o.strict && warnings > 0 {

@@ -90,9 +90,9 @@ type doctor struct {
 	secrets []string
 }
 
-// Run looks at everything that needs the network, several things at once, each for as long as timeout. The findings are in
+// Inspect looks at everything that needs the network, several things at once, each for as long as timeout. The findings are in
 // a fixed order.
-func Run(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Finding {
+func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Finding {
 	d := &doctor{Fleet: f, Tools: t}
 	d.api = rest.New(rest.Options{Now: t.Now, Transport: t.Transport, Token: func(ctx context.Context, host string) (string, error) {
 		token, err := d.token(ctx, credentials.API, host)

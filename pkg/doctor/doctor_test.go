@@ -230,7 +230,7 @@ func (w *world) secret(name, credType string, data map[string]string) {
 func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
 	t.Helper()
 	store := credentials.New(credentials.Options{Dir: w.credentials, Getenv: func(name string) string { return w.env[name] }})
-	all = doctor.Run(t.Context(), w.fleet, doctor.Tools{
+	all = doctor.Inspect(t.Context(), w.fleet, doctor.Tools{
 		Credentials: store, Project: w.kube.Namespace, Cluster: w.inside,
 		Registry: registry.New(registry.Options{Keychain: store.Keychain(), HTTP: httpx.Options{Sleep: func(context.Context, time.Duration) error { return nil }}}),
 		Now:      func() time.Time { return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) },

@@ -1,0 +1,290 @@
+package analyze
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/dockerfile"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// dockerfileFound is what the Dockerfile of one image says.
+type dockerfileFound struct {
+	file       *source.File
+	before     []state.BaseUse // what was known of it
+	wants      []configKey     // of images that it builds on
+	unknown    []configKey     // of these, without an answer
+	uses       []state.BaseUse
+	unresolved []state.Missing
+	warnings   []string
+	err        error
+	answer     string // what err says, if it holds until somebody changes something
+	revert     func() // takes back what was recorded of it
+}
+
+// dockerfiles reads the Dockerfiles of images and records what they use.
+func (a *analysis) dockerfiles(ctx context.Context, names []string) {
+	a.files = each(ctx, a, a.tasks(ctx, names, a.sourceOf), func(ctx context.Context, name string) *dockerfileFound {
+		return a.readDockerfile(ctx, a.Config.Find(name))
+	})
+	if a.Registry != nil {
+		a.readConfigs(ctx)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.files)) {
+		switch d, img := a.files[name], a.Config.Find(name); {
+		case d.err == nil:
+			a.learn(img, d)
+		case d.answer != "":
+			a.ImageState(img).AnalysisError = state.Text(d.answer)
+		}
+	}
+}
+
+func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *dockerfileFound {
+	d := &dockerfileFound{revert: func() {}}
+	if !img.Managed() {
+		return d
+	}
+	known := source.Known{}
+	if facts := a.State.Images[img.Name]; facts != nil && facts.Dockerfile != nil &&
+		facts.Dockerfile.Repo == img.Source.Repo && facts.Dockerfile.Path == img.Source.Dockerfile {
+		known = source.Known{Commit: facts.Dockerfile.Commit, Digest: facts.Dockerfile.Digest}
+		d.before = facts.BaseImages
+	}
+	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
+		d.resolve(ctx, img, a.baseConfig(d))
+	} else if text, ok := source.Answer(d.err); ok {
+		d.answer = img.Source.Dockerfile + ": " + text
+	}
+	return d
+}
+
+// resolveWithin bounds the work for one Dockerfile: the limits of pkg/dockerfile admit a few seconds for each platform.
+const resolveWithin = 30 * time.Second
+
+// resolve finds what a build uses, for each platform that is built.
+func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+	within, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
+	d.resolvePlatforms(within, img, base)
+	if ctx.Err() == nil && errors.Is(d.err, context.DeadlineExceeded) {
+		d.err = fmt.Errorf("%s: resolving it takes longer than %s (split it, or build fewer platforms)", d.file.Path, resolveWithin)
+	}
+}
+
+func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+	var kept []state.BaseUse
+	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
+	final := map[string]bool{}     // references that the image itself is built on
+	missing := map[string]state.Missing{}
+	for _, platform := range img.Source.Platforms {
+		res, err := dockerfile.Resolve(ctx, d.file.Content, dockerfile.Options{
+			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
+			Base: base,
+		})
+		if err == nil {
+			err = normalise(res)
+		}
+		if err != nil {
+			if d.err = positioned(d.file.Path, err); ctx.Err() == nil {
+				d.answer = positioned(img.Source.Dockerfile, err).Error()
+			}
+			return
+		}
+		kept = append(kept, d.keeps(res)...)
+		for _, b := range res.Unknown {
+			d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
+		}
+		for _, i := range res.Images {
+			ref, err := state.ParseRef(i.Ref)
+			if err != nil {
+				d.err = positioned(d.file.Path, &dockerfile.Error{Line: i.Line, Msg: err.Error()})
+				return
+			}
+			k := useKey{ref: ref.String(), use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
+			on := platform
+			if i.Platform != "" {
+				on = i.Platform
+			}
+			if !slices.Contains(byUse[k], on) {
+				byUse[k] = append(byUse[k], on)
+			}
+			final[k.ref] = final[k.ref] || i.Final
+		}
+		for _, u := range res.Unresolved {
+			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
+		}
+		for _, w := range res.Warnings {
+			if text := placeOf(d.file.Path, w.Line) + ": " + w.Message; !slices.Contains(d.warnings, text) {
+				d.warnings = append(d.warnings, text)
+			}
+		}
+	}
+	d.uses = withKept(baseUses(byUse, final, img.Source.Platforms), kept)
+	d.unresolved = slices.SortedFunc(maps.Values(missing), func(x, y state.Missing) int {
+		if x.Line != y.Line {
+			return x.Line - y.Line
+		}
+		return strings.Compare(x.Text, y.Text)
+	})
+}
+
+// normalise writes references as state does. One that state cannot hold is an error.
+func normalise(res *dockerfile.Result) error {
+	for n := range res.Images {
+		i := &res.Images[n]
+		ref, err := state.ParseRef(i.Ref)
+		if err != nil {
+			return &dockerfile.Error{Line: i.Line, Msg: err.Error()}
+		}
+		i.Ref = ref.String()
+	}
+	for n := range res.Unknown {
+		b := &res.Unknown[n]
+		ref, err := state.ParseRef(b.Ref)
+		if err != nil {
+			return &dockerfile.Error{Line: b.Line, Msg: err.Error()}
+		}
+		b.Ref = ref.String()
+	}
+	return nil
+}
+
+func positioned(path string, err error) error {
+	var refused *dockerfile.Error
+	if errors.As(err, &refused) {
+		return fmt.Errorf("%s: %s", placeOf(path, refused.Line), refused.Msg)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// placeOf is a line of a file, or the file for line 0.
+func placeOf(path string, line int) string {
+	if line == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s:%d", path, line)
+}
+
+// keeps returns the known uses of which nothing was learnt: those of a file that is for another frontend, and those of the
+// ONBUILD triggers of a base image whose config could not be read.
+func (d *dockerfileFound) keeps(res *dockerfile.Result) []state.BaseUse {
+	var kept []state.BaseUse
+	for _, old := range d.before {
+		use := state.BaseUse{Ref: old.Ref, Final: old.Final}
+		for _, u := range old.Uses {
+			if res.Foreign && u.Kind != state.KindSyntax {
+				use.Uses = append(use.Uses, u)
+			}
+			for _, b := range res.Unknown {
+				if u.Kind == string(dockerfile.KindOnbuild) && u.Stage == b.Stage && d.wasBuiltOn(b) {
+					u.Line = b.Line
+					use.Uses = append(use.Uses, u)
+				}
+			}
+		}
+		if len(use.Uses) > 0 {
+			kept = append(kept, use)
+		}
+	}
+	return kept
+}
+
+// wasBuiltOn reports whether a stage was known to be built on the image before.
+func (d *dockerfileFound) wasBuiltOn(b dockerfile.UnknownBase) bool {
+	return slices.ContainsFunc(d.before, func(old state.BaseUse) bool {
+		return old.Ref == b.Ref && slices.ContainsFunc(old.Uses, func(u state.Use) bool {
+			return u.Kind == string(dockerfile.KindFrom) && u.Stage == b.Stage
+		})
+	})
+}
+
+// withKept adds uses to those that were found.
+func withKept(uses, kept []state.BaseUse) []state.BaseUse {
+	for _, k := range kept {
+		i, found := slices.BinarySearchFunc(uses, k.Ref, func(u state.BaseUse, ref string) int { return strings.Compare(u.Ref, ref) })
+		if !found {
+			uses = slices.Insert(uses, i, state.BaseUse{Ref: k.Ref, Final: k.Final})
+		}
+		for _, u := range k.Uses {
+			if !slices.ContainsFunc(uses[i].Uses, func(o state.Use) bool { return o.Compare(u) == 0 }) {
+				uses[i].Uses = append(uses[i].Uses, u)
+			}
+		}
+		slices.SortFunc(uses[i].Uses, state.Use.Compare)
+	}
+	return uses
+}
+
+type useKey struct {
+	ref string
+	use state.UseKey
+}
+
+// baseUses groups uses by reference. A use that holds for all of the image's platforms names none.
+func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []string) []state.BaseUse {
+	byRef := map[string][]state.Use{}
+	for k, on := range byUse {
+		slices.Sort(on)
+		if slices.Equal(on, slices.Sorted(slices.Values(platforms))) {
+			byRef[k.ref] = append(byRef[k.ref], k.use.Use(""))
+			continue
+		}
+		for _, p := range on {
+			byRef[k.ref] = append(byRef[k.ref], k.use.Use(p))
+		}
+	}
+	out := make([]state.BaseUse, 0, len(byRef))
+	for _, ref := range slices.Sorted(maps.Keys(byRef)) {
+		uses := byRef[ref]
+		slices.SortFunc(uses, state.Use.Compare)
+		out = append(out, state.BaseUse{Ref: ref, Final: final[ref], Uses: uses})
+	}
+	return out
+}
+
+// learn makes facts of what the Dockerfile of an image says.
+func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
+	facts := a.ImageState(img)
+	facts.AnalysisError = ""
+	if !img.Managed() {
+		facts.Dockerfile = nil // of the time when it was managed
+		return
+	}
+	old := *facts
+	if facts.Dockerfile == nil && facts.CurrentDigest != "" { // external until now: nobody has looked at what it was built on
+		facts.Published = nil
+	}
+	d.revert = func() {
+		facts.Dockerfile, facts.BaseImages, facts.Unresolved, facts.Published = old.Dockerfile, old.BaseImages, old.Unresolved, old.Published
+	}
+	sum := sha256.Sum256(d.file.Content)
+	facts.SetDockerfile(state.Dockerfile{
+		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+	}, d.uses, d.unresolved)
+	if err := facts.Writable(); err != nil {
+		d.revert()
+		d.err = positioned(d.file.Path, err)
+		facts.AnalysisError = state.Text(positioned(img.Source.Dockerfile, err).Error())
+	}
+}
+
+// errorOf is the first finding about an image, or the first of all.
+func errorOf(found finding.List, img *config.Image) error {
+	for _, f := range found {
+		if f.Line == img.Line {
+			return errors.New(f.Message)
+		}
+	}
+	return errors.New(found[0].Message)
+}

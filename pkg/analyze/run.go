@@ -1,0 +1,172 @@
+package analyze
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/pkg/store"
+)
+
+// Event is a digest that Kargo saw under a tag of an enrolled image or of a base image.
+type Event struct {
+	Image  string // name of the enrolled image; else
+	Base   string // name of the base image
+	Tag    string
+	Digest string
+}
+
+// Name returns the name of the image or base image; empty for no event.
+func (e Event) Name() string {
+	if e.Image != "" {
+		return e.Image
+	}
+	return e.Base
+}
+
+// skip returns why there is nothing to do about the event; empty when there is something.
+func (e Event) skip(f *fleet.Fleet) string {
+	switch {
+	case e.Name() == "":
+		return ""
+	case !e.used(f):
+		return e.Name() + " is no longer in use; nothing to do"
+	case e.recorded(f):
+		return fmt.Sprintf("%s of %s is already recorded; nothing to do", e.Digest, e.Name())
+	}
+	return ""
+}
+
+// used reports whether the fleet uses what the event is about: meanwhile it may be no longer enrolled.
+func (e Event) used(f *fleet.Fleet) bool {
+	if e.Image != "" {
+		return f.Config.Find(e.Image) != nil
+	}
+	return len(f.Graph.Dependents(e.Base)) > 0
+}
+
+// recorded reports whether state holds the digest of the event already, because another analysis was faster.
+func (e Event) recorded(f *fleet.Fleet) bool {
+	if e.Image != "" {
+		facts := f.State.Images[e.Image]
+		return facts != nil && e.Digest != "" && facts.CurrentDigest == e.Digest &&
+			(facts.Dockerfile != nil || !f.Config.Find(e.Image).Managed())
+	}
+	base := f.State.Bases[e.Base]
+	if base == nil {
+		return false
+	}
+	seen := base.Seen(e.Digest)
+	return seen != nil && len(seen.Platforms) > 0
+}
+
+// scopeOfEvent returns what the event is about, and beside it everything of which news can be expected: one analysis records what it can
+// see, so that many events at once cost few commits.
+func scopeOfEvent(f *fleet.Fleet, e Event) Scope {
+	scope := Scope{AllBases: true, Turn: fair.Rotation{First: map[string]bool{e.Name(): true}}}
+	if e.Image != "" {
+		scope.Dockerfiles, scope.Published = []string{e.Image}, []string{e.Image}
+	}
+	for _, name := range f.Graph.Order() {
+		facts := f.State.Images[name]
+		isNew := facts == nil || facts.Dockerfile == nil && f.Config.Find(name).Managed()
+		if isNew && !slices.Contains(scope.Dockerfiles, name) {
+			scope.Dockerfiles = append(scope.Dockerfiles, name)
+		}
+		if expected(facts) && !slices.Contains(scope.Published, name) {
+			scope.Published = append(scope.Published, name)
+		}
+	}
+	return scope
+}
+
+// expected reports whether news of the published image can be expected: it was never looked at, or is being rebuilt.
+func expected(facts *state.Image) bool {
+	return facts == nil || facts.CurrentDigest == "" && facts.Unpublished.IsZero() ||
+		facts.Rebuild != nil && facts.Rebuild.Status.Active()
+}
+
+// Options say what Run analyzes, and with what. Without Names and an Event, it is everything.
+type Options struct {
+	Clients NewClients
+	Timeout time.Duration // after which what was found by then is recorded; 0 for none
+	Names   []string      // of enrolled images
+	Event   Event
+}
+
+// Run analyzes the fleet of a store and records what it finds. It returns the report of the last try, when somebody else
+// changed the state meanwhile; the report is nil when ctx ended before there was one.
+func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, error) {
+	var report *Report
+	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
+		report = nil
+		if why := o.Event.skip(f); why != "" {
+			report = &Report{Skipped: why}
+			return nil, nil
+		}
+		scope, err := o.scope(f)
+		if err != nil {
+			return nil, err
+		}
+		clients, err := o.Clients(f)
+		if err != nil {
+			return nil, err
+		}
+		within := ctx
+		if o.Timeout > 0 {
+			var cancel context.CancelFunc
+			within, cancel = context.WithTimeout(ctx, o.Timeout)
+			defer cancel()
+		}
+		if report, err = Fleet(within, f, scope, clients); err != nil {
+			return nil, err
+		}
+		report.Interrupted = ctx.Err() != nil
+		return &report.Change, nil
+	})
+	return report, saved, err
+}
+
+func (o *Options) scope(f *fleet.Fleet) (Scope, error) {
+	switch {
+	case len(o.Names) > 0:
+		return scopeOf(f, o.Names)
+	case o.Event.Name() != "":
+		return scopeOfEvent(f, o.Event), nil
+	}
+	return Everything(f), nil
+}
+
+// Late returns how many images and base images were not looked at.
+func (r *Report) Late() (images, bases int) {
+	for i := range r.Images {
+		if r.Images[i].NotSeen {
+			images++
+		}
+	}
+	for i := range r.Bases {
+		if r.Bases[i].NotSeen {
+			bases++
+		}
+	}
+	return images, bases
+}
+
+// Done reports whether what the event is about was analyzed without an error.
+func (r *Report) Done(e Event) bool {
+	for i := range r.Images {
+		if img := &r.Images[i]; e.Image != "" && img.Image == e.Image {
+			return img.Error == "" && !img.NotSeen
+		}
+	}
+	for i := range r.Bases {
+		if b := &r.Bases[i]; e.Base != "" && b.Base == e.Base {
+			return b.Error == "" && !b.NotSeen
+		}
+	}
+	return true
+}

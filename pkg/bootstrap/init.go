@@ -1,0 +1,264 @@
+package bootstrap
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/google/renameio/v2"
+
+	"github.com/imagefactory/imagefactory/pkg/checkout"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+//go:embed init_images.yaml
+var firstImages []byte
+
+//go:embed init_gitignore
+var gitignoreHints []byte
+
+// InitOptions say what PlanInit plans.
+type InitOptions struct {
+	Full            bool   // also what is needed around images.yaml
+	Direct          bool   // with Full, for a fleet without a cluster: only CI, which starts the rebuilds
+	Force           bool   // replace files of Full that are there and differ
+	CI              string // github, gitlab or both; empty for that of the repository's host
+	ArgoCDNamespace string
+	Version         string // of imagefactory that CI installs
+}
+
+// InitPlan is what Init would write.
+type InitPlan struct {
+	Note  string // what may not be meant
+	files []planned
+}
+
+// planned is a file that is not as it should be.
+type planned struct {
+	path       string
+	have, want []byte
+	exists     bool
+}
+
+// PlanInit plans a first images.yaml with comments, the folders of state and dist, and lines in .gitignore and
+// .gitattributes. With Full it
+// also plans what package bootstrap makes, from images.yaml as it is. A file that is there and would lose something is an
+// error, unless Force is given; images.yaml itself is never replaced.
+func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
+	_, err := os.Lstat(p.Config)
+	isNew := err != nil
+	if !isNew && !o.Full {
+		return nil, fmt.Errorf("writing %q: it is there already, and nothing was changed", p.Config)
+	}
+	plan := &InitPlan{}
+	if isNew {
+		if err := plan.add(p.Config, firstImages); err != nil {
+			return nil, err
+		}
+	}
+	folders := []string{filepath.Join(p.StateDir, state.ImagesFolder), filepath.Join(p.StateDir, state.BasesFolder)}
+	if !o.Direct {
+		folders = append(folders, p.OutDir)
+	}
+	for _, dir := range folders {
+		if err := plan.addFolder(dir); err != nil {
+			return nil, err
+		}
+	}
+	beside := filepath.Dir(p.Config)
+	if err := plan.ignore(filepath.Join(beside, ".gitignore")); err != nil {
+		return nil, err
+	}
+	if err := plan.keepLF(filepath.Join(beside, ".gitattributes"), p.OutDir, p.StateDir); err != nil {
+		return nil, err
+	}
+	if o.Full {
+		if err := plan.addFull(p, o, isNew); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(plan.files, func(a, b planned) int { return strings.Compare(a.path, b.path) })
+	return plan, nil
+}
+
+// add plans a file, unless its text is as it should be, however its lines end.
+func (plan *InitPlan) add(file string, want []byte) error {
+	have, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading %q: %w", file, err)
+	}
+	if err != nil || !manifest.SameText(have, want) {
+		plan.files = append(plan.files, planned{file, have, want, err == nil})
+	}
+	return nil
+}
+
+// addFolder plans a folder that git keeps, unless there is something in it.
+func (plan *InitPlan) addFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading folder: %w", err)
+	}
+	if len(entries) > 0 {
+		return nil
+	}
+	return plan.add(filepath.Join(dir, ".gitkeep"), nil)
+}
+
+func (plan *InitPlan) ignore(file string) error {
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading %q: %w", file, err)
+	}
+	if bytes.Contains(bytes.ReplaceAll(old, []byte("\r\n"), []byte("\n")), gitignoreHints) {
+		return nil
+	}
+	want := slices.Clone(old)
+	if len(old) > 0 && !bytes.HasSuffix(old, []byte("\n")) {
+		want = append(want, '\n')
+	}
+	return plan.add(file, append(want, gitignoreHints...))
+}
+
+// addFull plans what is needed around images.yaml.
+func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
+	cfg, err := config.LoadFile(p.Config)
+	if isNew {
+		cfg, err = config.Load(bytes.NewReader(firstImages), p.Config)
+	}
+	if err != nil {
+		return err
+	}
+	root, options, err := around(&fleet.Fleet{Paths: p, Config: cfg}, o)
+	if err != nil {
+		return err
+	}
+	files, err := Files(options)
+	if err != nil {
+		return fleet.Usagef("%s", err)
+	}
+	if here, want := options.CheckedOut, options.Branch(); here != "" && here != want {
+		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD take images.yaml and dist from branch %q, and this checkout is on %q: set factory.config.ref, and factory.state.branch, if another one is meant", want, here)
+	}
+	before := len(plan.files)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := plan.add(filepath.Join(root, filepath.FromSlash(name)), files[name]); err != nil {
+			return err
+		}
+	}
+	var differ []string
+	for _, f := range plan.files[before:] {
+		if f.exists && !o.Force {
+			differ = append(differ, fmt.Sprintf("%q", f.path))
+		}
+	}
+	if len(differ) > 0 {
+		return fmt.Errorf("writing %s: there already, with another content, and nothing was changed: look at the difference with --force --dry-run, and give --force to replace what is there", strings.Join(differ, ", "))
+	}
+	return nil
+}
+
+// around finds the root of the repository that images.yaml is in, and what bootstrap has to know of it.
+func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
+	location, err := f.Location()
+	if err != nil {
+		return "", Options{}, err
+	}
+	co, found, err := checkout.Find(filepath.Dir(f.Paths.Config))
+	if err != nil {
+		return "", Options{}, err
+	}
+	out := Options{
+		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
+	}
+	if out.RepoURL == "" {
+		out.RepoURL = location.StateURL
+	}
+	root = filepath.Dir(f.Paths.Config)
+	if found {
+		root = co.Root
+	}
+	if root, err = shownRoot(root); err != nil {
+		return "", out, err
+	}
+	for _, place := range []struct {
+		file string
+		into *string
+	}{{f.Paths.Config, &out.ConfigPath}, {f.Paths.StateDir, &out.StatePath}, {f.Paths.OutDir, &out.DistPath}} {
+		abs, err := filepath.Abs(root)
+		if err != nil {
+			return "", out, err
+		}
+		elsewhere := place.file == f.Paths.StateDir // may be: package bootstrap knows
+		if *place.into = fleet.OrPath("", abs, place.file); *place.into == "" && !elsewhere {
+			return "", out, fleet.Usagef("%q is outside of the repository %q: init --full writes paths in it", place.file, root)
+		}
+	}
+	_, err = os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
+	out.Split = err == nil
+	switch o.CI {
+	case "":
+		out.CI = CIOf(f.Config, out.RepoURL)
+	case "both":
+		out.CI = []CI{GitHub, GitLab}
+	default:
+		out.CI = []CI{CI(o.CI)}
+	}
+	return root, out, nil
+}
+
+// shownRoot is a folder as seen from the working directory, where that is shorter.
+func shownRoot(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return abs, nil //nolint:nilerr // the long form is as good
+	}
+	if rel, err := filepath.Rel(here, abs); err == nil && (rel == "." || path.IsAbs(rel) || len(rel) < len(abs)) {
+		return rel, nil
+	}
+	return abs, nil
+}
+
+// Changes are the files that Write would write, by path, and how each differs from what is there.
+func (plan *InitPlan) Changes() (files, diffs []string) {
+	for _, f := range plan.files {
+		from := f.path
+		if !f.exists {
+			from = "/dev/null"
+		}
+		files = append(files, f.path)
+		diffs = append(diffs, udiff.Unified(from, f.path, string(f.have), string(f.want)))
+	}
+	return files, diffs
+}
+
+// Write writes what was planned and returns what it wrote.
+func (plan *InitPlan) Write() ([]string, error) {
+	var written []string
+	for _, f := range plan.files {
+		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+			return written, fmt.Errorf("making folder: %w", err)
+		}
+		if err := renameio.WriteFile(f.path, f.want, 0o644); err != nil {
+			return written, fmt.Errorf("writing %q: %w", f.path, err)
+		}
+		written = append(written, f.path)
+	}
+	return written, nil
+}

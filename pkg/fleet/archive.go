@@ -1,0 +1,160 @@
+package fleet
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// ImageState returns the state of an enrolled image. It creates it when there is none, from the archive or from what is
+// recorded under an earlier name of the image.
+func (f *Fleet) ImageState(img *config.Image) *state.Image {
+	facts := f.State.Images[img.Name]
+	if facts == nil {
+		facts = f.inherit(img)
+		f.State.Images[img.Name] = facts
+	}
+	facts.Enrolled(img.Ref())
+	return facts
+}
+
+// AddBases makes a state file for each base image that an image uses and that has none yet.
+func (f *Fleet) AddBases(name string) {
+	for _, dep := range f.Graph.Deps(name) {
+		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
+			continue
+		}
+		f.State.Bases[dep.Base] = f.restore(dep.Base, dep.Ref)
+	}
+}
+
+// inherit returns the first state of an image that has none: what the archive kept of it, or what is known under a name
+// that is no longer enrolled of the same repository, because the entry was renamed. The old file stays, for Prune.
+func (f *Fleet) inherit(img *config.Image) *state.Image {
+	if old := state.LoadArchivedImage(f.files, img.Name); old != nil && len(old.Faults()) == 0 {
+		old.Archived = ""
+		return old
+	}
+	var heir *state.Image
+	for name, old := range f.State.Images {
+		if old.Repository != img.Ref() || f.Config.Find(name) != nil {
+			continue
+		}
+		if heir != nil { // of two, nobody can say which
+			return &state.Image{Name: img.Name}
+		}
+		heir = old
+	}
+	if heir == nil {
+		return &state.Image{Name: img.Name}
+	}
+	renamed := heir.Clone()
+	renamed.Name = img.Name
+	return renamed
+}
+
+// restore returns the first state of a base image that has none: what is known of it under another spelling of its host, or
+// what the archive kept. The old file stays, for Prune.
+func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
+	if old := f.State.Respelled(name); old != nil {
+		return old
+	}
+	if old := state.LoadArchivedBase(f.files, name); old != nil && len(old.Faults()) == 0 {
+		old.Archived = ""
+		return old
+	}
+	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
+}
+
+// unusedBases returns the base images that no image uses, under their name or that which the next analysis gives them,
+// sorted. As long as the Dockerfile of an enrolled image is not known, nobody knows what that image uses: then there are none.
+func (f *Fleet) unusedBases() []string {
+	for i := range f.Config.Images {
+		img := &f.Config.Images[i]
+		facts := f.State.Images[img.Name]
+		if img.Managed() && (facts == nil || facts.Dockerfile == nil && len(facts.BaseImages) == 0) {
+			return nil
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(f.State.Bases)) {
+		if len(f.Graph.Dependents(name)) == 0 && !f.inherited(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// keepWords has the holds and releases written that base images share with others that are archived, and which differ in the
+// spelling of their host only: their files need not have them yet.
+func (f *Fleet) keepWords(c *Change, archived map[string]*state.Base) {
+	heirs := state.New()
+	for _, b := range archived {
+		if heir := f.State.Base(b.Ref()); heir != nil && b.Respelled() {
+			heirs.Bases[heir.Name] = heir
+		}
+	}
+	files, refused := heirs.ChangedSince(nil)
+	maps.Copy(c.Refused, refused)
+	for p, data := range files {
+		if old, err := fs.ReadFile(f.files, p); err != nil || !bytes.Equal(old, data) {
+			c.After[p] = data
+			c.Changed = append(c.Changed, p)
+		}
+	}
+	slices.Sort(c.Changed)
+}
+
+// inherited reports whether the next analysis takes a base image over under another name.
+func (f *Fleet) inherited(name string) bool {
+	ref, err := state.ParseRef(f.State.Bases[name].Ref())
+	if err != nil {
+		return false
+	}
+	heir := state.BaseName(ref)
+	return len(f.Graph.Dependents(heir)) > 0 && f.State.Bases[heir] == nil
+}
+
+// Prune moves the state of what is no longer enrolled or used into the archive, from which it comes back when it is
+// enrolled or used again. Base images stay while it is not known what each enrolled image uses. Nothing is written: see Store.
+func (f *Fleet) Prune(reason string) (*Change, error) {
+	before, err := f.State.Encode()
+	if err != nil {
+		return nil, err
+	}
+	gone, names := state.New(), []string{}
+	for name, img := range f.State.Images {
+		if f.Config.Find(name) == nil {
+			delete(f.State.Images, name)
+			img.Archived = state.Text(reason)
+			gone.Images[name], names = img, append(names, name)
+		}
+	}
+	for _, name := range f.unusedBases() {
+		base := f.State.Bases[name]
+		delete(f.State.Bases, name)
+		base.Archived = state.Text(reason)
+		gone.Bases[name], names = base, append(names, name)
+	}
+	c := f.ChangeSince(before)
+	archived, refused := gone.ChangedSince(nil)
+	for p, data := range archived {
+		c.After[path.Join(state.ArchiveFolder, p)] = data
+	}
+	maps.Copy(c.Refused, refused)
+	f.keepWords(&c, gone.Bases)
+	if err := c.refusal(); err != nil {
+		return nil, err
+	}
+	if slices.Sort(names); len(names) > 0 {
+		c.news = []string{fmt.Sprintf("archive %s: %s", strings.Join(names, ", "), reason)}
+	}
+	return &c, nil
+}

@@ -1,0 +1,152 @@
+// Package fleet opens images.yaml, state and the graph together and checks them. Its verbs need no server: lint, synthesis,
+// the lock, and verdicts by hand. It leaves what asks registries to package analyze, what starts rebuilds to package
+// promote, and where state is kept to package store.
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Paths says where the files of a fleet are.
+type Paths struct {
+	Config   string // images.yaml
+	StateDir string // state
+	OutDir   string // dist
+}
+
+// Fleet is everything that a verb works on: what is enrolled, what is known, and what depends on what.
+type Fleet struct {
+	Paths  Paths
+	Config *config.Config
+	State  *state.State
+	Graph  *graph.Graph
+
+	files fs.FS // the state folder
+}
+
+// Open reads a fleet from files on this machine. Invalid input gives a finding.List with every problem of images.yaml and
+// of the state files.
+func Open(p Paths) (*Fleet, error) {
+	return OpenFS(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
+}
+
+// OpenFS is Open for a state folder and an images.yaml that may be elsewhere, such as in a git tree. Paths then only name
+// them in findings.
+func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, error) {
+	cfg, st, configErr, stateErr := read(p, files, load)
+	if err := join(configErr, stateErr); err != nil {
+		return nil, err
+	}
+	f := &Fleet{Paths: p, Config: cfg, State: st, files: files}
+	if err := verify(st, p.StateDir, files).Err(); err != nil {
+		return nil, err
+	}
+	f.Graph = graph.Build(cfg, st)
+	if err := Cycles(cfg, f.Graph).Err(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// read reads both at once: parsing is most of the work.
+func read(p Paths, files fs.FS, load func() (*config.Config, error)) (cfg *config.Config, st *state.State, configErr, stateErr error) {
+	var group errgroup.Group
+	group.Go(func() error {
+		cfg, configErr = load()
+		return nil
+	})
+	st, stateErr = state.Load(files, p.StateDir)
+	if found := (finding.List)(nil); stateErr != nil && !errors.As(stateErr, &found) {
+		stateErr = fmt.Errorf("opening %q: %w", p.StateDir, stateErr)
+	}
+	_ = group.Wait() // the function returns no error
+	return cfg, st, configErr, stateErr
+}
+
+// join makes one list of what two readers found; any other error comes first.
+func join(errs ...error) error {
+	var all finding.List
+	for _, err := range errs {
+		switch e := err.(type) {
+		case nil:
+		case finding.List:
+			all = append(all, e...)
+		default:
+			return err
+		}
+	}
+	return all.Err()
+}
+
+// Cycles returns a finding for each loop of images that are built on each other.
+func Cycles(cfg *config.Config, g *graph.Graph) finding.List {
+	var out finding.List
+	for _, loop := range g.Cycles() {
+		img := cfg.Find(loop[0])
+		message := "images are built on each other: " + graph.PathString(loop)
+		if len(loop) == 1 {
+			message = fmt.Sprintf("image %q is built on itself", loop[0])
+		}
+		out = append(out, finding.Cycle.At(cfg.File(), img.Line, img.Column, message,
+			"remove one of these references from its Dockerfile, or set `tags` if the tag that is used is not one that is published"))
+	}
+	return out
+}
+
+// Images returns the images of these names, each once, or all when there are none. An unknown name is a UsageError.
+func (f *Fleet) Images(names []string) ([]*config.Image, error) {
+	var out []*config.Image
+	if len(names) == 0 {
+		for i := range f.Config.Images {
+			out = append(out, &f.Config.Images[i])
+		}
+		return out, nil
+	}
+	for _, name := range names {
+		img, err := f.Image(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, img) {
+			out = append(out, img)
+		}
+	}
+	return out, nil
+}
+
+// UsageError is a mistake in how a command was called.
+type UsageError struct{ Message string }
+
+func (e *UsageError) Error() string { return e.Message }
+
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// Image returns the enrolled image of a name; a name that is not enrolled is a UsageError.
+func (f *Fleet) Image(name string) (*config.Image, error) {
+	img := f.Config.Find(name)
+	if img == nil {
+		hint := ""
+		if len(f.Config.Images) > 0 {
+			if known := f.Config.Suggest(name); known != "" {
+				hint = " (" + known + ")"
+			}
+		}
+		return nil, Usagef("%s: no image %q is enrolled%s", f.Config.File(), name, hint)
+	}
+	return img, nil
+}
+
+func display(dir, file string) string { return filepath.ToSlash(filepath.Join(dir, file)) }

@@ -1,0 +1,334 @@
+package fleet
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/crd"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Docker Hub's limit for pulls without login, which counts GETs of manifests:
+// https://docs.docker.com/docker-hub/usage/.
+const (
+	hubPullsPerWindow = 100
+	hubWindow         = 6 * time.Hour
+)
+
+// Validate finds everything that is wrong in images.yaml and the state files, all at once, and lints both. With a
+// folder of CRDs it also checks the objects that Synth would write. The error is for what is no finding, such as a
+// file that cannot be opened.
+func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
+	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
+	var all finding.List
+	for _, err := range []error{configErr, stateErr} {
+		var list finding.List
+		if errors.As(err, &list) {
+			all = append(all, list...)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	all = append(all, verify(st, p.StateDir, os.DirFS(p.StateDir))...)
+	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
+	if cfg != nil {
+		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
+		if all.Err() == nil { // what a tag leads to is known from all state files
+			all = append(all, Cycles(cfg, f.Graph)...)
+		}
+		all = append(all, f.lint(all)...)
+		if crdDir != "" && all.Err() == nil {
+			problems, err := f.againstCRDs(crdDir)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, problems...)
+		}
+	}
+	all.Sort()
+	return all, nil
+}
+
+// lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already. Where any
+// state file cannot be read or trusted, what is missing says nothing: nothing is concluded from it.
+func (f *Fleet) lint(already finding.List) finding.List {
+	whole := true
+	broken := map[string]bool{}
+	for _, problem := range already {
+		broken[problem.File] = true
+		whole = whole && problem.Rule != finding.BadState.ID && problem.Rule != finding.DataShape.ID
+	}
+	publishers := map[string]string{} // repository to the managed image that it is of
+	for i := range f.Config.Images {
+		if img := &f.Config.Images[i]; img.Managed() {
+			publishers[img.Ref()] = img.Name
+		}
+	}
+	var l finding.List
+	for i := range f.Config.Images {
+		if img := &f.Config.Images[i]; !broken[stateFile(f.Paths.StateDir, state.ImagesFolder, img.Name)] {
+			l = append(l, f.lintImage(img, publishers, whole)...)
+		}
+	}
+	l = append(l, f.lintFleet()...)
+	if whole {
+		l = append(l, f.lintState()...)
+	}
+	l = append(l, f.lintBudget()...)
+	l = append(l, f.lintLeftOut()...)
+	return append(l, f.lintLocation()...)
+}
+
+// lintLeftOut reports what Synth leaves out. Of a mirror that Kargo refuses, only the mirror is reported: Synth writes nothing.
+func (f *Fleet) lintLeftOut() finding.List {
+	refused := kargo.RefusedMirrors(f.Config, f.Graph)
+	if len(refused) == 0 {
+		return f.omissions(kargo.Omissions(f.Config, f.State, f.Graph))
+	}
+	var l finding.List
+	for _, err := range refused {
+		l = append(l, finding.LeftOut.At(f.Config.File(), 1, 1, "`synth` writes nothing: "+err.Error(), ""))
+	}
+	return l
+}
+
+func (f *Fleet) lintLocation() finding.List {
+	_, err := f.Location()
+	var l finding.List
+	if err != nil && !errors.As(err, &l) {
+		l = finding.List{finding.NoStateRepo.At(f.Config.File(), 1, 1, err.Error(), "")}
+	}
+	return l
+}
+
+func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole bool) finding.List {
+	var l finding.List
+	at := func(r finding.Rule, message, fix string) {
+		l = append(l, r.At(f.Config.File(), img.Line, img.Column, fmt.Sprintf("%s: %s", img.Name, message), fix))
+	}
+	facts := f.State.Images[img.Name]
+	if facts == nil {
+		if whole {
+			l = append(l, f.noState(img))
+		}
+		return l
+	}
+	again := f.analyzeAgain(img)
+	if text := PassedOver(img, facts, facts.CurrentVersion); text != "" {
+		at(finding.PassedOver, text, SetTags)
+	}
+	if len(facts.Uncounted) > 0 {
+		at(finding.NoneCounts, "none of its published tags counts, such as "+strings.Join(facts.Uncounted, ", "), "correct `tags`, and "+again)
+	}
+	switch {
+	case !img.Managed():
+		return l
+	case facts.AnalysisError != "":
+		at(finding.NoState, "last analysis failed: "+state.Text(facts.AnalysisError), "correct that, and "+again)
+	case facts.Dockerfile == nil && len(facts.BaseImages)+len(facts.Unresolved) == 0:
+		at(finding.NoState, "its Dockerfile was never analyzed, so its base images are not watched", again)
+	}
+	for _, u := range facts.Unresolved {
+		at(finding.Unresolved, fmt.Sprintf("line %d of the Dockerfile uses %s, and %s has no value", u.Line, u.Text, strings.Join(u.Variables, ", ")), "give it in source.buildArgs")
+	}
+	for _, dep := range f.Graph.Deps(img.Name) {
+		ref, publisher := dep.Ref.String(), publishers[dep.Ref.Registry+"/"+dep.Ref.Repository]
+		switch {
+		case dep.Ref.Pinned():
+			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", ref), "drop the digest and set pinBases, or let a bot move it")
+		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // nobody knows what it publishes
+		case dep.Parent == "" && publisher != "":
+			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")
+		case dep.Parent == "" && dep.Ref.Tag == "latest":
+			at(finding.FloatingTag, fmt.Sprintf("%s follows the tag latest", ref), "name a version in the Dockerfile")
+		}
+	}
+	if !img.Source.Triggerable() && img.Rebuilds() {
+		at(finding.NoTrigger, "a plain git server cannot be asked for a build: it is watched, and shown when it is due", "set autoRebuild: false to say that this is meant")
+	}
+	return l
+}
+
+// lintFleet reports what is often true of many images at once, in one finding each.
+func (f *Fleet) lintFleet() finding.List {
+	var unlocked, undecided []*config.Image
+	for i := range f.Config.Images {
+		img := &f.Config.Images[i]
+		facts := f.State.Images[img.Name]
+		if facts == nil {
+			continue
+		}
+		if _, known := graph.TagsOf(img, facts); !known {
+			undecided = append(undecided, img)
+		}
+		if img.Rebuilds() && img.Source.Triggerable() && !img.Source.PinsBases() && img.Delay() > 0 {
+			unlocked = append(unlocked, img)
+		}
+	}
+	var l finding.List
+	if len(undecided) > 0 {
+		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
+			"which tags count is not decided yet, and semantic versions are assumed, for "+listed(undecided),
+			"set `tags`, or let `analyze` ask the registry"))
+	}
+	if len(unlocked) > 0 {
+		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
+			"without pinBases a build takes whatever its tags hold, so rebuildDelay delays only the trigger, for "+listed(unlocked),
+			"build with the lock that `imagefactory pin` prints, and set source.pinBases: true"))
+	}
+	return l
+}
+
+// listed names the first few images of a list and counts the rest.
+func listed(images []*config.Image) string {
+	const shown = 5
+	names := make([]string, 0, shown)
+	for _, img := range images[:min(shown, len(images))] {
+		names = append(names, img.Name)
+	}
+	out := strings.Join(names, ", ")
+	if more := len(images) - shown; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
+
+func (f *Fleet) archiveIt() string {
+	return fmt.Sprintf("archive it with `%s`: a deleted file loses when digests were first seen", f.Paths.command("prune"))
+}
+
+// command is a command line for the files that this one is about.
+func (p Paths) command(args string) string {
+	line := "imagefactory " + args
+	if p.Config != config.DefaultConfigFile {
+		line += " --config " + p.Config
+	}
+	if p.StateDir != filepath.Join(filepath.Dir(p.Config), config.DefaultStateFolder) {
+		line += " --state-dir " + p.StateDir
+	}
+	return line
+}
+
+// lintState reports state files that nothing uses.
+func (f *Fleet) lintState() finding.List {
+	var l finding.List
+	for name := range f.State.Images {
+		if f.Config.Find(name) == nil {
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enroll it again, or "+f.archiveIt()))
+		}
+	}
+	for _, name := range f.unusedBases() {
+		l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.BasesFolder, name), 0, 0, fmt.Sprintf("no enrolled image uses %s", f.State.Bases[name].Ref()), f.archiveIt()))
+	}
+	return l
+}
+
+// lintBudget compares what the Warehouses ask Docker Hub for with what it answers without login.
+func (f *Fleet) lintBudget() finding.List {
+	if c := f.Config.Factory.Credentials["docker.io"]; c.Registry != nil || len(f.Config.Factory.Mirrors["docker.io"]) > 0 {
+		return nil
+	}
+	bases, images := 0, 0
+	for _, name := range f.Graph.Bases() {
+		if f.Graph.BaseRef(name).Registry == "docker.io" && f.Graph.Watched(name) {
+			bases++
+		}
+	}
+	for i := range f.Config.Images {
+		if f.Config.Images[i].Registry == "docker.io" {
+			images++
+		}
+	}
+	poll := f.Config.Factory.Poll
+	pulls := bases*polls(*poll.BaseImages) + images*polls(*poll.Images)
+	if pulls <= hubPullsPerWindow {
+		return nil
+	}
+	return finding.List{finding.Budget.At(f.Config.File(), 1, 1,
+		fmt.Sprintf("%d base images every %s and %d images every %s are %d pulls from docker.io in 6 hours, and %d are allowed without login",
+			bases, poll.BaseImages, images, poll.Images, pulls, hubPullsPerWindow),
+		"set factory.credentials for docker.io, a mirror, or longer factory.poll intervals")}
+}
+
+func polls(interval config.Duration) int {
+	return int((hubWindow + interval.Std() - 1) / interval.Std())
+}
+
+// againstCRDs checks what Synth would write against the CRDs of a cluster.
+func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
+	set, err := crd.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	objects, _, err := f.Objects()
+	if err != nil {
+		return nil, err
+	}
+	files, err := manifest.RenderSplit(objects)
+	if err != nil {
+		return nil, err
+	}
+	l := oldKargo(set, dir)
+	for name, data := range files {
+		var obj map[string]any
+		if err := yaml.Unmarshal(data, &obj); err != nil {
+			return nil, fmt.Errorf("reading %q back: %w", name, err)
+		}
+		problems, _ := set.Validate(obj)
+		for _, p := range problems {
+			l = append(l, finding.CRD.At(f.distFile(name), 0, 0, fmt.Sprintf("%s: %s: %s", p.Object, cmp.Or(p.Path, "object"), p.Message), "is the CRD of another Kargo version?"))
+		}
+	}
+	return l, nil
+}
+
+// oldKargo reports CRDs of a Kargo below 1.11. CRDs carry no version; the fields of Stages tell it.
+func oldKargo(set *crd.Set, dir string) finding.List {
+	has := func(field string) bool { return set.HasField("kargo.akuity.io", "Stage", "status", field) }
+	if !kargo.Before111(has) {
+		return nil
+	}
+	return finding.List{finding.OldKargo.At(filepath.ToSlash(dir), 0, 0,
+		"the CRDs are of a Kargo below 1.11, "+kargo.UnknownBefore111, "upgrade Kargo to 1.11 or later")}
+}
+
+// distFile returns the file of dist that has an object, given by its name when dist is split.
+func (f *Fleet) distFile(name string) string {
+	if f.Split() {
+		return display(f.Paths.OutDir, name)
+	}
+	return display(f.Paths.OutDir, OutFile)
+}
+
+// Split reports whether dist is a file per resource.
+func (f *Fleet) Split() bool {
+	_, err := os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
+	return err == nil
+}
+
+// SetTags is the fix for what PassedOver returns.
+const SetTags = "set `tags` to say which tags count"
+
+// PassedOver returns what speaks against the decided rule for the published tag of an image; empty when nothing does.
+func PassedOver(img *config.Image, facts *state.Image, tag string) string {
+	if img.Tags != nil || facts == nil || facts.Tags == nil || facts.Tags.PassedOver == "" {
+		return ""
+	}
+	over := facts.Tags.PassedOver + ", whose image was built later"
+	if facts.Tags.Strategy != string(config.SemVer) {
+		over = facts.Tags.PassedOver + ", the highest semantic version, since later builds outweigh it"
+	}
+	return fmt.Sprintf("its published tag is found by %s, which picks %s and passes over %s", facts.Tags.Strategy, tag, over)
+}

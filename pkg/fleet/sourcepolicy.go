@@ -1,0 +1,26 @@
+package fleet
+
+import (
+	sourcepolicy "github.com/moby/buildkit/sourcepolicy/pb"
+
+	"github.com/imagefactory/imagefactory/pkg/policy"
+)
+
+// SourcePolicy is the lock as a BuildKit source policy, whose JSON form buildx reads from the file that
+// EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names: with it a build uses the digests of the lock. References that are pinned in
+// the Dockerfile, or whose digest is not known yet, need no rule.
+func (l *Lock) SourcePolicy() *sourcepolicy.Policy {
+	p := &sourcepolicy.Policy{Version: 1, Rules: []*sourcepolicy.Rule{}}
+	for _, b := range l.Bases {
+		if b.Origin == policy.FromPin || b.Lock.Digest == "" {
+			continue
+		}
+		source := "docker-image://" + b.Ref
+		p.Rules = append(p.Rules, &sourcepolicy.Rule{
+			Action:   sourcepolicy.PolicyAction_CONVERT,
+			Selector: &sourcepolicy.Selector{Identifier: source, MatchType: sourcepolicy.MatchType_EXACT},
+			Updates:  &sourcepolicy.Update{Identifier: source + "@" + b.Lock.Digest},
+		})
+	}
+	return p
+}

@@ -1,0 +1,199 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/checkout"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/manifest"
+)
+
+// OutFile is the one file that Synth writes into dist.
+const OutFile = "image-factory.k8s.yaml"
+
+// Objects generates the Kargo resources of the fleet. The findings name what is left out.
+func (f *Fleet) Objects() ([]kargo.Object, finding.List, error) {
+	if err := f.needState(); err != nil {
+		return nil, nil, err
+	}
+	location, err := f.Location()
+	if err != nil {
+		return nil, nil, err
+	}
+	objects, omitted, err := kargo.Objects(f.Config, f.State, f.Graph, location)
+	leftOut := append(f.omissions(omitted), f.neverAnalyzed()...)
+	leftOut.Sort()
+	return objects, leftOut, err
+}
+
+// neverAnalyzed are the findings about managed images without state: of them, synth knows no base images.
+func (f *Fleet) neverAnalyzed() finding.List {
+	var l finding.List
+	for i := range f.Config.Images {
+		if img := &f.Config.Images[i]; img.Managed() && f.State.Images[img.Name] == nil {
+			l = append(l, f.noState(img))
+		}
+	}
+	return l
+}
+
+func (f *Fleet) noState(img *config.Image) finding.Finding {
+	message := "never analyzed, so its base images are not watched"
+	if !img.Managed() {
+		message = "its registry was not asked yet"
+	}
+	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, f.analyzeAgain(img))
+}
+
+// analyzeAgain says how to analyze an image.
+func (f *Fleet) analyzeAgain(img *config.Image) string {
+	return fmt.Sprintf("run `%s`", f.Paths.command("analyze "+img.Name))
+}
+
+// omissions are the findings about objects that are left out.
+func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
+	var l finding.List
+	for i := range omitted {
+		o := &omitted[i]
+		img := f.Config.Find(o.Image)
+		var message, fix string
+		switch {
+		case o.Base != "":
+			img = f.Config.Find(f.Graph.Dependents(o.Base)[0])
+			message = fmt.Sprintf("%s has no Warehouse: %s; used by %s", o.Ref, o.Reason, f.usesOf(o.Base))
+			fix = "the CronJob promote finds its new digests; use another name, or a mirror, to have Kargo find them"
+		case o.Stage:
+			message = fmt.Sprintf("%s: no Stage %s: %s", o.Image, kargo.RebuildStage(o.Image), o.Reason)
+			fix = "rebuild it with `imagefactory promote --direct`, or by hand"
+		default:
+			message = fmt.Sprintf("%s: %s has no Warehouse: %s", o.Image, o.Ref, o.Reason)
+			fix = "the CronJob promote finds its new versions; use another name, or a mirror, to have Kargo find them"
+		}
+		l = append(l, finding.LeftOut.At(f.Config.File(), img.Line, img.Column, message, fix))
+	}
+	return l
+}
+
+// usesOf names the images that use a base image, with the lines of their Dockerfiles.
+func (f *Fleet) usesOf(base string) string {
+	const shown = 5
+	users := f.Graph.Dependents(base)
+	uses := make([]string, 0, shown)
+	for _, name := range users[:min(shown, len(users))] {
+		uses = append(uses, name+" ("+f.placeOf(name, base)+")")
+	}
+	out := strings.Join(uses, ", ")
+	if more := len(users) - shown; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
+
+// placeOf returns where the Dockerfile of an image uses a base image, as PATH:LINE.
+func (f *Fleet) placeOf(image, base string) string {
+	at := "Dockerfile"
+	if file := f.State.Images[image].Dockerfile; file != nil {
+		at = file.Path
+	}
+	for _, dep := range f.Graph.Deps(image) {
+		if dep.Base == base {
+			return fmt.Sprintf("%s:%d", at, dep.Uses[0].Line)
+		}
+	}
+	return at
+}
+
+// needState refuses a state folder that is not there: taken for an empty one, it would take every Warehouse of a base
+// image out of dist.
+func (f *Fleet) needState() error {
+	if _, err := os.Stat(f.Paths.StateDir); !errors.Is(err, fs.ErrNotExist) {
+		return nil // another problem was reported when the state was read
+	}
+	for i := range f.Config.Images {
+		if f.Config.Images[i].Managed() {
+			return Usagef("there is no state folder %q: run `imagefactory analyze` first, or name yours with --state-dir", f.Paths.StateDir)
+		}
+	}
+	return nil
+}
+
+// Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource. The findings
+// name what is left out.
+func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
+	objects, leftOut, err := f.Objects()
+	if err != nil {
+		return nil, nil, err
+	}
+	if split {
+		files, err := manifest.RenderSplit(objects)
+		return files, leftOut, err
+	}
+	data, err := manifest.Render(objects)
+	if err != nil {
+		return nil, nil, err
+	}
+	return map[string][]byte{OutFile: data}, leftOut, nil
+}
+
+// Location says where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
+// checkout that it stands in.
+func (f *Fleet) Location() (kargo.Options, error) {
+	repo := f.Config.Factory.State
+	opts := kargo.Options{StateURL: repo.URL, StatePath: repo.Path, ConfigPath: f.Config.Factory.Config.Path}
+	if repo.URL == "" || repo.Path == "" || opts.ConfigPath == "" {
+		co, found, err := checkout.Find(filepath.Dir(f.Paths.Config))
+		if err != nil {
+			return opts, err
+		}
+		if repo.URL == "" {
+			if co.Origin == "" {
+				return opts, finding.List{f.noStateRepo(found)}
+			}
+			opts.StateURL = co.Origin
+		}
+		if found && repo.URL == "" || co.Origin == repo.URL {
+			opts.StatePath = OrPath(opts.StatePath, co.Root, f.Paths.StateDir)
+			opts.ConfigPath = OrPath(opts.ConfigPath, co.Root, f.Paths.Config)
+		}
+	}
+	if opts.StatePath == "" {
+		opts.StatePath = "state"
+	}
+	if opts.ConfigPath == "" {
+		opts.ConfigPath = "images.yaml"
+	}
+	return opts, nil
+}
+
+func (f *Fleet) noStateRepo(checkout bool) finding.Finding {
+	message, fix := "the state repository is not known: the file is in no git checkout", "set factory.state.url"
+	if checkout {
+		message = "the state repository is not known: the git remote origin is missing, or has no https or ssh URL"
+		fix += ", or `git remote add origin URL`"
+	}
+	return finding.NoStateRepo.At(f.Config.File(), 1, 1, message, fix)
+}
+
+// OrPath returns the given path, or the place of a file in the checkout when it is inside.
+func OrPath(given, root, file string) string {
+	if given != "" {
+		return given
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	rel, err := filepath.Rel(root, abs)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return ""
+	}
+	return path.Clean(filepath.ToSlash(rel))
+}

@@ -1,0 +1,100 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Release makes a candidate of a base image due now: the newest that was not withdrawn, or the one that BASE@DIGEST names.
+// BASE is the name of a base image or its reference. The state changes in memory: see Store.
+func (f *Fleet) Release(base, reason string, now time.Time) (*Change, error) {
+	return f.judge(base, func(c *state.Candidate) { c.Release(reason, now) })
+}
+
+// Hold keeps a candidate from becoming due until it is released; it is named as for Release.
+func (f *Fleet) Hold(base, reason string, now time.Time) (*Change, error) {
+	return f.judge(base, func(c *state.Candidate) { c.Hold(reason, now) })
+}
+
+func (f *Fleet) judge(base string, verdict func(*state.Candidate)) (*Change, error) {
+	candidate, err := f.candidate(base)
+	if err != nil {
+		return nil, err
+	}
+	return f.changeAll(func() { verdict(candidate) })
+}
+
+// Reset forgets the failures in a row of an image, so that its rebuilds start again.
+func (f *Fleet) Reset(name, reason string) (*Change, error) {
+	img, err := f.Image(name)
+	if err != nil {
+		return nil, err
+	}
+	facts := f.State.Images[img.Name]
+	if facts == nil || facts.Rebuild == nil || facts.Rebuild.Failures == 0 {
+		return nil, Usagef("no rebuild of %q has failed: there is nothing to reset", name)
+	}
+	return f.changeAll(func() { facts.Reset(reason) })
+}
+
+// Change calls do, which changes the state in memory, and returns what it changed.
+func (f *Fleet) Change(do func()) (*Change, error) {
+	before, err := f.State.Encode()
+	if err != nil {
+		return nil, err
+	}
+	do()
+	c := f.ChangeSince(before)
+	return &c, nil
+}
+
+// changeAll is change for what is to be recorded as a whole or not at all.
+func (f *Fleet) changeAll(do func()) (*Change, error) {
+	c, err := f.Change(do)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.refusal()
+}
+
+// Base returns the name of the base image in use that a name or reference means, or "".
+func (f *Fleet) Base(nameOrRef string) string {
+	if len(f.Graph.Dependents(nameOrRef)) > 0 {
+		return nameOrRef
+	}
+	ref, err := state.ParseRef(nameOrRef)
+	if err != nil || f.Config.Find(nameOrRef) != nil {
+		return ""
+	}
+	if name := state.BaseName(ref); len(f.Graph.Dependents(name)) > 0 {
+		return name
+	}
+	return ""
+}
+
+// candidate finds what BASE or BASE@DIGEST means.
+func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
+	name, digest, pinned := strings.Cut(spec, "@")
+	base := f.State.Bases[f.Base(name)]
+	switch {
+	case base == nil:
+		return nil, Usagef("nothing is known of base image %q: `imagefactory graph` shows those in use", name)
+	case len(base.Candidates) == 0:
+		return nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
+	case !pinned:
+		for i := range slices.Backward(base.Candidates) {
+			if c := &base.Candidates[i]; c.Withdrawn.IsZero() {
+				return c, nil
+			}
+		}
+		last := base.Candidates[len(base.Candidates)-1].Digest
+		return nil, Usagef("the tag of %s went back behind all its candidates: to mean one that was withdrawn, name it: %s@%s", base.Ref(), name, last)
+	}
+	if c := base.Find(digest); c != nil {
+		return c, nil
+	}
+	return nil, Usagef("%s is no candidate of %s; the newest is %s", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
+}

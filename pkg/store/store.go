@@ -1,0 +1,195 @@
+// Package store keeps the state of a fleet: in a folder on this machine, or in a git repository on a server.
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Store is where a fleet is read from and where a change of its state is kept.
+type Store interface {
+	// Update opens the fleet, has do change its state in memory, and keeps the change. When somebody else changed the
+	// state meanwhile, do is called again, on the newer fleet, and what it did before is forgotten. A nil change, or one
+	// that changes no file, keeps nothing.
+	Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error)
+}
+
+// View opens the fleet of a Store without changing anything.
+func View(ctx context.Context, store Store) (*fleet.Fleet, error) {
+	var f *fleet.Fleet
+	_, err := store.Update(ctx, func(_ context.Context, opened *fleet.Fleet) (*fleet.Change, error) {
+		f = opened
+		return nil, nil
+	})
+	return f, err
+}
+
+// Saved says what became of a change.
+type Saved struct {
+	Files  int    // state files that were written
+	Commit string // that was pushed; empty for a folder, or when there was nothing to push
+	Where  string // for people
+}
+
+// Folder is a Store on this machine.
+type Folder struct{ Paths fleet.Paths }
+
+// maxRaces is how often a change of a folder is computed again because another process wrote meanwhile. The second time
+// nobody else may write: only where the file system knows no locks can there be more.
+const maxRaces = 20
+
+// saveWithin is how long an interrupted command waits for others that write the folder.
+const saveWithin = 10 * time.Second
+
+// Update implements Store. Writers that come at once wait for each other: a change that another process was faster than is
+// computed again while the folder is locked.
+func (s Folder) Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error) {
+	for race := range maxRaces {
+		saved, written, err := s.try(ctx, do, race > 0)
+		if err != nil || written {
+			return saved, err
+		}
+	}
+	return Saved{}, fmt.Errorf("writing state: other processes went on changing %s", s.Paths.StateDir)
+}
+
+// try computes a change and writes it, unless the folder holds something else by then than what it was computed from.
+func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error), alone bool) (_ Saved, written bool, err error) {
+	if alone {
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			return Saved{}, false, err
+		}
+		defer unlock()
+	}
+	f, err := fleet.Open(s.Paths)
+	if err != nil {
+		return Saved{}, false, err
+	}
+	c, err := do(ctx, f)
+	if err != nil || c == nil {
+		return Saved{}, err == nil, err
+	}
+	saved := Saved{Files: len(c.Changed), Where: s.Paths.StateDir}
+	if len(c.After) == 0 {
+		return saved, true, nil
+	}
+	if !alone {
+		if ctx.Err() != nil { // what was learnt by then is kept, unless others go on writing
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
+			defer cancel()
+		}
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			return Saved{}, false, err
+		}
+		defer unlock()
+	}
+	written, err = s.write(c)
+	return saved, written, err
+}
+
+func (s Folder) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(s.Paths.StateDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making state folder: %w", err)
+	}
+	return lock(ctx, s.Paths.StateDir)
+}
+
+// write writes a change into the locked folder, unless that holds something else by now than what the change was computed
+// from.
+func (s Folder) write(c *fleet.Change) (written bool, err error) {
+	now, err := state.Load(os.DirFS(s.Paths.StateDir), s.Paths.StateDir)
+	if err != nil {
+		return false, err
+	}
+	files, err := now.Encode()
+	if err != nil || len(state.Changed(c.Before, files)) > 0 {
+		return false, err
+	}
+	if err := state.RemoveLeftovers(s.Paths.StateDir); err != nil {
+		return false, err
+	}
+	return true, state.WriteFiles(s.Paths.StateDir, c.After)
+}
+
+// Repository is a Store in a shared git repository: each change is a commit that is pushed.
+type Repository struct {
+	Repo      *gitrepo.Repo
+	StatePath string // of the state folder
+	Config    string // path of images.yaml
+	ConfigRef string // branch or tag that images.yaml is read from; empty for the branch of the state
+}
+
+// Update implements Store.
+func (s *Repository) Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error) {
+	saved := Saved{}
+	result, err := s.Repo.Update(ctx, func(ctx context.Context, t gitrepo.Tree) (gitrepo.Change, error) {
+		f, err := s.open(ctx, t)
+		if err != nil {
+			return gitrepo.Change{}, err
+		}
+		c, err := do(ctx, f)
+		if err != nil || c == nil || len(c.After) == 0 {
+			return gitrepo.Change{}, err
+		}
+		files := make(map[string][]byte, len(c.After))
+		for p, data := range c.After {
+			files[path.Join(s.StatePath, p)] = data
+		}
+		saved.Files = len(c.Changed)
+		return gitrepo.Change{Files: files, Message: c.Message()}, nil
+	})
+	if err != nil {
+		return Saved{}, err
+	}
+	if !result.Pushed {
+		return Saved{Where: s.Repo.String()}, nil
+	}
+	saved.Commit, saved.Where = result.Commit, s.Repo.String()
+	return saved, nil
+}
+
+func (s *Repository) open(ctx context.Context, t gitrepo.Tree) (*fleet.Fleet, error) {
+	files, err := fs.Sub(t.FS, s.StatePath)
+	if err != nil {
+		return nil, fmt.Errorf("opening state folder %q: %w", s.StatePath, err)
+	}
+	return fleet.OpenFS(fleet.Paths{Config: s.Config, StateDir: s.StatePath}, files, func() (*config.Config, error) {
+		from := t.FS
+		if s.ConfigRef != "" {
+			var err error
+			if from, err = s.Repo.FS(ctx, s.ConfigRef); err != nil {
+				return nil, fmt.Errorf("reading %q at %q: %w", s.Config, s.ConfigRef, err)
+			}
+		}
+		data, err := fs.ReadFile(from, s.Config)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading images.yaml: there is no %q in %s%s: say where it is with --config and --config-ref",
+				s.Config, s.Repo, atRef(s.ConfigRef))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %q: %w", s.Config, err)
+		}
+		return config.Load(bytes.NewReader(data), s.Config)
+	})
+}
+
+func atRef(ref string) string {
+	if ref == "" {
+		return ""
+	}
+	return " at " + ref
+}
