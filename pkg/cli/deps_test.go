@@ -40,17 +40,27 @@ func listPackages(t *testing.T) map[string]goPackage {
 	}
 }
 
-// TestImportDirection: cli uses factory, and factory everything else; nothing points back.
+// TestImportDirection checks that imports go down the layers only.
 func TestImportDirection(t *testing.T) {
 	packages := listPackages(t)
 	require.Contains(t, packages, "pkg/cli")
+	users := map[string][]string{ // who may import a package
+		"pkg/promote":   {"pkg/cli"},
+		"pkg/doctor":    {"pkg/cli"},
+		"pkg/bootstrap": {"pkg/cli"},
+		"pkg/analyze":   {"pkg/cli", "pkg/promote"},
+		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor"},
+		"pkg/fleet":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store"},
+	}
 	for path, p := range packages {
 		for _, imported := range p.Imports {
-			switch strings.TrimPrefix(imported, module+"/") {
+			imported = strings.TrimPrefix(imported, module+"/")
+			if allowed, bounded := users[imported]; bounded && !strings.HasPrefix(path, "test/") {
+				assert.Contains(t, allowed, path, "%s may not import %s", path, imported)
+			}
+			switch imported {
 			case "pkg/cli":
 				assert.Contains(t, []string{"cmd/imagefactory", "test/demo"}, path, "only main may import cli, and the demo, for its clock")
-			case "pkg/factory":
-				assert.Contains(t, []string{"pkg/cli"}, path, "only cli may import factory")
 			case "pkg/report":
 				assert.Contains(t, []string{"pkg/cli"}, path, "only cli prints")
 			}
