@@ -528,7 +528,7 @@ func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	s.ok("analyze")
 	s.kube.AddStage("web")
 	got := s.ok("promote")
-	assert.Contains(t, got.err, "web is due and was not started: there is no Freight of Warehouse base-"+s.baseName())
+	assert.Contains(t, got.err, "web is due and was not started: no Freight of Warehouse base-"+s.baseName())
 	assert.Nil(t, s.image("web").Rebuild, "else it would wait for whoever recorded it")
 	s.kube.AddFreight("base-"+s.baseName(), node.Digest)
 	s.ok("promote")

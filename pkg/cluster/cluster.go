@@ -1,5 +1,4 @@
-// Package cluster is what promoting asks of Kargo, through the Kubernetes API: which Stages there are, what became of
-// Promotions, and to create one.
+// Package cluster reads Stages, Promotions and Freight of Kargo through the Kubernetes API, and creates Promotions.
 package cluster
 
 import (
@@ -8,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -23,14 +23,14 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
 
-// ErrNoFreight says that a Warehouse has found nothing that a Promotion could carry.
-var ErrNoFreight = errors.New("there is no Freight")
+// ErrNoFreight reports that a Warehouse has discovered nothing that could be promoted.
+var ErrNoFreight = errors.New("no Freight")
 
 const (
 	group       = "kargo.akuity.io"
@@ -38,7 +38,8 @@ const (
 	pageSize    = 500
 	maxObjects  = 200_000 // of a list
 	callTimeout = time.Minute
-	tries       = 4
+	attempts    = 4
+	maxBody     = 256 << 20 // of a page
 )
 
 var (
@@ -47,75 +48,87 @@ var (
 	freights   = schema.GroupVersionResource{Group: group, Version: version, Resource: "freights"}
 )
 
-// Options say which cluster and namespace.
+// Options name the cluster and the namespace.
 type Options struct {
-	Namespace string // which is the Kargo Project's
-	// Config reaches the API server. Default: the service account of the pod, or else the kubeconfig, as kubectl has it.
+	Namespace string // of the Kargo Project
+	// Config reaches the API server. Default: the service account of the pod, else the kubeconfig that kubectl uses.
 	Config *rest.Config
-	// Sleep waits before asking again. For tests.
-	Sleep func(context.Context, time.Duration) error
+	// HTTP configures the requests; calls are retried here, since a list that expired begins again.
+	HTTP httpx.Options
+	// Backoff makes the waits between the attempts of one call. Default exponential.
+	Backoff func() backoff.BackOff
 }
 
-// Client asks one Project. It reads each list once, so it serves one pass.
+// Client reads one Project. It lists Freight once, so it serves one pass.
 type Client struct {
 	namespace string
 	api       dynamic.Interface
-	secrets   []string // that must not be shown when the server repeats them
-	sleep     func(context.Context, time.Duration) error
+	secrets   []string // removed from what the server says
+	backoff   func() backoff.BackOff
 	freight   map[string][]freight // by Warehouse, newest first; nil before it is read
 }
 
-// New makes a Client. Nothing is asked yet.
+// New returns a Client. It sends no request.
 func New(o Options) (*Client, error) {
 	if o.Namespace == "" {
-		return nil, errors.New("reaching the cluster: no Kargo project is named: give --project, or set factory.project")
+		return nil, errors.New("reaching the cluster: no Kargo project (pass --project, or set factory.project)")
 	}
 	if o.Config == nil {
 		var err error
 		o.Config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 		if err != nil {
-			return nil, fmt.Errorf("reaching the cluster: %w: run this in the cluster, set KUBECONFIG, or give --direct to do without a cluster", configProblem(err))
+			return nil, fmt.Errorf("reaching the cluster: %w (run this in the cluster, set KUBECONFIG, or pass --direct to promote without a cluster)", configProblem(err))
 		}
 	}
-	if o.Sleep == nil {
-		o.Sleep = clock.Sleep
+	if o.Backoff == nil {
+		o.Backoff = func() backoff.BackOff { return backoff.NewExponentialBackOff() }
 	}
 	config := rest.CopyConfig(o.Config)
 	config.QPS, config.Burst, config.Timeout, config.UserAgent = 50, 100, callTimeout, "imagefactory"
-	config.WarningHandler = rest.NoWarnings{} // they would be logged
+	config.WarningHandler = rest.NoWarnings{} // client-go would print them
+	config.Wrap(func(base http.RoundTripper) http.RoundTripper { return transport(base, o.HTTP) })
 	api, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))
 	}
-	return &Client{namespace: o.Namespace, api: api, secrets: []string{config.BearerToken, config.Password}, sleep: o.Sleep}, nil
+	return &Client{namespace: o.Namespace, api: api, secrets: []string{config.BearerToken, config.Password}, backoff: o.Backoff}, nil
 }
 
-// Project returns the name of the Project, which is that of its namespace.
+// transport sends each request once and skips no server: there is only one, and a call is retried as a whole. Which server may
+// be reached, and how, is the kubeconfig's business.
+func transport(base http.RoundTripper, o httpx.Options) http.RoundTripper {
+	o.Base, o.Attempts, o.MaxFailures, o.Concurrency = base, 1, -1, -1
+	o.Stream, o.MaxBody, o.Timeout = true, maxBody, callTimeout
+	o.Insecure = func(string) bool { return true }
+	return httpx.New(o)
+}
+
+// Project returns the name of the Project, which is also its namespace.
 func (c *Client) Project() string { return c.namespace }
 
-// Promotion is a Promotion to one of our rebuild Stages.
+// Promotion is a Promotion to a rebuild Stage.
 type Promotion struct {
 	Name, Stage string
-	Rebuild     string // whose it is; empty when a person made it
+	Rebuild     string // ID of the rebuild; empty if a person promoted
 	Phase       string
 	Message     string
-	RunID       string // at the forge; kargo.UnknownRun when the forge did not give it
+	RunID       string // at the forge; kargo.UnknownRun if the forge did not return it
 	RunURL      string
-	Actor       string // who created it, as Kargo notes it
-	Freight     string // that it carries, as far as its spec says
-	Digest      string // of the image that its Freight is for, as soon as it runs; see DigestOf
+	Actor       string // who created it, according to Kargo
+	Freight     string // name in its spec; may be empty
+	Digest      string // of the first image of its Freight, once it runs; see [Client.DigestOf]
 	Created     time.Time
 }
 
-// Done says whether the Promotion is over, well or badly.
+// Done reports whether the Promotion has ended.
 func (p *Promotion) Done() bool {
 	return p.Phase == "Succeeded" || p.Phase == "Failed" || p.Phase == "Errored" || p.Phase == "Aborted"
 }
 
-// Succeeded says whether the Promotion is over and went well.
+// Succeeded reports whether the Promotion has succeeded.
 func (p *Promotion) Succeeded() bool { return p.Phase == "Succeeded" }
 
-// Promotions lists the Promotions to rebuild Stages, oldest first.
+// Promotions returns the Promotions to rebuild Stages, oldest first.
 func (c *Client) Promotions(ctx context.Context) ([]Promotion, error) {
 	var out []Promotion
 	err := c.list(ctx, promotions, "", func() { out = nil }, func(u *unstructured.Unstructured) {
@@ -132,10 +145,10 @@ func (c *Client) Promotions(ctx context.Context) ([]Promotion, error) {
 	return out, nil
 }
 
-// promotionOf reads a Promotion. What its steps wrote comes from a forge.
+// promotionOf decodes a Promotion. The outputs of its steps come from a forge, so they are cleaned.
 func promotionOf(u *unstructured.Unstructured) Promotion {
 	get := func(fields ...string) string {
-		s, _, _ := unstructured.NestedString(u.Object, fields...) // another type is as if it were not there
+		s, _, _ := unstructured.NestedString(u.Object, fields...) // a field of another type counts as missing
 		return s
 	}
 	p := Promotion{
@@ -168,12 +181,12 @@ func isLink(s string) bool {
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http")
 }
 
-// text bounds and cleans what somebody else wrote.
+// text cleans and bounds untrusted text.
 func text(s string, most int, secrets ...string) string {
 	return sanitize.Cut(sanitize.Foreign(s, secrets...), most)
 }
 
-// problem is an error of client-go that holds no secret: it quotes URLs, and what the server wrote.
+// problem removes secrets from an error of client-go, which quotes URLs and responses.
 func problem(err error, secrets []string) error {
 	const most = 500
 	status, timeout, request := apierrors.APIStatus(nil), net.Error(nil), (*url.Error)(nil)
@@ -181,14 +194,14 @@ func problem(err error, secrets []string) error {
 	case errors.As(err, &status):
 		return neterr.As(text(status.Status().Message, most, secrets...), err)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return neterr.As("the API server gave no answer within "+callTimeout.String(), err)
+		return neterr.As("no response from the API server within "+callTimeout.String(), err)
 	case errors.As(err, &request):
 		return neterr.As("asking the API server: "+neterr.Inner(err), err)
 	}
 	return neterr.Clean(err)
 }
 
-// configProblem is an error of a kubeconfig. It may quote the URL of a proxy.
+// configProblem removes secrets from an error of a kubeconfig, which may quote the URL of a proxy.
 func configProblem(err error) error { return neterr.As(sanitize.Foreign(err.Error()), err) }
 
 // Stages are the Stages of a Project.
@@ -197,14 +210,14 @@ type Stages struct {
 	Holds   []Hold
 }
 
-// Hold keeps an observe Stage from taking new Freight: a person promoted older Freight to it.
+// Hold is an auto-promotion hold of an observe Stage: a person promoted older Freight to it.
 type Hold struct {
 	Stage     string
 	Warehouse string
-	Actor     string // who promoted, as Kargo notes it
+	Actor     string // who promoted, according to Kargo
 }
 
-// Stages lists the rebuild Stages, and what holds observe Stages back.
+// Stages returns the rebuild Stages, and the auto-promotion holds of observe Stages.
 func (c *Client) Stages(ctx context.Context) (*Stages, error) {
 	var out *Stages
 	selector := fmt.Sprintf("%s in (%s, %s)", kargo.RoleLabel, kargo.Observe, kargo.Rebuild)
@@ -224,9 +237,9 @@ func (c *Client) Stages(ctx context.Context) (*Stages, error) {
 	return out, nil
 }
 
-// holdsOf reads the holds that are in effect on the auto-promotion of a Stage.
+// holdsOf returns the effective auto-promotion holds of a Stage.
 func holdsOf(u *unstructured.Unstructured) []Hold {
-	holds, _, _ := unstructured.NestedMap(u.Object, "status", "effectiveAutoPromotionHolds") // another type is as if it were not there
+	holds, _, _ := unstructured.NestedMap(u.Object, "status", "effectiveAutoPromotionHolds") // a field of another type counts as missing
 	out := make([]Hold, 0, len(holds))
 	for origin, value := range holds {
 		hold, _ := value.(map[string]any)
@@ -237,23 +250,23 @@ func holdsOf(u *unstructured.Unstructured) []Hold {
 	return out
 }
 
-// Freight names what a Promotion is to carry.
+// Freight selects Freight by its Warehouse and digest.
 type Freight struct {
 	Warehouse string
 	Digest    string // of its image
 }
 
-// Order is a rebuild that is to be started.
-type Order struct {
+// PromotionSpec describes the Promotion that starts a rebuild.
+type PromotionSpec struct {
 	Rebuild string
 	Image   string
 	Wanted  []Freight // by preference
 }
 
-// Create creates the Promotion of a rebuild, unless there is one already. It carries the Freight that is wanted, or when
-// that is gone the newest of that Warehouse. Kargo names Promotions itself, so a label says which rebuild's it is. Any
-// error but ErrNoFreight leaves open whether it was created.
-func (c *Client) Create(ctx context.Context, o Order) (*Promotion, error) {
+// Create creates the Promotion of a rebuild, unless it exists. It promotes the wanted Freight, or the newest of that Warehouse
+// if that is gone. Kargo chooses the name of a Promotion, so a label holds the ID of the rebuild. After any error but
+// [ErrNoFreight] the Promotion may exist.
+func (c *Client) Create(ctx context.Context, o PromotionSpec) (*Promotion, error) {
 	freight, err := c.choose(ctx, o)
 	if err != nil {
 		return nil, err
@@ -261,7 +274,7 @@ func (c *Client) Create(ctx context.Context, o Order) (*Promotion, error) {
 	p := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": group + "/" + version, "kind": "Promotion",
 		"metadata": map[string]any{
-			"namespace": c.namespace, "name": o.Rebuild, // Kargo gives another one
+			"namespace": c.namespace, "name": o.Rebuild, // Kargo chooses another one
 			"labels": map[string]any{
 				kargo.RebuildLabel: o.Rebuild, kargo.ImageLabel: o.Image, "app.kubernetes.io/managed-by": "imagefactory",
 			},
@@ -269,7 +282,7 @@ func (c *Client) Create(ctx context.Context, o Order) (*Promotion, error) {
 		"spec": map[string]any{"stage": kargo.RebuildStage(o.Image), "freight": freight},
 	}}
 	var made *unstructured.Unstructured
-	err = c.try(ctx, func(ctx context.Context) error {
+	err = c.retry(ctx, func(ctx context.Context) error {
 		there, err := c.page(ctx, promotions, metav1.ListOptions{LabelSelector: kargo.RebuildLabel + "=" + o.Rebuild})
 		if err != nil {
 			return err
@@ -288,20 +301,20 @@ func (c *Client) Create(ctx context.Context, o Order) (*Promotion, error) {
 	return &out, nil
 }
 
-// Ready says whether there is Freight for a rebuild: ErrNoFreight when there is none.
-func (c *Client) Ready(ctx context.Context, o Order) error {
+// Ready returns [ErrNoFreight] if no Freight exists for a rebuild.
+func (c *Client) Ready(ctx context.Context, o PromotionSpec) error {
 	_, err := c.choose(ctx, o)
 	return err
 }
 
-// freight is what Create needs to know of Freight.
+// freight is the part of Freight that Create needs.
 type freight struct {
 	name    string
 	digest  string
 	created time.Time
 }
 
-func (c *Client) choose(ctx context.Context, o Order) (string, error) {
+func (c *Client) choose(ctx context.Context, o PromotionSpec) (string, error) {
 	if err := c.readFreight(ctx); err != nil {
 		return "", err
 	}
@@ -319,10 +332,10 @@ func (c *Client) choose(ctx context.Context, o Order) (string, error) {
 			return all[0].name, nil
 		}
 	}
-	return "", fmt.Errorf("%w of Warehouse %s: it has found nothing yet, or cannot: look at its status in Kargo", ErrNoFreight, strings.Join(names, " or "))
+	return "", fmt.Errorf("%w of Warehouse %s: nothing discovered yet (see its status in Kargo)", ErrNoFreight, strings.Join(names, " or "))
 }
 
-// DigestOf returns the digest of the image that Freight is for; empty when there is no such Freight.
+// DigestOf returns the digest of the first image of Freight; empty if there is no such Freight.
 func (c *Client) DigestOf(ctx context.Context, name string) (string, error) {
 	if err := c.readFreight(ctx); err != nil {
 		return "", err
@@ -343,7 +356,7 @@ func (c *Client) readFreight(ctx context.Context) error {
 	}
 	var all map[string][]freight
 	err := c.list(ctx, freights, "", func() { all = map[string][]freight{} }, func(u *unstructured.Unstructured) {
-		name, _, _ := unstructured.NestedString(u.Object, "origin", "name") // another type is as if it were not there
+		name, _, _ := unstructured.NestedString(u.Object, "origin", "name") // a field of another type counts as missing
 		all[name] = append(all[name], freight{u.GetName(), digestOf(u.Object, "images"), u.GetCreationTimestamp().Time})
 	})
 	if err != nil {
@@ -356,10 +369,10 @@ func (c *Client) readFreight(ctx context.Context) error {
 	return nil
 }
 
-// list reads all objects of a kind, page by page, and gives each to keep: Kargo keeps many Promotions of each Stage, and
-// all of them at once are more than a Job has memory for. When it must begin again, it says so first.
+// list lists all objects of a kind, page by page, and calls keep with each: all Promotions at once are more than a Job has
+// memory for. It calls begin before every attempt.
 func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, selector string, begin func(), keep func(*unstructured.Unstructured)) error {
-	err := c.try(ctx, func(ctx context.Context) error {
+	err := c.retry(ctx, func(ctx context.Context) error {
 		begin()
 		for next, n := "", 0; ; {
 			page, err := c.page(ctx, what, metav1.ListOptions{LabelSelector: selector, Limit: pageSize, Continue: next})
@@ -371,7 +384,7 @@ func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, sel
 			}
 			n += len(page.Items)
 			if left := page.GetRemainingItemCount(); page.GetContinue() == "" && left != nil && *left > 0 {
-				return neterr.Errorf("the list ended %d objects too early", *left)
+				return neterr.Errorf("incomplete list: %d objects are missing", *left)
 			}
 			if next = page.GetContinue(); next == "" {
 				return nil
@@ -384,8 +397,8 @@ func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, sel
 	return c.explain(err, "listing "+what.Resource)
 }
 
-// page reads a part of a list. An answer that is none, such as that of a gateway, is an error: an empty list would say that
-// nothing was started.
+// page returns a page of a list. A response that is no list, such as that of a gateway, is an error: an empty list would mean
+// that nothing was started.
 func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	list, err := c.api.Resource(what).Namespace(c.namespace).List(ctx, o)
 	if err == nil && !strings.HasSuffix(list.GetKind(), "List") {
@@ -394,33 +407,31 @@ func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o m
 	return list, err
 }
 
-// try calls until it succeeds, or fails for good.
-func (c *Client) try(ctx context.Context, call func(context.Context) error) error {
-	pause := backoff.NewExponentialBackOff()
-	for n := 1; ; n++ {
+// retry calls until there is no temporary error.
+func (c *Client) retry(ctx context.Context, call func(context.Context) error) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := call(ctx)
-		if err == nil || n >= tries || ctx.Err() != nil || !mayPass(err) {
-			return err
+		if err != nil && !temporary(err) {
+			err = backoff.Permanent(err)
 		}
-		if c.sleep(ctx, pause.NextBackOff()) != nil {
-			return err
-		}
-	}
+		return struct{}{}, err
+	}, backoff.WithBackOff(c.backoff()), backoff.WithMaxTries(attempts))
+	return err
 }
 
-var errTooMany = neterr.Errorf("there are more than the %d objects that are read; delete old Promotions and Freight", maxObjects)
+var errTooMany = neterr.Errorf("more than %d objects (delete old Promotions and Freight)", maxObjects)
 
-// mayPass says whether an error can be another one the next time: the server is in trouble, or the connection was.
-func mayPass(err error) bool {
-	status := apierrors.APIStatus(nil)
-	if !errors.As(err, &status) {
-		return !errors.Is(err, errTooMany)
+// temporary reports whether a retry can help: the server is in trouble, or the connection was.
+func temporary(err error) bool {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		code := int(status.Status().Code)
+		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError || apierrors.IsResourceExpired(err)
 	}
-	code := status.Status().Code
-	return code == 429 || code >= 500 || apierrors.IsResourceExpired(err)
+	var failed *httpx.Error
+	return !errors.Is(err, errTooMany) && !(errors.As(err, &failed) && failed.Skipped())
 }
 
-// explain says what to do about an error.
+// explain adds what to do about an error.
 func (c *Client) explain(err error, what string) error {
 	if err == nil {
 		return nil
@@ -430,7 +441,7 @@ func (c *Client) explain(err error, what string) error {
 	var advice string
 	switch {
 	case apierrors.IsUnauthorized(err):
-		advice = "the token is not valid: run this with the ServiceAccount of dist, or with a kubeconfig that may"
+		advice = "invalid token (run this with the ServiceAccount of dist, or with a kubeconfig that may)"
 	case refusedByPolicy(message): // whatever it says
 		advice = admission
 	case strings.Contains(message, "is not permitted to"), cannot.MatchString(message): // Kargo's webhook; the API server
@@ -452,7 +463,7 @@ func (c *Client) explain(err error, what string) error {
 	return neterr.As(fmt.Sprintf("%s in project %s: %s", what, c.namespace, message), err)
 }
 
-// refusedByPolicy reports whether an admission check refused that is not Kargo's own, which asks for the Role.
+// refusedByPolicy reports whether an admission check other than Kargo's own, which checks the Role, refused the request.
 func refusedByPolicy(message string) bool {
 	webhook := webhookName.FindStringSubmatch(message)
 	return strings.Contains(message, "ValidatingAdmissionPolicy ") || webhook != nil && !strings.HasSuffix(webhook[1], ".kargo.akuity.io")
@@ -460,5 +471,5 @@ func refusedByPolicy(message string) bool {
 
 var webhookName = regexp.MustCompile(`admission webhook "([^"]*)" denied the request`)
 
-// cannot is how the API server says that a Role is missing.
+// cannot matches how the API server reports a missing Role.
 var cannot = regexp.MustCompile(` cannot \S+ resource`)

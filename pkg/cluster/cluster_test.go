@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
@@ -20,15 +19,17 @@ import (
 	"github.com/imagefactory/imagefactory/test/kubetest"
 )
 
+func noWait() backoff.BackOff { return &backoff.ZeroBackOff{} }
+
 func client(t *testing.T, s *kubetest.Server) *cluster.Client {
 	t.Helper()
-	c, err := cluster.New(cluster.Options{Namespace: s.Namespace, Config: s.Config(), Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	c, err := cluster.New(cluster.Options{Namespace: s.Namespace, Config: s.Config(), Backoff: noWait})
 	require.NoError(t, err)
 	return c
 }
 
-func order(wanted ...cluster.Freight) cluster.Order {
-	return cluster.Order{Rebuild: "web-0123456789", Image: "web", Wanted: wanted}
+func order(wanted ...cluster.Freight) cluster.PromotionSpec {
+	return cluster.PromotionSpec{Rebuild: "web-0123456789", Image: "web", Wanted: wanted}
 }
 
 func TestAPromotionCarriesWhatIsWanted(t *testing.T) {
@@ -91,7 +92,7 @@ func TestWhatCannotBeStarted(t *testing.T) {
 	wanted := cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}
 	_, err := client(t, s).Create(t.Context(), order(wanted))
 	require.ErrorIs(t, err, cluster.ErrNoFreight)
-	require.ErrorContains(t, err, "of Warehouse base-node: it has found nothing yet")
+	require.ErrorContains(t, err, "of Warehouse base-node: nothing discovered yet")
 	s.AddFreight("base-node", "sha256:a")
 	_, err = client(t, s).Create(t.Context(), order(wanted))
 	require.ErrorContains(t, err, `creating a Promotion to Stage rebuild-web in project image-factory-kargo: admission webhook`)
@@ -123,7 +124,7 @@ func TestWithoutACluster(t *testing.T) {
 	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
 	t.Setenv("HOME", t.TempDir())
 	_, err := cluster.New(cluster.Options{Namespace: "x"})
-	require.ErrorContains(t, err, "set KUBECONFIG, or give --direct")
+	require.ErrorContains(t, err, "set KUBECONFIG, or pass --direct")
 }
 
 func TestPromotionsTellWhatBecameOfThem(t *testing.T) {
@@ -231,11 +232,11 @@ func TestAnAnswerThatIsNoListIsNoEmptyList(t *testing.T) {
 func TestAServerThatIsNotThereIsNamedWithoutWhatItWasAsked(t *testing.T) {
 	c, err := cluster.New(cluster.Options{
 		Namespace: "n", Config: &rest.Config{Host: "https://127.0.0.1:1"},
-		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		Backoff: noWait,
 	})
 	require.NoError(t, err)
 	_, err = c.Promotions(t.Context())
-	require.ErrorContains(t, err, "asking the API server: dial tcp 127.0.0.1:1")
+	require.ErrorContains(t, err, "asking the API server: the connection failed: dial tcp 127.0.0.1:1")
 	assert.NotContains(t, err.Error(), "limit=")
 }
 

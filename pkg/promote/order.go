@@ -249,8 +249,8 @@ func (k *InKargo) Ready(ctx context.Context, o *Order) (string, error) {
 	return "", err
 }
 
-func inCluster(o *Order) cluster.Order {
-	out := cluster.Order{Rebuild: o.ID, Image: o.Image.Name}
+func inCluster(o *Order) cluster.PromotionSpec {
+	out := cluster.PromotionSpec{Rebuild: o.ID, Image: o.Image.Name}
 	for _, w := range o.For {
 		if w.watched() {
 			out.Wanted = append(out.Wanted, cluster.Freight{Warehouse: w.Warehouse, Digest: w.Digest})
