@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -140,6 +141,6 @@ func printFiles(w *World, files map[string][]byte) error {
 
 // say prints a line of news to stderr.
 func say(w *World, format string, a ...any) error {
-	_, err := fmt.Fprintln(w.Err, report.Plain(fmt.Sprintf(format, a...)))
+	_, err := fmt.Fprintln(w.Err, sanitize.Terminal(fmt.Sprintf(format, a...)))
 	return err
 }

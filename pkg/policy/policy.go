@@ -10,7 +10,6 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
-	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -188,10 +187,10 @@ func (d *decider) image(img *config.Image) Decision {
 		d.external(&dec, facts)
 		return dec
 	}
-	dec.Failure, dec.AnalysisError = failureOf(facts.Rebuild), text(facts.AnalysisError)
+	dec.Failure, dec.AnalysisError = failureOf(facts.Rebuild), state.Text(facts.AnalysisError)
 	dec.Bases = d.bases(img, facts)
 	if r := facts.Rebuild; r != nil && (r.Status.Active() || dec.Failure != "") {
-		dec.RunURL = text(r.RunURL)
+		dec.RunURL = state.Text(r.RunURL)
 	}
 	d.want(&dec, img, facts)
 	above := d.above(img.Name)
@@ -286,7 +285,7 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 	}
 	failures, requested, ended := r.Failures, r.RequestedAt.Time, r.FinishedAt.Time
 	if message, overdue := Overdue(r, d.now); overdue {
-		failures, ended, dec.Failure = failures+1, d.now, text(message)
+		failures, ended, dec.Failure = failures+1, d.now, state.Text(message)
 	} else if r.Status.Active() {
 		if requested.After(d.now) {
 			requested = d.now
@@ -368,15 +367,15 @@ func (d *decider) above(name string) blocker {
 func progress(r *state.Rebuild, now time.Time) (Status, string) {
 	switch {
 	case r.Status == state.Requested && r.Message != "":
-		return Blocked, text(r.Message)
+		return Blocked, state.Text(r.Message)
 	case r.Status == state.Requested && now.Sub(r.Claimed().Time) < StartGrace:
-		return Starting, "being started: " + text(r.Reason)
+		return Starting, "being started: " + state.Text(r.Reason)
 	case r.Status == state.Requested:
 		return Blocked, "the pass that recorded the rebuild ended before it was started; the next pass starts it"
 	case r.Status == state.Built:
 		return Running, "rebuild finished; the new image was not seen yet"
 	default:
-		return Running, "rebuild running: " + text(r.Reason)
+		return Running, "rebuild running: " + state.Text(r.Reason)
 	}
 }
 
@@ -385,13 +384,8 @@ func failureOf(r *state.Rebuild) string {
 	if r == nil || r.Status != state.Unproven && (r.Failures == 0 || r.Status != state.Failed && r.Status != state.WrongBase) {
 		return ""
 	}
-	return text(r.Message)
+	return state.Text(r.Message)
 }
-
-const maxText = 500 // characters of what a forge or a person wrote
-
-// text makes one bounded line of what others wrote into state.
-func text(s string) string { return sanitize.Cut(sanitize.Words(s), maxText) }
 
 // Startable returns the decisions that may start now, in order, so that no forge host has more than max running.
 func Startable(cfg *config.Config, decisions []Decision) []Decision {

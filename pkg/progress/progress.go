@@ -9,9 +9,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // Options say how progress is shown.
@@ -222,12 +223,7 @@ func (p *Progress) Finish() {
 // plain keeps a name from steering the terminal, and short.
 func plain(name string) string {
 	const longest = 32
-	name = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, name)
+	name = sanitize.Terminal(name)
 	if runes := []rune(name); len(runes) > longest {
 		return string(runes[:longest-1]) + "…"
 	}

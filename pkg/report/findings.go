@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
 // RulesPage documents every rule; findings link to it.
@@ -15,7 +16,7 @@ const RulesPage = "https://github.com/imagefactory/imagefactory/blob/main/docs/r
 // Findings prints a list one per line, as compilers do.
 func Findings(w io.Writer, l finding.List) error {
 	for _, f := range l {
-		if _, err := fmt.Fprintln(w, Plain(f.String())); err != nil {
+		if _, err := fmt.Fprintln(w, sanitize.Terminal(f.String())); err != nil {
 			return err
 		}
 	}
@@ -32,11 +33,11 @@ func GitHubAnnotations(w io.Writer, l finding.List) error {
 		if f.Fix != "" {
 			message += " (" + f.Fix + ")"
 		}
-		place := "file=" + Plain(property.Replace(f.File))
+		place := "file=" + sanitize.Terminal(property.Replace(f.File))
 		if f.Line > 0 {
 			place += fmt.Sprintf(",line=%d,col=%d", f.Line, max(f.Column, 1))
 		}
-		if _, err := fmt.Fprintf(w, "::%s %s,title=%s::%s\n", f.Severity, place, property.Replace(f.Rule), Plain(data.Replace(message))); err != nil {
+		if _, err := fmt.Fprintf(w, "::%s %s,title=%s::%s\n", f.Severity, place, property.Replace(f.Rule), sanitize.Terminal(data.Replace(message))); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -168,5 +169,5 @@ func (d Drawing) DOT(w io.Writer) error {
 
 // dotString quotes a label as the DOT language does: only quotes and backslashes are special.
 func dotString(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(Plain(s)) + `"`
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(sanitize.Terminal(s)) + `"`
 }

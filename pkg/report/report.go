@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -39,7 +38,7 @@ func writeJSON(w io.Writer, v any, indent string) error {
 
 // escapeUnsafe escapes what JSON admits in a text and a terminal would obey. Outside of texts there is none of it.
 func escapeUnsafe(data []byte) []byte {
-	isUnsafe := func(r rune) bool { return r != '\n' && unsafe(r) }
+	isUnsafe := func(r rune) bool { return r != '\n' && sanitize.IsUnsafe(r) }
 	if !bytes.ContainsFunc(data, isUnsafe) {
 		return data
 	}
@@ -70,26 +69,12 @@ func Table(w io.Writer, header []string, rows [][]string) error {
 func writeRow(w io.Writer, cells []string) {
 	clean := make([]string, len(cells))
 	for i, c := range cells {
-		clean[i] = Plain(c)
+		clean[i] = sanitize.Terminal(c)
 	}
 	_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(clean, "\t"), "\t ")) // a tabwriter reports errors when it is flushed
 }
 
-// Plain replaces control characters, so that text from a Dockerfile or registry cannot steer a terminal.
-func Plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unsafe(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
-
-// unsafe says whether a terminal obeys a character instead of showing it: control characters, and those that change the
-// direction of the text around them.
-func unsafe(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
-
-// Diff prints a unified diff of files that others may have written, line by line and neutralised as Plain does.
+// Diff prints a unified diff of files that others may have written, line by line and each with [sanitize.Terminal] applied.
 func Diff(w io.Writer, diff string) error {
 	var b strings.Builder
 	for line := range strings.Lines(diff) {
@@ -98,7 +83,7 @@ func Diff(w io.Writer, diff string) error {
 			if i > 0 {
 				b.WriteByte('\t')
 			}
-			b.WriteString(Plain(part))
+			b.WriteString(sanitize.Terminal(part))
 		}
 		b.WriteString(line[len(text):])
 	}

@@ -26,13 +26,9 @@ var (
 	rebuildForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // also a label of Kubernetes
 )
 
-// Text returns what others wrote as it is kept: one line, of at most MaxText characters.
+// Text returns text from outside in the form in which state keeps it: one line of at most MaxText characters.
 func Text(s string) string {
-	const bytesOfRune = 4
-	if most := bytesOfRune * (MaxText + 1); len(s) > most {
-		s = s[:most]
-	}
-	return sanitize.Cut(sanitize.Line(s), MaxText)
+	return sanitize.Cut(sanitize.Words(s), MaxText)
 }
 
 // Fault is a value in a state file that cannot be true.

@@ -11,7 +11,7 @@ import (
 	"unicode"
 )
 
-// Line puts a space in place of each rune that cannot be printed, line breaks among them.
+// Line replaces each unprintable rune, line breaks included, with a space.
 func Line(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -21,12 +21,27 @@ func Line(s string) string {
 	}, s)
 }
 
-// Words puts one space in place of all between words that is white space or cannot be printed.
+// Words joins the words of s with single spaces: white space and unprintable runes separate words. Invalid UTF-8 becomes U+FFFD.
 func Words(s string) string {
+	s = strings.ToValidUTF8(s, string(unicode.ReplacementChar))
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 }
 
-// Cut leaves the first runes of a text, at most so many, and says so by three dots after them.
+// Terminal replaces each rune that [IsUnsafe] reports, so that text from outside cannot control a terminal.
+func Terminal(s string) string {
+	return strings.Map(func(r rune) rune {
+		if IsUnsafe(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// IsUnsafe reports whether a terminal obeys r instead of showing it: control characters, and those that change the
+// direction of the text around them.
+func IsUnsafe(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// Cut returns the first most runes of s, followed by three dots if there are more.
 func Cut(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most]) + "..."
@@ -34,8 +49,8 @@ func Cut(s string, most int) string {
 	return s
 }
 
-// Foreign makes one line of what a server or a program wrote: no secret of ours that it gives back, and nothing of a URL
-// beyond scheme, host and path, since signed URLs and login pages have secrets there.
+// Foreign returns text of a server or program as one line without the given secrets, in any of their encodings. URLs are
+// reduced to scheme, host and path, because signed URLs and login pages carry secrets elsewhere.
 func Foreign(s string, secrets ...string) string {
 	for _, secret := range secrets {
 		for _, form := range formsOf(secret) {
@@ -51,7 +66,7 @@ var (
 	afterPath = regexp.MustCompile(`(/[^\s?#"'<>]*)[?#][^\s"'<>]*`)
 )
 
-// formsOf returns a secret as it is, and as it can stand in URLs and headers, the longest first.
+// formsOf returns a secret and its encodings in URLs and headers, the longest first.
 func formsOf(secret string) []string {
 	if secret == "" {
 		return nil
@@ -64,7 +79,7 @@ func formsOf(secret string) []string {
 	return slices.Compact(forms)
 }
 
-// MediaType quotes a media type that is a usual one. A server could write anything there.
+// MediaType returns a well-known media type in quotes, and a placeholder for any other: a server could write anything there.
 func MediaType(s string) string {
 	switch s {
 	case "text/html", "text/plain", "text/xml", "application/json", "application/xml", "application/octet-stream",
@@ -82,7 +97,7 @@ func MediaType(s string) string {
 	return "an unusual one"
 }
 
-// URL returns scheme, host and path of a URL; of what is none, nothing.
+// URL returns scheme, host and path of a URL, or "" if s is not an absolute URL.
 func URL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {

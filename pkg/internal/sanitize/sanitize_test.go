@@ -14,6 +14,7 @@ func TestText(t *testing.T) {
 	const text = "a  b\r\n\x1b[31mé\u202e\u00a0c"
 	assert.Equal(t, "a  b   [31mé  c", sanitize.Line(text))
 	assert.Equal(t, "a b [31mé c", sanitize.Words(text))
+	assert.Equal(t, "a  b\ufffd\ufffd\ufffd[31mé\ufffd\u00a0c", sanitize.Terminal(text))
 	assert.Equal(t, "éé...", sanitize.Cut("ééé", 2))
 	assert.Equal(t, "ééé", sanitize.Cut("ééé", 3))
 }
