@@ -1,0 +1,201 @@
+// Package docs_test holds the documentation to what there is: links, commands, packages, files.
+package docs_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/pkg/cli"
+)
+
+const root = "../.."
+
+// pages returns the text of every page, by path from the root.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob(root + "/*.md")
+	require.NoError(t, err)
+	more, err := filepath.Glob(root + "/docs/*.md")
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, file := range append(files, more...) {
+		out[strings.TrimPrefix(filepath.ToSlash(file), root+"/")] = read(t, file)
+	}
+	require.NotEmpty(t, out)
+	return out
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(data)
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^ *```.*?^ *```")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	special = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors returns the anchors of a page, as GitHub makes them of its headings.
+func anchors(page string) []string {
+	var out []string
+	for _, m := range heading.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+		out = append(out, strings.ReplaceAll(special.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return out
+}
+
+func TestLinks(t *testing.T) {
+	all := pages(t)
+	for name, page := range all {
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := name
+			if file != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(name), file))
+			}
+			_, err := os.Stat(filepath.Join(root, target))
+			require.NoError(t, err, "%s links to %s", name, m[1])
+			if anchor != "" {
+				assert.Contains(t, anchors(all[target]), anchor, "%s links to %s", name, m[1])
+			}
+		}
+	}
+}
+
+var (
+	quoted = regexp.MustCompile("(?m)`imagefactory ([^`]+)`|^ {4,}(?:\\$ )?imagefactory ([^#|>&\n]+)")
+	flag   = regexp.MustCompile(`(?:^|\s)(--[a-z][a-z-]*)`)
+)
+
+// TestCommands: every command that a page quotes exists, with its flags.
+func TestCommands(t *testing.T) {
+	help := map[string]string{}
+	for name, page := range pages(t) {
+		for _, m := range quoted.FindAllStringSubmatch(page, -1) {
+			line := m[1] + m[2]
+			command := regexp.MustCompile(`^[a-z]+`).FindString(line)
+			if command == "" || strings.HasPrefix(line, "COMMAND") {
+				continue
+			}
+			if _, ok := help[command]; !ok {
+				var out bytes.Buffer
+				code := cli.Main(t.Context(), []string{command, "--help"}, &cli.World{
+					In: strings.NewReader(""), Out: &out, Err: &out, Now: time.Now, Getenv: func(string) string { return "" },
+				})
+				require.Zero(t, code, "%s: imagefactory %s: there is no such command", name, line)
+				help[command] = out.String()
+			}
+			for _, f := range flag.FindAllStringSubmatch(line, -1) {
+				assert.Regexp(t, f[1]+`\b`, help[command], "%s: imagefactory %s", name, line)
+			}
+		}
+	}
+	assert.Greater(t, len(help), 10)
+}
+
+// sources returns the folders with Go code below the root, sorted.
+func sources(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin"):
+			return filepath.SkipDir
+		case !d.IsDir() && strings.HasSuffix(name, ".go"):
+			out = append(out, filepath.ToSlash(filepath.Dir(strings.TrimPrefix(path, root+"/"))))
+		}
+		return nil
+	}))
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+var row = regexp.MustCompile("(?m)^\\| `((?:cmd|pkg|test)/[^`]*)` \\| (.*) \\|$")
+
+// TestPackages: CONTRIBUTING has a row for each package, and for no other. `test/…` stands for all below test.
+func TestPackages(t *testing.T) {
+	var listed []string
+	for _, m := range row.FindAllStringSubmatch(read(t, root+"/CONTRIBUTING.md"), -1) {
+		listed = append(listed, m[1])
+	}
+	var want []string
+	for _, folder := range sources(t) {
+		if strings.HasPrefix(folder, "test/") {
+			folder = "test/…"
+		}
+		want = append(want, folder)
+	}
+	slices.Sort(listed)
+	assert.Equal(t, slices.Compact(want), listed)
+}
+
+var (
+	layers   = regexp.MustCompile(`(?s)<!-- layers -->\n(.*?)<!-- /layers -->`)
+	imported = regexp.MustCompile(`(?m)^\s*(?:\w+ )?"github.com/imagefactory/imagefactory/([^"]+)"$`)
+)
+
+// TestLayers: a package imports only packages of its own layer and of those below.
+func TestLayers(t *testing.T) {
+	m := layers.FindStringSubmatch(read(t, root+"/CONTRIBUTING.md"))
+	require.NotNil(t, m, "CONTRIBUTING has no list of layers")
+	level := map[string]int{}
+	for i, line := range strings.Split(strings.TrimSpace(m[1]), "\n") {
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line, -1) {
+			level[name[1]] = i
+		}
+	}
+	for _, folder := range sources(t) {
+		if !strings.HasPrefix(folder, "pkg/") || strings.HasPrefix(folder, "pkg/internal/") {
+			continue
+		}
+		from, ok := level[strings.TrimPrefix(folder, "pkg/")]
+		if !assert.True(t, ok, "%s is in no layer", folder) {
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, m := range imported.FindAllStringSubmatch(read(t, file), -1) {
+				to := strings.TrimPrefix(m[1], "pkg/")
+				if strings.HasPrefix(to, "internal/") {
+					continue
+				}
+				assert.GreaterOrEqual(t, level[to], from, "%s imports %s, which is in a layer above", file, m[1])
+			}
+		}
+	}
+}
+
+// TestWalks: the files of the reader's walks exist.
+func TestWalks(t *testing.T) {
+	_, walks, found := strings.Cut(read(t, root+"/CONTRIBUTING.md"), "## A reader's walk")
+	require.True(t, found)
+	files := regexp.MustCompile("(?m)^\\d+\\. `([^`]+)`").FindAllStringSubmatch(walks, -1)
+	assert.Greater(t, len(files), 15)
+	for _, m := range files {
+		_, err := os.Stat(filepath.Join(root, m[1]))
+		assert.NoError(t, err)
+	}
+}
