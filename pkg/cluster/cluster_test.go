@@ -113,11 +113,11 @@ func TestWhatCannotBeStarted(t *testing.T) {
 	stranger, err := cluster.New(cluster.Options{Namespace: s.Namespace, Config: config})
 	require.NoError(t, err)
 	_, err = stranger.Stages(t.Context())
-	require.ErrorContains(t, err, "the token is not valid")
+	require.ErrorContains(t, err, "invalid token")
 	assert.NotContains(t, err.Error(), canary)
 
 	_, err = cluster.New(cluster.Options{Config: s.Config()})
-	require.ErrorContains(t, err, "give --project")
+	require.ErrorContains(t, err, "pass --project")
 }
 
 func TestWithoutACluster(t *testing.T) {
