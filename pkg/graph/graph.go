@@ -4,13 +4,11 @@ package graph
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/Masterminds/semver/v3"
-
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/tagrule"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -160,7 +158,7 @@ func TagsOf(img *config.Image, facts *state.Image) (tags config.Tags, known bool
 	}
 }
 
-// Publishes says whether a managed image publishes a tag. While it is not known which tags count, every tag does.
+// Publishes reports whether a managed image publishes a tag. While it is not known which tags count, every tag does.
 func Publishes(img *config.Image, facts *state.Image, tag string) bool {
 	if facts != nil && facts.PublishedTag(tag) != nil {
 		return true
@@ -169,26 +167,8 @@ func Publishes(img *config.Image, facts *state.Image, tag string) bool {
 	if !known {
 		return true
 	}
-	matches := func(re string) bool {
-		ok, err := regexp.MatchString(re, tag)
-		return err == nil && ok
-	}
-	if len(tags.Allow) > 0 && !slices.ContainsFunc(tags.Allow, matches) || slices.ContainsFunc(tags.Ignore, matches) {
-		return false
-	}
-	switch tags.Strategy {
-	case config.Digest:
-		return tag == tags.Constraint
-	case config.SemVer:
-		v, err := semver.NewVersion(tag)
-		if err != nil {
-			return false
-		}
-		c, err := semver.NewConstraint(tags.Constraint)
-		return tags.Constraint == "" || err == nil && c.Check(v)
-	default:
-		return true
-	}
+	rule, err := tagrule.New(tags)
+	return err == nil && rule.Publishes(tag)
 }
 
 // Deps returns what an image's build uses, in the order of its state file.

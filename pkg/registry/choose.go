@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/tagrule"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -91,10 +90,11 @@ func (ch *chooser) choose(ctx context.Context, tags config.Tags, decided bool) (
 func (ch *chooser) by(ctx context.Context, tags config.Tags, list []string) (Choice, error) {
 	switch tags.Strategy {
 	case config.SemVer:
-		versions, err := versionsOf(list, tags.Constraint)
+		rule, err := tagrule.New(tags)
 		if err != nil {
 			return Choice{}, err
 		}
+		versions := rule.Versions(list)
 		if len(versions) == 0 {
 			return Choice{}, noneCounts(list, "no tag is a semantic version%s", within(tags.Constraint))
 		}
@@ -153,11 +153,7 @@ func (ch *chooser) list(ctx context.Context) ([]string, error) {
 
 // counting lists the tags that allow and ignore let through, at least one.
 func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, error) {
-	allow, err := compile(tags.Allow)
-	if err != nil {
-		return nil, err
-	}
-	ignore, err := compile(tags.Ignore)
+	rule, err := tagrule.New(tags)
 	if err != nil {
 		return nil, err
 	}
@@ -169,10 +165,7 @@ func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, er
 	if len(list) == 0 {
 		return nil, noneCounts(all, "only signatures and attestations have tags")
 	}
-	list = slices.DeleteFunc(list, func(tag string) bool {
-		matches := func(re *regexp.Regexp) bool { return re.MatchString(tag) }
-		return len(allow) > 0 && !slices.ContainsFunc(allow, matches) || slices.ContainsFunc(ignore, matches)
-	})
+	list = slices.DeleteFunc(list, func(tag string) bool { return !rule.Allows(tag) })
 	if len(list) == 0 {
 		return nil, noneCounts(all, "no tag passes allow and ignore of `tags`")
 	}
@@ -224,40 +217,6 @@ func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error
 		err = fmt.Errorf("resolving %q: %w", ref, err)
 	}
 	return s, err
-}
-
-// versionsOf lists the semantic versions within a constraint, the highest first. Of two spellings of one version the last
-// one comes first, by the alphabet.
-func versionsOf(tags []string, constraint string) ([]string, error) {
-	var within *semver.Constraints
-	if constraint != "" {
-		var err error
-		if within, err = semver.NewConstraint(constraint); err != nil {
-			return nil, fmt.Errorf("reading constraint %q: %w", constraint, err)
-		}
-	}
-	type version struct {
-		*semver.Version
-		tag string
-	}
-	var found []version
-	for _, t := range tags {
-		v, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
-		if err == nil && (within == nil || within.Check(v)) {
-			found = append(found, version{v, t})
-		}
-	}
-	slices.SortFunc(found, func(a, b version) int {
-		if c := b.Compare(a.Version); c != 0 {
-			return c
-		}
-		return strings.Compare(b.tag, a.tag)
-	})
-	out := make([]string, len(found))
-	for i := range found {
-		out[i] = found[i].tag
-	}
-	return out, nil
 }
 
 // build is a tag with the time when its image was built.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/tagrule"
 )
 
 const (
@@ -24,10 +25,7 @@ func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) 
 		used.Strategy = config.Lexical
 		return ch.by(ctx, used, list)
 	}
-	versions, err := versionsOf(list, "")
-	if err != nil {
-		return Choice{}, err
-	}
+	versions := new(tagrule.Rule).Versions(list)
 	var none *NoneCountsError
 	if len(versions) > 0 {
 		used.Strategy = config.SemVer
@@ -165,7 +163,7 @@ func IsDate(tag string) bool { return calendarForm.MatchString(tag) }
 // isCalendar reports whether all tags, at least two, are dates of one form, so that the alphabet has their order. Dates
 // without leading zeros are semantic versions.
 func isCalendar(tags []string) bool {
-	versions, _ := versionsOf(tags, "")
+	versions := new(tagrule.Rule).Versions(tags)
 	return len(tags) > 1 && len(versions) < len(tags) && !slices.ContainsFunc(tags, func(t string) bool {
 		return !IsDate(t) || shape(t) != shape(tags[0])
 	})

@@ -46,18 +46,6 @@ func (c *Client) tags(ctx context.Context, repository string) ([]string, error) 
 	return ask(ctx, src.places, func(at place) ([]string, error) { return c.tagsAt(ctx, at) })
 }
 
-func compile(list []string) ([]*regexp.Regexp, error) {
-	out := make([]*regexp.Regexp, 0, len(list))
-	for _, s := range list {
-		re, err := regexp.Compile(s)
-		if err != nil {
-			return nil, fmt.Errorf("reading expression %q: %w", s, err)
-		}
-		out = append(out, re)
-	}
-	return out, nil
-}
-
 // candidates are the tags, at most so many, that the newest build is looked for in.
 func candidates(tags []string, most int) []string {
 	if len(tags) <= most {

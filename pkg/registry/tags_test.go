@@ -115,8 +115,8 @@ func TestNewestOfList(t *testing.T) {
 		"allow":                {have: []string{"1.0.0", "v2.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Allow: []string{`^\d`}}, want: "1.0.0"},
 		"lexical":              {have: []string{"2026-01-02", "2026-01-10", "2025-12-31", sig}, tags: &config.Tags{Strategy: config.Lexical}, want: "2026-01-10"},
 		"lexical, ignore":      {have: []string{"b", "z"}, tags: &config.Tags{Strategy: config.Lexical, Ignore: []string{"z"}}, want: "b"},
-		"bad constraint":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "?"}, err: `reading constraint "?"`},
-		"bad expression":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Allow: []string{"("}}, err: `reading expression "("`},
+		"bad constraint":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "?"}, err: `invalid constraint "?"`},
+		"bad expression":       {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Allow: []string{"("}}, err: `invalid expression "("`},
 		"unknown strategy":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: "Best"}, err: `unknown strategy "Best"`},
 	} {
 		t.Run(name, func(t *testing.T) {
