@@ -1,5 +1,5 @@
-// Package bootstrap writes what a team needs around images.yaml: how Argo CD applies dist, how CI keeps state and dist, and
-// which Secrets to create. It does no I/O; what is written is the team's own from then on.
+// Package bootstrap renders the files around images.yaml: the Argo CD Application, the CI workflows, and templates of the
+// Secrets. The team owns and edits these files afterwards.
 package bootstrap
 
 import (
@@ -28,7 +28,7 @@ const (
 	GitLab CI = "gitlab"
 )
 
-// Options are what is known of a fleet's repository.
+// Options describe the repository of a fleet.
 type Options struct {
 	Config   *config.Config
 	Location kargo.Options // where the Jobs find state and images.yaml
@@ -46,7 +46,7 @@ type Options struct {
 	ArgoCDNamespace string
 }
 
-// Branch is the one that holds images.yaml and dist.
+// Branch is the branch with images.yaml and dist.
 func (o *Options) Branch() string {
 	f := &o.Config.Factory
 	return cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch)
@@ -96,7 +96,7 @@ func Files(o Options) (map[string][]byte, error) {
 	return out, nil
 }
 
-// view is what the templates know.
+// view is the data of the templates.
 type view struct {
 	*Options
 	Project     string
@@ -134,7 +134,7 @@ func newView(o *Options) (*view, error) {
 	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
 	} else if v.StateDir == "" {
-		return nil, errors.New("the state folder is outside of the repository, and factory.state does not say that state is elsewhere: init --full writes paths in it")
+		return nil, errors.New("the state folder is outside the repository: set factory.state, so that init --full can write its paths")
 	}
 	push := f.Credentials[state.Host]
 	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil
@@ -142,11 +142,11 @@ func newView(o *Options) (*view, error) {
 		v.Synth += " --split"
 	}
 	if v.Elsewhere && f.State.Path == "" && o.Location.StatePath != config.DefaultStateFolder {
-		return nil, fmt.Errorf("set factory.state.path to %q: in CI, state is not below images.yaml", o.Location.StatePath)
+		return nil, fmt.Errorf("state is not below images.yaml in CI (set factory.state.path to %q)", o.Location.StatePath)
 	}
 	for _, text := range []string{o.RepoURL, o.Location.StateURL, v.Branch, v.StateBranch, o.ConfigPath, o.DistPath, v.StateDir} {
 		if strings.ContainsAny(text, "$\n") { // CI would expand it
-			return nil, fmt.Errorf("%q has a $ or a line break in it: give it another name, or write the CI configuration yourself", text)
+			return nil, fmt.Errorf("%q contains a $ or a line break (rename it, or write the CI configuration yourself)", text)
 		}
 	}
 	v.hosts()
@@ -155,7 +155,7 @@ func newView(o *Options) (*view, error) {
 	return v, err
 }
 
-// forge says whether images are built from repositories at a host.
+// forge reports whether images are built from repositories at a host.
 func (v *view) forge(host string) bool {
 	return slices.ContainsFunc(v.Config.Images, func(img config.Image) bool { return img.Source != nil && img.Source.Host == host })
 }

@@ -60,7 +60,7 @@ func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
 	_, err := os.Lstat(p.Config)
 	isNew := err != nil
 	if !isNew && !o.Full {
-		return nil, fmt.Errorf("writing %q: it is there already, and nothing was changed", p.Config)
+		return nil, fmt.Errorf("writing %q: already exists; nothing was changed", p.Config)
 	}
 	plan := &InitPlan{}
 	if isNew {
@@ -165,7 +165,7 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 		}
 	}
 	if len(differ) > 0 {
-		return fmt.Errorf("writing %s: there already, with another content, and nothing was changed: look at the difference with --force --dry-run, and give --force to replace what is there", strings.Join(differ, ", "))
+		return fmt.Errorf("writing %s: already exists with other content; nothing was changed (compare with --force --dry-run, replace with --force)", strings.Join(differ, ", "))
 	}
 	return nil
 }
@@ -253,7 +253,7 @@ func (plan *InitPlan) Write() ([]string, error) {
 	var written []string
 	for _, f := range plan.files {
 		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-			return written, fmt.Errorf("making folder: %w", err)
+			return written, fmt.Errorf("creating folder: %w", err)
 		}
 		if err := renameio.WriteFile(f.path, f.want, 0o644); err != nil {
 			return written, fmt.Errorf("writing %q: %w", f.path, err)

@@ -161,8 +161,8 @@ func (a assumption) Keys() []string { return a.g.Keys() }
 // 1 is the brace, 2 the name, 3 the modifier.
 var variable = regexp.MustCompile(`\$(\{?)([\pL\pN_]+)(:?[-+]|[#%/]?)`)
 
-// leavesHole says whether a word uses an unset variable other than with a
-// modifier that says what then holds: ${A:-x}, ${A-x}, ${A:+x}, ${A+x}.
+// leavesHole reports whether a word uses an unset variable without a modifier
+// that handles it: ${A:-x}, ${A-x}, ${A:+x}, ${A+x}.
 func leavesHole(word, name string) bool {
 	for _, m := range variable.FindAllStringSubmatch(word, -1) {
 		handled := m[1] != "" && (strings.HasSuffix(m[3], "-") || strings.HasSuffix(m[3], "+"))

@@ -21,15 +21,15 @@ import (
 type BaseConfig struct {
 	// OnBuild are the ONBUILD triggers. They run in each stage FROM the image.
 	OnBuild []string
-	// Partial is set when nothing but OnBuild is known.
+	// Partial is set if only OnBuild is known.
 	Partial bool
 
 	config   dockerspec.DockerOCIImageConfig
 	platform ocispecs.Platform
 }
 
-// BaseFunc returns the config of an image, nil when it is not known. With
-// whole false a partial one is enough. References are normalised, platforms
+// BaseFunc returns the config of an image, or nil if it is unknown. A partial
+// config is enough unless whole is set. References are normalised, platforms
 // are in BuildKit's form.
 type BaseFunc func(ctx context.Context, ref, platform string, whole bool) *BaseConfig
 
@@ -42,7 +42,7 @@ const (
 	maxWordBytes    = 4 << 10  // of the working directory, the user and the shell, each
 )
 
-// ParseBaseConfig reads an OCI or Docker image config.
+// ParseBaseConfig parses an OCI or Docker image config.
 func ParseBaseConfig(data []byte) (*BaseConfig, error) {
 	var img dockerspec.DockerOCIImage
 	if err := json.Unmarshal(data, &img); err != nil {
@@ -80,9 +80,8 @@ func size(words []string) int {
 	return n
 }
 
-// Sources returns the triggers that can take files from another image, without
-// what else is in them: enough to find these images. It is not ok when BuildKit
-// refuses a trigger.
+// Sources returns the triggers that can copy files from another image, reduced to
+// the parts that name it. ok is false if BuildKit refuses a trigger.
 func (b *BaseConfig) Sources(ctx context.Context) (sources []string, ok bool) {
 	if len(b.OnBuild) == 0 {
 		return nil, true
@@ -134,10 +133,10 @@ func keyOf(ref string, p ocispecs.Platform) baseKey {
 type bases struct {
 	find  func(baseKey) *BaseConfig
 	whole bool
-	known map[baseKey]*BaseConfig // nil for what is not known
+	known map[baseKey]*BaseConfig // nil for an unknown config
 }
 
-// newBases asks for configs. With whole false partial ones will do.
+// newBases returns an empty cache of configs; partial ones are enough unless whole is set.
 func newBases(ctx context.Context, find BaseFunc, whole bool) *bases {
 	b := &bases{whole: whole, known: map[baseKey]*BaseConfig{}}
 	b.find = func(key baseKey) *BaseConfig {
@@ -158,9 +157,9 @@ func (b *bases) of(key baseKey) *BaseConfig {
 	return c
 }
 
-// hide puts the names of variables in place of their values, as far as base
-// images set them and the Dockerfile does not have them: such a value can be a
-// secret, and messages are kept.
+// hide replaces the values of variables that base images set with their names,
+// unless the Dockerfile contains the value: it can be a secret, and callers
+// store messages.
 func (b *bases) hide(msg string, src []byte) string {
 	const least = 8 // bytes of a secret
 	var found [][2]string
@@ -184,7 +183,7 @@ func (b *bases) hide(msg string, src []byte) string {
 	return msg
 }
 
-// fill writes what is known into the image that BuildKit gets.
+// fill copies the known config to the image that BuildKit gets.
 func (b *BaseConfig) fill(img *dockerspec.DockerOCIImage) {
 	if !b.Partial {
 		img.Config = b.config
@@ -195,8 +194,7 @@ func (b *BaseConfig) fill(img *dockerspec.DockerOCIImage) {
 	img.Config.OnBuild = b.OnBuild
 }
 
-// KnownTriggers returns a partial config: what [BaseConfig.Sources] returned
-// before.
+// KnownTriggers returns a partial config from an earlier result of [BaseConfig.Sources].
 func KnownTriggers(sources []string) (*BaseConfig, error) {
 	b := &BaseConfig{OnBuild: sources, Partial: true}
 	return b, b.check()

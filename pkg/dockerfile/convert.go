@@ -40,7 +40,7 @@ import (
 // which is a data race, so it is not asked then.
 func convert(ctx context.Context, in *input, p *plan) (map[string]struct{}, []Warning, error) {
 	if p.shared > 0 {
-		return nil, []Warning{{Line: p.shared, Message: "the index is no stage's: BuildKit takes it as that of an image, which later versions may refuse"}}, nil
+		return nil, []Warning{{Line: p.shared, Message: "no stage has this index: BuildKit uses it as an image name, which later versions may refuse"}}, nil
 	}
 	targets := targets(in, p)
 	c := &converter{in: in, plan: p, src: rewrite(in.src, p), refs: map[string]struct{}{}}
@@ -116,7 +116,7 @@ func (s *state) from() string {
 	return strings.Join(words, " ")
 }
 
-// converter runs BuildKit's converter and collects what it resolves.
+// converter runs BuildKit's converter and collects the images that it resolves.
 type converter struct {
 	in   *input
 	plan *plan
@@ -204,7 +204,7 @@ func (c *converter) convert(ctx context.Context, target string, unknown unknownC
 	return nil
 }
 
-// invalidLine returns the first line that is not valid UTF-8, 0 for none.
+// invalidLine returns the first line that is not valid UTF-8, or 0.
 func invalidLine(src []byte) int {
 	n := 0
 	for line := range bytes.Lines(src) {
@@ -267,7 +267,7 @@ type recorder struct {
 	options map[string]string
 }
 
-// errOffline answers what no plan of a build needs.
+// errOffline is returned for requests that planning a build does not need.
 var errOffline = errors.New("not available offline")
 
 var (

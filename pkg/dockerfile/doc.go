@@ -3,18 +3,18 @@
 //
 // The authority is BuildKit itself, at the version in go.mod. [Resolve] lets
 // BuildKit's converter (frontend/dockerfile/dockerfile2llb) plan the build
-// with an image resolver that only writes down what it is asked for: that
+// with an image resolver that records each request: that
 // decides whether the file is refused, and no reference that it asks for is
 // left out. A pass of this package over BuildKit's parser output follows the
 // same rules to say which stage, instruction and line each reference comes
 // from, and which words cannot be resolved because a variable has no value.
 //
-// What a tag points to is left to others. The ONBUILD triggers of an external
+// Resolving tags is left to callers. The ONBUILD triggers of an external
 // base image and its environment are in its config, which [Options.Base] gives.
 // Without it, the triggers are not known, and where a refusal would depend on
 // the environment or working directory, Resolve reports a [Warning] and no
 // [Error].
 //
-// Input is untrusted, also that of a registry: see [MaxSize] and the other
+// Input is untrusted, registry responses included: see [MaxSize] and the other
 // limits.
 package dockerfile

@@ -36,7 +36,7 @@ type Options struct {
 	// git address, a URL, oci-layout:// or target:) replaces an image by files
 	// that are not pulled from a registry.
 	Contexts map[string]string
-	// Base returns the configs of base images; nil when none is known.
+	// Base returns the configs of base images; nil if none is known.
 	Base BaseFunc
 	// AllStages makes every stage count, not only those that Target needs.
 	AllStages bool
@@ -65,18 +65,18 @@ type Image struct {
 	Stage string `json:"stage"`
 	// Line is the 1-based line of the instruction; for a trigger, that of
 	// the ONBUILD instruction, or that of FROM when the trigger is the base
-	// image's. It is 0 for what no line of the file asks for, such as a syntax
+	// image's. It is 0 for an image that no line names, such as a syntax
 	// given as a build argument.
 	Line int `json:"line"`
 	// Platform is set when it is not the target platform.
 	Platform string `json:"platform,omitempty"`
-	// Final says that the target stage is built on it, directly or through
-	// other stages: the layers of what is built begin with its layers.
+	// Final is set if the target stage is built on it, directly or through
+	// other stages: the layers of the result begin with its layers.
 	Final bool `json:"final,omitempty"`
 }
 
 // Unresolved is a word of a FROM instruction, the base or its --platform,
-// that means nothing because variables in it have no value. BuildKit refuses
+// that cannot be resolved because variables in it have no value. BuildKit refuses
 // such a file, even where the stage is not needed. An image of which only the
 // platform is unresolved is among the images, without a platform.
 type Unresolved struct {
@@ -94,9 +94,9 @@ type UnknownBase struct {
 	Line     int    `json:"line"`
 }
 
-// Warning is something to tell the author of the file.
+// Warning is a message for the author of the file.
 type Warning struct {
-	Line    int    `json:"line"` // 0 for what no line of the file says
+	Line    int    `json:"line"` // 0 if no line of the file causes it
 	Message string `json:"message"`
 }
 
@@ -105,22 +105,22 @@ type Result struct {
 	Images     []Image      `json:"images"`
 	Unresolved []Unresolved `json:"unresolved,omitempty"`
 	Warnings   []Warning    `json:"warnings,omitempty"`
-	// Unknown are the base images of which the config is not known.
+	// Unknown are the base images with an unknown config.
 	Unknown []UnknownBase `json:"-"`
-	// Foreign is set when the file is for a frontend that does not read
-	// Dockerfiles: which images it uses is not known.
+	// Foreign is set if the frontend of the file does not read Dockerfiles:
+	// the images that it uses are unknown.
 	Foreign bool `json:"foreign,omitempty"`
 }
 
-// Error says why BuildKit refuses a Dockerfile.
+// Error is the reason why BuildKit refuses a Dockerfile.
 type Error struct {
-	Line int    `json:"line"` // 1-based, 0 when the reason has no line
+	Line int    `json:"line"` // 1-based, 0 if unknown
 	Msg  string `json:"msg"`
 
 	limit bool // this package refuses the file, not BuildKit
 }
 
-// Error returns the message with its line.
+// Error implements error: it returns the message with its line.
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return e.Msg
@@ -128,7 +128,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
 }
 
-// Resolve finds the images that BuildKit resolves to build src.
+// Resolve returns the images that BuildKit resolves to build src.
 //
 // A file or an option that BuildKit refuses returns an *[Error], as does a
 // file beyond the limits of this package. The only other error is that of a
@@ -182,7 +182,7 @@ func (r *Result) sort() {
 	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return a.Line - b.Line })
 }
 
-// resolveStages fills res with what the stages of the file use.
+// resolveStages adds the images that the stages use to res.
 func resolveStages(ctx context.Context, in *input, res *Result) error {
 	file, err := parse(in)
 	if err != nil {
@@ -200,8 +200,7 @@ func resolveStages(ctx context.Context, in *input, res *Result) error {
 	return resolveParsed(ctx, in, file, newBases(ctx, in.opts.Base, true), res)
 }
 
-// resolveParsed fills res with what is known of the base images. What is
-// missing counts as unknown only if known is all that can be learnt.
+// resolveParsed fills res, given the known configs of base images.
 func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, res *Result) error {
 	plan, planErr := newPlan(in, file, known)
 	if plan == nil {
@@ -212,7 +211,7 @@ func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, r
 	}
 	refs, warnings, err := convert(ctx, in, plan)
 	if err != nil && planErr != nil {
-		return planErr // says the same as BuildKit, but always has a line
+		return planErr // the same message as from BuildKit, but always with a line
 	}
 	if err != nil {
 		return err
@@ -251,7 +250,7 @@ func addUnattributed(images []Image, refs map[string]struct{}) []Image {
 	return images
 }
 
-// parsed is a Dockerfile as BuildKit's parser gives it.
+// parsed is a Dockerfile parsed by BuildKit.
 type parsed struct {
 	escape rune
 	args   []instructions.ArgCommand

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// newError turns an error of BuildKit into an *Error.
+// newError converts an error of BuildKit to an *Error.
 func newError(err error) *Error {
 	var own *Error
 	if errors.As(err, &own) {
@@ -37,15 +37,15 @@ func newError(err error) *Error {
 
 const lintPrefix = "lint violation found for rules: "
 
-// countsFromZero says whether BuildKit's parser gives the line before the
-// one that it could not read: it counts a line only once it is through.
+// countsFromZero reports whether BuildKit's parser reports the line before the
+// unreadable one: it counts a line only after reading it.
 func countsFromZero(msg string) bool {
 	return strings.HasPrefix(msg, "invalid escape token ") ||
 		strings.HasPrefix(msg, "only one ") && strings.HasSuffix(msg, " parser directive can be used") ||
 		strings.HasPrefix(msg, "dockerfile line greater than max allowed size")
 }
 
-// line returns the first line of a location, 0 when it has none.
+// line returns the first line of a location, or 0.
 func line(loc []parser.Range) int {
 	if len(loc) == 0 {
 		return 0
@@ -53,7 +53,7 @@ func line(loc []parser.Range) int {
 	return loc[0].Start.Line
 }
 
-// located returns err as an *Error at a line, unless it has one.
+// located returns err as an *Error, at the given line if it has none.
 func located(err error, line int) *Error {
 	e := newError(err)
 	if e.Line == 0 {
@@ -66,7 +66,7 @@ func refuse(line int, format string, args ...any) *Error {
 	return &Error{Line: line, Msg: fmt.Sprintf(format, args...)}
 }
 
-// atLine returns err as an *Error at a line, whatever line it has.
+// atLine returns err as an *Error at the given line.
 func atLine(err error, line int) *Error {
 	e := newError(err)
 	e.Line = line

@@ -39,7 +39,7 @@ func limitError(line int, format string, args ...any) *Error {
 	return e
 }
 
-// checkImages bounds what is found, which others keep in files.
+// checkImages bounds the size of the result, because callers store it.
 func checkImages(images []Image) error {
 	n := 0
 	for _, i := range images {
@@ -50,7 +50,7 @@ func checkImages(images []Image) error {
 	return nil
 }
 
-// isLimit says whether a limit of this package refuses a file, and not BuildKit.
+// isLimit reports whether err is a limit of this package, not a refusal of BuildKit.
 func isLimit(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.limit
@@ -68,7 +68,7 @@ type budget struct {
 
 func newBudget() *budget { return &budget{root: newScope()} }
 
-// scope is what is known of the variables at an instruction.
+// scope holds the sizes of the variables at an instruction.
 type scope struct {
 	size     map[string]int // upper bounds of the values
 	floor    int            // a bound for all, once a name was itself a variable
@@ -308,8 +308,8 @@ func (b *budget) files(files instructions.SourcesAndDest, s *scope, at int) erro
 	return b.spend(at, wordWork*len(files.SourcePaths))
 }
 
-// ports pays for ranges of ports, each of which BuildKit writes out. Up to
-// five characters hold no range worth a thought.
+// ports pays for ranges of ports, each of which BuildKit writes out. A range
+// of up to five characters is cheap.
 func (b *budget) ports(ports []string, s *scope, at int) error {
 	for _, port := range ports {
 		if !strings.ContainsAny(port, "-$") {

@@ -269,14 +269,14 @@ func (noFiles) ReadDir(context.Context, gateway.ReadDirRequest) ([]*types.Stat, 
 	return nil, nil
 }
 
-// dependsOnBase says whether a warning is about what only a base image knows.
+// dependsOnBase reports whether a warning is about what only a base image knows.
 func dependsOnBase(res *dockerfile.Result) bool {
 	return slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
 		return strings.HasPrefix(w.Message, "BuildKit refuses this unless the base image")
 	})
 }
 
-// noOracle says whether BuildKit cannot be asked: the file is for another
+// noOracle reports whether BuildKit cannot be asked: the file is for another
 // frontend, or its converter would run into a data race.
 func noOracle(res *dockerfile.Result) bool {
 	return res.Foreign || slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
@@ -286,7 +286,7 @@ func noOracle(res *dockerfile.Result) bool {
 
 var indexes = regexp.MustCompile(`--from=\W*(\d+)`)
 
-// mayRace says whether a refused file may have made BuildKit's converter run
+// mayRace reports whether a refused file may have made BuildKit's converter run
 // into a data race before: it uses an index that is no stage's.
 func mayRace(src []byte) bool {
 	stages := len(parseStages(src))
@@ -396,7 +396,7 @@ func differs(src []byte, opts dockerfile.Options, configs map[string]string, res
 	return ""
 }
 
-// ownRefusal says whether a file is refused for a limit (which BuildKit may
+// ownRefusal reports whether a file is refused for a limit (which BuildKit may
 // take forever for), or an option or a syntax that the client refuses.
 func ownRefusal(msg string) bool {
 	return strings.HasPrefix(msg, "the Dockerfile ") && msg != "the Dockerfile cannot be empty" ||

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// scratch is the base that is no image, in this spelling only.
+	// scratch is the empty base, in this spelling only.
 	scratch = "scratch"
 	// placeholder stands for a base that cannot be resolved.
 	placeholder = "unresolved.invalid/image:0"
@@ -56,7 +56,7 @@ type state struct {
 	missing  []string
 	blank    bool   // the base cannot be resolved
 	rewrite  bool   // the base or the platform cannot be resolved
-	ref      string // of the image, empty for what is no image
+	ref      string // of the image, empty if it is none
 	settled  bool   // ref is final
 	late     bool   // a source that had its turn before it was known to be needed
 }
@@ -189,7 +189,7 @@ func (p *plan) expandBase(s *state) error {
 	return nil
 }
 
-// checkBase says why an expanded base can be neither a stage nor an image.
+// checkBase returns an error if an expanded base is neither a stage nor an image.
 func (p *plan) checkBase(text string) error {
 	if text == scratch || p.byName[text] != nil {
 		return nil
@@ -233,7 +233,7 @@ func parseStagePlatform(word string, e expansion) (ocispecs.Platform, error) {
 	return platform, nil
 }
 
-// lacksValue says whether the base that is refused could be right if the
+// lacksValue reports whether the base that is refused could be right if the
 // variables that it misses had a value.
 func (p *plan) lacksValue(word string, e expansion) bool {
 	if len(e.missing)+len(e.unset) == 0 {
@@ -441,7 +441,7 @@ func (p *plan) targets() []*state {
 	return targets
 }
 
-// needed returns what building some stages takes, themselves included.
+// needed returns the given stages and all stages that they depend on.
 func needed(queue ...*state) map[*state]bool {
 	used := make(map[*state]bool)
 	queue = slices.Clone(queue)
@@ -632,7 +632,7 @@ func (p *plan) images() []Image {
 	return images
 }
 
-// run returns what the commands that BuildKit runs take files from. A stage
+// run returns the sources of the commands that BuildKit runs. A stage
 // that a named context replaces runs none; the sources of its commands are
 // looked up all the same, but not those that come late.
 func (p *plan) run() map[*state]bool {

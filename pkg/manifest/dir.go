@@ -16,7 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Action is what Write would do with a file.
+// Action is how [Write] changes a file.
 type Action string
 
 // Actions.
@@ -26,7 +26,7 @@ const (
 	Removed Action = "removed" // generated earlier, no longer wanted
 )
 
-// Change is one difference between a folder and what is wanted in it.
+// Change is a difference between a folder and its wanted files.
 type Change struct {
 	File   string // name in the folder
 	Action Action
@@ -40,7 +40,7 @@ const (
 	maxDiff     = 256 << 10
 )
 
-// Compare says what Write would change in dir, by file name. A folder that does not exist is empty.
+// Compare returns the changes that [Write] would make in dir, sorted by file name. A missing folder is empty.
 func Compare(dir string, want map[string][]byte) ([]Change, error) {
 	var changes []Change
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -82,13 +82,13 @@ func read(dir, name string) ([]byte, error) {
 
 func checkName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, `/\`) {
-		return fmt.Errorf("generating %q: no name of a file", name)
+		return fmt.Errorf("generating file: invalid name %q", name)
 	}
 	return nil
 }
 
-// Diff is the change as a unified diff of bounded size. Lines that differ only in how they end are not in it: a note says
-// how they do.
+// Diff returns the change as a unified diff of bounded size. It omits lines that differ only in their line endings, and adds
+// a note about these.
 func (c *Change) Diff() string {
 	from, to := c.File, c.File
 	switch c.Action {
@@ -116,8 +116,8 @@ func (c *Change) Diff() string {
 	return text + shown + fmt.Sprintf("(%d more lines)\n", strings.Count(hunks[len(shown):], "\n"))
 }
 
-// OnlyLayout returns how files differ whose text is as wanted, such as "CRLF line endings". It is empty when any change is
-// of another kind.
+// OnlyLayout describes how the files differ, such as "CRLF line endings", if all texts are as wanted. It returns "" if any
+// change is of another kind.
 func OnlyLayout(changes []Change) string {
 	var all []string
 	for i := range changes {
@@ -132,7 +132,7 @@ func OnlyLayout(changes []Change) string {
 	return strings.Join(all, ", ")
 }
 
-// SameText reports whether two files have the same text, however their lines end.
+// SameText reports whether two files are equal apart from line endings and a byte order mark.
 func SameText(a, b []byte) bool {
 	x, _ := plainText(a)
 	y, _ := plainText(b)
@@ -141,8 +141,8 @@ func SameText(a, b []byte) bool {
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// plainText returns a text as files are generated: lines that end in LF, the last one too, and no byte order mark. odd says
-// what was otherwise. No generated line holds a CR: in values it is escaped.
+// plainText returns text with LF line endings, also at its end, and without a byte order mark; odd describes what it
+// changed. Generated lines contain no CR, because values escape it.
 func plainText(data []byte) (text []byte, odd string) {
 	var found []string
 	if bytes.Contains(data, []byte("\r\n")) {
@@ -185,7 +185,7 @@ func staleFiles(dir string, want map[string][]byte) ([]string, error) {
 	return stale, nil
 }
 
-// generated says whether a file starts with the header.
+// generated reports whether a file starts with the header.
 func generated(path string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -200,15 +200,15 @@ func generated(path string) (bool, error) {
 	return hasHeader(start[:n]), nil
 }
 
-// hasHeader reports whether a text starts with the header, however its lines end.
+// hasHeader reports whether a text starts with the header, with any line ending.
 func hasHeader(data []byte) bool {
 	rest, ok := bytes.CutPrefix(bytes.TrimPrefix(data, byteOrderMark), []byte(Header))
 	return ok && (len(rest) == 0 || bytes.HasPrefix(rest, []byte("\n")) || bytes.HasPrefix(rest, []byte("\r\n")))
 }
 
-// Write makes dir hold what is wanted and returns what it changed: each file is replaced at once or not at all, one that
-// is right already is not touched, and generated files that are no longer wanted are removed after all others are
-// written. A file of a wanted name that was not generated is an error. When it fails in between, a second call finishes.
+// Write writes the wanted files to dir and returns its changes. It replaces each file atomically, leaves up-to-date files
+// alone, and finally removes generated files that are no longer wanted. It refuses to replace a file without the header. After
+// a failure, a second call completes the work.
 func Write(dir string, want map[string][]byte) ([]Change, error) {
 	changes, err := Compare(dir, want)
 	if err != nil {
@@ -223,7 +223,7 @@ func Write(dir string, want map[string][]byte) ([]Change, error) {
 			continue
 		}
 		if c.Action == Changed && len(c.have) > 0 && !hasHeader(c.have) {
-			return nil, fmt.Errorf("writing %q: it is there and was not generated by imagefactory; move it away, or write into another folder", filepath.Join(dir, c.File))
+			return nil, fmt.Errorf("writing %q: the existing file was not generated by imagefactory (move it away, or choose another folder)", filepath.Join(dir, c.File))
 		}
 		if err := renameio.WriteFile(filepath.Join(dir, c.File), c.want, 0o644, renameio.WithTempDir(dir)); err != nil {
 			return nil, fmt.Errorf("writing generated file: %w", err)

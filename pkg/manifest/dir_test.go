@@ -126,9 +126,9 @@ func TestWriteFails(t *testing.T) {
 func TestNamesStayInTheFolder(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "../a.yaml", "a/b.yaml", `a\b.yaml`, "/a.yaml"} {
 		dir := t.TempDir()
-		require.ErrorContains(t, put(dir, map[string][]byte{name: ours("")}), "no name of a file", name)
+		require.ErrorContains(t, put(dir, map[string][]byte{name: ours("")}), "invalid name", name)
 		_, err := Compare(dir, map[string][]byte{name: ours("")})
-		require.ErrorContains(t, err, "no name of a file", name)
+		require.ErrorContains(t, err, "invalid name", name)
 		assert.Empty(t, names(t, dir))
 	}
 }

@@ -1,5 +1,5 @@
 // Package manifest turns objects into the files of dist and keeps a folder up to date with them: rendering, comparing,
-// writing, and removing generated files that are no longer wanted. What the objects are is for package kargo.
+// writing, and removing generated files that are no longer wanted. Package kargo generates the objects.
 package manifest
 
 import (
@@ -20,7 +20,7 @@ const (
 	KustomizationFile = "kustomization.yaml"
 )
 
-// bytesPerObject is what an object commonly takes.
+// bytesPerObject is the usual size of an object.
 const bytesPerObject = 1024
 
 // Render returns all objects as the documents of one file, in their order.

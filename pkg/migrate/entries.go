@@ -81,14 +81,14 @@ func (m *migration) duplicateKeys(n *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if line, twice := seen[key.Value]; twice && key.Kind == yaml.ScalarNode {
-			m.warn(m.Layout.Config, key, fmt.Sprintf("the key %q stands twice, first on line %d; the last one counts", key.Value, line), "check the value")
+			m.warn(m.Layout.Config, key, fmt.Sprintf("duplicate key %q, first on line %d; the last one counts", key.Value, line), "check the value")
 			continue
 		}
 		seen[key.Value] = key.Line
 	}
 }
 
-// flatten puts what stands under enrollment beside the keys of the entry itself, which win.
+// flatten merges the keys under enrollment into the entry, whose own keys win.
 func (m *migration) flatten(n *yaml.Node) []field {
 	var out []field
 	top := pairs(n)
@@ -121,7 +121,7 @@ func (m *migration) flatten(n *yaml.Node) []field {
 
 // merge adds an entry of a name that is taken to the first one, as the old tool did: later keys win.
 func (m *migration) merge(first, later *entry) {
-	m.warn(m.Layout.Config, later.at, fmt.Sprintf("the name %q is taken by the entry on line %d: both are one entry now, in which later keys win, as for the old tool",
+	m.warn(m.Layout.Config, later.at, fmt.Sprintf("duplicate name %q, first on line %d: the entries are merged and later keys win, as in the old tool",
 		later.old, first.at.Line), "if these are two images, give one another name")
 	for _, f := range later.fields {
 		at := slices.IndexFunc(first.fields, func(g field) bool { return g.key.Value == f.key.Value })
@@ -171,7 +171,7 @@ func (m *migration) newNames(entries []*entry) map[string]string {
 		}
 		name := unique(slug(e.old, maxName), maxName, taken)
 		out[e.old], taken[name] = name, true
-		m.warn(m.Layout.Config, e.keyOf("name"), fmt.Sprintf("%q is no name of an image: it is enrolled as %q", e.old, name),
+		m.warn(m.Layout.Config, e.keyOf("name"), fmt.Sprintf("invalid image name %q: it is enrolled as %q", e.old, name),
 			"names are lower case letters, digits and dashes, at most 49; rename it before the first synth if you want another one")
 	}
 	return out
@@ -233,7 +233,7 @@ func (m *migration) convert(e *entry) {
 		}
 		if isNull(f.value) {
 			if !slices.Contains([]string{"name", "source", "local"}, key) && !known(key) {
-				m.drop(e, f, "the key is not known", "")
+				m.drop(e, f, "unknown key", "")
 			}
 			continue
 		}
@@ -267,7 +267,7 @@ func (m *migration) convert(e *entry) {
 			if slices.Contains(newKeys, key) {
 				e.setPair(pair{clone(f.key), clone(f.value)})
 			} else {
-				m.drop(e, f, "the key is not known", "say it with a key of the new images.yaml, or remove it")
+				m.drop(e, f, "unknown key", "use a key of the new images.yaml, or remove it")
 			}
 		}
 	}
@@ -319,7 +319,7 @@ func (m *migration) autoRebuild(e *entry, f field) {
 	}
 }
 
-// where fills in what the old tool took from elsewhere when the entry did not say where the image is.
+// where adds the location of the image that the old tool inferred if the entry named none.
 func (m *migration) where(e *entry) {
 	f := field{pair: pair{key: e.keyOf("repoURL"), value: e.value("repoURL")}}
 	url := text(f.value)
@@ -340,7 +340,7 @@ func (m *migration) where(e *entry) {
 	from := "its repoURL"
 	if url == "" {
 		if e.managed {
-			return // it cannot be enrolled, and validation says why
+			return // validation reports why it cannot be enrolled
 		}
 		url, from = "docker.io/library/"+e.old, "the old tool took its name for it"
 	}
@@ -397,8 +397,8 @@ func (m *migration) source(e *entry, f field) {
 				break
 			}
 			e.kept = append(e.kept, pair{plain(config), mapping(p)})
-			m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.%s is not carried over: the key is not known", e.old, key),
-				"say it with a key of the new images.yaml, or remove it"+keptAsComment)
+			m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.%s is not carried over: unknown key", e.old, key),
+				"use a key of the new images.yaml, or remove it"+keptAsComment)
 			continue
 		}
 		out.setPair(at)
@@ -423,13 +423,13 @@ func (m *migration) workflow(e *entry, p pair, provider string) *yaml.Node {
 	return w
 }
 
-// trigger says what starts a build: the workflow, with the input that the old tool gave it, or nothing.
+// trigger sets what starts a build: the workflow, with the inputs of the old tool, or nothing.
 func (m *migration) trigger(e, src *entry, at *yaml.Node, provider string) {
 	switch {
 	case provider == "github" && get(src.new, "workflow") == nil && e.value("local") == nil:
 		m.implied(e, src, at)
 	case provider == "gitlab" && get(src.new, "job") == nil && get(src.new, "variables") == nil:
-		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the old tool asked GitHub for a build, also of what GitLab builds, and nothing says what to start", e.old),
+		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the old tool started builds at GitHub only, and the entry names no GitLab job", e.old),
 			"set source.job or source.variables, and remove autoRebuild: false")
 		e.set("autoRebuild", boolean(false))
 	}
@@ -471,7 +471,7 @@ func (m *migration) builtHere(name string) string {
 	return file
 }
 
-// local reports what the old tool built by a workflow of its own.
+// local reports an image that the old tool built with its own workflow.
 func (m *migration) local(e *entry) {
 	f := field{pair: pair{key: e.keyOf("local"), value: e.value("local")}}
 	if f.value == nil {

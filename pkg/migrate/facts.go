@@ -18,7 +18,7 @@ import (
 )
 
 // archived is why a state file goes to the archive, from which it comes back when it is enrolled or used again.
-const archived = "migrated from the older tool, and in use no longer"
+const archived = "migrated from the older tool and no longer in use"
 
 // oldBase is a base image of the old state.
 type oldBase struct {
@@ -52,7 +52,7 @@ func (m *migration) facts() {
 	for folder, st := range map[string]*state.State{"": m.st, state.ArchiveFolder: gone} {
 		files, refused := st.ChangedSince(nil)
 		for _, name := range slices.Sorted(maps.Keys(refused)) {
-			m.warn(path.Join(config.DefaultStateFolder, folder, name), &yaml.Node{}, fmt.Sprintf("it is not carried over: %s", refused[name]), "nothing to do; analyze learns it anew")
+			m.warn(path.Join(config.DefaultStateFolder, folder, name), &yaml.Node{}, fmt.Sprintf("not carried over: %s", refused[name]), "nothing to do; analyze learns it anew")
 		}
 		for name, data := range files {
 			m.Files[path.Join(config.DefaultStateFolder, folder, name)] = data
@@ -60,7 +60,7 @@ func (m *migration) facts() {
 	}
 }
 
-// reportDates tells of keys that have no meaning any longer.
+// reportDates reports keys that are no longer used.
 func (m *migration) reportDates(d *document) {
 	for _, p := range pairs(d.root) {
 		if slices.Contains([]string{"enrolledAt", "lastDiscovery", "discoveryStatus", "lastChecked"}, p.key.Value) && !isEmpty(p.value) {
@@ -70,11 +70,11 @@ func (m *migration) reportDates(d *document) {
 	}
 }
 
-// unknown reports what a state file has beside the keys of the old tool.
+// unknown reports the keys of a state file that the old tool did not write.
 func (m *migration) unknown(d *document, keys ...string) {
 	for _, p := range pairs(d.root) {
 		if !slices.Contains(keys, p.key.Value) && !isEmpty(p.value) {
-			m.warn(d.file, p.key, fmt.Sprintf("%s: %s is not carried over: the key is not known", d.name, p.key.Value), "nothing to do if nobody needs it; the old file stays")
+			m.warn(d.file, p.key, fmt.Sprintf("%s: %s is not carried over: unknown key", d.name, p.key.Value), "nothing to do if nobody needs it; the old file stays")
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (m *migration) readBases() map[string][]*oldBase {
 		b.ref = ref
 		m.baseKeys(b)
 		if first := out[d.name]; len(first) > 0 && first[0].ref != ref {
-			m.warn(d.file, keyNode(d.root, "fullImage"), fmt.Sprintf("the name %q is of two references, %s here and %s in %s: images that use it get both until they are analyzed",
+			m.warn(d.file, keyNode(d.root, "fullImage"), fmt.Sprintf("the name %q stands for two references, %s here and %s in %s: images that use it get both until they are analyzed",
 				d.name, ref, first[0].ref, m.shown(first[0].file)), "run analyze: it reads from the Dockerfile which one is meant")
 		}
 		out[d.name] = append(out[d.name], b)
@@ -106,7 +106,7 @@ func (m *migration) readBases() map[string][]*oldBase {
 	return out
 }
 
-// reference is what a base image's state is about. fullImage is what the Dockerfile said; the other keys were made from it,
+// reference returns the reference of a base image. fullImage is what the Dockerfile said; the other keys were made from it,
 // not always rightly.
 func reference(n *yaml.Node) (state.Ref, *yaml.Node, error) {
 	at := keyNode(n, "fullImage")
@@ -125,18 +125,18 @@ func reference(n *yaml.Node) (state.Ref, *yaml.Node, error) {
 			tag = onlyTag(text(get(n, "allowTags")))
 		}
 		if repository == "" || tag == "" {
-			return state.Ref{}, at, errors.New("it names no image with a tag")
+			return state.Ref{}, at, errors.New("no image with a tag")
 		}
 		full = repository + ":" + tag
 	}
 	if full == "scratch" {
-		return state.Ref{}, at, errors.New("scratch is no image, only where a build from nothing begins")
+		return state.Ref{}, at, errors.New("scratch is not an image")
 	}
 	ref, err := state.ParseRef(full)
 	return ref, at, err
 }
 
-// baseKeys reports what a base image of the new state has no place for.
+// baseKeys reports keys that the new state of a base image does not have.
 func (m *migration) baseKeys(b *oldBase) {
 	m.reportDates(b.document)
 	for _, key := range []string{"rebuildEligibleAt", "rebuildDelay", "autoRebuild"} {
@@ -146,7 +146,7 @@ func (m *migration) baseKeys(b *oldBase) {
 	}
 	for _, key := range []string{"metadata", "updates"} {
 		if n := get(b.root, key); n != nil && !isEmpty(n) {
-			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: state has no place for it", b.name, key), "nothing to do if nobody needs it; the old file stays")
+			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: state does not store it", b.name, key), "nothing to do if nobody needs it; the old file stays")
 		}
 	}
 	allow, strategy := text(get(b.root, "allowTags")), text(get(b.root, "imageSelectionStrategy"))
@@ -161,7 +161,7 @@ func (m *migration) baseKeys(b *oldBase) {
 func (m *migration) addBase(b *oldBase) {
 	ref, ok := b.ref.WithoutDigest()
 	if !ok {
-		m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: %s is pinned and names no tag: there is nothing to watch", b.name, b.ref), "nothing to do")
+		m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: %s is pinned without a tag, so it is not watched", b.name, b.ref), "nothing to do")
 		return
 	}
 	base := &state.Base{Name: state.BaseName(ref), Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
@@ -175,10 +175,10 @@ func (m *migration) addBase(b *oldBase) {
 	if known.Baseline == nil && base.Baseline != nil {
 		*known = *base
 	} else if base.Baseline != nil && known.CurrentDigest != base.CurrentDigest {
-		m.warn(b.file, keyNode(b.root, "currentDigest"), fmt.Sprintf("%s: two files are of %s and disagree about its digest: %s is left out", b.name, ref, base.CurrentDigest), "run analyze: it asks the registry")
+		m.warn(b.file, keyNode(b.root, "currentDigest"), fmt.Sprintf("%s: two files of %s name different digests: %s is left out", b.name, ref, base.CurrentDigest), "run analyze: it asks the registry")
 		return
 	}
-	m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: another file is of %s, too: both are one base image now, %s", b.name, ref, known.Name), "nothing to do")
+	m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: merged with another file of %s into base image %s", b.name, ref, known.Name), "nothing to do")
 }
 
 // digests carries over what the tag was seen to hold. What it held before is the baseline, and what it holds now a
@@ -215,11 +215,11 @@ func (m *migration) digests(b *oldBase, base *state.Base) {
 	m.history(b, base)
 }
 
-// lone reports facts about a base image that say nothing without its digest.
+// lone reports facts about a base image that are useless without its digest.
 func (m *migration) lone(b *oldBase, previous string) {
 	for _, key := range []string{"previousDigest", "lastUpdated", "updateHistory"} {
 		if n := get(b.root, key); n != nil && !isEmpty(n) && (key != "previousDigest" || previous != "") {
-			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: it means nothing without currentDigest", b.name, key), "nothing to do; the first analyze records what the tag holds")
+			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: currentDigest is missing", b.name, key), "nothing to do; the first analyze records what the tag holds")
 		}
 	}
 	if n := get(b.root, "firstDiscovered"); n != nil {
@@ -227,7 +227,7 @@ func (m *migration) lone(b *oldBase, previous string) {
 	}
 }
 
-// history carries over the moves of a tag that say when, and to what.
+// history converts the moves of a tag that have a time and a digest.
 func (m *migration) history(b *oldBase, base *state.Base) {
 	list := get(b.root, "updateHistory")
 	if list == nil || isEmpty(list) {
@@ -271,7 +271,7 @@ var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func validDigest(s string) bool { return digestForm.MatchString(s) }
 
-// digest reads a digest; one that is none is reported.
+// digest returns a digest, and reports an invalid one.
 func (m *migration) digest(d *document, key string) string {
 	n := get(d.root, key)
 	if n == nil || isEmpty(n) {
@@ -280,11 +280,11 @@ func (m *migration) digest(d *document, key string) string {
 	if t := text(n); validDigest(t) {
 		return t
 	}
-	m.warn(d.file, keyNode(d.root, key), fmt.Sprintf("%s: %s is not carried over: %s is no digest", d.name, key, describe(n)), "nothing to do; analyze asks the registry")
+	m.warn(d.file, keyNode(d.root, key), fmt.Sprintf("%s: %s is not carried over: invalid digest %s", d.name, key, describe(n)), "nothing to do; analyze asks the registry")
 	return ""
 }
 
-// time reads a time that was; anything else is reported.
+// time returns a time in the past, and reports anything else.
 func (m *migration) time(d *document, key string) time.Time {
 	n := get(d.root, key)
 	if n == nil || isEmpty(n) {
@@ -322,7 +322,7 @@ func (m *migration) image(d *document, bases map[string][]*oldBase, gone *state.
 	m.unknown(d, "name", "enrolledAt", "lastDiscovery", "discoveryStatus", "enrollment", "allowTags", "imageSelectionStrategy", "repoURL", "baseImages",
 		"currentVersion", "currentDigest", "lastBuilt")
 	if d != m.stateOf(d.name) {
-		m.warn(d.file, keyNode(d.root, "name"), fmt.Sprintf("%s: not carried over: %s is of the same image", d.name, m.shown(m.stateOf(d.name).file)), "check which one is right, and migrate again")
+		m.warn(d.file, keyNode(d.root, "name"), fmt.Sprintf("%s: not carried over: %s describes the same image", d.name, m.shown(m.stateOf(d.name).file)), "check which one is right, and migrate again")
 		return
 	}
 	e := m.entryOf(d.name)
@@ -335,7 +335,7 @@ func (m *migration) image(d *document, bases map[string][]*oldBase, gone *state.
 	if same, was := m.sameRepository(d, cfg); same {
 		m.published(d, img)
 	} else {
-		m.warn(d.file, keyNode(d.root, "enrollment"), fmt.Sprintf("%s: what was published is not carried over: it is of %s, and images.yaml says %s", d.name, was, cfg.Ref()), "run analyze: it asks the registry")
+		m.warn(d.file, keyNode(d.root, "enrollment"), fmt.Sprintf("%s: the published version is not carried over: it belongs to %s, but images.yaml names %s", d.name, was, cfg.Ref()), "run analyze: it asks the registry")
 	}
 	used := m.uses(d, bases)
 	if cfg.Managed() {
@@ -349,7 +349,7 @@ func (m *migration) image(d *document, bases map[string][]*oldBase, gone *state.
 	m.st.Images[e.name] = img
 }
 
-// unenrolled archives what is known of an image that is not enrolled.
+// unenrolled archives the state of an image that is not enrolled.
 func (m *migration) unenrolled(d *document, e *entry, bases map[string][]*oldBase, gone *state.State) {
 	taken := map[string]bool{}
 	for name := range gone.Images {
@@ -378,7 +378,7 @@ func (m *migration) unenrolled(d *document, e *entry, bases map[string][]*oldBas
 		fix+"; it then goes on where it stopped")
 }
 
-// sameRepository says whether the facts are of the repository that images.yaml names.
+// sameRepository reports whether the facts are of the repository that images.yaml names.
 func (m *migration) sameRepository(d *document, img *config.Image) (same bool, was string) {
 	enrolled := get(d.root, "enrollment")
 	repository := text(get(enrolled, "repository"))
@@ -393,7 +393,7 @@ func (m *migration) sameRepository(d *document, img *config.Image) (same bool, w
 	return err == nil && ref.Registry+"/"+ref.Repository == img.Ref(), registry + "/" + repository
 }
 
-// published carries over what was published.
+// published converts the published version and digest.
 func (m *migration) published(d *document, img *state.Image) {
 	img.CurrentDigest = m.digest(d, "currentDigest")
 	if built := m.time(d, "lastBuilt"); !built.IsZero() {
@@ -405,7 +405,7 @@ func (m *migration) published(d *document, img *state.Image) {
 	case tagForm.MatchString(t):
 		img.CurrentVersion = t
 	default:
-		m.warn(d.file, keyNode(d.root, "currentVersion"), fmt.Sprintf("%s: currentVersion is not carried over: %s is no tag", d.name, describe(version)), "nothing to do; analyze asks the registry")
+		m.warn(d.file, keyNode(d.root, "currentVersion"), fmt.Sprintf("%s: currentVersion is not carried over: invalid tag %s", d.name, describe(version)), "nothing to do; analyze asks the registry")
 	}
 }
 
@@ -424,7 +424,7 @@ func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*o
 		name := text(item)
 		found := bases[name]
 		if len(found) == 0 && name != "scratch" { // which its own file reports
-			m.warn(d.file, item, fmt.Sprintf("%s: base image %s is not carried over: no state file says which image it is", d.name, describe(resolve(item))), "run analyze: it reads the Dockerfile")
+			m.warn(d.file, item, fmt.Sprintf("%s: base image %s is not carried over: no state file names its reference", d.name, describe(resolve(item))), "run analyze: it reads the Dockerfile")
 		}
 		for _, b := range found {
 			b.used = true
@@ -434,7 +434,7 @@ func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*o
 	return out
 }
 
-// builtOn says what dates tell about the published image: whether it was built before or after its base image moved. It is
+// builtOn derives from dates what the published image was built on: whether it was built before or after its base image moved. It is
 // an assumption, until analyze finds evidence.
 func (m *migration) builtOn(img *state.Image, used map[string]*oldBase) {
 	if img.CurrentDigest == "" || img.LastBuilt.IsZero() {
@@ -452,7 +452,7 @@ func (m *migration) builtOn(img *state.Image, used map[string]*oldBase) {
 	}
 }
 
-// breakCycles leaves out what would make images depend on each other in a circle: the old tool did not look.
+// breakCycles removes dependencies that form a cycle, which the old tool did not check.
 func (m *migration) breakCycles() {
 	for {
 		g := graph.Build(m.cfg, m.st)

@@ -35,7 +35,7 @@ func detect(fsys fs.FS) (Layout, error) {
 	case is(path.Join(oldFolder, "images.yaml")):
 		l = below(oldFolder, "everything under "+oldFolder+"/")
 	case !is("images.yaml"):
-		return l, errors.New("there is no images.yaml of the older tool, neither here nor under " + oldFolder + "/")
+		return l, errors.New("no images.yaml of the older tool found, neither here nor under " + oldFolder + "/")
 	case is("images") || is("base-images"):
 		l = Layout{Kind: "a state repository of its own", Config: "images.yaml", Images: "images", Bases: "base-images"}
 	default:

@@ -1,7 +1,6 @@
-// Package migrate turns what the older cdk8s tool left behind (its images.yaml and its state files) into the files of
-// imagefactory. It loses nothing silently: what has no place in the new files is a finding that says where it stands, why
-// it was not carried over and what to do, and entries stay in the new images.yaml as comments. It reads a file system and
-// computes; only Write changes files. Nothing of the old tool is ever deleted.
+// Package migrate converts images.yaml and the state files of the older cdk8s tool to those of imagefactory. Nothing is lost
+// silently: everything that cannot be converted becomes a finding with position, reason and fix, and entries stay in the new
+// images.yaml as comments. Only [Write] changes files, and it never deletes files of the old tool.
 package migrate
 
 import (
@@ -18,23 +17,23 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Plan is what a migration comes to.
+// Plan is the result of a migration before it is written.
 type Plan struct {
 	Layout   Layout
-	Files    map[string][]byte // what is to be written: images.yaml, and the state files below state/
-	Findings finding.List      // what was not carried over as it was; an Error is of an entry that is not enrolled
+	Files    map[string][]byte // files to write: images.yaml, and the state files below state/
+	Findings finding.List      // everything that was not converted unchanged; an Error stands for an entry that is not enrolled
 
-	Old     []Object // Kargo objects of the old tool that nothing needs any longer, in the order in which to delete them
-	Kept    []Object // those that the new resources take over under the same name
+	Old     []Object // unneeded Kargo objects of the old tool, in the order in which to delete them
+	Kept    []Object // objects whose names the new resources reuse
 	Retired []string // files and folders of the old tool that may be deleted afterwards
 
-	Images, Enrolled int // entries in the old images.yaml, and those that are enrolled in the new one
-	Bases            int // base images whose state was carried over
+	Images, Enrolled int // number of entries in the old and in the new images.yaml
+	Bases            int // number of base images with converted state
 
 	made string // when, as state files have it: the time of facts that are known without one
 }
 
-// migration is a Plan in the making.
+// migration builds a Plan.
 type migration struct {
 	fsys    fs.FS
 	display string // in front of the paths in findings
@@ -52,9 +51,8 @@ type migration struct {
 	entryByName map[string]*entry
 }
 
-// Read computes the migration of the folder that fsys is; display is put in front of the paths in findings. A folder
-// that holds nothing of the old tool, and an images.yaml that cannot be read at all, are errors: the latter a
-// finding.List.
+// Read plans the migration of fsys; display is the prefix of paths in findings. It returns an error if fsys holds no files
+// of the old tool, and a [finding.List] if images.yaml cannot be parsed.
 func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 	layout, err := detect(fsys)
 	if err != nil {
@@ -120,7 +118,7 @@ func (m *migration) imagesYAML() (string, *yaml.Node, error) {
 
 func (m *migration) shown(file string) string { return path.Join(m.display, file) }
 
-// warn reports something that was not carried over as it was.
+// warn reports something that was not converted unchanged.
 func (m *migration) warn(file string, at *yaml.Node, message, fix string) {
 	m.Findings = append(m.Findings, finding.Finding{
 		Severity: finding.Warning, File: m.shown(file), Line: at.Line, Column: at.Column, Message: message, Fix: fix,
@@ -141,7 +139,7 @@ type note struct {
 	places  []string
 }
 
-// group reports what is the same in many places once, with the first of them.
+// group reports a finding that repeats only once, at its first position.
 func (m *migration) group(key, file string, at *yaml.Node, message, fix string) {
 	n := m.notes[key]
 	if n == nil {
@@ -170,7 +168,7 @@ func (m *migration) flush() {
 	}
 }
 
-// retired lists what the old tool needs and nothing else.
+// retired lists the files that only the old tool needs.
 func (m *migration) retired() {
 	add := func(name string) {
 		if _, err := fs.Lstat(m.fsys, name); err == nil && !slices.Contains(m.Retired, name) {

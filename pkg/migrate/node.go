@@ -18,7 +18,7 @@ type yamlNode = yaml.Node
 const mappingNode = yaml.MappingNode
 
 // parse returns the root of the only document of a file; nil for an empty one. An error comes with its line. Values are
-// read as they are written: the old tool wrote texts without quotes, and a tag 1.10 is no number.
+// read as they are written: the old tool wrote texts without quotes, and a tag 1.10 is a text.
 func parse(data []byte) (root *yaml.Node, line int, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
@@ -35,7 +35,7 @@ func parse(data []byte) (root *yaml.Node, line int, err error) {
 	root = doc.Content[0]
 	budget := 1<<16 + 4*len(data)
 	if !bounded(root, map[*yaml.Node]bool{}, &budget) {
-		return nil, 1, errors.New("aliases expand to too much or contain themselves")
+		return nil, 1, errors.New("aliases are recursive or expand to too many nodes")
 	}
 	if isNull(root) {
 		return nil, 0, nil
@@ -43,7 +43,7 @@ func parse(data []byte) (root *yaml.Node, line int, err error) {
 	return resolve(root), 0, nil
 }
 
-// bounded says whether a tree has no more nodes than budget with its aliases expanded.
+// bounded reports whether a tree has no more nodes than budget with its aliases expanded.
 func bounded(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
 	*budget--
 	if *budget < 0 || open[n] {
@@ -140,7 +140,7 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// isEmpty says whether a value holds nothing: null, an empty text, list or mapping, or one of nulls only.
+// isEmpty reports whether a value holds nothing: null, an empty text, list or mapping, or one of nulls only.
 func isEmpty(n *yaml.Node) bool {
 	n = resolve(n)
 	switch {
@@ -176,7 +176,7 @@ func clone(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
-// equal compares trees by what they mean.
+// equal reports whether two trees have the same meaning.
 func equal(a, b *yaml.Node) bool {
 	a, b = resolve(a), resolve(b)
 	if a.Kind != b.Kind || a.Value != b.Value || a.ShortTag() != b.ShortTag() || len(a.Content) != len(b.Content) {

@@ -62,7 +62,7 @@ func (m *migration) objects() {
 	for _, file := range m.Layout.Dist {
 		const maxBytes = 64 << 20
 		if data, err := readFile(m.fsys, file, maxBytes); err != nil {
-			m.warn(file, &yaml.Node{}, "not read: "+err.Error(), "objects that only it names are not in the list of what to delete")
+			m.warn(file, &yaml.Node{}, "not read: "+err.Error(), "objects named only there are missing from the list of objects to delete")
 		} else {
 			m.generated(file, data, add)
 		}
@@ -86,7 +86,7 @@ func (m *migration) objects() {
 	})
 }
 
-// oldObjects adds what the old tool made of an image.
+// oldObjects adds the objects that the old tool generated for an image.
 func (m *migration) oldObjects(name string, add func(kind, name string)) {
 	add("Warehouse", name)
 	d := m.stateOf(name)
@@ -104,7 +104,7 @@ func (m *migration) oldObjects(name string, add func(kind, name string)) {
 	}
 }
 
-// generated adds what the old tool wrote into dist.
+// generated adds the objects in the dist folder of the old tool.
 func (m *migration) generated(file string, data []byte, add func(kind, name string)) {
 	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc struct {
@@ -117,7 +117,7 @@ func (m *migration) generated(file string, data []byte, add func(kind, name stri
 		case errors.Is(err, io.EOF):
 			return
 		case err != nil && !errors.As(err, &types):
-			m.warn(file, &yaml.Node{Line: 1, Column: 1}, "not read to its end: "+strings.Join(strings.Fields(err.Error()), " "), "objects that only it names are not in the list of what to delete")
+			m.warn(file, &yaml.Node{Line: 1, Column: 1}, "not read to its end: "+strings.Join(strings.Fields(err.Error()), " "), "objects named only there are missing from the list of objects to delete")
 			return
 		}
 		switch doc.Kind {
@@ -125,7 +125,7 @@ func (m *migration) generated(file string, data []byte, add func(kind, name stri
 			add(doc.Kind, doc.Metadata.Name)
 		case "", "Namespace", "Project", "ProjectConfig", "ServiceAccount":
 		default:
-			m.warn(file, &yaml.Node{}, fmt.Sprintf("%s %s is not in the list of what to delete: migrate does not know what it is for", doc.Kind, printable(doc.Metadata.Name)),
+			m.warn(file, &yaml.Node{}, fmt.Sprintf("%s %s is not in the list of objects to delete: unknown purpose", doc.Kind, printable(doc.Metadata.Name)),
 				"delete it by hand if nothing else needs it")
 		}
 	}

@@ -33,7 +33,7 @@ func checkPlan(t require.TestingT, p *migrate.Plan, dir string) {
 	for _, f := range p.Findings {
 		require.NotEmpty(t, f.File)
 		require.NotEmpty(t, f.Message)
-		if f.Severity == finding.Error || strings.Contains(f.Message, "both are one entry now") {
+		if f.Severity == finding.Error || strings.Contains(f.Message, "the entries are merged") {
 			missing++
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// anyTag is what the old tool watched when an entry said nothing.
+// anyTag is the pattern of the old tool for an entry without one.
 const anyTag = "^.*$"
 
 var tagForm = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
@@ -35,7 +35,7 @@ func (m *migration) tags(e *entry) {
 		if d := m.stateOf(e.old); d != nil && (text(get(d.root, "allowTags")) != "" && text(get(d.root, "allowTags")) != anyTag) {
 			strategy, allow = text(get(d.root, "imageSelectionStrategy")), []string{text(get(d.root, "allowTags"))}
 			at := field{pair: pair{key: keyNode(d.root, "allowTags")}}
-			m.warn(d.file, at.key, fmt.Sprintf("%s: which tags count is said only here; it is carried over to tags in images.yaml", e.old), "check it")
+			m.warn(d.file, at.key, fmt.Sprintf("%s: only the state file selects tags; the selection is carried over to tags in images.yaml", e.old), "check it")
 		} else {
 			m.group("any tag", m.Layout.Config, e.at, "the entry does not say which tags count: the old tool took the last in the alphabet of all tags, analyze decides from what the registry holds",
 				"set tags to say it")
@@ -74,7 +74,7 @@ func joinLines(a, b string) string {
 	return a + "\n" + b
 }
 
-// said collects what an entry says about tags.
+// said collects the keys of an entry about tags.
 func (m *migration) said(e *entry, given *[]field) (strategy, constraint string, allow []string) {
 	take := func(key string, value *yaml.Node) {
 		switch key {
@@ -129,7 +129,7 @@ func (m *migration) updates(e *entry, f field, take func(string, *yaml.Node)) (n
 		if v.Kind == yaml.MappingNode {
 			v = mapping(unknown...)
 		}
-		m.drop(e, field{pair{f.key, v}, f.nested}, "nothing in it says which tags count", "set tags if it is meant")
+		m.drop(e, field{pair{f.key, v}, f.nested}, "it does not select tags", "set tags if it is meant")
 	}
 	return nothing
 }

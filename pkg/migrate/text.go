@@ -23,7 +23,7 @@ const factoryBlock = `factory:
 
 `
 
-// Words above what stays as a comment.
+// Headings above entries that stay as comments.
 const (
 	keptHeading    = "# Not carried over by migrate:"
 	dropHeading    = "# Not enrolled by migrate; correct it and remove the # in front:"
@@ -47,7 +47,7 @@ type imagesText struct {
 	indent string
 }
 
-// write makes the text of the new images.yaml. What its strict reader refuses of an entry keeps that entry as a comment.
+// write makes the text of the new images.yaml. An entry that the strict parser refuses stays as a comment.
 // The comments and blank lines of the old file stay where they were where its layout is the usual one; cut is nil where it
 // is not.
 func (m *migration) write(old string, list *yaml.Node, cut *imagesText) ([]byte, error) {
@@ -70,7 +70,7 @@ func (m *migration) write(old string, list *yaml.Node, cut *imagesText) ([]byte,
 	return withComments(text, old, list), nil
 }
 
-// settle writes the text until it is valid: each round takes the entries out that are not.
+// settle renders the text until it is valid: each round comments out the invalid entries.
 func (m *migration) settle(t *imagesText) (string, error) {
 	refused := map[*entry]finding.List{}
 	for range len(m.entries) + 1 {
@@ -97,10 +97,10 @@ func (m *migration) settle(t *imagesText) (string, error) {
 			return "", fmt.Errorf("writing the new images.yaml: %w", findings)
 		}
 	}
-	return "", errors.New("writing the new images.yaml: it does not become valid")
+	return "", errors.New("internal error: generated images.yaml is invalid")
 }
 
-// accept checks that every entry is where it should be, and reports those that are not enrolled.
+// accept checks that no entry is missing, and reports those that are not enrolled.
 func (m *migration) accept(cfg *config.Config, refused map[*entry]finding.List) error {
 	var want []string
 	for _, e := range m.entries {
@@ -113,7 +113,7 @@ func (m *migration) accept(cfg *config.Config, refused map[*entry]finding.List) 
 		got = append(got, cfg.Images[i].Name)
 	}
 	if !slices.Equal(want, got) {
-		return errors.New("writing the new images.yaml: an entry is missing")
+		return errors.New("internal error: generated images.yaml lacks an entry")
 	}
 	for _, e := range m.entries {
 		if refused[e] == nil {
@@ -179,7 +179,7 @@ func (t *imagesText) render(refused map[*entry]finding.List) error {
 	return nil
 }
 
-// String joins everything and notes at which line each entry starts.
+// String returns the text, and sets the first line of each block.
 func (t *imagesText) String() string {
 	var out []string
 	out = append(out, t.head...)
@@ -216,10 +216,10 @@ func commented(n *yaml.Node, prefix string) ([]string, error) {
 	return lines, nil
 }
 
-// anyLineEnd is whatever YAML takes for the end of a line.
+// anyLineEnd matches a line break of YAML.
 var anyLineEnd = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
-// printable replaces what YAML does not admit in a text.
+// printable replaces characters that YAML does not allow.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0xfeff || r == 0xfffe || r == 0xffff {
@@ -272,7 +272,7 @@ func cut(old string, list *yaml.Node) *imagesText {
 	return t
 }
 
-// headOf says how many of the lines above the first entry are about the whole file: those up to the first blank one.
+// headOf returns how many lines above the first entry belong to the whole file: those up to the first blank line.
 func headOf(lead []string) int {
 	at, text, done := 0, false, false
 	for i, l := range lead {
@@ -312,7 +312,7 @@ func dashes(lines []string, list *yaml.Node) []int {
 	return out
 }
 
-// ownLines reads an entry from its lines; nil when they mean something else. One that repeats what stands in another entry
+// ownLines parses an entry from its lines, and returns nil if they have another meaning. One that repeats what stands in another entry
 // cannot be read alone, and goes without its comments.
 func ownLines(lines []string, start int, entry *yaml.Node) *yaml.Node {
 	root, _, err := parse([]byte(strings.Join(lines, "\n") + "\n"))

@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// ConflictError says which files are in the way of a migration.
+// ConflictError lists the files that keep a migration from being written.
 type ConflictError struct {
 	Different []string // other content: Write overwrites them when it is forced
 	Foreign   []string // no files of the new state, in its folders, or no plain files: never touched
@@ -42,14 +42,14 @@ func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictE
 			missing[name] = p.Files[name]
 			continue
 		case err != nil:
-			return nil, nil, fmt.Errorf("looking at %q: %w", target, err)
+			return nil, nil, fmt.Errorf("reading %q: %w", target, err)
 		case !info.Mode().IsRegular():
 			c.Foreign = append(c.Foreign, target)
 			continue
 		}
 		have, err := os.ReadFile(target)
 		if err != nil {
-			return nil, nil, fmt.Errorf("looking at %q: %w", target, err)
+			return nil, nil, fmt.Errorf("reading %q: %w", target, err)
 		}
 		if !bytes.Equal(have, p.Files[name]) && !p.sameButLater(have, p.Files[name]) {
 			missing[name] = p.Files[name]
@@ -65,7 +65,7 @@ func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictE
 	return missing, c, nil
 }
 
-// sameButLater says whether an earlier run wrote the same, when it was earlier: that time stays.
+// sameButLater reports whether an earlier run wrote the same content with an earlier time: that time stays.
 func (p *Plan) sameButLater(have, want []byte) bool {
 	const anyTime = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`
 	parts := strings.Split(regexp.QuoteMeta(string(want)), regexp.QuoteMeta(p.made))
@@ -76,7 +76,7 @@ func (p *Plan) sameButLater(have, want []byte) bool {
 	return m != nil && m[1] <= p.made && len(slices.Compact(m[1:])) == 1
 }
 
-// foreign finds state files that the migration does not write: beside them the new state would not be what it says.
+// foreign adds existing state files that the migration does not write: they would become part of the new state.
 func (p *Plan) foreign(dir string, c *ConflictError) error {
 	at := config.DefaultStateFolder
 	for _, folder := range []string{at, path.Join(at, state.ImagesFolder), path.Join(at, state.BasesFolder)} {
@@ -87,7 +87,7 @@ func (p *Plan) foreign(dir string, c *ConflictError) error {
 		}
 		entries, err := os.ReadDir(target)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("looking at %q: %w", target, err)
+			return fmt.Errorf("reading %q: %w", target, err)
 		}
 		for _, e := range entries {
 			name := path.Join(folder, e.Name())

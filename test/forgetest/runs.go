@@ -75,7 +75,7 @@ func (r *runs) set(id int64, change func(*Run)) {
 			return
 		}
 	}
-	r.server.t.Errorf("there is no run %d", id)
+	r.server.t.Errorf("no such run: %d", id)
 }
 
 func (r *runs) find(id string) (Run, bool) {

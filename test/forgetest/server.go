@@ -33,17 +33,17 @@ type Request struct {
 	Status int    // of the answer; 0 when there was none
 }
 
-// Fault is answered instead of what the server would say.
+// Fault is a response that replaces the normal one.
 type Fault struct {
 	Match  string // method and path prefix: "POST /api/v3/repos/"
 	Status int
 	Header http.Header
 	Body   string
 	Break  bool // cut the connection instead of answering
-	After  bool // do what was asked first, then fail: the answer is lost
+	After  bool // process the request, then fail: the response is lost
 }
 
-// New starts a server that knows nothing yet; it stops with the test.
+// New starts an empty server; it stops with the test.
 func New(t testing.TB) *Server { return start(t, httptest.NewServer) }
 
 // NewTLS starts one with the certificate of package httptest, which names example.com and this machine.
@@ -73,21 +73,21 @@ func (s *Server) Fail(faults ...Fault) {
 	s.faults = append(s.faults, faults...)
 }
 
-// Break sets what answers instead of the forge, where it returns true; nil takes it back.
+// Break sets a handler that replaces the response of the forge if it returns true; nil removes it.
 func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.instead = instead
 }
 
-// Unfail forgets faults that nothing met.
+// Unfail removes pending faults.
 func (s *Server) Unfail() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// Requests are the requests so far whose method and path begin with a prefix, such as "POST /api/v3/".
+// Requests returns the requests so far whose method and path begin with a prefix, such as "POST /api/v3/".
 func (s *Server) Requests(prefix string) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +129,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.t.Errorf("the forge was asked for what no client should ask: %s %s", r.Method, r.URL.RequestURI())
+		s.t.Errorf("unexpected request to the forge: %s %s", r.Method, r.URL.RequestURI())
 	}
 	s.mux.ServeHTTP(rec, r)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Options say who may use a server, and how.
+// Options set the credentials and the transport of a server.
 type Options struct {
 	User, Password string // for everything, when set
 	TLS            bool   // with a certificate of a private CA
@@ -42,13 +42,13 @@ type Server struct {
 	instead  func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Fault is answered instead of what git would say.
+// Fault is a response that replaces that of git.
 type Fault struct {
 	Match  string // part of the path with its query: "service=git-receive-pack"
 	Status int
 	Header http.Header
 	Break  bool // cut the connection instead of answering
-	After  bool // do what was asked first, then fail: the answer is lost
+	After  bool // process the request, then fail: the response is lost
 }
 
 // NewServer starts a server; it stops with the test.
@@ -107,7 +107,7 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 	}
 }
 
-// Break sets what answers instead of git, where it returns true; nil takes it back.
+// Break sets a handler that replaces the response of git if it returns true; nil removes it.
 func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

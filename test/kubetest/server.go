@@ -25,7 +25,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Token is what the ServiceAccount signs in with.
+// Token is the token of the ServiceAccount.
 const Token = "sa-token-canary-0123456789"
 
 type object = map[string]any
@@ -48,7 +48,7 @@ type Server struct {
 	faults  []Fault
 }
 
-// Fault is answered instead of what the server would say.
+// Fault is a response that replaces the normal one.
 type Fault struct {
 	Match  string // method and resource: "POST promotions"
 	Status int
@@ -106,7 +106,7 @@ func (s *Server) Hold(stage, warehouse, by string) {
 	})
 }
 
-// AddFreight adds what a Warehouse found.
+// AddFreight adds Freight of a Warehouse.
 func (s *Server) AddFreight(warehouse, digest string) string {
 	name := fmt.Sprintf("f%039d", len(s.List("freights")))
 	s.add("freights", object{
@@ -116,7 +116,7 @@ func (s *Server) AddFreight(warehouse, digest string) string {
 	return name
 }
 
-// AddPromotion adds one that a person made.
+// AddPromotion adds a Promotion that a person created.
 func (s *Server) AddPromotion(image, freight, by string) string {
 	p := s.named(object{
 		"metadata": object{"annotations": object{"kargo.akuity.io/create-actor": by}},
@@ -140,7 +140,7 @@ func (s *Server) Finish(promotion, phase, run, url string) {
 			return
 		}
 	}
-	s.t.Errorf("there is no Promotion %s", promotion)
+	s.t.Errorf("no such Promotion: %s", promotion)
 }
 
 // Answer has a path answered that only doctor asks for: with an object, 404 when that is empty, and 403 when it is nil.
@@ -242,7 +242,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	_, known := s.objects[resource]
 	if !known || r.Method != http.MethodGet && (r.Method != http.MethodPost || resource != "promotions") {
-		s.t.Errorf("the API server was asked for what the Role does not allow: %s %s", r.Method, r.URL)
+		s.t.Errorf("the Role does not allow %s %s", r.Method, r.URL)
 		refuse(w, http.StatusForbidden, "Forbidden", "not allowed")
 		return
 	}

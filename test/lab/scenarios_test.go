@@ -85,7 +85,7 @@ func (l *lab) observedWithin(t *testing.T, d time.Duration) {
 	})
 }
 
-// verified says whether the newest verification of what a Stage holds has succeeded.
+// verified reports whether the newest verification of what a Stage holds has succeeded.
 func verified(status map[string]any) bool {
 	data, err := json.Marshal(status["freightHistory"])
 	var history []struct {
@@ -216,7 +216,7 @@ func diamond(l *lab) scenario {
 	}}
 }
 
-// tipBefore says whether the tip of a diamond was started before one of its parents.
+// tipBefore reports whether the tip of a diamond was started before one of its parents.
 func tipBefore(tip, parent *image) bool {
 	runs := tip.runs()
 	return len(runs) > 0 && runs[0].Created.Before(parent.runs()[0].Created)

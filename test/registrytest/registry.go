@@ -41,7 +41,7 @@ type Registry struct {
 	fault    func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Content is what was pushed.
+// Content is a pushed image.
 type Content struct {
 	Ref       string            // with registry and tag
 	Digest    string            // of the index
@@ -83,7 +83,7 @@ func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Registry {
 	return r
 }
 
-// Break sets what answers instead of the registry, where it returns true; nil takes it back.
+// Break sets a handler that replaces the response of the registry if it returns true; nil removes it.
 func (r *Registry) Break(fault func(w http.ResponseWriter, r *http.Request) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,7 +191,7 @@ func (r *Registry) Annotated(tag string, annotations map[string]string) {
 	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
 }
 
-// Artifact pushes something that is no image: its config has another type.
+// Artifact pushes an artifact: its config has another type than that of an image.
 func (r *Registry) Artifact(tag, configType string) {
 	img := mutate.ConfigMediaType(r.image(nil, "linux/amd64", tag), types.MediaType(configType))
 	ref, err := name.ParseReference(r.Host + "/" + tag)

@@ -23,7 +23,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// built is an image of all platforms, with what says what is in it.
+// built is an image of all platforms with its bills of materials.
 type built struct {
 	source *source
 	index  v1.ImageIndex
@@ -121,7 +121,7 @@ func (s *source) image(platform *v1.Platform, files v1.Layer, binary []byte) (v1
 	return mutate.Annotations(img, s.annotations()).(v1.Image), nil
 }
 
-// annotations say what an image is; its labels are the same. There is no key for licenses as long as there is no LICENSE.
+// annotations returns the annotations of an image, which are also its labels. There is no key for licenses as long as there is no LICENSE.
 func (s *source) annotations() map[string]string {
 	return map[string]string{
 		specs.AnnotationTitle:       "imagefactory",
@@ -156,7 +156,7 @@ func (b *built) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "digest"), []byte(b.digest.String()+"\n"), 0o644)
 }
 
-// parseTag reads what to push to.
+// parseTag parses the reference to push to.
 func parseTag(to string) (name.Reference, error) {
 	if strings.Contains(to, "@") {
 		return nil, errors.New("want a tag, not a digest")

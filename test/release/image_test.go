@@ -193,7 +193,7 @@ func TestSBOM(t *testing.T) {
 	require.NoError(t, run(t.Context(), []string{"sbom", "-version", testVersion, file}, &out))
 	assert.Contains(t, out.String(), (*bom.Metadata.Component.Hashes)[0].Value)
 	err := run(t.Context(), []string{"sbom", "main.go"}, io.Discard)
-	assert.ErrorContains(t, err, "main.go: reading what it was built from")
+	assert.ErrorContains(t, err, "main.go: reading module information")
 }
 
 // TestPush finds the bill of materials from the tag, at a registry that knows referrers and at one that does not.

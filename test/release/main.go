@@ -1,4 +1,4 @@
-// Command release builds imagefactory's container image without a container engine, and says what is in it.
+// Command release builds imagefactory's container image without a container engine, and its bills of materials.
 //
 //	release [-out DIR] [-push REF] [-version V] [-platforms LIST]
 //	release sbom [-out FILE] [-version V] BINARY
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if to != nil && src.dirty {
-		return errors.New("pushing: the working tree has changes, so the image would be of no commit; commit or stash them")
+		return errors.New("pushing: the working tree has uncommitted changes (commit or stash them)")
 	}
 	if err := src.checkToolchain(); err != nil {
 		return err

@@ -25,11 +25,11 @@ const rootsModule = "golang.org/x/crypto/x509roots/fallback"
 func imageSBOM(binary []byte, src *source) ([]byte, error) {
 	own, ok := debug.ReadBuildInfo()
 	if !ok {
-		return nil, fmt.Errorf("this program was built without the record of its modules")
+		return nil, fmt.Errorf("this program was built without module information")
 	}
 	i := slices.IndexFunc(own.Deps, func(m *debug.Module) bool { return m.Path == rootsModule })
 	if i < 0 {
-		return nil, fmt.Errorf("this program's record of its modules has no %s", rootsModule)
+		return nil, fmt.Errorf("module information of this program lacks %s", rootsModule)
 	}
 	certificates := library(own.Deps[i])
 	certificates.Type = cdx.ComponentTypeData
@@ -40,7 +40,7 @@ func imageSBOM(binary []byte, src *source) ([]byte, error) {
 func newSBOM(binary []byte, src *source, more ...cdx.Component) ([]byte, error) {
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
-		return nil, fmt.Errorf("reading what it was built from: %w", err)
+		return nil, fmt.Errorf("reading module information: %w", err)
 	}
 	settings := map[string]string{}
 	for _, s := range info.Settings {

@@ -19,7 +19,7 @@ const (
 	sourceURL  = "https://" + modulePath
 )
 
-// source is what is built.
+// source is the commit that is built.
 type source struct {
 	root      string
 	version   string
@@ -76,12 +76,12 @@ func readSource(ctx context.Context, version string) (*source, error) {
 // bytes, and so does a compiler with other experiments.
 func (s *source) checkToolchain() error {
 	if s.goChanges != "" {
-		return fmt.Errorf("GOEXPERIMENT is %s, and only without it Go gives the same image: unset it, with `go env -u GOEXPERIMENT` where it was set by `go env -w`", s.goChanges)
+		return fmt.Errorf("GOEXPERIMENT is %s, which makes another image (unset it, or run `go env -u GOEXPERIMENT` if `go env -w` set it)", s.goChanges)
 	}
 	if runtime.Version() == s.goVersion {
 		return nil
 	}
-	return fmt.Errorf("built by %s, but go.mod names %s, and only the same one gives the same image: use `make image`", runtime.Version(), s.goVersion)
+	return fmt.Errorf("running on %s, but go.mod names %s, which makes another image (use `make image`)", runtime.Version(), s.goVersion)
 }
 
 // flags are those of the compiler. .goreleaser.yaml has the same, as a test checks.
@@ -92,7 +92,7 @@ func (s *source) flags() []string {
 	}
 }
 
-// environment is what else decides about the bytes.
+// environment returns the variables that affect the binary.
 func environment() []string {
 	return []string{"CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOFIPS140=off"}
 }

@@ -122,7 +122,7 @@ func exemptExpressions(node map[string]any) {
 	})
 }
 
-// constrainsStrings says whether v is the value of a schema keyword that limits strings. A property may have
+// constrainsStrings reports whether v is the value of a schema keyword that limits strings. A property may have
 // the name of a keyword; its value is a schema then, and has another type. An enum without any text, which
 // schemas use for "must not be given", limits presence and is no such keyword.
 func constrainsStrings(keyword string, v any) bool {

@@ -1,7 +1,7 @@
 // Package yamlenc writes Go values as YAML: block style, two spaces of indentation, sequences under a
 // mapping key not indented further, the way kubectl and sigs.k8s.io/yaml print objects. The same value
-// always gives the same bytes, and YAML 1.1 and 1.2 readers both read back what was written: a string that
-// any of them would take for something else is quoted.
+// always gives the same bytes, and YAML 1.1 and 1.2 readers both read the same values back: a string that
+// either would read as another type is quoted.
 //
 // It exists because files with thousands of objects are written on every run, and going through JSON and a
 // YAML node tree, as sigs.k8s.io/yaml does, costs most of that run. Reading YAML, comments, anchors, tags

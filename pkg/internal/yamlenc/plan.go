@@ -35,10 +35,10 @@ const (
 	modeStruct
 )
 
-// writer writes a value that says itself what it looks like.
+// writer writes a value that marshals itself.
 type writer func(e *encoder, v any, at place) error
 
-// plan is what is worked out once per type.
+// plan is computed once per type.
 type plan struct {
 	mode   mode
 	err    error   // modeUnsupported: why
@@ -212,7 +212,7 @@ func (f *field) in(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// omitted says whether the field is left out when it holds v. Empty and zero mean what they mean to
+// omitted reports whether the field is left out when it holds v. Empty and zero mean what they mean to
 // encoding/json.
 func (f *field) omitted(v reflect.Value) bool {
 	if f.omitEmpty {
@@ -249,7 +249,7 @@ func (f *field) isZero(v reflect.Value) bool {
 	return v.Interface().(zeroer).IsZero()
 }
 
-// tag is what a struct tag says about a field.
+// tag is the parsed struct tag of a field.
 type tag struct {
 	name                                string
 	skip, omitEmpty, omitZero, inlining bool

@@ -55,7 +55,7 @@ func styleOf(s string) style {
 	return plain
 }
 
-// literalFits says whether s, of several lines and without characters that need an escape, survives as a
+// literalFits reports whether s, of several lines and without characters that need an escape, survives as a
 // literal block without an indentation indicator: the first line with text must not start with white space,
 // since it shows the indentation, and lines of white space alone are neither safe nor seen.
 func literalFits(s string) bool {
@@ -71,7 +71,7 @@ func literalFits(s string) bool {
 	return true
 }
 
-// plainFits says whether s, of one line and without characters that need an escape, means itself when it
+// plainFits reports whether s, of one line and without characters that need an escape, means itself when it
 // stands without quotes, as a value or as a key.
 func plainFits(s string) bool {
 	if !plainStart(s) {
@@ -89,7 +89,7 @@ func plainFits(s string) bool {
 	return !isWord(s) && !looksNumeric(s) && !looksDated(s)
 }
 
-// plainStart says whether s starts like a plain scalar: with no indicator, and not like a document marker.
+// plainStart reports whether s starts like a plain scalar: with no indicator, and not like a document marker.
 func plainStart(s string) bool {
 	switch s[0] {
 	case ' ', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`':
@@ -102,7 +102,7 @@ func plainStart(s string) bool {
 	return true
 }
 
-// isWord says whether s is a word with a meaning of its own: null, a boolean of YAML 1.1, the merge key or
+// isWord reports whether s is a word with a meaning of its own: null, a boolean of YAML 1.1, the merge key or
 // the default value key. Case does not matter: readers disagree about it.
 func isWord(s string) bool {
 	switch len(s) {
@@ -120,7 +120,7 @@ func isWord(s string) bool {
 	return false
 }
 
-// looksNumeric says whether a reader could take s for a number: decimal, with an exponent, hexadecimal,
+// looksNumeric reports whether a reader could take s for a number: decimal, with an exponent, hexadecimal,
 // octal, binary, base 60, infinity or not-a-number, with underscores or commas between the digits. It errs
 // on the side of yes.
 func looksNumeric(s string) bool {
@@ -160,7 +160,7 @@ func looksNumeric(s string) bool {
 	return rest == ""
 }
 
-// looksPrefixed says whether s, which starts with a zero, is a number like 0x1F, 0o17 or 0b11.
+// looksPrefixed reports whether s, which starts with a zero, is a number like 0x1F, 0o17 or 0b11.
 func looksPrefixed(s string) bool {
 	s = strings.TrimLeft(s[1:], "_")
 	if s == "" || !strings.ContainsRune("xXoObB", rune(s[0])) {
@@ -177,7 +177,7 @@ func skipDigits(s string) string {
 	return s[i:]
 }
 
-// looksDated says whether s starts like a timestamp: a date, alone or before a time.
+// looksDated reports whether s starts like a timestamp: a date, alone or before a time.
 func looksDated(s string) bool {
 	rest := s
 	for i, most := range [3]int{4, 2, 2} {

@@ -30,7 +30,7 @@ type Quoted string
 
 // Marshal returns v as one YAML document, without a "---" line and ending in a newline.
 //
-// It fails when v contains invalid UTF-8, a float that is no number, a type that has no YAML form, an entry
+// It fails when v contains invalid UTF-8, NaN or an infinity, a type that has no YAML form, an entry
 // of an inline map with the name of a field, or more than 200 levels; the error names the place.
 func Marshal(v any) ([]byte, error) {
 	return Append(nil, v)
@@ -46,7 +46,7 @@ func Append(dst []byte, v any) ([]byte, error) {
 	return e.buf, nil
 }
 
-// context says what stands before a value on its line.
+// context is what precedes a value on its line.
 type context uint8
 
 const (
@@ -55,7 +55,7 @@ const (
 	afterDash                // "- "
 )
 
-// place is where a value is written: after what, and in which column its parent collection starts.
+// place is the position of a value: what precedes it, and the column of its parent collection.
 type place struct {
 	col int
 	ctx context

@@ -1,6 +1,6 @@
-// Package yamlerr says where a text is not valid YAML, and what to do about it. The parser that everything is read with
-// (yaml.v3) names the line before a mistake, the line where a block begins, or none; the next version of it keeps the place
-// of a mistake, and is asked once the first has refused a text.
+// Package yamlerr returns the position, the cause and the fix of invalid YAML. yaml.v3, which reads every file, reports the
+// line before a mistake, the line where a block begins, or none; yaml/v4 keeps the position of a mistake, and parses a text
+// again that yaml.v3 has rejected.
 package yamlerr
 
 import (
@@ -15,15 +15,15 @@ import (
 	yaml4 "go.yaml.in/yaml/v4"
 )
 
-// Problem is why a text cannot be read.
+// Problem is the cause and position of a YAML error.
 type Problem struct {
-	Line, Column int // 1-based; 1 and 1 when the place is not known
+	Line, Column int // 1-based; 1 and 1 if the position is unknown
 	Message      string
-	Fix          string // empty when the message says it all
-	Conflict     bool   // git's markers of a merge conflict are in the text
+	Fix          string // empty when the message is enough
+	Conflict     bool   // the text contains git's conflict markers
 }
 
-// Explain returns the place and the cause of an error that yaml.v3 gave for a text.
+// Explain returns the position and the cause of err, which yaml.v3 returned for text.
 func Explain(text []byte, err error) Problem {
 	if line := conflict(text); line > 0 {
 		return Problem{Line: line, Column: 1, Message: "unresolved merge conflict", Conflict: true}
@@ -54,7 +54,7 @@ func Explain(text []byte, err error) Problem {
 	return p
 }
 
-// lastOpen returns the place of the innermost bracket that is still open at the end, and 0 when there is none.
+// lastOpen returns the position of the innermost bracket that is still open at the end, or 0.
 func lastOpen(text []byte) (line, column int) {
 	depth := 0
 	for at, c := range slices.Backward(text) {
@@ -86,7 +86,7 @@ func indentedByTab(text []byte, line int) bool {
 	return strings.Contains(l[:len(l)-len(strings.TrimLeft(l, " \t-"))], "\t")
 }
 
-// fixes are the usual causes of what the parser says.
+// fixes are the usual fixes by parser message.
 var fixes = map[string]string{
 	"found unexpected end of stream":                 "close the quote that opens here",
 	"did not find expected ',' or ']'":               "close the bracket, or add the comma",
@@ -102,7 +102,7 @@ var fixes = map[string]string{
 
 var lineOf = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors: )?(?:line (\d+): )?`)
 
-// parse takes an error of yaml.v3 apart, as far as its text goes.
+// parse splits the text of a yaml.v3 error into line and message.
 func parse(text string) Problem {
 	text = strings.Join(strings.Fields(text), " ")
 	m := lineOf.FindStringSubmatch(text)
@@ -118,7 +118,7 @@ var (
 	separator = regexp.MustCompile(`^={7}$`)
 )
 
-// conflict returns the line of the first marker that git left in a text, 0 when there is none.
+// conflict returns the line of git's first conflict marker, or 0.
 func conflict(text []byte) int {
 	for i, line := range lines(text) {
 		if marker.MatchString(line) || separator.MatchString(line) {
@@ -128,7 +128,7 @@ func conflict(text []byte) int {
 	return 0
 }
 
-// unreadable returns the place of the first character that YAML does not allow anywhere, and 0 when there is none.
+// unreadable returns the position of the first character that YAML never allows, or 0.
 func unreadable(text []byte) (line, column int) {
 	if !utf8.Valid(text) || slices.ContainsFunc([]rune(string(text)), forbidden) {
 		for i, l := range lines(text) {
@@ -153,7 +153,7 @@ func lines(text []byte) []string {
 	return strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 }
 
-// opened reports whether the mistake is where something begins: a key without a colon, or what is never closed.
+// opened reports whether the mistake is where a construct begins: a key without a colon, or an unclosed quote or bracket.
 func opened(text []byte, e *yaml4.LoadError) bool {
 	if e.ContextMark.Line == 0 {
 		return false
