@@ -63,7 +63,7 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	}
 	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
 		d.resolve(ctx, img, a.baseConfig(d))
-	} else if text, ok := source.Answer(d.err); ok {
+	} else if text, ok := source.Problem(d.err); ok {
 		d.answer = img.Source.Dockerfile + ": " + text
 	}
 	return d

@@ -53,7 +53,7 @@ func TestAnAnalysisThatFailedIsSaid(t *testing.T) {
 
 	s.source.Delete("Dockerfile")
 	fails()
-	shows("last analysis failed: Dockerfile: the branch has no such file")
+	shows("last analysis failed: Dockerfile: no such file in the branch")
 
 	s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
 	s.ok("analyze")

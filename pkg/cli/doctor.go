@@ -69,7 +69,7 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	defer leave()
 	options := doctor.Options{Now: w.Now, Store: st, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
-			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, Transport: out.transport(headerTimeout),
+			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, HTTP: out.http(),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
 			Project: cmp.Or(o.project, f.Config.Factory.Project),
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
-	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
@@ -45,14 +44,7 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 // executor returns what makes an executor for each pass.
 func (e *executorFlags) executor(out *outside) func(*fleet.Fleet) (promote.Executor, error) {
 	if e.direct {
-		client := forge.New(forge.Options{
-			Token: func(ctx context.Context, host string) (string, error) {
-				t, err := out.credentials.Token(ctx, credentials.API, host)
-				return t.Value, err
-			},
-			Hint: func(host string) string { return out.credentials.Hint(credentials.API, host) },
-			Now:  out.w.Now, Transport: out.transport(headerTimeout),
-		})
+		client := forge.New(forge.Options{API: out.api, Now: out.w.Now})
 		return func(*fleet.Fleet) (promote.Executor, error) { return promote.AtForges{Client: client}, nil }
 	}
 	return func(f *fleet.Fleet) (promote.Executor, error) {

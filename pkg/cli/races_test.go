@@ -181,7 +181,7 @@ func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
 	assert.Contains(t, s.image("web").Rebuild.Message, "the token needs")
 	assert.Contains(t, s.git.Log("fleet")[0], "was not started: "+s.forge.Host+" answered 403")
 	got = s.run("status", "--config", s.checkout()+"/images.yaml")
-	assert.Contains(t, got.out, "answered 403 Forbidden: Resource not accessible: the token needs")
+	assert.Contains(t, got.out, "answered 403 Forbidden: Resource not accessible (the token needs")
 	s.forge.Unfail()
 	s.ok("hold", s.baseName(), "--reason", "malicious")
 	s.now = s.now.Add(time.Hour)

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"net/http"
 	"path"
 	"path/filepath"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
@@ -65,6 +65,7 @@ const maxStateBlob = 8 << 20
 type outside struct {
 	w           *World
 	credentials *credentials.Store
+	api         *forgeapi.Clients
 	forges      *source.Forges
 	registries  *registry.Client
 	clock       *servertime.Clock
@@ -73,11 +74,10 @@ type outside struct {
 func (r *repoFlags) outside(w *World) *outside {
 	o := &outside{w: w, clock: servertime.New(w.Clock)}
 	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv, HTTP: o.http()})
-	o.forges = source.NewForges(source.Options{Credentials: o.credentials, CacheDir: cacheDir(w), Transport: o.transport(headerTimeout)})
+	o.api = forgeapi.New(forgeapi.Options{HTTP: o.http()}.WithStore(o.credentials))
+	o.forges = source.NewForges(source.Options{API: o.api, Credentials: o.credentials, CacheDir: cacheDir(w), HTTP: o.http()})
 	return o
 }
-
-const headerTimeout = time.Minute // until a server begins to respond
 
 // http configures the clients of servers.
 func (o *outside) http() httpx.Options { return httpx.Options{Clock: o.clock} }
@@ -87,13 +87,6 @@ func (o *outside) git() *httpx.Transport {
 	h := o.http()
 	h.MaxFailures = -1
 	return gitrepo.NewTransport(h)
-}
-
-// transport sends requests, and notes what servers say of our clock.
-func (o *outside) transport(timeout time.Duration) http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = timeout
-	return o.clock.Transport(t)
 }
 
 // open returns where the fleet is, and how to leave it.

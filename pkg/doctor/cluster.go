@@ -206,7 +206,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 	return ok("%s has its keys%s", want.Name, map[bool]string{true: " and its label"}[want.CredType != ""])
 }
 
-// kargoToken judges a token that Kargo starts builds with, which often is no other's.
+// kargoToken checks the token with which Kargo starts builds.
 func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.SecretUse, value string) Finding {
 	c.hide(value)
 	if mine, err := c.token(ctx, credentials.API, u.Host); err == nil && mine.Value == value {
@@ -215,7 +215,7 @@ func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.Secre
 	for _, s := range c.forges() {
 		if s.Host == u.Host {
 			token := credentials.Token{Value: value, From: "the key " + strconv.Quote(u.Key) + " of " + secret}
-			return c.judge(ctx, s, token, true, "put it into "+token.From+", and keep the label")
+			return c.checkToken(ctx, s, token, true, "put it into "+token.From+", and keep the label")
 		}
 	}
 	return ok("nothing is started at %s", u.Host)

@@ -1,11 +1,10 @@
-// Package doctor checks what usually goes wrong around a fleet, and says how to put it right. It reads, and changes
-// nothing.
+// Package doctor checks for common problems around a fleet (tokens, workflows, registries, the cluster) and prints a fix for
+// each. It changes nothing.
 package doctor
 
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -14,13 +13,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/graph"
-	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Result is what a check came to.
+// Result is the outcome of a check.
 type Result string
 
 // Results.
@@ -31,7 +31,7 @@ const (
 	NotChecked Result = "not checked"
 )
 
-// Finding is one line of what was found. Its texts hold no secret.
+// Finding is one line of the output. Its texts hold no secret.
 type Finding struct {
 	Check   string `json:"check"`
 	Result  Result `json:"result"`
@@ -55,52 +55,52 @@ func notChecked(fix, format string, a ...any) Finding {
 	return Finding{Result: NotChecked, Message: fmt.Sprintf(format, a...), Fix: fix}
 }
 
-// Check is one thing that is looked at.
+// Check is one check.
 type Check struct {
 	Name string
 	Do   func(ctx context.Context) []Finding
 }
 
-// Fleet is what is looked at.
+// Fleet is the fleet to check.
 type Fleet struct {
 	Config   *config.Config
 	State    *state.State
 	Graph    *graph.Graph
-	Objects  []kargo.Object // that synth would write; nil when it cannot
+	Objects  []kargo.Object // that synth would write; nil if it fails
 	Location kargo.Options
 }
 
-// Tools are what is looked with.
+// Tools are the services that the checks use.
 type Tools struct {
 	Credentials *credentials.Store
 	Registry    *registry.Client
 	Cluster     func() (*cluster.Inspector, error)
 	Project     string
 	Now         func() time.Time
-	Transport   http.RoundTripper // to forges and git servers; may be nil
+	HTTP        httpx.Options // of the transports to forges and git servers
 }
 
-// doctor is one examination.
+// doctor is one run of the checks.
 type doctor struct {
 	Fleet
 	Tools
-	api *rest.Client
+	api *forgeapi.Clients
 
 	mu      sync.Mutex
 	secrets []string
 }
 
-// Inspect looks at everything that needs the network, several things at once, each for as long as timeout. The findings are in
-// a fixed order.
+// Inspect runs all checks that need the network, several at once, each for at most timeout. The order of the findings is fixed.
 func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Finding {
 	d := &doctor{Fleet: f, Tools: t}
-	d.api = rest.New(rest.Options{Now: t.Now, Transport: t.Transport, Token: func(ctx context.Context, host string) (string, error) {
+	d.HTTP.Now = t.Now
+	d.api = forgeapi.New(forgeapi.Options{HTTP: d.HTTP, Hint: d.hint, Token: func(ctx context.Context, host string) (string, error) {
 		token, err := d.token(ctx, credentials.API, host)
 		return token.Value, err
 	}})
 	checks := slices.Concat(d.tokens(), d.builders(), []Check{{"state repository", d.stateRepository}}, d.registries(), d.cluster())
-	const atOnce = 8
-	slots := make(chan struct{}, atOnce)
+	const maxParallel = 8
+	slots := make(chan struct{}, maxParallel)
 	results := make([]chan []Finding, len(checks))
 	for i := range checks {
 		results[i] = make(chan []Finding, 1)
@@ -121,7 +121,7 @@ func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Fin
 	return out
 }
 
-// within does a check, and leaves it alone when it takes too long.
+// within runs a check, and stops waiting for it after the timeout.
 func within(ctx context.Context, c Check, timeout time.Duration) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -134,5 +134,5 @@ func within(ctx context.Context, c Check, timeout time.Duration) []Finding {
 		}
 	case <-ctx.Done():
 	}
-	return []Finding{bad("check the name, the network and proxies on the way, or give it longer with --timeout", "no answer within %s", timeout)}
+	return []Finding{bad("check the host, the network and proxies, or set a longer --timeout", "no response within %s", timeout)}
 }

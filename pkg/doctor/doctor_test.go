@@ -279,37 +279,43 @@ func TestProblems(t *testing.T) {
 		"public repositories":   {func(w *world) { w.classic = []string{"public_repo"} }, "warning token HOST"},
 		"token ends soon":       {func(w *world) { w.expires = "2026-03-10 00:00:00 UTC" }, "expires on 2026-03-10"},
 		"GitLab scopes":         {func(w *world) { w.gitLab["scopes"] = []string{"read_api"} }, "lacks the scope \"api\" (scopes: read_api)"},
-		"GitLab token inactive": {func(w *world) { w.gitLab["active"] = false }, "is not active any longer"},
+		"GitLab token inactive": {func(w *world) { w.gitLab["active"] = false }, "is no longer active"},
 		"GitLab ends soon":      {func(w *world) { w.gitLab["expires_at"] = "2026-03-02" }, "expires on 2026-03-02"},
 		"job token":             {func(w *world) { w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/personal", Status: 404, Body: "{}"}) }, "not checked token"},
-		"repository hidden":     {func(w *world) { w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404}) }, "there is no repository acme/web"},
+		"repository hidden": {func(w *world) {
+			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404, Body: `{"message":"Not Found"}`})
+		}, "no repository acme/web, or the token has no access to it"},
+		"a gateway's 404": {func(w *world) { w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404}) }, "answered 404 Not Found"},
+		"a sign-in page": {func(w *world) {
+			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 200, Body: "<html>sign in</html>"})
+		}, "error workflow acme/web build.yml: no usable response from HOST: unexpected content: invalid JSON"},
 		"no workflow": {func(w *world) {
-			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web/actions", Status: 404})
-		}, "has no workflow build.yml"},
-		"disabled":                 {func(w *world) { w.state = "disabled_inactivity" }, "it is not enabled (disabled_inactivity)"},
-		"no trigger":               {func(w *world) { w.workflow = "on: [push]" }, "it has no trigger workflow_dispatch"},
-		"undeclared input":         {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the input "image", which it does not declare`},
-		"required input":           {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the input "more"`},
-		"no YAML":                  {func(w *world) { w.workflow = "a: b: c" }, "it is no valid YAML"},
-		"may not start":            {func(w *world) { w.dispatch = 403 }, "warning workflow acme/web build.yml: the token may not start it (403: No ref found, [token])"},
-		"no CI/CD":                 {func(w *world) { w.project["builds_access_level"] = "disabled" }, "the project has no CI/CD"},
-		"no variables":             {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "lets nobody do"},
-		"variables of maintainers": {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "maintainer" }, "lets only a maintainer do (the token's access level is 30)"},
+			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web/actions", Status: 404, Body: `{"message":"Not Found"}`})
+		}, "no workflow build.yml on the default branch"},
+		"disabled":                 {func(w *world) { w.state = "disabled_inactivity" }, "not enabled (disabled_inactivity)"},
+		"no trigger":               {func(w *world) { w.workflow = "on: [push]" }, "missing trigger workflow_dispatch"},
+		"undeclared input":         {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the undeclared input "image"`},
+		"required input":           {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the required input "more"`},
+		"no YAML":                  {func(w *world) { w.workflow = "a: b: c" }, "invalid YAML"},
+		"may not start":            {func(w *world) { w.dispatch = 403 }, "warning workflow acme/web build.yml: the token cannot start it (403: No ref found, [token])"},
+		"no CI/CD":                 {func(w *world) { w.project["builds_access_level"] = "disabled" }, "CI/CD is disabled in the project"},
+		"no variables":             {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "no_one_allowed" }, "the project does not allow them"},
+		"variables of maintainers": {func(w *world) { w.project["ci_pipeline_variables_minimum_override_role"] = "maintainer" }, "only allows them for the role maintainer (the token has access level 30)"},
 		"reporter": {func(w *world) {
 			w.project["permissions"] = map[string]any{"group_access": map[string]any{"access_level": 20}}
-		}, "its access level is 20"},
+		}, "cannot start pipelines (access level 20)"},
 		"no branch": {func(w *world) {
-			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/branches", Status: 404})
-		}, "there is no branch main"},
-		"protected branch": {func(w *world) { w.branch["protected"] = true }, "may not start pipelines of the protected branch main (its access level is 30)"},
+			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/branches", Status: 404, Body: `{"message":"404 Branch Not Found"}`})
+		}, "no branch main"},
+		"protected branch": {func(w *world) { w.branch["protected"] = true }, "cannot start pipelines of the protected branch main (access level 30)"},
 		"no CI file": {func(w *world) {
-			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/files", Status: 404})
-		}, "branch main has no .gitlab-ci.yml"},
-		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: it cannot be read"},
-		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "it can be read and not be written to"},
+			w.gitlab.Fail(forgetest.Fault{Match: "GET /api/v4/projects/acme%2Fapi/repository/files", Status: 404, Body: `{"message":"404 File Not Found"}`})
+		}, "no .gitlab-ci.yml on the branch main"},
+		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: cannot be read"},
+		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "can be read, but not written"},
 		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
 		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing the tags of"},
-		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "has only 7 pulls left"},
+		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "only 7 pulls left"},
 		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: CRDs missing: freights"},
 		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4, which does not know `pollInterval` and `errorExpression`"},
 		"unknown Kargo":      {func(w *world) { w.kargoVersion("main") }, "not checked Kargo"},
@@ -461,7 +467,7 @@ func TestKargosToken(t *testing.T) {
 	w := newWorld(t, gitServer(t))
 	w.secret("forge", "generic", map[string]string{"token": "canary-other"})
 	problems, _ := w.run(t)
-	assert.Equal(t, []string{`error Secrets: credential from the key "token" of forge is not valid: it is wrong, was revoked or has expired (401)`}, problems)
+	assert.Equal(t, []string{`error Secrets: credential from the key "token" of forge is invalid, revoked or expired (401)`}, problems)
 }
 
 // TestPipelineElsewhere: a protected branch that Developers may merge to, and CI that is configured in another project.
@@ -503,5 +509,5 @@ func TestDeadHost(t *testing.T) {
 	w.timeout = 2 * time.Second
 	w.fleet.Location.StateURL = "http://" + listener.Addr().String() + "/fleet.git"
 	problems, _ := w.run(t)
-	assert.Equal(t, []string{"error state repository: no answer within 2s"}, problems)
+	assert.Equal(t, []string{"error state repository: no response within 2s"}, problems)
 }

@@ -12,25 +12,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-github/v88/github"
+	gitlab "gitlab.com/gitlab-org/api/client-go/v2"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
-	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// soon is how long before its end a token is worth a warning.
+// soon is how long before its expiry a token is worth a warning.
 const soon = 14 * 24 * time.Hour
 
-// token finds a credential, and notes what must not be shown.
+// token returns a credential, and hides it from the output.
 func (d *doctor) token(ctx context.Context, use credentials.Use, host string) (credentials.Token, error) {
 	t, err := d.Credentials.Token(ctx, use, host)
 	d.hide(t.Value)
 	return t, err
 }
 
-// hide notes what must not be shown.
+// hide registers a secret that [doctor.clean] removes from texts.
 func (d *doctor) hide(secret string) {
 	if secret != "" {
 		d.mu.Lock()
@@ -39,14 +41,14 @@ func (d *doctor) hide(secret string) {
 	}
 }
 
-// clean keeps what others wrote from showing a secret.
+// clean removes secrets from a text that may come from outside.
 func (d *doctor) clean(text string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return sanitize.Foreign(text, d.secrets...)
 }
 
-// forges are the sources at hosts with an API, one for each host, by host.
+// forges returns one source per host with an API, sorted by host.
 func (d *doctor) forges() []*config.Source {
 	byHost := map[string]*config.Source{}
 	for i := range d.Config.Images {
@@ -61,9 +63,8 @@ func (d *doctor) forges() []*config.Source {
 	return out
 }
 
-func (d *doctor) ask(ctx context.Context, s *config.Source, path string) (*rest.Answer, error) {
-	return d.api.Do(ctx, rest.Request{Method: http.MethodGet, Host: s.Host, URL: s.APIURL() + path})
-}
+// hint returns what to set to give a token for the API of a host.
+func (d *doctor) hint(host string) string { return d.Credentials.Hint(credentials.API, host) }
 
 // tokens checks the token for the API of each host.
 func (d *doctor) tokens() []Check {
@@ -75,7 +76,7 @@ func (d *doctor) tokens() []Check {
 }
 
 func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
-	hint := d.Credentials.Hint(credentials.API, s.Host)
+	hint := d.hint(s.Host)
 	token, err := d.token(ctx, credentials.API, s.Host)
 	switch {
 	case err != nil:
@@ -83,87 +84,110 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	case token.Value == "":
 		return warning(hint, "no token found: public repositories only, and promote --direct cannot start builds")
 	}
-	return d.judge(ctx, s, token, d.starts(token), hint)
+	return d.checkToken(ctx, s, token, d.starts(token), hint)
 }
 
-// starts says whether a token has to start builds: that of the Jobs is Kargo's, too. Another, such as that of CI, may only read
-// on purpose.
+// starts reports whether a token must be able to start builds: Kargo uses the same token as the Jobs. Another, such as that of
+// CI, may be read-only on purpose.
 func (d *doctor) starts(t credentials.Token) bool {
 	return strings.HasPrefix(t.From, d.Credentials.Dir+"/")
 }
 
-// judge asks a forge about a token, and whether that may start builds if it has to.
-func (d *doctor) judge(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
-	path := "/rate_limit"
+// checkToken checks that a token is valid, and that it can start builds if it must.
+func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
+	clients := d.api.WithToken(token.Value)
 	if s.Provider == config.GitLab {
-		path = "/personal_access_tokens/self"
+		api, err := clients.GitLab(ctx, s, gitLabNeeds)
+		if err != nil {
+			return bad("correct source.host", "%s", err)
+		}
+		self, _, err := api.PersonalAccessTokens.GetSinglePersonalAccessToken(gitlab.WithContext(ctx))
+		if f := invalidToken(api.Error(err), token, hint); f != nil {
+			return *f
+		}
+		if err != nil || self == nil {
+			return notChecked("use a personal, group or project access token", "%s does not describe %s", s.Host, token)
+		}
+		return d.gitLabToken(self, token, starts, hint)
 	}
-	api := rest.New(rest.Options{Now: d.Now, Transport: d.Transport, Token: func(context.Context, string) (string, error) { return token.Value, nil }})
-	a, err := api.Do(ctx, rest.Request{Method: http.MethodGet, Host: s.Host, URL: s.APIURL() + path})
-	switch {
-	case err != nil:
-		return bad("check source.host and the network", "%s", err)
-	case a.Status == http.StatusUnauthorized:
-		return bad("make a new token; "+hint, "%s is not valid: it is wrong, was revoked or has expired (401)", token)
-	case s.Provider == config.GitLab:
-		return d.gitLabToken(a, s, token, starts, hint)
+	api, err := clients.GitHub(ctx, s, gitHubNeeds)
+	if err != nil {
+		return bad("correct source.host", "%s", err)
 	}
-	return d.gitHubToken(a, token, starts, hint)
+	resp, err := api.Get(ctx, "rate_limit", nil, nil)
+	if f := invalidToken(err, token, hint); f != nil {
+		return *f
+	}
+	if e := forgeapi.As(err); e != nil { // a server without rate limits answers 404
+		return d.gitHubToken(e.Header, token, starts, hint)
+	}
+	return d.gitHubToken(resp.Header, token, starts, hint)
 }
 
-// onlyReads makes a warning of what keeps a token from starting builds, when others do that.
-func onlyReads(f Finding, starts bool) Finding {
+// What a token must be allowed to do.
+const (
+	gitHubNeeds = "read and write access to Actions, and read access to Contents"
+	gitLabNeeds = "the scope api"
+)
+
+// invalidToken returns a finding if a token was refused, or if the forge did not respond.
+func invalidToken(err error, token credentials.Token, hint string) *Finding {
+	var f Finding
+	switch e := forgeapi.As(err); {
+	case err == nil:
+		return nil
+	case forgeapi.HasStatus(err, http.StatusUnauthorized):
+		f = bad("create a new token; "+hint, "%s is invalid, revoked or expired (401)", token)
+	case e != nil && e.Header != nil && !e.Limited && !e.Temporary():
+		return nil
+	default:
+		f = bad("check source.host and the network", "%s", err)
+	}
+	return &f
+}
+
+// readOnly downgrades a problem to a warning if the token need not start builds.
+func readOnly(f Finding, starts bool) Finding {
 	if f.Result == Error && !starts {
-		f.Result, f.Message = Warning, f.Message+": Kargo has a token of its own, promote --direct has not"
+		f.Result, f.Message = Warning, f.Message+"; Kargo uses its own token, but promote --direct cannot start builds"
 	}
 	return f
 }
 
-// unscoped are the tokens of GitHub that have permissions and no scopes, whatever the header says of those.
+// unscoped matches tokens of GitHub that have permissions instead of scopes, whatever the header says.
 var unscoped = regexp.MustCompile(`^(github_pat|ghs|ghu)_`)
 
-// gitHubToken reads what GitHub says of a token in the headers of any answer.
-func (d *doctor) gitHubToken(a *rest.Answer, token credentials.Token, starts bool, hint string) Finding {
-	if at, err := time.Parse("2006-01-02 15:04:05 MST", a.Header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
-		return warning("make a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
+// gitHubToken checks the headers in which GitHub describes the token of a request.
+func (d *doctor) gitHubToken(header http.Header, token credentials.Token, starts bool, hint string) Finding {
+	if at, err := time.Parse("2006-01-02 15:04:05 MST", header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
+		return warning("create a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
 	}
-	if _, scoped := a.Header["X-Oauth-Scopes"]; !scoped || unscoped.MatchString(token.Value) {
-		return ok("%s is valid; its permissions are those that the workflows below show", token)
+	if _, scoped := header["X-Oauth-Scopes"]; !scoped || unscoped.MatchString(token.Value) {
+		return ok("%s is valid; the workflow checks below show its permissions", token)
 	}
-	scopes := strings.FieldsFunc(a.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
+	scopes := strings.FieldsFunc(header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
 	switch {
 	case slices.Contains(scopes, "repo"):
-		return ok("%s is valid, with the scope repo", token)
+		return ok("%s is valid, with the scope \"repo\"", token)
 	case slices.Contains(scopes, "public_repo"):
-		return warning("give it the scope repo where repositories are private", "%s has the scope public_repo: it starts builds of public repositories only", token)
+		return warning("add the scope repo if repositories are private", "%s has the scope \"public_repo\": it can only start builds of public repositories", token)
 	}
-	f := bad("give it the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s lacks the scope \"repo\" (scopes: %s)", token, either(strings.Join(scopes, ", "), "none"))
-	return onlyReads(f, starts)
+	f := bad("add the scope repo, or use a fine-grained token with Actions: write and Contents: read", "%s lacks the scope \"repo\" (scopes: %s)", token, either(strings.Join(scopes, ", "), "none"))
+	return readOnly(f, starts)
 }
 
-func (d *doctor) gitLabToken(a *rest.Answer, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
-	var self struct {
-		Active  *bool    `json:"active"`
-		Scopes  []string `json:"scopes"`
-		Expires string   `json:"expires_at"`
-	}
-	if a.Status != http.StatusOK {
-		return notChecked("use a personal, group or project access token", "%s says nothing of %s (%d)", s.Host, token, a.Status)
-	}
-	if err := a.JSON(s.Host, &self); err != nil {
-		return bad("check source.host", "%s", err)
-	}
-	if self.Active != nil && !*self.Active {
-		return bad("make a new token; "+hint, "%s is not active any longer", token)
+func (d *doctor) gitLabToken(self *gitlab.PersonalAccessToken, token credentials.Token, starts bool, hint string) Finding {
+	if !self.Active {
+		return bad("create a new token; "+hint, "%s is no longer active", token)
 	}
 	if !slices.Contains(self.Scopes, "api") {
-		f := bad("give it the scope api, which starting a pipeline needs", "%s lacks the scope \"api\" (scopes: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
-		return onlyReads(f, starts)
+		f := bad("add the scope api, which is needed to start pipelines", "%s lacks the scope \"api\" (scopes: %s)", token, either(strings.Join(self.Scopes, ", "), "none"))
+		return readOnly(f, starts)
 	}
-	if at, err := time.Parse(time.DateOnly, self.Expires); err == nil && at.Before(d.Now().Add(soon)) {
-		return warning("make a new token; "+hint, "%s expires on %s", token, self.Expires)
+	if self.ExpiresAt != nil && time.Time(*self.ExpiresAt).Before(d.Now().Add(soon)) {
+		return warning("create a new token; "+hint, "%s expires on %s", token, time.Time(*self.ExpiresAt).Format(time.DateOnly))
 	}
-	return ok("%s is valid, with the scope api", token)
+	return ok("%s is valid, with the scope \"api\"", token)
 }
 
 func either(text, otherwise string) string {
@@ -173,7 +197,7 @@ func either(text, otherwise string) string {
 	return text
 }
 
-// builders checks each workflow and each project with pipelines once, whatever number of images it builds.
+// builders checks each workflow and each project with pipelines once, however many images it builds.
 func (d *doctor) builders() []Check {
 	type builder struct{ host, repo, branch, workflow string }
 	images := map[builder][]*config.Image{}
@@ -197,98 +221,117 @@ func (d *doctor) builders() []Check {
 	return out
 }
 
-// usable says whether an answer can be worked with, and what is wrong when it cannot.
-func (d *doctor) usable(a *rest.Answer, err error, s *config.Source, missing string) *Finding {
+// failed returns the finding for an error of a forge; nil if there is none.
+func (d *doctor) failed(err error, s *config.Source, missing string) *Finding {
 	var f Finding
-	switch hint := d.Credentials.Hint(credentials.API, s.Host); {
-	case err != nil:
-		f = bad("check source.host and the network", "%s", err)
-	case a.Status == http.StatusNotFound:
-		f = bad("correct source.repo, source.workflow or source.branch, or let the token see it: "+hint, "%s", missing)
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
-		f = bad("give the token read and write access to Actions, and read access to Contents: "+hint, "%s denies access (%d: %s)", s.Host, a.Status, a.Message())
-	case a.Status != http.StatusOK:
-		f = bad("correct source.repo: was it moved?", "%s answers %d: %s", s.Host, a.Status, a.Message())
-	default:
+	switch e := forgeapi.As(err); {
+	case err == nil:
 		return nil
+	case forgeapi.IsNotFound(err):
+		f = bad("correct source.repo, source.workflow or source.branch, or give the token access: "+d.hint(s.Host), "%s", missing)
+	case forgeapi.HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) && !e.Limited:
+		f = bad("give the token "+needs(s)+": "+d.hint(s.Host), "%s denies access (%d: %s)", s.Host, e.Status, e.Message)
+	case e != nil && e.FromAPI() && !e.Temporary() && !e.Limited:
+		f = bad("correct source.repo; was it moved?", "%s", err)
+	default:
+		f = bad("check source.host and the network", "%s", err)
 	}
 	return &f
 }
 
+func needs(s *config.Source) string {
+	if s.Provider == config.GitLab {
+		return gitLabNeeds
+	}
+	return gitHubNeeds
+}
+
 func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*config.Image) []Finding {
-	repo := "/repos/" + s.Repo
-	a, err := d.ask(ctx, s, repo)
-	if f := d.usable(a, err, s, "there is no repository "+s.Repo+", or the token may not see it"); f != nil {
-		return []Finding{*f}
-	}
-	a, err = d.ask(ctx, s, repo+"/actions/workflows/"+url.PathEscape(s.Workflow))
-	if f := d.usable(a, err, s, "the default branch has no workflow "+s.Workflow); f != nil {
-		return []Finding{*f}
-	}
-	var about struct {
-		State string `json:"state"`
-		Path  string `json:"path"`
-	}
-	if err := a.JSON(s.Host, &about); err != nil {
-		return []Finding{bad("check source.host", "%s", err)}
-	}
-	if about.State != "active" {
-		return []Finding{bad("enable it on the Actions page, or with: gh workflow enable "+s.Workflow+" --repo "+s.Repo, "it is not enabled (%s)", about.State)}
-	}
-	a, err = d.ask(ctx, s, repo+"/contents/.github/workflows/"+url.PathEscape(s.Workflow)+"?ref="+url.QueryEscape(s.Branch))
-	if f := d.usable(a, err, s, "branch "+s.Branch+" has no workflow "+s.Workflow); f != nil {
-		return []Finding{*f}
-	}
-	var file struct {
-		Content string `json:"content"`
-	}
-	if err := a.JSON(s.Host, &file); err != nil {
-		return []Finding{bad("check source.host", "%s", err)}
-	}
-	text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(file.Content, "\n", ""))
+	api, err := d.api.GitHub(ctx, s, gitHubNeeds)
 	if err != nil {
-		return []Finding{notChecked("", "its file cannot be read: %s", err)}
+		return []Finding{bad("correct source.host", "%s", err)}
+	}
+	text, f := d.workflowFile(ctx, api, s)
+	if f != nil {
+		return []Finding{*f}
 	}
 	found := dispatchable(text, images)
 	if len(found) == 0 {
-		found = []Finding{d.startable(ctx, s)}
+		found = []Finding{d.startable(ctx, api, s)}
 	}
 	return found
 }
 
-// startable asks GitHub to start the workflow on a branch that cannot exist: who may start it is told that there is no such
-// branch. Only that shows what a fine-grained token may do.
-func (d *doctor) startable(ctx context.Context, s *config.Source) Finding {
-	const good = "it is enabled and takes the inputs that are sent"
-	token, err := d.token(ctx, credentials.API, s.Host)
-	if err != nil || token.Value == "" {
-		return ok(good + "; whether it can be started is not known without a token")
+// workflowFile reads the workflow file of the branch that is built, or returns what is wrong.
+func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source) ([]byte, *Finding) {
+	owner, repo, _ := strings.Cut(s.Repo, "/")
+	unexpected := func() *Finding { return d.failed(api.Unexpected(""), s, "") }
+	r, _, err := api.Repositories.Get(ctx, owner, repo)
+	if f := d.failed(api.Error(err), s, "no repository "+s.Repo+", or the token has no access to it"); f != nil {
+		return nil, f
 	}
-	a, err := d.api.Do(ctx, rest.Request{
-		Method: http.MethodPost, Host: s.Host, URL: s.APIURL() + "/repos/" + s.Repo + "/actions/workflows/" + url.PathEscape(s.Workflow) + "/dispatches",
-		Body: map[string]any{"ref": "imagefactory..doctor"}, // no name of a branch may have two dots
-	})
-	switch {
-	case err != nil:
-		return bad("check source.host and the network", "%s", err)
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status == http.StatusNotFound:
-		f := bad("give the token read and write access to the Actions of "+s.Repo+": "+d.Credentials.Hint(credentials.API, s.Host), "the token may not start it (%d: %s)", a.Status, a.Message())
-		return onlyReads(f, d.starts(token))
+	if r == nil {
+		return nil, unexpected()
 	}
-	return ok(good + ", and the token may start it")
+	about, _, err := api.Actions.GetWorkflowByFileName(ctx, owner, repo, url.PathEscape(s.Workflow))
+	if f := d.failed(api.Error(err), s, "no workflow "+s.Workflow+" on the default branch"); f != nil {
+		return nil, f
+	}
+	if about.GetState() == "" {
+		return nil, unexpected()
+	}
+	if about.GetState() != "active" {
+		f := bad("enable it on the Actions page, or with: gh workflow enable "+s.Workflow+" --repo "+s.Repo, "not enabled (%s)", about.GetState())
+		return nil, &f
+	}
+	file, _, _, err := api.Repositories.GetContents(ctx, owner, repo, ".github/workflows/"+s.Workflow, &github.RepositoryContentGetOptions{Ref: s.Branch})
+	if f := d.failed(api.Error(err), s, "no workflow "+s.Workflow+" on the branch "+s.Branch); f != nil {
+		return nil, f
+	}
+	if file == nil || file.Content == nil {
+		return nil, unexpected()
+	}
+	text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(*file.Content, "\n", ""))
+	if err != nil {
+		f := notChecked("check source.host", "reading the workflow file: %s", err)
+		return nil, &f
+	}
+	return text, nil
 }
 
-// dispatchable checks that a workflow can be started with what images.yaml sends.
+// startable requests a start of the workflow on a branch that cannot exist. If the token may start it, GitHub answers that
+// there is no such branch. This is the only way to learn the permissions of a fine-grained token.
+func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.Source) Finding {
+	const good = "enabled, and accepts the inputs that are sent"
+	if api.Token == "" {
+		return ok(good + "; no token to check whether it can be started")
+	}
+	owner, repo, _ := strings.Cut(s.Repo, "/")
+	_, _, err := api.Actions.CreateWorkflowDispatchEventByFileName(ctx, owner, repo, url.PathEscape(s.Workflow),
+		github.CreateWorkflowDispatchEventRequest{Ref: "imagefactory..doctor"}) // two dots are invalid in the name of a branch
+	err = api.Error(err)
+	switch e := forgeapi.As(err); {
+	case forgeapi.HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) && !e.Limited, forgeapi.IsNotFound(err):
+		token, _ := d.token(ctx, credentials.API, s.Host) // it was found above
+		f := bad("give the token read and write access to the Actions of "+s.Repo+": "+d.hint(s.Host), "the token cannot start it (%d: %s)", e.Status, e.Message)
+		return readOnly(f, d.starts(token))
+	case err != nil && !(e != nil && e.Permanent()):
+		return bad("check source.host and the network", "%s", err)
+	}
+	return ok(good + ", and the token can start it")
+}
+
+// dispatchable checks that a workflow can be started with the inputs that images.yaml sends.
 func dispatchable(text []byte, images []*config.Image) []Finding {
 	var file struct {
 		On yaml.Node `yaml:"on"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return []Finding{bad("correct the workflow file", "it is no valid YAML")}
+		return []Finding{bad("correct the workflow file", "invalid YAML")}
 	}
 	dispatch, found := trigger(&file.On)
 	if !found {
-		return []Finding{bad("add workflow_dispatch to `on:` of the workflow file", "it cannot be started: it has no trigger workflow_dispatch")}
+		return []Finding{bad("add workflow_dispatch to `on:` of the workflow file", "cannot be started: missing trigger workflow_dispatch")}
 	}
 	var declared struct {
 		Inputs map[string]struct {
@@ -298,27 +341,27 @@ func dispatchable(text []byte, images []*config.Image) []Finding {
 	}
 	if dispatch != nil {
 		if err := dispatch.Decode(&declared); err != nil {
-			return []Finding{bad("correct on.workflow_dispatch of the workflow file", "its inputs are not what GitHub understands")}
+			return []Finding{bad("correct on.workflow_dispatch of the workflow file", "invalid inputs")}
 		}
 	}
 	var out []Finding
 	for _, img := range images {
 		for _, name := range slices.Sorted(maps.Keys(img.Source.Inputs)) {
 			if _, known := declared.Inputs[name]; !known {
-				out = append(out, bad("declare it under on.workflow_dispatch.inputs, or remove it from source.inputs", "%s sends the input %q, which it does not declare", img.Name, name))
+				out = append(out, bad("declare it under on.workflow_dispatch.inputs, or remove it from source.inputs", "%s sends the undeclared input %q", img.Name, name))
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(declared.Inputs)) {
 			in := declared.Inputs[name]
 			if _, sent := img.Source.Inputs[name]; in.Required && in.Default == nil && !sent {
-				out = append(out, bad("set it in source.inputs, or give it a default in the workflow file", "%s does not send the input %q, which it requires", img.Name, name))
+				out = append(out, bad("set it in source.inputs, or give it a default in the workflow file", "%s does not send the required input %q", img.Name, name))
 			}
 		}
 	}
 	return out
 }
 
-// trigger finds workflow_dispatch in `on`, which is a name, a list of names, or a mapping.
+// trigger returns workflow_dispatch in `on`, which is a name, a list of names, or a mapping.
 func trigger(on *yaml.Node) (*yaml.Node, bool) {
 	const name = "workflow_dispatch"
 	switch on.Kind {
@@ -335,8 +378,7 @@ func trigger(on *yaml.Node) (*yaml.Node, bool) {
 	return nil, false
 }
 
-// GitLab's roles: the least that may start pipelines, the least that may on a branch that is protected as by default, and
-// the highest.
+// Access levels of GitLab: Developers may start pipelines, Maintainers may do so on protected branches.
 const (
 	developer  = 30
 	maintainer = 40
@@ -344,77 +386,82 @@ const (
 )
 
 func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Finding {
-	project := "/projects/" + url.PathEscape(s.Repo)
-	a, err := d.ask(ctx, s, project)
-	if f := d.usable(a, err, s, "there is no project "+s.Repo+", or the token may not see it"); f != nil {
+	api, err := d.api.GitLab(ctx, s, gitLabNeeds)
+	if err != nil {
+		return bad("correct source.host", "%s", err)
+	}
+	project, _, err := api.Projects.GetProject(s.Repo, nil, gitlab.WithContext(ctx))
+	if f := d.failed(api.Error(err), s, "no project "+s.Repo+", or the token has no access to it"); f != nil {
 		return *f
 	}
-	type level struct {
-		Level int `json:"access_level"`
+	if project == nil {
+		return *d.failed(api.Unexpected(""), s, "")
 	}
-	var about struct {
-		Builds      string `json:"builds_access_level"`
-		CIFile      string `json:"ci_config_path"`
-		Variables   string `json:"ci_pipeline_variables_minimum_override_role"`
-		Permissions *struct {
-			Project *level `json:"project_access"`
-			Group   *level `json:"group_access"`
-		} `json:"permissions"`
-	}
-	if err := a.JSON(s.Host, &about); err != nil {
-		return bad("check source.host", "%s", err)
-	}
-	if about.Builds == "disabled" {
-		return bad("enable CI/CD under Settings > General > Visibility", "the project has no CI/CD")
+	if project.BuildsAccessLevel == gitlab.DisabledAccessControl {
+		return bad("enable CI/CD under Settings > General > Visibility", "CI/CD is disabled in the project")
 	}
 	token, _ := d.token(ctx, credentials.API, s.Host) // an error is reported with the token
 	starts := d.starts(token)
-	role := 0 // not known
-	if p := about.Permissions; p != nil && (p.Project != nil || p.Group != nil) {
-		for _, l := range []*level{p.Project, p.Group} {
-			if l != nil {
-				role = max(role, l.Level)
-			}
-		}
-		if role < developer {
-			return onlyReads(bad("give the token's user or bot the role Developer", "the token may not start pipelines (its access level is %d)", role), starts)
-		}
+	role := accessLevel(project)
+	if role > 0 && role < developer {
+		return readOnly(bad("give the token's user or bot the role Developer", "the token cannot start pipelines (access level %d)", role), starts)
 	}
-	for _, img := range images {
-		least := map[string]int{"maintainer": maintainer, "owner": owner}[about.Variables]
-		if len(img.Source.Variables) == 0 && img.Source.Job == "" {
-			continue
-		}
-		const fix = "allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables"
-		switch {
-		case about.Variables == "no_one_allowed":
-			return bad(fix, "%s sends pipeline variables, which the project lets nobody do", img.Name)
-		case role > 0 && role < least:
-			return onlyReads(bad(fix, "%s sends pipeline variables, which the project lets only a %s do (the token's access level is %d)", img.Name, about.Variables, role), starts)
-		}
-	}
-	a, err = d.ask(ctx, s, project+"/repository/branches/"+url.PathEscape(s.Branch))
-	if f := d.usable(a, err, s, "there is no branch "+s.Branch); f != nil {
+	if f := forbiddenVariables(project, role, images, starts); f != nil {
 		return *f
 	}
-	var branch struct {
-		Protected bool `json:"protected"`
-		Push      bool `json:"can_push"`
-		Merge     bool `json:"developers_can_merge"`
+	branch, _, err := api.Branches.GetBranch(s.Repo, s.Branch, gitlab.WithContext(ctx))
+	if f := d.failed(api.Error(err), s, "no branch "+s.Branch); f != nil {
+		return *f
 	}
-	if err := a.JSON(s.Host, &branch); err != nil {
-		return bad("check source.host", "%s", err)
+	if branch == nil {
+		return *d.failed(api.Unexpected(""), s, "")
 	}
-	if branch.Protected && !branch.Push && !branch.Merge && role > 0 && role < maintainer {
-		return onlyReads(bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
-			"the token may not start pipelines of the protected branch %s (its access level is %d)", s.Branch, role), starts)
+	if branch.Protected && !branch.CanPush && !branch.DevelopersCanMerge && role > 0 && role < maintainer {
+		return readOnly(bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
+			"the token cannot start pipelines of the protected branch %s (access level %d)", s.Branch, role), starts)
 	}
-	if file := either(about.CIFile, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // else it is in another project, or elsewhere
-		a, err = d.ask(ctx, s, project+"/repository/files/"+url.PathEscape(file)+"?ref="+url.QueryEscape(s.Branch))
-		if f := d.usable(a, err, s, "branch "+s.Branch+" has no "+file+", so no pipeline of its own to start"); f != nil {
+	if file := either(project.CIConfigPath, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // else it is in another project, or elsewhere
+		_, _, err = api.RepositoryFiles.GetFile(s.Repo, file, &gitlab.GetFileOptions{Ref: &s.Branch}, gitlab.WithContext(ctx))
+		if f := d.failed(api.Error(err), s, "no "+file+" on the branch "+s.Branch+", so it has no pipeline of its own"); f != nil {
 			f.Result = Warning // a group or the server may have one for all projects
 			return *f
 		}
 	}
-	return ok("the project has CI/CD and the branch %s", s.Branch)
+	return ok("CI/CD is enabled and the branch %s exists", s.Branch)
+}
+
+// accessLevel returns the access level of the token in a project; 0 if unknown.
+func accessLevel(p *gitlab.Project) int {
+	level := 0
+	if p.Permissions == nil {
+		return 0
+	}
+	if a := p.Permissions.ProjectAccess; a != nil {
+		level = max(level, int(a.AccessLevel))
+	}
+	if a := p.Permissions.GroupAccess; a != nil {
+		level = max(level, int(a.AccessLevel))
+	}
+	return level
+}
+
+// forbiddenVariables returns a finding if an image sends pipeline variables and the project does not let the token do that.
+func forbiddenVariables(p *gitlab.Project, role int, images []*config.Image, starts bool) *Finding {
+	const fix = "allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables"
+	allowed := string(p.CIPipelineVariablesMinimumOverrideRole)
+	least := map[string]int{"maintainer": maintainer, "owner": owner}[allowed]
+	for _, img := range images {
+		if len(img.Source.Variables) == 0 && img.Source.Job == "" {
+			continue
+		}
+		if allowed == "no_one_allowed" {
+			f := bad(fix, "%s sends pipeline variables, but the project does not allow them", img.Name)
+			return &f
+		}
+		if role > 0 && role < least {
+			f := readOnly(bad(fix, "%s sends pipeline variables, but the project only allows them for the role %s (the token has access level %d)", img.Name, allowed, role), starts)
+			return &f
+		}
+	}
+	return nil
 }

@@ -12,14 +12,21 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
+// gitHTTP configures the transport to the state repository, which is never skipped: it is asked once.
+func (d *doctor) gitHTTP() httpx.Options {
+	h := d.HTTP
+	h.MaxFailures = -1
+	return h
+}
+
 // stateRepository checks that state can be read and pushed.
 func (d *doctor) stateRepository(ctx context.Context) []Finding {
 	if d.Location.StateURL == "" {
-		return []Finding{notChecked("set factory.state.url", "it is not known")}
+		return []Finding{notChecked("set factory.state.url", "unknown")}
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
 		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now,
-		Transport: gitrepo.NewTransport(httpx.Options{Base: d.Transport, MaxFailures: -1}),
+		Transport: gitrepo.NewTransport(d.gitHTTP()),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := d.token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err
@@ -33,21 +40,21 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 	hint := d.Credentials.Hint(credentials.Git, host(d.Location.StateURL))
 	switch {
 	case err != nil:
-		return []Finding{bad("check factory.state.url and the network; "+hint, "it cannot be read: %s", err)}
+		return []Finding{bad("check factory.state.url and the network; "+hint, "cannot be read: %s", err)}
 	case access.Write != nil:
-		return []Finding{bad("give the credential write access to the contents: "+hint, "it can be read and not be written to: %s", access.Write)}
+		return []Finding{bad("give the credential write access to the contents: "+hint, "can be read, but not written: %s", access.Write)}
 	case !access.Branch:
-		return []Finding{ok("it can be read and written to; the first push makes the branch %s", d.Config.Factory.State.Branch)}
+		return []Finding{ok("can be read and written; the first push creates the branch %s", d.Config.Factory.State.Branch)}
 	}
-	return []Finding{ok("branch %s of %s can be read, and the repository be written to", d.Config.Factory.State.Branch, repo)}
+	return []Finding{ok("branch %s of %s can be read and written", d.Config.Factory.State.Branch, repo)}
 }
 
-// fewPulls is how many pulls a registry must have left.
+// fewPulls is the number of remaining pulls below which a registry is worth a warning.
 const fewPulls = 20
 
-// registries asks each host for one base image, and for one of our own: where the first is public, the second often is not.
+// registries reads one base image and one of our own images from each registry: if the first is public, the second often is not.
 func (d *doctor) registries() []Check {
-	bases := map[string]state.Base{} // one that is known to exist, where there is one
+	bases := map[string]state.Base{} // by registry; one that is known to exist, if possible
 	for _, name := range d.Graph.Bases() {
 		ref := d.Graph.BaseRef(name)
 		known := state.Base{Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
@@ -91,7 +98,7 @@ func (d *doctor) registries() []Check {
 	return out
 }
 
-// registryWith asks for a tag. One that has not moved costs a HEAD, which is not counted as a pull.
+// registryWith resolves a tag. If it has not moved, that is a HEAD, which does not count as a pull.
 func (d *doctor) registryWith(ctx context.Context, host string, base state.Base) Finding {
 	ref := state.Ref{Registry: base.Registry, Repository: base.Repository, Tag: base.Tag}
 	var known *state.Snapshot
@@ -110,15 +117,15 @@ func (d *doctor) registryAnswer(host, what string, err error) Finding {
 	login := "sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials (" + host + ": {registry: ...})"
 	switch {
 	case registry.Missing(err):
-		return ok("it answers; %s is not published", what)
+		return ok("reachable; %s is not published", what)
 	case registry.Denied(err):
 		return bad(login, "%s", err)
 	case err != nil:
 		return bad("check the name, the network and factory.mirrors", "%s", err)
 	case left >= 0 && left < fewPulls:
-		return warning(login+" for a higher limit, or set factory.mirrors", "it answers, and has only %d pulls left for now", left)
+		return warning(login+" for a higher limit, or set factory.mirrors", "only %d pulls left for now", left)
 	case left >= 0:
-		return ok("%s can be read; %d pulls are left for now", what, left)
+		return ok("%s can be read; %d pulls left for now", what, left)
 	}
 	return ok("%s can be read", what)
 }

@@ -1,12 +1,12 @@
-// Package forge starts builds at GitHub Actions and GitLab CI and says what became of them. A build that was started twice
-// costs more than one that starts late: where an answer is lost, the forge is asked what runs before anything is sent again.
+// Package forge starts builds at GitHub Actions and GitLab CI and reads their results. A build that starts twice costs more
+// than one that starts late: where a response is lost, the runs are listed before the request is sent again. Clients, retries
+// and the meaning of responses are left to package forgeapi.
 package forge
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -15,22 +15,23 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Order is a build to start.
-type Order struct {
-	Rebuild      string // id of the rebuild
+// Dispatch is a request to start a build.
+type Dispatch struct {
+	Rebuild      string // ID of the rebuild
 	Image        *config.Image
-	Base, Digest string    // what it is for; Base without the digest, such as docker.io/library/node:22
+	Base, Digest string    // of the base image that it is for; Base without the digest, such as docker.io/library/node:22
 	RequestedAt  time.Time // by our clock; its run cannot be older
-	Shared       bool      // the same workflow or project builds other images too
+	Shared       bool      // the workflow or project also builds other images
 }
 
-// Run is a workflow run of GitHub or a pipeline of GitLab. It has no ID when it was started and the forge did not say which
-// it is.
+// Run is a workflow run of GitHub or a pipeline of GitLab. The ID is empty if the forge did not tell which run was started.
 type Run struct{ ID, URL string }
 
-// Status is how far a run is.
+// Status is the state of a run.
 type Status string
 
 // Statuses of a run.
@@ -40,58 +41,45 @@ const (
 	Failed    Status = "failed"
 )
 
-// Result is what became of a run. Message says how it failed.
+// Result is the state of a run. Message is why it failed.
 type Result struct {
 	Run     Run
 	Status  Status
 	Message string
 }
 
-// FoundState says what a search for a run has found.
-type FoundState int
+// Match is the outcome of a search for a run.
+type Match int
 
-// Ends of a search.
+// Outcomes of a search.
 const (
-	NotFound  FoundState = iota
-	Found                // this run
-	Ambiguous            // it can be one of several
-	Unread               // it can be among those that were not read: there are too many, or the token may not read them
-	Ended                // whichever it was of several that cannot be told apart: all of them are over
+	NotFound  Match = iota
+	Found           // exactly one run matches
+	Ambiguous       // several runs may match, and one of them still runs
+	Unread          // the run may be among those that were not read: there are too many, or the token cannot read them
+	Ended           // several runs may match, and all of them have ended
 )
 
-// Options are what a Client works with. Each may be left out.
+// Options configure a [Client].
 type Options struct {
-	// Token gives the token for the API of a host, empty when there is none.
-	Token func(ctx context.Context, host string) (string, error)
-	// Hint says what to set to give a token for a host.
-	Hint func(host string) string
-	// Transport sends requests. Default a clone of http.DefaultTransport.
-	Transport http.RoundTripper
-	// Sleep waits. For tests.
+	// API builds the clients of the forges. Default: without tokens.
+	API *forgeapi.Clients
+	// Sleep waits between two lists of runs. For tests.
 	Sleep func(context.Context, time.Duration) error
-	// Now is the clock. Default time.Now.
+	// Now is the clock. Default [time.Now].
 	Now func() time.Time
 }
 
-// Client asks forges. It may be used by many goroutines, and remembers the runs that it started.
+// Client starts and follows builds. It may be used by many goroutines, and remembers the runs that it started.
 type Client struct {
 	o      Options
 	memory memory
 }
 
-// New makes a Client.
+// New returns a Client.
 func New(o Options) *Client {
-	if o.Token == nil {
-		o.Token = func(context.Context, string) (string, error) { return "", nil }
-	}
-	if o.Hint == nil {
-		o.Hint = func(string) string { return "give one" }
-	}
-	if o.Transport == nil {
-		o.Transport = http.DefaultTransport
-		if t, ok := o.Transport.(*http.Transport); ok {
-			o.Transport = t.Clone()
-		}
+	if o.API == nil {
+		o.API = forgeapi.New(forgeapi.Options{})
 	}
 	if o.Sleep == nil {
 		o.Sleep = clock.Sleep
@@ -104,174 +92,177 @@ func New(o Options) *Client {
 
 // service is one repository at a forge.
 type service interface {
-	// builder names what builds, for people.
+	// builder names the workflow or pipeline for people.
 	builder() string
-	// start sends the request that starts a build, once. The Run has no ID when the forge gave none.
-	start(ctx context.Context, o Order) (Run, error)
-	// look lists the runs since a time that can be the one of an order.
-	look(ctx context.Context, o Order, since time.Time, taken func(Run) bool) (sighting, error)
-	// follow reads a run. It is nil when there is none of that id.
+	// start sends the request that starts a build, once. The Run has no ID if the forge does not return one.
+	start(ctx context.Context, d Dispatch) (Run, error)
+	// list lists the runs since a time that may match.
+	list(ctx context.Context, d Dispatch, since time.Time, taken func(Run) bool) (candidates, error)
+	// follow reads a run; nil if there is none with that ID.
 	follow(ctx context.Context, id int64) (*Result, error)
-	// visible fails when the repository cannot be read.
+	// visible returns an error if the runs cannot be read.
 	visible(ctx context.Context) error
 }
 
-// sighting is what a forge shows of an order. Without exact, its run can be one of maybe; with more, also one that cannot
-// be told.
-type sighting struct {
-	exact *Run
-	maybe []Run
-	live  bool // one of maybe is not over
-	more  bool
+// candidates are the runs that may match a [Dispatch].
+type candidates struct {
+	exact *Run  // the run that names the rebuild
+	maybe []Run // otherwise, those that may be for it
+	live  bool  // one of maybe has not ended
+	more  bool  // there are runs that were not read
 }
 
-func (s *sighting) add(run Run, over bool) {
-	s.maybe = append(s.maybe, run)
-	s.live = s.live || !over
+func (c *candidates) add(run Run, ended bool) {
+	c.maybe = append(c.maybe, run)
+	c.live = c.live || !ended
 }
 
-// rebuildForm is the id of a rebuild, and promotionForm the name that Kargo gives a Promotion to a rebuild Stage. Either is
-// what {{promotion}} becomes.
+// rebuildForm matches the ID of a rebuild, promotionForm the name that Kargo gives to a Promotion of a rebuild Stage.
+// {{promotion}} becomes one or the other.
 var (
 	rebuildForm   = regexp.MustCompile(`\br-[0-9a-f]{16}\b`)
 	promotionForm = regexp.MustCompile(`\brebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7}\b`)
 )
 
-// names reports whether the title of a run names a rebuild, and whether that is the one.
+// names reports whether the title of a run names a rebuild, and whether it names this one.
 func names(title, rebuild string) (named, ours bool) {
 	ours = rebuild != "" && strings.Contains(title, rebuild)
 	return ours || rebuildForm.MatchString(title) || promotionForm.MatchString(title), ours
 }
 
-// service finds who builds an image, and the token for it.
+// service returns the repository that builds an image.
 func (c *Client) service(ctx context.Context, src *config.Source) (service, error) {
 	if !src.Triggerable() {
-		return nil, &RefusedError{fmt.Errorf("source.provider is %s: a build can be started at github and gitlab only", src.Provider)}
+		return nil, &RefusedError{fmt.Errorf("source.provider is %s: only github and gitlab can start builds", src.Provider)}
 	}
 	if src.Provider == config.GitHub && src.Workflow == "" {
 		return nil, &RefusedError{errors.New("source.workflow is not set: no workflow to start")}
 	}
-	token, err := c.o.Token(ctx, src.Host)
-	if err != nil {
-		return nil, fmt.Errorf("finding the token for %s: %w", src.Host, err)
-	}
-	if token == "" {
-		return nil, fmt.Errorf("no token for the API of %s: %s", src.Host, c.o.Hint(src.Host))
-	}
-	api, err := url.Parse(src.APIURL())
-	if err != nil {
-		return nil, fmt.Errorf("source.host %q is no host", src.Host)
-	}
-	w := &wire{host: src.Host, api: api, token: token, o: &c.o}
 	if src.Provider == config.GitLab {
-		return newGitLab(w, src)
+		api, err := c.o.API.GitLab(ctx, src, gitLabNeeds)
+		if err != nil {
+			return nil, err
+		}
+		return &gitLab{GitLab: api, src: src}, requireToken(api.Endpoint)
 	}
-	return newGitHub(w, src)
+	api, err := c.o.API.GitHub(ctx, src, gitHubNeeds)
+	if err != nil {
+		return nil, err
+	}
+	return newGitHub(api, src), requireToken(api.Endpoint)
+}
+
+func requireToken(e *forgeapi.Endpoint) error {
+	if e.Token == "" {
+		return fmt.Errorf("no token for the API of %s: %s", e.Host, e.Hint())
+	}
+	return nil
 }
 
 const (
-	starts = 3 // how often a request is sent whose answer does not come
-	// skew is how much the forge's clock may be behind ours.
+	maxStarts = 3 // how often a request without a response is sent
+	// skew is how far the clock of the forge may be behind ours.
 	skew = time.Minute
 )
 
-// looks are the waits before each look for a run that was just started: GitHub lists one some seconds later.
-var looks = []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second}
+// listWaits are the waits before each list of runs after a start: GitHub lists a new run after some seconds.
+var listWaits = []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second}
 
-// Start starts a build. When the forge does not say which run that is, it is looked for; a Run without ID is one that was
-// started, or may have been, and cannot be told from others. A *RefusedError error is final. After any other it is not known
-// whether the build was started: ask Find before starting it again.
-// No run that was there before, or that taken says is another's, is taken for it.
-func (c *Client) Start(ctx context.Context, o Order, taken func(Run) bool) (Run, error) {
-	s, err := c.service(ctx, o.Image.Source)
+// Start starts a build. If the response does not name the run, Start searches for it; a Run without ID was started, or may
+// have been, and cannot be told from others. A [*RefusedError] is permanent. After any other error the build may have
+// started: call [Client.Find] before starting it again.
+//
+// Runs that existed before, and those for which taken returns true, never match.
+func (c *Client) Start(ctx context.Context, d Dispatch, taken func(Run) bool) (Run, error) {
+	s, err := c.service(ctx, d.Image.Source)
 	if err != nil {
-		return Run{}, &StartError{"the build of " + o.Image.Name, err}
+		return Run{}, &StartError{"the build of " + d.Image.Name, err}
 	}
-	run, err := c.start(ctx, s, o, taken)
+	run, err := c.start(ctx, s, d, taken)
 	if err != nil {
 		return Run{}, &StartError{s.builder(), err}
 	}
 	return run, nil
 }
 
-func (c *Client) start(ctx context.Context, s service, o Order, taken func(Run) bool) (Run, error) {
+func (c *Client) start(ctx context.Context, s service, d Dispatch, taken func(Run) bool) (Run, error) {
 	since := c.o.Now().Add(-skew)
-	there, _ := s.look(ctx, o, since, taken) // when that fails, the request will say why
+	existing, _ := s.list(ctx, d, since, taken) // an error will show again when the build is started
 	others := func(r Run) bool {
-		return taken(r) || slices.ContainsFunc(there.maybe, func(x Run) bool { return x.ID == r.ID })
+		return taken(r) || slices.ContainsFunc(existing.maybe, func(x Run) bool { return x.ID == r.ID })
 	}
-	for try := 1; ; try++ {
-		c.memory.put(s, o, Run{})
-		run, err := s.start(ctx, o)
+	for attempt := 1; ; attempt++ {
+		c.memory.put(s, d, Run{})
+		run, err := s.start(ctx, d)
 		switch {
 		case err == nil && run.ID != "":
-			c.memory.put(s, o, run)
+			c.memory.put(s, d, run)
 			return run, nil
-		case err != nil && !uncertain(err):
+		case err != nil && !maybeStarted(err):
 			if ctx.Err() == nil {
-				c.memory.drop(o)
+				c.memory.drop(d)
 			}
 			return Run{}, err
 		}
-		run, found, lookErr := c.await(ctx, s, o, since, others)
+		run, match, listErr := c.await(ctx, s, d, since, others)
 		switch {
-		case err == nil || found == Found:
+		case err == nil || match == Found:
 			return run, nil
-		case found != NotFound:
-			return Run{}, fmt.Errorf("%w; a run that may be it is there, so nothing is sent again", err)
-		case lookErr != nil:
-			return Run{}, fmt.Errorf("%w; and looking whether it was started all the same: %w", err, lookErr)
-		case try == starts:
-			return Run{}, fmt.Errorf("%w; no run of it was seen after %d attempts", err, starts)
+		case match != NotFound:
+			return Run{}, fmt.Errorf("%w; not sent again, because a run that may be it exists", err)
+		case listErr != nil:
+			return Run{}, fmt.Errorf("%w; and checking whether it started: %w", err, listErr)
+		case attempt == maxStarts:
+			return Run{}, fmt.Errorf("%w; no run appeared after %d attempts", err, maxStarts)
 		}
 	}
 }
 
-// await looks for a run that was just started.
-func (c *Client) await(ctx context.Context, s service, o Order, since time.Time, taken func(Run) bool) (Run, FoundState, error) {
-	for _, wait := range looks {
+// await searches for a run that was just started.
+func (c *Client) await(ctx context.Context, s service, d Dispatch, since time.Time, taken func(Run) bool) (Run, Match, error) {
+	for _, wait := range listWaits {
 		if err := c.o.Sleep(ctx, wait); err != nil {
 			return Run{}, NotFound, err
 		}
-		run, found, err := c.find(ctx, s, o, since, taken, false)
-		if err != nil || found != NotFound {
-			return run, found, err
+		run, match, err := c.find(ctx, s, d, since, taken, false)
+		if err != nil || match != NotFound {
+			return run, match, err
 		}
 	}
 	return Run{}, NotFound, nil
 }
 
-// Find says whether a run was started for an order: after a crash, or when the answer was lost. A run that names the
-// rebuild is it; so is the only one since the order that nobody else has, as far as taken and the Client know, where the
-// workflow builds no other image.
-func (c *Client) Find(ctx context.Context, o Order, taken func(Run) bool) (Run, FoundState, error) {
-	s, err := c.service(ctx, o.Image.Source)
+// Find searches for the run of a Dispatch, after a crash or a lost response. A run whose title or variables contain the
+// rebuild ID matches. Otherwise the only unclaimed run created since the request matches, unless the workflow also builds
+// other images. Runs for which taken returns true, and those that the Client started for others, are claimed.
+func (c *Client) Find(ctx context.Context, d Dispatch, taken func(Run) bool) (Run, Match, error) {
+	s, err := c.service(ctx, d.Image.Source)
 	if err != nil {
-		return Run{}, NotFound, fmt.Errorf("looking for the build of %s: %w", o.Image.Name, err)
+		return Run{}, NotFound, fmt.Errorf("finding the build of %s: %w", d.Image.Name, err)
 	}
-	run, found, err := c.find(ctx, s, o, o.RequestedAt.Add(-skew), taken, o.Shared)
+	run, match, err := c.find(ctx, s, d, d.RequestedAt.Add(-skew), taken, d.Shared)
 	if err != nil {
-		return Run{}, NotFound, fmt.Errorf("looking for the runs of %s: %w", s.builder(), err)
+		return Run{}, NotFound, fmt.Errorf("listing the runs of %s: %w", s.builder(), err)
 	}
-	return run, found, nil
+	return run, match, nil
 }
 
-func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, taken func(Run) bool, shared bool) (Run, FoundState, error) {
-	if run := c.memory.get(o); run.ID != "" {
+func (c *Client) find(ctx context.Context, s service, d Dispatch, since time.Time, taken func(Run) bool, shared bool) (Run, Match, error) {
+	if run := c.memory.get(d); run.ID != "" {
 		return run, Found, nil
 	}
-	others, blind := c.memory.others(s, o)
-	seen, err := s.look(ctx, o, since, func(r Run) bool { return others[r.ID] || taken(r) })
+	others, incomplete := c.memory.others(s, d)
+	seen, err := s.list(ctx, d, since, func(r Run) bool { return others[r.ID] || taken(r) })
 	switch {
 	case err != nil:
 		return Run{}, NotFound, err
 	case seen.exact != nil:
-		c.memory.put(s, o, *seen.exact)
+		c.memory.put(s, d, *seen.exact)
 		return *seen.exact, Found, nil
 	case len(seen.maybe) == 0 && !seen.more:
 		return Run{}, NotFound, nil
-	case len(seen.maybe) == 1 && !seen.more && !blind && !shared:
-		c.memory.put(s, o, seen.maybe[0])
+	case len(seen.maybe) == 1 && !seen.more && !incomplete && !shared:
+		c.memory.put(s, d, seen.maybe[0])
 		return seen.maybe[0], Found, nil
 	case seen.more:
 		return Run{}, Unread, nil
@@ -281,7 +272,7 @@ func (c *Client) find(ctx context.Context, s service, o Order, since time.Time, 
 	return Run{}, Ended, nil
 }
 
-// Follow says what became of a run. One that was deleted has failed.
+// Follow returns the state of a run. A run that was deleted has failed.
 func (c *Client) Follow(ctx context.Context, img *config.Image, run Run) (Result, error) {
 	id, err := parseID(run.ID)
 	if err != nil {
@@ -305,23 +296,42 @@ func (c *Client) Follow(ctx context.Context, img *config.Image, run Run) (Result
 	return *result, nil
 }
 
-// follow reads a run. It asks again for one that is not there: a forge can be late to show a run, and hides what a token
-// may not read.
+// follow reads a run, and retries if it does not exist: a forge can be late to show a run, and hides what a token cannot
+// read.
 func (c *Client) follow(ctx context.Context, s service, id int64) (*Result, error) {
-	for try := 0; ; try++ {
+	for attempt := 0; ; attempt++ {
 		result, err := s.follow(ctx, id)
 		if err != nil || result != nil {
 			return result, err
 		}
-		if try == len(looks) {
+		if attempt == len(listWaits) {
 			break
 		}
-		if err := c.o.Sleep(ctx, looks[try]); err != nil {
+		if err := c.o.Sleep(ctx, listWaits[attempt]); err != nil {
 			return nil, err
 		}
 	}
 	if err := s.visible(ctx); err != nil {
 		return nil, err
 	}
-	return &Result{Status: Failed, Message: "is gone: somebody deleted the run"}, nil
+	return &Result{Status: Failed, Message: "was deleted"}, nil
+}
+
+// webURL returns the URL of a run if it is safe to print, else "": a forge could write anything.
+func webURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || len(s) > 500 || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.String() != s {
+		return ""
+	}
+	return sanitize.URL(s)
+}
+
+// fill replaces the placeholders in the templates of an image's entry.
+func fill(templates map[string]string, d Dispatch) map[string]string {
+	out := make(map[string]string, len(templates))
+	values := map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild}
+	for key, template := range templates {
+		out[key] = config.Fill(template, values)
+	}
+	return out
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
 
@@ -43,18 +45,18 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) newClient() *forge.Client {
-	return forge.New(forge.Options{
+	sleep := func(ctx context.Context, d time.Duration) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.waits = append(w.waits, d)
+		w.now = w.now.Add(d)
+		return ctx.Err()
+	}
+	return forge.New(forge.Options{Now: w.clock, Sleep: sleep, API: forgeapi.New(forgeapi.Options{
 		Token: func(context.Context, string) (string, error) { return canary, nil },
 		Hint:  func(host string) string { return "set TOKEN for " + host },
-		Now:   w.clock,
-		Sleep: func(ctx context.Context, d time.Duration) error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.waits = append(w.waits, d)
-			w.now = w.now.Add(d)
-			return ctx.Err()
-		},
-	})
+		HTTP:  httpx.Options{Now: w.clock, Sleep: sleep},
+	})})
 }
 
 func (w *world) clock() time.Time {
@@ -71,8 +73,8 @@ func (w *world) image(provider config.Provider) *config.Image {
 	return &config.Image{Name: "app", Source: src}
 }
 
-func (w *world) order(img *config.Image) forge.Order {
-	return forge.Order{Rebuild: rebuild, Image: img, Base: "docker.io/library/node:22", Digest: "sha256:abc", RequestedAt: w.now}
+func (w *world) order(img *config.Image) forge.Dispatch {
+	return forge.Dispatch{Rebuild: rebuild, Image: img, Base: "docker.io/library/node:22", Digest: "sha256:abc", RequestedAt: w.now}
 }
 
 func (w *world) workflows() *forgetest.Workflows {
@@ -153,23 +155,23 @@ func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
 		"404":          {forgetest.Fault{Status: 404, Body: `{"message":"Not Found"}`}, true, []string{"404", "check source.repo"}},
 		"400":          {forgetest.Fault{Status: 400, Body: `{"error":"ref is missing","error_description":"it must be set"}`}, true, []string{"ref is missing; it must be set"}},
 		"422":          {forgetest.Fault{Status: 422, Body: `{"message":"Invalid","errors":[{"message":"too many"}]}`}, true, []string{"Invalid; too many"}},
-		"no JSON":      {forgetest.Fault{Status: 410, Body: `<html>`}, false, []string{"410 Gone", "not how its API answers", "proxy or gateway"}},
-		"bare 404":     {forgetest.Fault{Status: 404}, false, []string{"404 Not Found", "not how its API answers"}},
-		"page 404":     {forgetest.Fault{Status: 404, Body: `<html>404</html>`}, false, []string{"404 Not Found", "not how its API answers"}},
-		"no route":     {forgetest.Fault{Status: 404, Body: `{"message":"no Route matched with those values"}`}, false, []string{"no Route matched", "not how its API answers"}},
-		"odd JSON":     {forgetest.Fault{Status: 404, Body: `{"code":404}`}, false, []string{"404 Not Found", "not how its API answers"}},
+		"no JSON":      {forgetest.Fault{Status: 410, Body: `<html>`}, false, []string{"410 Gone", "not an API response", "proxy or gateway"}},
+		"bare 404":     {forgetest.Fault{Status: 404}, false, []string{"404 Not Found", "not an API response"}},
+		"page 404":     {forgetest.Fault{Status: 404, Body: `<html>404</html>`}, false, []string{"404 Not Found", "not an API response"}},
+		"no route":     {forgetest.Fault{Status: 404, Body: `{"message":"no Route matched with those values"}`}, false, []string{"no Route matched", "not an API response"}},
+		"odd JSON":     {forgetest.Fault{Status: 404, Body: `{"code":404}`}, false, []string{"404 Not Found", "not an API response"}},
 		"moved":        {forgetest.Fault{Status: 307, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"307", "has moved", "source.repo"}},
 		"moved to GET": {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"301", "has moved"}},
-		"sign in":      {forgetest.Fault{Status: 302, Header: http.Header{"Location": {"/login"}}}, false, []string{"302", "not how its API answers"}},
+		"sign in":      {forgetest.Fault{Status: 302, Header: http.Header{"Location": {"/login"}}}, false, []string{"302", "not an API response"}},
 		"long wait": {
-			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}, false, []string{"takes no more requests", "until 2026-03-01T11:00:00Z"},
+			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}, false, []string{"rate limit reached", "retry after 2026-03-01T11:00:00Z"},
 		},
 		"spent": {
 			forgetest.Fault{Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"1772362800"}}}, false,
-			[]string{"until 2026-03-01T11:00:00Z"},
+			[]string{"retry after 2026-03-01T11:00:00Z"},
 		},
 		"date": {
-			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"Sun, 01 Mar 2026 10:30:00 GMT"}}}, false, []string{"until 2026-03-01T10:30:00Z"},
+			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"Sun, 01 Mar 2026 10:30:00 GMT"}}}, false, []string{"retry after 2026-03-01T10:30:00Z"},
 		},
 		"an echo":   {forgetest.Fault{Status: 400, Body: `{"message":"bad header ` + canary + `\u001b[31m"}`}, true, []string{"bad header [token]"}},
 		"much text": {forgetest.Fault{Status: 400, Body: `{"message":"` + strings.Repeat("x", 1<<21) + `"}`}, false, []string{"400 Bad Request"}},
@@ -225,7 +227,7 @@ func TestARateLimitThatStaysIsAnError(t *testing.T) {
 			w.Fail(forgetest.Fault{Match: post, Status: 429, Header: http.Header{"Retry-After": {"5"}}})
 		}
 		_, err := w.client.Start(t.Context(), w.order(img), nobody)
-		failsFor(t, err, "until 2026-03-01T10:00:15Z")
+		failsFor(t, err, "retry after 2026-03-01T10:00:15Z")
 		assert.Equal(t, 3, w.posts())
 		assert.Empty(t, started())
 	})
@@ -275,7 +277,7 @@ func TestAForgeInTroubleIsLeftAloneAfterThreeStarts(t *testing.T) {
 			w.Fail(forgetest.Fault{Match: post, Status: 503})
 		}
 		_, err := w.client.Start(t.Context(), w.order(img), nobody)
-		failsFor(t, err, "503 Service Unavailable", "no run of it was seen after 3 attempts")
+		failsFor(t, err, "503 Service Unavailable", "no run appeared after 3 attempts")
 		assert.Equal(t, 3, w.posts())
 		assert.Empty(t, started())
 	})
@@ -288,7 +290,7 @@ func TestNothingIsSentAgainWhileItIsNotKnownWhatRuns(t *testing.T) {
 			w.Fail(forgetest.Fault{Match: "GET ", Status: 404, Body: `{"message":"Not Found"}`})
 		}
 		_, err := w.client.Start(t.Context(), w.order(img), nobody)
-		failsFor(t, err, "502", "looking whether it was started", "404")
+		failsFor(t, err, "502", "checking whether it started", "404")
 		assert.Equal(t, 1, w.posts())
 		require.Len(t, started(), 1)
 
@@ -320,7 +322,7 @@ func TestAForgeThatCannotBeReachedIsTriedAgainWithoutLooking(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, _ func() []forgetest.Run) {
 		img.Source.Host = l.Addr().String()
 		_, err := w.client.Start(t.Context(), w.order(img), nobody)
-		failsFor(t, err, "there is no connection to it", "connection refused", l.Addr().String())
+		failsFor(t, err, "the connection failed", "connection refused", l.Addr().String())
 		look := []time.Duration{time.Second, 2 * time.Second}
 		assert.Equal(t, append(look, look...), w.waits, "which runs there are, and the request, which did not leave")
 	})
@@ -337,7 +339,7 @@ func TestATokenIsNeeded(t *testing.T) {
 		"nobody": {nil, "no token for"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := forge.New(forge.Options{Token: tt.token})
+			c := forge.New(forge.Options{API: forgeapi.New(forgeapi.Options{Token: tt.token})})
 			img := w.image(config.GitHub)
 			_, err := c.Start(t.Context(), w.order(img), nobody)
 			failsFor(t, err, tt.says)
@@ -392,10 +394,10 @@ func TestWhatNobodyCanStartIsRefused(t *testing.T) {
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, started func() []forgetest.Run) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := forge.New(forge.Options{
-			Token: func(context.Context, string) (string, error) { return canary, nil },
-			Sleep: func(ctx context.Context, _ time.Duration) error { cancel(); return ctx.Err() },
-		})
+		sleep := func(ctx context.Context, _ time.Duration) error { cancel(); return ctx.Err() }
+		c := forge.New(forge.Options{Sleep: sleep, API: forgeapi.New(forgeapi.Options{
+			Token: func(context.Context, string) (string, error) { return canary, nil }, HTTP: httpx.Options{Sleep: sleep},
+		})})
 		w.Fail(forgetest.Fault{Match: post, Status: 502, After: true})
 		_, err := c.Start(ctx, w.order(img), nobody)
 		require.ErrorIs(t, err, context.Canceled)
@@ -460,7 +462,7 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 	remove(id(run))
 	result, err = w.client.Follow(t.Context(), img, run)
 	require.NoError(t, err)
-	assert.Equal(t, forge.Result{Run: run, Status: forge.Failed, Message: run.URL + " is gone: somebody deleted the run"}, result)
+	assert.Equal(t, forge.Result{Run: run, Status: forge.Failed, Message: run.URL + " was deleted"}, result)
 
 	for _, fault := range []forgetest.Fault{{Status: 404}, {Status: 404, Body: "<html>"}, {Status: 403, Body: "<html>"}} { // of a gateway
 		fault.Match = "GET "
@@ -474,12 +476,12 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 		}
 		w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: body})
 		_, err = w.client.Follow(t.Context(), img, run)
-		failsFor(t, err, "it is not what its API answers")
+		failsFor(t, err, "unexpected content")
 	}
 	w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: `{}`}, forgetest.Fault{Match: "GET ", Status: 200, Body: `[`})
 	for range 2 {
 		_, err = w.client.Follow(t.Context(), img, run)
-		failsFor(t, err, "it is not what its API answers")
+		failsFor(t, err, "unexpected content")
 	}
 }
 
@@ -489,7 +491,7 @@ func TestAnAnswerThatIsNoneIsNoStart(t *testing.T) {
 		onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, runs func() []forgetest.Run) {
 			w.Fail(forgetest.Fault{Match: post, Status: 200, Body: body}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"})
 			_, err := w.client.Start(t.Context(), w.order(img), nobody)
-			failsFor(t, err, "it is not what its API answers", "looking whether it was started")
+			failsFor(t, err, "unexpected content", "checking whether it started")
 			assert.Empty(t, runs())
 
 			w.Fail(forgetest.Fault{Match: post, Status: 200, Body: body, After: true})
@@ -507,7 +509,7 @@ func TestARunThatIsOverWithoutAnEndIsNoAnswer(t *testing.T) {
 	run := f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
 	f.Finish(run, "")
 	_, err := w.client.Follow(t.Context(), w.image(config.GitHub), forge.Run{ID: strconv.FormatInt(run, 10)})
-	failsFor(t, err, "it is not what its API answers")
+	failsFor(t, err, "unexpected content")
 }
 
 // TestAListThatIsNoneDoesNotSayThatNothingRuns: else a build that runs would be started again.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
 // answering answers every request with the same status and body.
@@ -41,13 +43,13 @@ func FuzzAnswers(f *testing.F) {
 			return
 		}
 		for _, provider := range []config.Provider{config.GitHub, config.GitLab} {
-			c := forge.New(forge.Options{
-				Token:     func(context.Context, string) (string, error) { return canary, nil },
-				Sleep:     func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-				Transport: answering{status, body},
-			})
+			sleep := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+			c := forge.New(forge.Options{Sleep: sleep, API: forgeapi.New(forgeapi.Options{
+				Token: func(context.Context, string) (string, error) { return canary, nil },
+				HTTP:  httpx.Options{Sleep: sleep, Base: answering{status, body}},
+			})})
 			img := &config.Image{Name: "app", Source: &config.Source{Provider: provider, Host: "example.com", Repo: "a/b", Branch: "main", Workflow: "b.yml"}}
-			o := forge.Order{Rebuild: rebuild, Image: img, RequestedAt: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)}
+			o := forge.Dispatch{Rebuild: rebuild, Image: img, RequestedAt: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)}
 			_, found, err := c.Find(t.Context(), o, free)
 			if err == nil && found == forge.NotFound && !strings.ContainsAny(body, "{[") {
 				t.Errorf("%d %q says that nothing runs", status, body)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-github/v88/github"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 )
 
 const (
@@ -19,40 +20,34 @@ const (
 	githubPages = 5
 )
 
+const gitHubNeeds = "read and write access to the Actions of the repository"
+
 // gitHub is a repository at GitHub.
 type gitHub struct {
-	*wire
+	*forgeapi.GitHub
 	src         *config.Source
 	owner, repo string
 	workflow    string // escaped
-	api         *github.Client
 }
 
-func newGitHub(w *wire, src *config.Source) (service, error) {
-	w.auth = func(h http.Header, token string) { h.Set("Authorization", "Bearer "+token) }
-	w.grant = "read and write access to the Actions of the repository"
-	base := w.api.String() + "/"
-	client, err := github.NewClient(github.WithHTTPClient(w.client()), github.WithURLs(&base, nil), github.WithDisableRateLimitCheck())
-	if err != nil {
-		return nil, fmt.Errorf("source.host %q: %w", src.Host, err)
-	}
+func newGitHub(api *forgeapi.GitHub, src *config.Source) *gitHub {
 	owner, repo, _ := strings.Cut(src.Repo, "/")
-	return &gitHub{wire: w, src: src, owner: owner, repo: repo, workflow: url.PathEscape(src.Workflow), api: client}, nil
+	return &gitHub{GitHub: api, src: src, owner: owner, repo: repo, workflow: url.PathEscape(src.Workflow)}
 }
 
 func (g *gitHub) builder() string {
-	return fmt.Sprintf("workflow %q of %s at %s, branch %s", g.src.Workflow, g.src.Repo, g.host, g.src.Branch)
+	return fmt.Sprintf("workflow %q of %s at %s, branch %s", g.src.Workflow, g.src.Repo, g.Host, g.src.Branch)
 }
 
-// start asks for the run's id (GitHub has given it since February 2026), and once more without asking when the server
-// refuses the request because of that.
-func (g *gitHub) start(ctx context.Context, o Order) (Run, error) {
+// start requests the run's ID, which GitHub returns since February 2026. If the server refuses the request because of that,
+// start sends it without.
+func (g *gitHub) start(ctx context.Context, d Dispatch) (Run, error) {
 	event := github.CreateWorkflowDispatchEventRequest{Ref: g.src.Branch, Inputs: map[string]any{}, ReturnRunDetails: github.Ptr(true)}
-	for name, value := range fill(g.src.Inputs, o) {
+	for name, value := range fill(g.src.Inputs, d) {
 		event.Inputs[name] = value
 	}
 	run, err := g.dispatch(ctx, event)
-	if hasStatus(err, http.StatusBadRequest, http.StatusUnprocessableEntity) && says(err, "return_run_details") {
+	if forgeapi.HasStatus(err, http.StatusBadRequest, http.StatusUnprocessableEntity) && strings.Contains(forgeapi.As(err).Message, "return_run_details") {
 		event.ReturnRunDetails = nil
 		run, err = g.dispatch(ctx, event)
 	}
@@ -60,21 +55,21 @@ func (g *gitHub) start(ctx context.Context, o Order) (Run, error) {
 }
 
 func (g *gitHub) dispatch(ctx context.Context, event github.CreateWorkflowDispatchEventRequest) (Run, error) {
-	details, resp, err := g.api.Actions.CreateWorkflowDispatchEventByFileName(ctx, g.owner, g.repo, g.workflow, event)
+	details, resp, err := g.Actions.CreateWorkflowDispatchEventByFileName(ctx, g.owner, g.repo, g.workflow, event)
 	switch {
 	case err != nil:
-		return Run{}, g.problem(err)
+		return Run{}, g.Error(err)
 	case details.GetWorkflowRunID() > 0:
-	case resp.StatusCode == http.StatusNoContent: // it does not say which run it is
+	case resp.StatusCode == http.StatusNoContent: // without the run
 		return Run{}, nil
 	default:
-		return Run{}, g.odd()
+		return Run{}, g.Unexpected("")
 	}
 	return Run{ID: strconv.FormatInt(details.GetWorkflowRunID(), 10), URL: webURL(details.GetHTMLURL())}, nil
 }
 
-// advice says what to do about a refusal.
-func (g *gitHub) advice(f *failure) string {
+// advice returns what to do about a refusal.
+func (g *gitHub) advice(e *forgeapi.Error) string {
 	for _, a := range []struct{ part, advice string }{
 		{"'workflow_dispatch' trigger", "add workflow_dispatch to `on:` of the workflow file, on branch " + g.src.Branch},
 		{"Unexpected inputs", "declare them in the workflow file, under on.workflow_dispatch.inputs, or remove them from source.inputs"},
@@ -83,32 +78,32 @@ func (g *gitHub) advice(f *failure) string {
 		{"No ref found", "correct source.branch"},
 		{"disabled workflow", "enable the workflow on the Actions page of the repository"},
 	} {
-		if strings.Contains(f.message, a.part) {
+		if strings.Contains(e.Message, a.part) {
 			return a.advice
 		}
 	}
-	if f.status == http.StatusNotFound {
-		return "check source.repo and source.workflow (its file must be on the default branch too), and that the token has " + g.grant
+	if e.Status == http.StatusNotFound {
+		return "check source.repo and source.workflow, whose file must also be on the default branch, and that the token has " + gitHubNeeds
 	}
 	return "check the workflow file and source.inputs"
 }
 
-// look lists the dispatched runs. One with the rebuild in its title (run-name, with an input that holds {{promotion}}) is
-// exact, and one with another rebuild's is somebody else's.
-func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(Run) bool) (sighting, error) {
-	var seen sighting
+// list lists the dispatched runs. A title with the rebuild ID (run-name, with an input that holds {{promotion}}) is an exact
+// match; one with the ID of another rebuild is never a match.
+func (g *gitHub) list(ctx context.Context, d Dispatch, since time.Time, taken func(Run) bool) (candidates, error) {
+	var seen candidates
 	listed := 0
 	opts := &github.ListWorkflowRunsOptions{
 		Event: "workflow_dispatch", Branch: g.src.Branch, Created: ">=" + since.UTC().Format(time.RFC3339),
 		ExcludePullRequests: true, ListOptions: github.ListOptions{PerPage: githubPage},
 	}
 	for range githubPages {
-		page, resp, err := g.api.Actions.ListWorkflowRunsByFileName(ctx, g.owner, g.repo, g.workflow, opts)
+		page, resp, err := g.Actions.ListWorkflowRunsByFileName(ctx, g.owner, g.repo, g.workflow, opts)
 		if err != nil {
-			return sighting{}, advised(g.problem(err), g.advice)
+			return candidates{}, forgeapi.Explain(g.Error(err), g.advice)
 		}
 		if page == nil || page.TotalCount == nil {
-			return sighting{}, g.odd()
+			return candidates{}, g.Unexpected("")
 		}
 		listed += len(page.WorkflowRuns)
 		for _, r := range page.WorkflowRuns {
@@ -116,16 +111,16 @@ func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(
 			if r.GetID() <= 0 || !r.GetCreatedAt().IsZero() && r.GetCreatedAt().Before(since) || taken(run) {
 				continue
 			}
-			switch named, ours := names(r.GetDisplayTitle(), o.Rebuild); {
+			switch named, ours := names(r.GetDisplayTitle(), d.Rebuild); {
 			case ours:
-				return sighting{exact: &run}, nil
+				return candidates{exact: &run}, nil
 			case !named:
 				seen.add(run, r.GetStatus() == "completed")
 			}
 		}
 		if resp.NextPage == 0 {
 			if listed < min(page.GetTotalCount(), githubPage*githubPages) {
-				return sighting{}, &failure{host: g.host, message: fmt.Sprintf("it lists %d runs of the %d that there are", listed, page.GetTotalCount())}
+				return candidates{}, g.Unexpected(fmt.Sprintf("%d runs listed of %d", listed, page.GetTotalCount()))
 			}
 			return seen, nil
 		}
@@ -136,32 +131,32 @@ func (g *gitHub) look(ctx context.Context, o Order, since time.Time, taken func(
 }
 
 func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
-	r, _, err := g.api.Actions.GetWorkflowRunByID(ctx, g.owner, g.repo, id)
-	if err = g.problem(err); isNotFound(err) {
+	r, _, err := g.Actions.GetWorkflowRunByID(ctx, g.owner, g.repo, id)
+	if err = g.Error(err); forgeapi.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, advised(err, g.advice)
+		return nil, forgeapi.Explain(err, g.advice)
 	}
 	result := &Result{Run: Run{URL: webURL(r.GetHTMLURL())}, Status: Running}
 	switch {
 	case r.GetStatus() == "", r.GetStatus() == "completed" && r.GetConclusion() == "":
-		return nil, g.odd()
+		return nil, g.Unexpected("")
 	case r.GetStatus() != "completed":
 	case r.GetConclusion() == "success":
 		result.Status = Succeeded
 	default:
-		result.Status, result.Message = Failed, "ended as "+g.clean(r.GetConclusion())
+		result.Status, result.Message = Failed, "ended as "+g.Clean(r.GetConclusion())
 	}
 	return result, nil
 }
 
-// visible asks for the list of runs: a token may be allowed to see the repository and not its runs.
+// visible lists the runs: a token may have access to the repository and not to its runs.
 func (g *gitHub) visible(ctx context.Context) error {
 	opts := &github.ListWorkflowRunsOptions{ExcludePullRequests: true, ListOptions: github.ListOptions{PerPage: 1}}
-	page, _, err := g.api.Actions.ListWorkflowRunsByFileName(ctx, g.owner, g.repo, g.workflow, opts)
+	page, _, err := g.Actions.ListWorkflowRunsByFileName(ctx, g.owner, g.repo, g.workflow, opts)
 	if err == nil && (page == nil || page.TotalCount == nil) {
-		return g.odd()
+		return g.Unexpected("")
 	}
-	return advised(g.problem(err), g.advice)
+	return forgeapi.Explain(g.Error(err), g.advice)
 }

@@ -85,7 +85,7 @@ func TestAStartThatCanBeOneOfSeveralIsNotSentAgain(t *testing.T) {
 	f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
 	w.Fail(forgetest.Fault{Match: "GET ", Status: 404}, forgetest.Fault{Match: githubPost, Status: 502, After: true})
 	_, err := w.client.Start(t.Context(), w.order(w.image(config.GitHub)), nobody)
-	failsFor(t, err, "502", "a run that may be it is there") // it may not have been started at all
+	failsFor(t, err, "502", "a run that may be it exists") // it may not have been started at all
 	assert.Equal(t, 1, w.posts())
 	assert.Len(t, f.Runs(), 2)
 }
@@ -153,7 +153,7 @@ func TestRunsAreFoundAfterACrash(t *testing.T) {
 		ours   bool // ours is there
 		titled bool // runs are named by their rebuild
 		taken  int  // how many of the others are known to be another rebuild's
-		want   forge.FoundState
+		want   forge.Match
 	}{
 		"none":                   {0, false, false, 0, forge.NotFound},
 		"the only one":           {0, true, false, 0, forge.Found},
@@ -202,7 +202,7 @@ func TestARunThatNamesAnotherRebuildIsSomebodyElses(t *testing.T) {
 		titles []string
 		shared bool // by other images
 		over   bool // all of them are
-		want   forge.FoundState
+		want   forge.Match
 	}{
 		"of others":                     {[]string{"build r-fedcba9876543210", "build r-0000000000000000"}, false, false, forge.NotFound},
 		"of Kargo":                      {[]string{"for rebuild-web.01k5zq8v3n4m5p6q7r8s9t0abc.0123abc"}, false, false, forge.NotFound},

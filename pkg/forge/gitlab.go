@@ -13,54 +13,44 @@ import (
 	gitlab "gitlab.com/gitlab-org/api/client-go/v2"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 )
 
 const (
-	rebuildVariable = "IMAGEFACTORY_REBUILD" // tells pipelines apart
+	rebuildVariable = "IMAGEFACTORY_REBUILD" // holds the ID of the rebuild
 
 	gitlabPage  = 100
 	gitlabPages = 3
-	gitlabReads = 30 // pipelines whose variables are read in one look
+	gitlabReads = 30 // pipelines whose variables one list reads
 )
+
+const gitLabNeeds = "the scope api, and a role in the project that may run pipelines on the branch"
 
 // gitLab is a project at GitLab.
 type gitLab struct {
-	*wire
+	*forgeapi.GitLab
 	src *config.Source
-	api *gitlab.Client
-}
-
-// newGitLab switches off what the library would send again: after a status 5xx also a POST, that may have been accepted.
-func newGitLab(w *wire, src *config.Source) (service, error) {
-	w.auth = func(h http.Header, token string) { h.Set("Private-Token", token) }
-	w.grant = "the scope api, and a role in the project that may run pipelines on the branch"
-	client, err := gitlab.NewAuthSourceClient(gitlab.Unauthenticated{}, gitlab.WithHTTPClient(w.client()),
-		gitlab.WithBaseURL(w.api.String()), gitlab.WithoutRetries())
-	if err != nil {
-		return nil, fmt.Errorf("source.host %q: %w", src.Host, err)
-	}
-	return &gitLab{wire: w, src: src, api: client}, nil
 }
 
 func (g *gitLab) builder() string {
-	return fmt.Sprintf("a pipeline of %s at %s, branch %s", g.src.Repo, g.host, g.src.Branch)
+	return fmt.Sprintf("a pipeline of %s at %s, branch %s", g.src.Repo, g.Host, g.src.Branch)
 }
 
-// variables are those of the image's entry.
-func (g *gitLab) variables(o Order) map[string]string {
-	out := fill(g.src.Variables, o)
+// variables returns the variables of the image's entry.
+func (g *gitLab) variables(d Dispatch) map[string]string {
+	out := fill(g.src.Variables, d)
 	if g.src.Job != "" {
 		out[config.JobVariable] = g.src.Job
 	}
 	return out
 }
 
-// start names the rebuild in a variable, so that its pipeline can be found. Where the project takes no variables and the
-// entry has none, it does without.
-func (g *gitLab) start(ctx context.Context, o Order) (Run, error) {
-	variables := g.variables(o)
+// start puts the rebuild ID into a variable, so that its pipeline can be found, unless the project forbids variables and the
+// entry has none.
+func (g *gitLab) start(ctx context.Context, d Dispatch) (Run, error) {
+	variables := g.variables(d)
 	own := len(variables)
-	variables[rebuildVariable] = o.Rebuild
+	variables[rebuildVariable] = d.Rebuild
 	run, err := g.create(ctx, variables)
 	if own == 0 && refusesVariables(err) {
 		run, err = g.create(ctx, nil)
@@ -77,56 +67,56 @@ func (g *gitLab) create(ctx context.Context, variables map[string]string) (Run, 
 		}
 		opts.Variables = &list
 	}
-	p, _, err := g.api.Pipelines.CreatePipeline(g.src.Repo, opts, gitlab.WithContext(ctx))
+	p, _, err := g.Pipelines.CreatePipeline(g.src.Repo, opts, gitlab.WithContext(ctx))
 	if err != nil {
-		return Run{}, g.problem(err)
+		return Run{}, g.Error(err)
 	}
 	if p == nil || p.ID <= 0 {
-		return Run{}, g.odd()
+		return Run{}, g.Unexpected("")
 	}
 	return Run{ID: strconv.FormatInt(p.ID, 10), URL: webURL(p.WebURL)}, nil
 }
 
-// refusesVariables says whether the project's setting ci_pipeline_variables_minimum_override_role forbids variables.
+// refusesVariables reports whether the project's setting ci_pipeline_variables_minimum_override_role forbids variables.
 func refusesVariables(err error) bool {
-	return hasStatus(err, http.StatusBadRequest) && says(err, "set pipeline variables")
+	return forgeapi.HasStatus(err, http.StatusBadRequest) && strings.Contains(forgeapi.As(err).Message, "set pipeline variables")
 }
 
-// advice says what to do about a refusal.
-func (g *gitLab) advice(f *failure) string {
+// advice returns what to do about a refusal.
+func (g *gitLab) advice(e *forgeapi.Error) string {
 	switch {
-	case refusesVariables(f):
-		return "let the token's role use pipeline variables (Settings > CI/CD > Variables, or ci_pipeline_variables_minimum_override_role " +
-			"in the projects API), or give the token that role, or remove source.job and source.variables"
-	case strings.Contains(f.message, "Reference not found"):
+	case refusesVariables(e):
+		return "let the token's role use pipeline variables under Settings > CI/CD > Variables, or with ci_pipeline_variables_minimum_override_role " +
+			"in the projects API, or give the token that role, or remove source.job and source.variables"
+	case strings.Contains(e.Message, "Reference not found"):
 		return "correct source.branch"
-	case strings.Contains(f.message, "will not run for the selected trigger"), strings.Contains(f.message, "filtered out"):
+	case strings.Contains(e.Message, "will not run for the selected trigger"), strings.Contains(e.Message, "filtered out"):
 		return "let workflow:rules and the rules of the jobs in .gitlab-ci.yml run for the pipeline source \"api\""
-	case f.status == http.StatusNotFound:
-		return "check source.repo, and that the token has " + g.grant
-	case f.status == http.StatusMethodNotAllowed:
+	case e.Status == http.StatusNotFound:
+		return "check source.repo, and that the token has " + gitLabNeeds
+	case e.Status == http.StatusMethodNotAllowed:
 		return "the project has moved: correct source.repo"
 	}
 	return "check .gitlab-ci.yml, source.branch and source.variables"
 }
 
-// look lists the pipelines that were made through the API. Their variables tell which rebuild they are for. One without
-// any can be for an entry that has none; one whose variables may not be read can be any.
-func (g *gitLab) look(ctx context.Context, o Order, since time.Time, taken func(Run) bool) (sighting, error) {
+// list lists the pipelines that were created through the API. Their variables name the rebuild. A pipeline without variables
+// may be for an entry that has none; a pipeline whose variables the token cannot read may be for any.
+func (g *gitLab) list(ctx context.Context, d Dispatch, since time.Time, taken func(Run) bool) (candidates, error) {
 	pipelines, more, err := g.since(ctx, since)
 	if err != nil {
-		return sighting{}, advised(err, g.advice)
+		return candidates{}, forgeapi.Explain(err, g.advice)
 	}
-	seen := sighting{more: more}
-	bare, reads := len(g.variables(o)) == 0, 0
+	seen := candidates{more: more}
+	bare, reads := len(g.variables(d)) == 0, 0
 	for _, p := range pipelines {
 		run := Run{ID: strconv.FormatInt(p.ID, 10), URL: webURL(p.WebURL)}
 		if p.ID <= 0 || taken(run) {
 			continue
 		}
-		named, ours := names(p.Name, o.Rebuild)
+		named, ours := names(p.Name, d.Rebuild)
 		if ours {
-			return sighting{exact: &run}, nil
+			return candidates{exact: &run}, nil
 		}
 		if named {
 			continue
@@ -135,17 +125,17 @@ func (g *gitLab) look(ctx context.Context, o Order, since time.Time, taken func(
 			seen.more = true
 			break
 		}
-		variables, _, err := g.api.Pipelines.GetPipelineVariables(g.src.Repo, p.ID, gitlab.WithContext(ctx))
-		switch err = g.problem(err); {
-		case isNotFound(err): // deleted since
-		case hasStatus(err, http.StatusForbidden):
+		variables, _, err := g.Pipelines.GetPipelineVariables(g.src.Repo, p.ID, gitlab.WithContext(ctx))
+		switch err = g.Error(err); {
+		case forgeapi.IsNotFound(err): // deleted since
+		case forgeapi.HasStatus(err, http.StatusForbidden):
 			seen.more = true
 		case err != nil:
-			return sighting{}, advised(err, g.advice)
+			return candidates{}, forgeapi.Explain(err, g.advice)
 		case variables == nil, slices.Contains(variables, nil):
-			return sighting{}, g.odd()
-		case isFor(variables, o.Rebuild):
-			return sighting{exact: &run}, nil
+			return candidates{}, g.Unexpected("")
+		case isFor(variables, d.Rebuild):
+			return candidates{exact: &run}, nil
 		case len(variables) == 0 && bare:
 			seen.add(run, ended(p.Status))
 		}
@@ -157,8 +147,8 @@ func isFor(variables []*gitlab.PipelineVariable, rebuild string) bool {
 	return slices.ContainsFunc(variables, func(v *gitlab.PipelineVariable) bool { return v.Key == rebuildVariable && v.Value == rebuild })
 }
 
-// since lists the pipelines of the branch that were made through the API after a time, and says whether there may be more.
-// Old servers do not know every filter, so all are checked here too.
+// since lists the pipelines of the branch that were created through the API after a time, and reports whether there may be
+// more. Old servers ignore some filters, so all are checked again here.
 func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.PipelineInfo, bool, error) {
 	opts := &gitlab.ListProjectPipelinesOptions{
 		Ref: &g.src.Branch, Source: gitlab.Ptr("api"), CreatedAfter: &since, UpdatedAfter: &since,
@@ -166,12 +156,12 @@ func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.Pipeline
 	}
 	var out []*gitlab.PipelineInfo
 	for range gitlabPages {
-		page, resp, err := g.api.Pipelines.ListProjectPipelines(g.src.Repo, opts, gitlab.WithContext(ctx))
+		page, resp, err := g.Pipelines.ListProjectPipelines(g.src.Repo, opts, gitlab.WithContext(ctx))
 		if err != nil {
-			return nil, false, g.problem(err)
+			return nil, false, g.Error(err)
 		}
 		if page == nil || slices.Contains(page, nil) {
-			return nil, false, g.odd()
+			return nil, false, g.Unexpected("")
 		}
 		for _, p := range page {
 			if p.Source != "api" && p.Source != "" || p.CreatedAt != nil && p.CreatedAt.Before(since) {
@@ -188,15 +178,15 @@ func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.Pipeline
 }
 
 func (g *gitLab) follow(ctx context.Context, id int64) (*Result, error) {
-	p, _, err := g.api.Pipelines.GetPipeline(g.src.Repo, id, gitlab.WithContext(ctx))
-	if err = g.problem(err); isNotFound(err) {
+	p, _, err := g.Pipelines.GetPipeline(g.src.Repo, id, gitlab.WithContext(ctx))
+	if err = g.Error(err); forgeapi.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, advised(err, g.advice)
+		return nil, forgeapi.Explain(err, g.advice)
 	}
 	if p == nil || p.Status == "" {
-		return nil, g.odd()
+		return nil, g.Unexpected("")
 	}
 	result := &Result{Run: Run{URL: webURL(p.WebURL)}, Status: Running}
 	switch {
@@ -208,7 +198,7 @@ func (g *gitLab) follow(ctx context.Context, id int64) (*Result, error) {
 	return result, nil
 }
 
-// ended reports whether a pipeline of that status is over.
+// ended reports whether a pipeline with that status has ended.
 func ended(status string) bool {
 	switch status {
 	case "success", "failed", "canceled", "skipped":
@@ -217,11 +207,11 @@ func ended(status string) bool {
 	return false
 }
 
-// visible asks for the list of pipelines: a token may be allowed to see the project and not those.
+// visible lists the pipelines: a token may have access to the project and not to those.
 func (g *gitLab) visible(ctx context.Context) error {
-	page, _, err := g.api.Pipelines.ListProjectPipelines(g.src.Repo, &gitlab.ListProjectPipelinesOptions{ListOptions: gitlab.ListOptions{PerPage: 1}}, gitlab.WithContext(ctx))
+	page, _, err := g.Pipelines.ListProjectPipelines(g.src.Repo, &gitlab.ListProjectPipelinesOptions{ListOptions: gitlab.ListOptions{PerPage: 1}}, gitlab.WithContext(ctx))
 	if err == nil && page == nil {
-		return g.odd()
+		return g.Unexpected("")
 	}
-	return advised(g.problem(err), g.advice)
+	return forgeapi.Explain(g.Error(err), g.advice)
 }

@@ -90,7 +90,7 @@ func TestPipelinesAreFoundAfterACrash(t *testing.T) {
 		lock  bool // the first one
 		old   bool
 		found int // index, or -1
-		want  forge.FoundState
+		want  forge.Match
 	}{
 		"none":                      {found: -1, want: forge.NotFound},
 		"by its variable":           {runs: []forgetest.Run{{Values: other}, {Values: ours}, {}}, found: 1, want: forge.Found},

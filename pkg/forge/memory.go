@@ -2,50 +2,51 @@ package forge
 
 import "sync"
 
-// memory is what a Client started, by rebuild. It keeps two orders of one run apart that a forge does not tell apart.
+// memory holds the builds that a [Client] started, by rebuild. It keeps two rebuilds of one workflow apart where the forge
+// cannot.
 type memory struct {
 	mu      sync.Mutex
 	started map[string]start
 }
 
-// start is a build that was asked for. Its run has no ID while it is not known.
+// start is a build that was requested. Its run has no ID until it is known.
 type start struct {
 	builder string
 	run     Run
 }
 
-func (m *memory) put(s service, o Order, run Run) {
+func (m *memory) put(s service, d Dispatch, run Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.started[o.Rebuild] = start{s.builder(), run}
+	m.started[d.Rebuild] = start{s.builder(), run}
 }
 
-// drop forgets a build that was surely not started.
-func (m *memory) drop(o Order) {
+// drop forgets a build that was certainly not started.
+func (m *memory) drop(d Dispatch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.started, o.Rebuild)
+	delete(m.started, d.Rebuild)
 }
 
-func (m *memory) get(o Order) Run {
+func (m *memory) get(d Dispatch) Run {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.started[o.Rebuild].run
+	return m.started[d.Rebuild].run
 }
 
-// others are the runs of other rebuilds at the same builder. It is blind when there may be one more that is not known.
-func (m *memory) others(s service, o Order) (runs map[string]bool, blind bool) {
+// others returns the runs of other rebuilds at the same builder, and whether there may be an unknown one.
+func (m *memory) others(s service, d Dispatch) (runs map[string]bool, incomplete bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	runs = map[string]bool{}
 	for rebuild, other := range m.started {
-		if rebuild == o.Rebuild || other.builder != s.builder() {
+		if rebuild == d.Rebuild || other.builder != s.builder() {
 			continue
 		}
 		if other.run.ID == "" {
-			blind = true
+			incomplete = true
 		}
 		runs[other.run.ID] = true
 	}
-	return runs, blind
+	return runs, incomplete
 }

@@ -409,8 +409,8 @@ func (d AtForges) Start(ctx context.Context, o *Order) (*Progress, error) {
 // Others implements Executor: a forge does not say what its runs are for.
 func (AtForges) Others(context.Context) ([]Other, error) { return nil, nil }
 
-func atForge(o *Order) forge.Order {
-	out := forge.Order{Rebuild: o.ID, Image: o.Image, RequestedAt: o.RequestedAt.Time, Shared: !o.Alone}
+func atForge(o *Order) forge.Dispatch {
+	out := forge.Dispatch{Rebuild: o.ID, Image: o.Image, RequestedAt: o.RequestedAt.Time, Shared: !o.Alone}
 	if len(o.For) > 0 {
 		out.Base, out.Digest = o.For[0].Base, o.For[0].Digest
 	}

@@ -11,8 +11,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// cache keeps contents by their digest, and which of them an ETag stands for. It only saves requests: what cannot be read
-// or written is as if it were not there.
+// cache holds file contents by digest, and the ETag of each. It only saves requests: errors of reading or writing are ignored.
 type cache struct{ dir string }
 
 func digestOf(content []byte) string {
@@ -20,7 +19,7 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// content returns the content that has a digest, or nil.
+// content returns the content with a digest, or nil.
 func (c cache) content(digest string) []byte {
 	name, ok := strings.CutPrefix(digest, "sha256:")
 	if c.dir == "" || !ok || !filepath.IsLocal(name) {
@@ -31,13 +30,13 @@ func (c cache) content(digest string) []byte {
 		return nil
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || digestOf(data) != digest { // damaged, or somebody wrote to it
+	if err != nil || digestOf(data) != digest { // damaged or changed
 		return nil
 	}
 	return data
 }
 
-// tagged says which content an ETag stands for.
+// tagged is the content that an ETag stands for.
 type tagged struct {
 	ETag   string `json:"etag"`
 	Digest string `json:"digest"`
@@ -47,8 +46,8 @@ func (c cache) tagFile(url string) string {
 	return filepath.Join(c.dir, "etags", strings.TrimPrefix(digestOf([]byte(url)), "sha256:"))
 }
 
-// answer returns the ETag of the last answer of a URL and its content, or nothing.
-func (c cache) answer(url string) (etag string, content []byte) {
+// response returns the ETag and the content of the last response of a URL, if both are known.
+func (c cache) response(url string) (etag string, content []byte) {
 	if c.dir == "" {
 		return "", nil
 	}
@@ -66,7 +65,7 @@ func (c cache) answer(url string) (etag string, content []byte) {
 	return t.ETag, content
 }
 
-// keep keeps a content, and the ETag of the answer that it came with, if it had one.
+// keep stores content, and the ETag of its response, if there is one.
 func (c cache) keep(url, etag string, content []byte) {
 	if c.dir == "" {
 		return

@@ -4,35 +4,32 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
-	"github.com/imagefactory/imagefactory/pkg/internal/rest"
-	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Options say how forges are asked.
+// Options configure [Forges]. Every field may be left out.
 type Options struct {
 	Credentials *credentials.Store
-	CacheDir    string // keeps contents, so that an unchanged file costs one conditional request; may be empty
-	Transport   http.RoundTripper
-	Concurrency int // requests under way to one host, and fetches of git repositories; default 4
-	Sleep       func(context.Context, time.Duration) error
+	API         *forgeapi.Clients // default: with the Credentials and HTTP
+	HTTP        httpx.Options     // of the transport to git servers
+	CacheDir    string            // of file contents, so that an unchanged file costs one conditional request; "" for none
+	Concurrency int               // requests in flight to one host, and fetches of git repositories; default 4
 }
 
-// Forges reads Dockerfiles at GitHub and GitLab through their APIs, and from other git servers. In one run each file is
-// asked for once, whatever number of images is built from it. It may be used by many goroutines.
+// Forges reads Dockerfiles at GitHub and GitLab through their APIs, and from other git servers. It reads each
+// file once per run, however many images are built from it. It may be used by many goroutines.
 type Forges struct {
 	opts  Options
-	api   *rest.Client
+	api   *forgeapi.Clients
 	cache cache
 
 	mu    sync.Mutex
@@ -41,17 +38,17 @@ type Forges struct {
 	tips  map[place]*once[string]
 
 	git     *httpx.Transport // for git servers
-	fetches chan struct{}    // has room for those that may be under way
+	fetches chan struct{}    // one slot per fetch
 }
 
-// place is where a file is; without a path, where a branch is.
+// place identifies a file; without a path, a branch.
 type place struct {
 	provider           config.Provider
 	host, repo, branch string
 	path               string
 }
 
-// once is an answer that is asked for once.
+// once is a result that is computed once.
 type once[T any] struct {
 	sync.Mutex
 	done  bool
@@ -59,12 +56,12 @@ type once[T any] struct {
 	err   error
 }
 
-// get asks unless that was done. What the end of a context interrupted is asked again.
-func (o *once[T]) get(ctx context.Context, ask func() (T, error)) (T, error) {
+// get returns the result, and computes it the first time. A result that the end of a context interrupted does not count.
+func (o *once[T]) get(ctx context.Context, compute func() (T, error)) (T, error) {
 	o.Lock()
 	defer o.Unlock()
 	if !o.done {
-		o.value, o.err = ask()
+		o.value, o.err = compute()
 		o.done = ctx.Err() == nil
 	}
 	return o.value, o.err
@@ -72,13 +69,13 @@ func (o *once[T]) get(ctx context.Context, ask func() (T, error)) (T, error) {
 
 const defaultConcurrency = 4
 
-// isLargeFile says whether a content is what git itself holds of a file that is kept in Git LFS:
+// isLargeFile reports whether content is the pointer that git holds for a file in Git LFS:
 // https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 func isLargeFile(content []byte) bool {
 	return bytes.HasPrefix(content, []byte("version https://git-lfs.github.com/spec/"))
 }
 
-// NewForges reads from forges and git servers.
+// NewForges returns a [Source] for forges and git servers.
 func NewForges(o Options) *Forges {
 	if o.Credentials == nil {
 		o.Credentials = credentials.New(credentials.Options{Getenv: func(string) string { return "" }})
@@ -86,21 +83,20 @@ func NewForges(o Options) *Forges {
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
 	}
+	o.HTTP.Concurrency = o.Concurrency
+	if o.API == nil {
+		o.API = forgeapi.New(forgeapi.Options{HTTP: o.HTTP}.WithStore(o.Credentials))
+	}
+	toGit := o.HTTP
+	toGit.Timeout = tipTimeout
 	return &Forges{
-		opts: o, cache: cache{o.CacheDir},
-		api: rest.New(rest.Options{
-			Transport: o.Transport, Sleep: o.Sleep, Concurrency: o.Concurrency,
-			Token: func(ctx context.Context, host string) (string, error) {
-				t, err := o.Credentials.Token(ctx, credentials.API, host)
-				return t.Value, err
-			},
-		}),
+		opts: o, cache: cache{o.CacheDir}, api: o.API,
 		files: map[place]*once[*File]{}, repos: map[place]*once[gitrepo.Tree]{}, tips: map[place]*once[string]{},
-		git: gitrepo.NewTransport(httpx.Options{Base: o.Transport, Timeout: tipTimeout}), fetches: make(chan struct{}, o.Concurrency),
+		git: gitrepo.NewTransport(toGit), fetches: make(chan struct{}, o.Concurrency),
 	}
 }
 
-// Requests reports how often each host was asked.
+// Requests returns the number of responses by host.
 func (f *Forges) Requests() map[string]int {
 	out := f.api.Requests()
 	for host, n := range f.git.Requests() {
@@ -142,7 +138,7 @@ func entry[T any](f *Forges, all map[place]*once[T], at place) *once[T] {
 	return all[at]
 }
 
-// where names a branch for people.
+// where returns the name of a branch for messages.
 func where(s *config.Source) string {
 	repo := s.Repo
 	if s.Provider != config.Git {
@@ -151,68 +147,26 @@ func where(s *config.Source) string {
 	return fmt.Sprintf("%s (branch %s)", repo, s.Branch)
 }
 
-// shown is a file for messages.
+// shown returns the name of a file for messages.
 func shown(s *config.Source) string { return s.RepoName() + "/" + s.Dockerfile }
 
 func tooLarge(size int64) error {
-	return answer(fmt.Sprintf("it has %d KiB, more than the %d KiB that are read: that is no Dockerfile", size>>10, MaxFileBytes>>10))
+	return problem(fmt.Sprintf("%d KiB is too large for a Dockerfile (at most %d KiB)", size>>10, MaxFileBytes>>10))
 }
 
-// get asks for a path below the API of a source.
-func (f *Forges) get(ctx context.Context, s *config.Source, method, path string, header http.Header) (*rest.Answer, error) {
-	return f.api.Do(ctx, rest.Request{Method: method, Host: s.Host, URL: s.APIURL() + path, Header: header})
+const needsContents = "read access to the contents of the repository"
+
+// explain adds to an error of a forge what to do about it.
+func explain(err error) error {
+	return forgeapi.Explain(err, func(*forgeapi.Error) string { return "check source.repo, source.branch and source.dockerfile" })
 }
 
-// refused says what an answer means that is not the one that was hoped for.
-func (f *Forges) refused(ctx context.Context, s *config.Source, a *rest.Answer) error {
-	hint := f.opts.Credentials.Hint(credentials.API, s.Host)
-	token, err := f.opts.Credentials.Token(ctx, credentials.API, s.Host)
-	if err != nil {
-		return err
-	}
-	said := clean(a.Message(), token.Value)
-	switch {
-	case a.Status == http.StatusUnauthorized && token.Value == "":
-		return fmt.Errorf("%s wants a token (401): %s", s.Host, hint)
-	case a.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%s refuses the token (401): it is wrong or has expired: %s", s.Host, hint)
-	case a.Status == http.StatusForbidden:
-		return fmt.Errorf("%s denies access (403: %s): the token needs to read the contents of the repository: %s", s.Host, said, hint)
-	case a.Status >= 300 && a.Status < 400:
-		return fmt.Errorf("%s redirects to another place (%d): was the repository moved? Set source.host and source.repo", s.Host, a.Status)
-	}
-	return fmt.Errorf("%s answers %d: %s", s.Host, a.Status, said)
-}
-
-// clean makes what a forge wrote fit to be shown.
-func clean(text, token string) string {
-	return sanitize.Foreign(text, token)
-}
-
-// missing finds out which part of a file's place does not exist: it asks for what is around it.
-func (f *Forges) missing(ctx context.Context, s *config.Source, repo, branch string) error {
-	for _, ask := range []struct {
-		path string
-		err  error
-	}{
-		{repo, answer(fmt.Sprintf("there is no repository %s at %s, or the token may not see it: check source.repo, or %s", s.Repo, s.Host, f.opts.Credentials.Hint(credentials.API, s.Host)))},
-		{branch, noBranch(s)},
-	} {
-		a, err := f.get(ctx, s, http.MethodGet, ask.path, nil)
-		switch {
-		case err != nil:
-			return err
-		case a.Status == http.StatusNotFound:
-			return ask.err
-		case a.Status != http.StatusOK:
-			return f.refused(ctx, s, a)
-		}
-	}
-	return errNotThere
+func noRepository(s *config.Source, hint string) error {
+	return problem(fmt.Sprintf("no repository %s at %s, or the token has no access to it: check source.repo, or %s", s.Repo, s.Host, hint))
 }
 
 func noBranch(s *config.Source) error {
-	return answer(fmt.Sprintf("the repository has no branch %q: check source.branch", s.Branch))
+	return problem(fmt.Sprintf("no branch %q in the repository: check source.branch", s.Branch))
 }
 
 // escapePath escapes each segment of a path.
@@ -225,8 +179,8 @@ func escapePath(p string) string {
 }
 
 const (
-	errNotThere  = answer("the branch has no such file: was it moved or deleted? Set source.dockerfile")
-	errSubmodule = answer("it is a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
-	errLargeFile = answer("it is kept in Git LFS, where it cannot be read: take Dockerfiles out of the filter in .gitattributes")
-	errNoFile    = answer("it is a folder, not a file: set source.dockerfile to the file in it")
+	errNotThere  = problem("no such file in the branch; was it moved or deleted? Set source.dockerfile")
+	errSubmodule = problem("a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
+	errLargeFile = problem("stored in Git LFS, which is not read: exclude Dockerfiles from the filter in .gitattributes")
+	errFolder    = problem("a folder, not a file: set source.dockerfile to the file in it")
 )

@@ -19,6 +19,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/source"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 	"github.com/imagefactory/imagefactory/test/gittest"
@@ -53,19 +54,19 @@ func (w *world) run() *source.Forges { return w.runWith(canary) }
 func (w *world) runWith(token string) *source.Forges {
 	var mu sync.Mutex
 	return source.NewForges(source.Options{
-		CacheDir: w.cacheDir, Transport: w.transport,
+		CacheDir: w.cacheDir,
 		Credentials: credentials.New(credentials.Options{Getenv: func(name string) string {
 			if strings.HasPrefix(name, "IMAGEFACTORY_TOKEN_127_0_0_1_") {
 				return token
 			}
 			return ""
 		}}),
-		Sleep: func(ctx context.Context, d time.Duration) error {
+		HTTP: httpx.Options{Base: w.transport, Sleep: func(ctx context.Context, d time.Duration) error {
 			mu.Lock()
 			defer mu.Unlock()
 			w.waits = append(w.waits, d)
 			return ctx.Err()
-		},
+		}},
 	})
 }
 
@@ -162,12 +163,12 @@ func TestWhatCannotBeRead(t *testing.T) {
 			assert.NotContains(t, err.Error(), canary)
 			return err
 		}
-		folder := "it is a folder"
+		folder := "a folder, not a file"
 		if w.provider == config.GitLab { // whose API knows files only
 			folder = "no such file"
 		}
 		for path, want := range map[string]string{
-			"big": "that is no Dockerfile", "link": "symbolic link to \"../other/Dockerfile\"", "folder": folder, "lfs": "it is kept in Git LFS", "none": "was it moved or deleted?",
+			"big": "too large for a Dockerfile", "link": "symbolic link to \"../other/Dockerfile\"", "folder": folder, "lfs": "stored in Git LFS", "none": "was it moved or deleted?",
 		} {
 			err := read(w.image(path))
 			require.ErrorContains(t, err, want)
@@ -175,9 +176,9 @@ func TestWhatCannotBeRead(t *testing.T) {
 		}
 		img := w.image("Dockerfile")
 		img.Source.Branch = "devel/1"
-		require.ErrorContains(t, read(img), `no branch "devel/1": check source.branch`)
+		require.ErrorContains(t, read(img), `no branch "devel/1" in the repository: check source.branch`)
 
-		for token, want := range map[string]string{"": "wants a token (401)", "another": "refuses the token (401)"} {
+		for token, want := range map[string]string{"": "a token is required", "another": "the token is invalid or has expired"} {
 			_, err := w.runWith(token).Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
 			require.ErrorContains(t, err, want)
 			require.ErrorContains(t, err, "set IMAGEFACTORY_API_TOKEN_127_0_0_1_")
@@ -192,7 +193,7 @@ func TestATokenThatSeesNothing(t *testing.T) {
 			w.Fail(forgetest.Fault{Match: "GET /api/", Status: 404, Body: body, Header: http.Header{"Content-Type": {"application/json"}}})
 		}
 		_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
-		require.ErrorContains(t, err, "there is no repository acme/web at "+w.Host+", or the token may not see it")
+		require.ErrorContains(t, err, "no repository acme/web at "+w.Host+", or the token has no access to it")
 	})
 }
 
@@ -226,15 +227,15 @@ func TestTroubleThatStays(t *testing.T) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for want, fault := range map[string]forgetest.Fault{
-			"the server is in trouble: 502 Bad Gateway":         {Status: 502},
-			"the connection failed":                             {Break: true},
-			"the rate limit is used up until":                   {Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}},
-			"denies access (403: no scope)":                     {Status: 403, Body: `{"message":"no scope"}`},
-			`the answer is no JSON (content type: "text/html")`: {Status: 200, Body: "<html>sign in</html>", Header: http.Header{"Content-Type": {"text/html"}}},
-			"the answer is no valid JSON":                       {Status: 200, Body: `{"type":"file","con`, Header: http.Header{"Content-Type": {"application/json"}}},
-			"403: seen [token] [31m)":                           {Status: 403, Body: `{"message":"seen ` + canary + `\u001b[31m"}`},
-			"redirects to another place (302)":                  {Status: 302, Header: http.Header{"Location": {"http://127.0.0.2:9/elsewhere"}}},
-			"answers with a damaged content":                    {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ=="}`, Header: http.Header{"Content-Type": {"application/json"}}},
+			"answered 502 Bad Gateway":              {Status: 502},
+			"the connection failed":                 {Break: true},
+			"rate limit reached (403), retry after": {Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}},
+			"answered 403 Forbidden: no scope (the token needs read access to the contents of the repository; set ": {Status: 403, Body: `{"message":"no scope"}`},
+			`unexpected content: invalid JSON, content type "text/html" (not an API response`:                       {Status: 200, Body: "<html>sign in</html>", Header: http.Header{"Content-Type": {"text/html"}}},
+			`unexpected content: invalid JSON, content type "application/json"`:                                     {Status: 200, Body: `{"type":"file","con`, Header: http.Header{"Content-Type": {"application/json"}}},
+			"403 Forbidden: seen [token] [31m (":                                                                    {Status: 403, Body: `{"message":"seen ` + canary + `\u001b[31m"}`},
+			"answered 302 Found (the repository has moved":                                                          {Status: 302, Header: http.Header{"Location": {"http://127.0.0.2:9/elsewhere"}}},
+			"unexpected content: damaged file":                                                                      {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ=="}`, Header: http.Header{"Content-Type": {"application/json"}}},
 		} {
 			fault.Match = "GET"
 			for range 8 {
@@ -259,9 +260,9 @@ func TestAForgeThatRefusesIsLeftAlone(t *testing.T) {
 			want  string
 			asked int // of ten files
 		}{
-			"limit":   {forgetest.Fault{Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}}, "the rate limit is used up until", 1},
-			"trouble": {forgetest.Fault{Status: 502}, "502 Bad Gateway; it is left alone for a while", 3 * 4},
-			"denial":  {forgetest.Fault{Status: 401}, "refuses the token (401): it is wrong or has expired", 3},
+			"limit":   {forgetest.Fault{Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}}, "skipping this host until", 1},
+			"trouble": {forgetest.Fault{Status: 502}, "502 Bad Gateway; skipping this host until", 3 * 3},
+			"denial":  {forgetest.Fault{Status: 401}, "the credential was refused 3 times (401); not sending it again in this run (the token is invalid or has expired; set ", 3},
 		} {
 			c.fault.Match = "GET"
 			for range 50 {
@@ -287,7 +288,7 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.Fail(forgetest.Fault{Match: "GET", Status: 307, Header: http.Header{"Location": {elsewhere.URL}}})
 		_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
-		require.ErrorContains(t, err, "was the repository moved?")
+		require.ErrorContains(t, err, "the repository has moved")
 	})
 }
 
@@ -343,14 +344,14 @@ func TestGitServer(t *testing.T) {
 			assert.Len(t, git.Requests(), 2, "one fetch for the whole run")
 			assert.Equal(t, map[string]int{git.Host: 2}, r.Requests())
 		}
-		for path, want := range map[string]string{"none": "was it moved or deleted?", "apps": "it is a folder", "big": "is no Dockerfile"} {
+		for path, want := range map[string]string{"none": "was it moved or deleted?", "apps": "a folder, not a file", "big": "too large for a Dockerfile"} {
 			_, err := r.Dockerfile(t.Context(), image(repo, path), source.Known{})
 			require.ErrorContains(t, err, want, name)
 		}
 		img := image(repo, "README")
 		img.Source.Branch = "none"
 		_, err := r.Dockerfile(t.Context(), img, source.Known{})
-		require.ErrorContains(t, err, `no branch "none": check source.branch`, name)
+		require.ErrorContains(t, err, `no branch "none" in the repository: check source.branch`, name)
 	}
 	git.Git("web", "config", "uploadpack.allowFilter", "true")
 	_, err := run().Dockerfile(t.Context(), image(url, "big"), source.Known{})

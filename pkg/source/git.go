@@ -13,11 +13,11 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
-// gitServer reads a file from a branch. While the branch holds the commit of the last time, what was read then is taken, for
-// the price of asking for its branches.
+// gitServer reads a file from a branch. If the branch is still at the cached commit, the cached file is used; that only costs
+// a list of the branches.
 func (f *Forges) gitServer(ctx context.Context, s *config.Source, known Known) (*File, error) {
 	key := s.GitURL() + " " + s.Branch + " " + s.Dockerfile
-	commit, content := f.cache.answer(key)
+	commit, content := f.cache.response(key)
 	if content == nil || f.gitTip(ctx, s) != commit {
 		at := place{provider: s.Provider, host: s.Host, repo: s.Repo, branch: s.Branch}
 		tree, err := entry(f, f.repos, at).get(ctx, func() (gitrepo.Tree, error) { return f.fetch(ctx, s) })
@@ -50,9 +50,9 @@ func gitFile(tree gitrepo.Tree, s *config.Source) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		return nil, errNoFile
+		return nil, errFolder
 	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, answer("it is a symbolic link, which is not followed: set source.dockerfile to the file itself")
+		return nil, problem("a symbolic link, which is not followed: set source.dockerfile to the file itself")
 	case !info.Mode().IsRegular():
 		return nil, errSubmodule
 	case info.Size() > MaxFileBytes:
@@ -61,15 +61,15 @@ func gitFile(tree gitrepo.Tree, s *config.Source) ([]byte, error) {
 	return fs.ReadFile(tree.FS, s.Dockerfile)
 }
 
-// localRepo returns the path of a repository on this machine.
+// localRepo returns the path of a local repository.
 func localRepo(s *config.Source) (string, bool) {
 	path, ok := strings.CutPrefix(s.GitURL(), "file://")
 	return path, ok || strings.HasPrefix(path, "/")
 }
 
-// fetch fetches what a branch holds: the newest commit only. Where the server can do that, the content of a file comes when it
-// is read; where it can at least leave out files that are too large for a Dockerfile, these do not come. A few at once, since
-// they are kept in memory.
+// fetch fetches the newest commit of a branch. If the server supports it, the content of a file is fetched when it is read, or
+// at least without files that are too large for a Dockerfile. The number of concurrent fetches is limited, since repositories
+// are kept in memory.
 func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, error) {
 	if path, ok := localRepo(s); ok {
 		return gitrepo.OpenLocal(path, s.Branch)
@@ -89,7 +89,7 @@ func (f *Forges) fetch(ctx context.Context, s *config.Source) (gitrepo.Tree, err
 
 func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, error) {
 	return gitrepo.Open(ctx, gitrepo.Options{
-		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Lazy: true, Now: time.Now, Sleep: f.opts.Sleep,
+		URL: s.GitURL(), Branch: s.Branch, Path: ".", MaxBlob: MaxFileBytes + 1, Lazy: true, Now: time.Now, Sleep: f.opts.HTTP.Sleep,
 		Transport: f.git,
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := f.opts.Credentials.Token(ctx, credentials.Git, host)
@@ -98,8 +98,8 @@ func (f *Forges) gitOpen(ctx context.Context, s *config.Source) (*gitrepo.Repo, 
 	})
 }
 
-// gitTip asks for the commit that a branch holds, once in a run. It is empty when there is no answer: the fetch that follows
-// then finds out why, and tries again.
+// gitTip returns the commit of a branch, which it reads once per run. It is empty if that fails: the fetch that follows
+// retries, and returns the error.
 func (f *Forges) gitTip(ctx context.Context, s *config.Source) string {
 	at := place{provider: s.Provider, host: s.Host, repo: s.Repo, branch: s.Branch}
 	tip, err := entry(f, f.tips, at).get(ctx, func() (string, error) { return f.lsRemote(ctx, s) })

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/source"
 	"github.com/imagefactory/imagefactory/test/gittest"
 )
@@ -27,7 +28,7 @@ func gitImage(url, dockerfile string) *config.Image {
 
 func gitRun(cacheDir string) *source.Forges {
 	return source.NewForges(source.Options{
-		CacheDir: cacheDir, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		CacheDir: cacheDir, HTTP: httpx.Options{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 		Credentials: credentials.New(credentials.Options{Getenv: func(string) string { return canary }}),
 	})
 }
@@ -83,7 +84,7 @@ func TestWhatABranchHoldsThatIsNoFile(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(work, "module"), 0o755)) // git takes the entry back without it
 	git.Git("web", "-C", work, "update-index", "--add", "--cacheinfo", "160000,"+tip+",module")
 	git.CommitFolder(work, "Module")
-	for path, want := range map[string]string{"link": "it is a symbolic link", "module": "it is a submodule"} {
+	for path, want := range map[string]string{"link": "a symbolic link", "module": "a submodule"} {
 		_, err := gitRun("").Dockerfile(t.Context(), gitImage(url, path), source.Known{})
 		require.ErrorContains(t, err, want)
 	}
@@ -116,7 +117,7 @@ func TestFewRepositoriesAreFetchedAtOnce(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
 	var now, peak atomic.Int32
 	run := source.NewForges(source.Options{
-		Concurrency: most, Transport: counting{&now, &peak},
+		Concurrency: most, HTTP: httpx.Options{Base: counting{&now, &peak}},
 		Credentials: credentials.New(credentials.Options{Getenv: func(string) string { return canary }}),
 	})
 	var urls []string
@@ -156,7 +157,7 @@ func (m *mute) RoundTrip(*http.Request) (*http.Response, error) {
 
 func TestAGitServerThatNeverAnswersIsLeftAlone(t *testing.T) {
 	server := &mute{}
-	r := source.NewForges(source.Options{Transport: server, Concurrency: 1, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
+	r := source.NewForges(source.Options{Concurrency: 1, HTTP: httpx.Options{Base: server, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}})
 	for _, repo := range []string{"a", "b", "c", "d", "e"} {
 		_, err := r.Dockerfile(t.Context(), gitImage("https://git.example.com/acme/"+repo+".git", "Dockerfile"), source.Known{})
 		require.ErrorContains(t, err, "git.example.com/acme/"+repo)

@@ -9,62 +9,87 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/google/go-github/v88/github"
+
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 )
 
-// gitHub reads a file by the contents API: https://docs.github.com/rest/repos/contents. A conditional request that is
-// answered by 304 does not count against the rate limit. A link to a file in the same repository is followed by GitHub itself.
+// gitHub is a repository at GitHub.
+type gitHub struct {
+	*forgeapi.GitHub
+	s           *config.Source
+	owner, repo string
+	cache       cache
+}
+
+// gitHub reads a file with the contents API: https://docs.github.com/rest/repos/contents. A conditional request with a
+// response 304 does not count against the rate limit. GitHub itself follows a link to a file in the same repository.
 func (f *Forges) gitHub(ctx context.Context, s *config.Source, known Known) (*File, error) {
-	path := "/repos/" + escapePath(s.Repo) + "/contents/" + escapePath(s.Dockerfile) + "?ref=" + url.QueryEscape(s.Branch)
-	file := &File{Path: shown(s)}
-	etag, cached := f.cache.answer(s.APIURL() + path)
-	a, err := f.gitHubGet(ctx, s, path, etag)
-	switch {
-	case err != nil:
+	api, err := f.api.GitHub(ctx, s, needsContents)
+	if err != nil {
 		return nil, err
-	case a.Status == http.StatusNotModified && cached != nil:
+	}
+	owner, repo, _ := strings.Cut(s.Repo, "/")
+	return (&gitHub{api, s, owner, repo, f.cache}).read(ctx, known)
+}
+
+func (g *gitHub) read(ctx context.Context, known Known) (*File, error) {
+	file := &File{Path: shown(g.s)}
+	key := g.s.APIURL() + "/" + g.path(g.s.Branch)
+	etag, cached := g.cache.response(key)
+	resp, content, err := g.contents(ctx, g.s.Branch, etag)
+	switch {
+	case forgeapi.IsNotFound(err):
+		return nil, g.missing(ctx)
+	case err != nil:
+		return nil, explain(err)
+	case resp.StatusCode == http.StatusNotModified && cached != nil:
 		file.Content = cached
-	case a.Status == http.StatusOK:
-		if file.Content, err = gitHubContent(s, a); err != nil {
+	default:
+		if file.Content, err = g.decode(content); err != nil {
 			return nil, err
 		}
-		f.cache.keep(s.APIURL()+path, a.Header.Get("ETag"), file.Content)
-	case a.Status == http.StatusNotFound:
-		repo := "/repos/" + escapePath(s.Repo)
-		return nil, f.missing(ctx, s, repo, repo+"/branches/"+url.PathEscape(s.Branch))
-	default:
-		return nil, f.refused(ctx, s, a)
+		g.cache.keep(key, resp.Header.Get("ETag"), file.Content)
 	}
 	if known.Commit != "" && digestOf(file.Content) == known.Digest {
 		file.Commit = known.Commit
 		return file, nil
 	}
-	return file, f.gitHubCommit(ctx, s, file)
+	return file, g.findCommit(ctx, file)
 }
 
-func (f *Forges) gitHubGet(ctx context.Context, s *config.Source, path, etag string) (*rest.Answer, error) {
-	header := http.Header{"Accept": {"application/vnd.github.object+json"}, "X-Github-Api-Version": {"2022-11-28"}}
+// path is the path of the file at a branch or commit.
+func (g *gitHub) path(ref string) string {
+	return "repos/" + escapePath(g.s.Repo) + "/contents/" + escapePath(g.s.Dockerfile) + "?ref=" + url.QueryEscape(ref)
+}
+
+// contents reads the file at a branch or commit. The library's own method knows neither ETags nor the media type that is the
+// same for files, links and folders.
+func (g *gitHub) contents(ctx context.Context, ref, etag string) (*github.Response, *github.RepositoryContent, error) {
+	header := http.Header{"Accept": {"application/vnd.github.object+json"}}
 	if etag != "" {
 		header.Set("If-None-Match", etag)
 	}
-	return f.get(ctx, s, http.MethodGet, path, header)
+	var content *github.RepositoryContent
+	resp, err := g.Get(ctx, g.path(ref), header, &content)
+	return resp, content, err
 }
 
-// gitHubCommit finds the commit that the file is from: the newest that changed it. Where that one has another content, the
-// branch has moved since, or the file is a link that GitHub followed, whose own commits say nothing of what it leads to.
-// Then the newest commit of the branch is taken, with the content that it has.
-func (f *Forges) gitHubCommit(ctx context.Context, s *config.Source, file *File) error {
-	for _, filter := range []string{"&path=" + url.QueryEscape(s.Dockerfile), ""} {
-		commit, err := f.gitHubNewest(ctx, s, filter)
+// findCommit sets the commit that the file is from: the newest that changed it. If that one has other content, the branch has
+// moved since, or the file is a link that GitHub followed, whose own commits say nothing about its target. Then it is the
+// newest commit of the branch, with the content there.
+func (g *gitHub) findCommit(ctx context.Context, file *File) error {
+	for _, path := range []string{g.s.Dockerfile, ""} {
+		commit, err := g.newest(ctx, path)
 		if err != nil {
 			return err
 		}
 		if commit == "" {
 			continue
 		}
-		content, err := f.gitHubAt(ctx, s, commit)
-		if filter == "" || err == nil && bytes.Equal(content, file.Content) {
+		content, err := g.at(ctx, commit)
+		if path == "" || err == nil && bytes.Equal(content, file.Content) {
 			file.Commit, file.Content = commit, content
 			return err
 		}
@@ -72,76 +97,86 @@ func (f *Forges) gitHubCommit(ctx context.Context, s *config.Source, file *File)
 	return nil
 }
 
-// gitHubNewest returns the newest commit of the branch, of those that a filter leaves; empty when there is none.
-func (f *Forges) gitHubNewest(ctx context.Context, s *config.Source, filter string) (string, error) {
-	a, err := f.gitHubGet(ctx, s, "/repos/"+escapePath(s.Repo)+"/commits?per_page=1&sha="+url.QueryEscape(s.Branch)+filter, "")
-	if err != nil {
-		return "", err
-	}
-	if a.Status != http.StatusOK {
-		return "", f.refused(ctx, s, a)
-	}
-	var commits []struct {
-		SHA string `json:"sha"`
-	}
-	if err := a.JSON(s.Host, &commits); err != nil || len(commits) == 0 {
-		return "", err
-	}
-	if !isCommit(commits[0].SHA) {
-		return "", fmt.Errorf("%s answers with a commit that has no valid name", s.Host)
-	}
-	return commits[0].SHA, nil
-}
-
-// gitHubAt reads the file at a commit.
-func (f *Forges) gitHubAt(ctx context.Context, s *config.Source, commit string) ([]byte, error) {
-	a, err := f.gitHubGet(ctx, s, "/repos/"+escapePath(s.Repo)+"/contents/"+escapePath(s.Dockerfile)+"?ref="+commit, "")
+// newest returns the newest commit of the branch that changed a path; of all commits if path is empty. It is "" if there is
+// none.
+func (g *gitHub) newest(ctx context.Context, path string) (string, error) {
+	commits, _, err := g.Repositories.ListCommits(ctx, g.owner, g.repo, &github.CommitsListOptions{
+		SHA: g.s.Branch, Path: path, ListOptions: github.ListOptions{PerPage: 1},
+	})
 	switch {
 	case err != nil:
-		return nil, err
-	case a.Status == http.StatusNotFound:
-		return nil, errNotThere
-	case a.Status != http.StatusOK:
-		return nil, f.refused(ctx, s, a)
+		return "", explain(g.Error(err))
+	case commits == nil:
+		return "", g.Unexpected("")
+	case len(commits) == 0:
+		return "", nil
+	case !isCommit(commits[0].GetSHA()):
+		return "", g.Unexpected("invalid commit")
 	}
-	return gitHubContent(s, a)
+	return commits[0].GetSHA(), nil
 }
 
-func gitHubContent(s *config.Source, a *rest.Answer) ([]byte, error) {
-	var file struct {
-		Type     string `json:"type"`
-		Target   string `json:"target"`
-		Size     int64  `json:"size"`
-		Encoding string `json:"encoding"`
-		Content  string `json:"content"`
-	}
-	if err := a.JSON(s.Host, &file); err != nil {
-		return nil, err
-	}
+// at reads the file at a commit.
+func (g *gitHub) at(ctx context.Context, commit string) ([]byte, error) {
+	_, content, err := g.contents(ctx, commit, "")
 	switch {
-	case file.Type == "dir":
-		return nil, errNoFile
-	case file.Type == "symlink":
-		return nil, linkTo(file.Target)
-	case file.Type == "submodule":
-		return nil, errSubmodule
-	case file.Size > MaxFileBytes:
-		return nil, tooLarge(file.Size)
-	case file.Type != "file" || file.Encoding != "base64":
-		return nil, fmt.Errorf("%s answers with something that is no file", s.Host)
+	case forgeapi.IsNotFound(err):
+		return nil, errNotThere
+	case err != nil:
+		return nil, explain(err)
 	}
-	return decode(s, file.Content, file.Size)
+	return g.decode(content)
+}
+
+// missing finds out which part of the place does not exist, after a file was not found.
+func (g *gitHub) missing(ctx context.Context) error {
+	repo, _, err := g.Repositories.Get(ctx, g.owner, g.repo)
+	switch err = g.Error(err); {
+	case forgeapi.IsNotFound(err):
+		return noRepository(g.s, g.Hint())
+	case err != nil:
+		return explain(err)
+	case repo.GetFullName() == "":
+		return g.Unexpected("")
+	}
+	var branch *github.Branch
+	_, err = g.Get(ctx, "repos/"+escapePath(g.s.Repo)+"/branches/"+url.PathEscape(g.s.Branch), nil, &branch)
+	switch {
+	case forgeapi.IsNotFound(err):
+		return noBranch(g.s)
+	case err != nil:
+		return explain(err)
+	case branch.GetName() == "":
+		return g.Unexpected("")
+	}
+	return errNotThere
+}
+
+func (g *gitHub) decode(file *github.RepositoryContent) ([]byte, error) {
+	switch {
+	case file.GetType() == "dir":
+		return nil, errFolder
+	case file.GetType() == "symlink":
+		return nil, linkTo(file.GetTarget())
+	case file.GetType() == "submodule":
+		return nil, errSubmodule
+	case file.GetSize() > MaxFileBytes:
+		return nil, tooLarge(int64(file.GetSize()))
+	case file.GetType() != "file" || file.GetEncoding() != "base64" || file.Content == nil:
+		return nil, g.Unexpected("not a file")
+	}
+	return decode(g.Endpoint, *file.Content, int64(file.GetSize()))
 }
 
 func linkTo(target string) error {
-	return answer(fmt.Sprintf("it is a symbolic link to %.200q, which is not followed: set source.dockerfile to the file itself", target))
+	return problem(fmt.Sprintf("symbolic link to %.200q, which is not followed: set source.dockerfile to the file itself", target))
 }
 
-// decode decodes a content that is not to be larger than it says.
-func decode(s *config.Source, content string, size int64) ([]byte, error) {
+// decode decodes content of the given size.
+func decode(e *forgeapi.Endpoint, content string, size int64) ([]byte, error) {
 	data, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(content, "\n", ""))
 	if err != nil || int64(len(data)) != size {
-		return nil, fmt.Errorf("%s answers with a damaged content", s.Host)
+		return nil, e.Unexpected("damaged file")
 	}
 	if size > MaxFileBytes {
 		return nil, tooLarge(size)
@@ -149,7 +184,7 @@ func decode(s *config.Source, content string, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// isCommit says whether text is the name of a commit, of SHA-1 or SHA-256.
+// isCommit reports whether a text is the ID of a commit, in SHA-1 or SHA-256.
 func isCommit(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }

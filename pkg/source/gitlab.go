@@ -3,124 +3,146 @@ package source
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
 	"path"
-	"strconv"
 	"strings"
 
+	gitlab "gitlab.com/gitlab-org/api/client-go/v2"
+
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/internal/rest"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 )
 
-// gitLab reads a file by the repository files API: https://docs.gitlab.com/api/repository_files/. When the content of the
-// last time is still there, only its digest is asked for.
+// gitLab is a project at GitLab.
+type gitLab struct {
+	*forgeapi.GitLab
+	s     *config.Source
+	cache cache
+}
+
+// gitLab reads a file with the repository files API: https://docs.gitlab.com/api/repository_files/. If the previous content
+// is in the cache, it only reads the digest.
 func (f *Forges) gitLab(ctx context.Context, s *config.Source, known Known) (*File, error) {
-	project := "/projects/" + url.PathEscape(s.Repo)
-	at := project + "/repository/files/" + url.PathEscape(s.Dockerfile) + "?ref=" + url.QueryEscape(s.Branch)
-	if cached := f.cache.content(known.Digest); cached != nil {
-		a, err := f.get(ctx, s, http.MethodHead, at, nil)
-		if err != nil {
+	api, err := f.api.GitLab(ctx, s, needsContents)
+	if err != nil {
+		return nil, err
+	}
+	return (&gitLab{api, s, f.cache}).read(ctx, known)
+}
+
+func (g *gitLab) read(ctx context.Context, known Known) (*File, error) {
+	if cached := g.cache.content(known.Digest); cached != nil {
+		switch meta, err := g.metadata(ctx); {
+		case err != nil:
 			return nil, err
-		}
-		if a.Status == http.StatusOK && "sha256:"+a.Header.Get("X-Gitlab-Content-Sha256") == known.Digest {
-			return &File{Path: shown(s), Content: cached, Commit: known.Commit}, nil
-		}
-		if size := gitLabSize(a); size > MaxFileBytes {
-			return nil, tooLarge(size)
+		case "sha256:"+meta.SHA256 == known.Digest:
+			return &File{Path: shown(g.s), Content: cached, Commit: known.Commit}, nil
+		case meta.Size > MaxFileBytes:
+			return nil, tooLarge(meta.Size)
 		}
 	}
-	a, err := f.get(ctx, s, http.MethodGet, at, nil)
-	switch {
+	body, _, err := g.RepositoryFiles.GetFile(g.s.Repo, g.s.Dockerfile, &gitlab.GetFileOptions{Ref: &g.s.Branch}, gitlab.WithContext(ctx))
+	switch err = g.Error(err); {
+	case forgeapi.IsNotFound(err):
+		return nil, g.missing(ctx)
 	case err != nil:
-		return nil, f.gitLabTooLarge(ctx, s, at, err)
-	case a.Status == http.StatusNotFound:
-		return nil, f.missing(ctx, s, project, project+"/repository/branches/"+url.PathEscape(s.Branch))
-	case a.Status != http.StatusOK:
-		return nil, f.refused(ctx, s, a)
+		return nil, g.explainSize(ctx, explain(err))
 	}
-	file, err := gitLabFile(s, a)
+	file, err := g.decode(body)
 	if err != nil {
 		return nil, err
 	}
 	if digestOf(file.Content) == known.Digest && known.Commit != "" {
 		file.Commit = known.Commit
-	} else if err := f.gitLabLink(ctx, s, project, file); err != nil {
+	} else if err := g.checkLink(ctx, file); err != nil {
 		return nil, err
 	}
-	f.cache.keep("", "", file.Content)
+	g.cache.keep("", "", file.Content)
 	return file, nil
 }
 
-func gitLabSize(a *rest.Answer) int64 {
-	size, err := strconv.ParseInt(a.Header.Get("X-Gitlab-Size"), 10, 64)
-	if err != nil {
-		return 0
+// metadata reads digest and size of the file. Both are empty if the server does not tell them: reading the file then shows
+// why.
+func (g *gitLab) metadata(ctx context.Context) (gitlab.File, error) {
+	file, resp, err := g.RepositoryFiles.GetFileMetaData(g.s.Repo, g.s.Dockerfile, &gitlab.GetFileMetaDataOptions{Ref: &g.s.Branch}, gitlab.WithContext(ctx))
+	e := forgeapi.As(err)
+	switch {
+	case err == nil && file != nil:
+		return *file, nil
+	case resp != nil, e != nil && !e.Limited && !e.Temporary() && e.Status != http.StatusUnauthorized:
+		return gitlab.File{}, nil
 	}
-	return size
+	return gitlab.File{}, explain(g.Error(err))
 }
 
-// gitLabTooLarge explains why a file could not be read when its size is the reason: an answer holds the whole file.
-func (f *Forges) gitLabTooLarge(ctx context.Context, s *config.Source, at string, failed error) error {
-	if e := (*rest.Error)(nil); !errors.As(failed, &e) || e.Unsure { // there was no whole answer
+// explainSize returns a better error if the size of the file is why it could not be read: the response holds the whole file.
+func (g *gitLab) explainSize(ctx context.Context, failed error) error {
+	if e := forgeapi.As(failed); e == nil || !e.TooLarge {
 		return failed
 	}
-	if a, err := f.get(ctx, s, http.MethodHead, at, nil); err == nil && gitLabSize(a) > MaxFileBytes {
-		return tooLarge(gitLabSize(a))
+	if meta, err := g.metadata(ctx); err == nil && meta.Size > MaxFileBytes {
+		return tooLarge(meta.Size)
 	}
 	return failed
 }
 
-func gitLabFile(s *config.Source, a *rest.Answer) (*File, error) {
-	var body struct {
-		Size    int64  `json:"size"`
-		Content string `json:"content"`
-		SHA256  string `json:"content_sha256"`
-		Commit  string `json:"last_commit_id"`
-	}
-	if err := a.JSON(s.Host, &body); err != nil {
-		return nil, err
+func (g *gitLab) decode(body *gitlab.File) (*File, error) {
+	if body == nil {
+		return nil, g.Unexpected("")
 	}
 	if body.Size > MaxFileBytes {
 		return nil, tooLarge(body.Size)
 	}
-	content, err := decode(s, body.Content, body.Size)
+	content, err := decode(g.Endpoint, body.Content, body.Size)
 	if err != nil {
 		return nil, err
 	}
-	if digestOf(content) != "sha256:"+body.SHA256 || !isCommit(body.Commit) {
-		return nil, fmt.Errorf("%s answers with a content that has another digest than it says", s.Host)
+	if digestOf(content) != "sha256:"+body.SHA256 || !isCommit(body.LastCommitID) {
+		return nil, g.Unexpected("the digest does not match the content")
 	}
-	return &File{Path: shown(s), Content: content, Commit: body.Commit}, nil
+	return &File{Path: shown(g.s), Content: content, Commit: body.LastCommitID}, nil
 }
 
-// gitLabLink finds out whether a new file is a symbolic link: the API gives its target for the content. One that is has a
-// single line, which hardly any Dockerfile has, so this costs no request as a rule. A link in a folder of more than 100 entries
-// may stay unseen; then BuildKit's parser refuses the path that its content is.
-func (f *Forges) gitLabLink(ctx context.Context, s *config.Source, project string, file *File) error {
+// missing finds out which part of the place does not exist, after a file was not found.
+func (g *gitLab) missing(ctx context.Context) error {
+	project, _, err := g.Projects.GetProject(g.s.Repo, nil, gitlab.WithContext(ctx))
+	switch err = g.Error(err); {
+	case forgeapi.IsNotFound(err):
+		return noRepository(g.s, g.Hint())
+	case err != nil:
+		return explain(err)
+	case project == nil || project.PathWithNamespace == "":
+		return g.Unexpected("")
+	}
+	branch, _, err := g.Branches.GetBranch(g.s.Repo, g.s.Branch, gitlab.WithContext(ctx))
+	switch err = g.Error(err); {
+	case forgeapi.IsNotFound(err):
+		return noBranch(g.s)
+	case err != nil:
+		return explain(err)
+	case branch == nil || branch.Name == "":
+		return g.Unexpected("")
+	}
+	return errNotThere
+}
+
+// checkLink returns an error if a new file is a symbolic link, whose content in the API is its target. A link has a single
+// line, which hardly any Dockerfile has, so this rarely costs a request. A link in a folder with more than 100 entries may be
+// missed; then BuildKit's parser refuses the path that is its content.
+func (g *gitLab) checkLink(ctx context.Context, file *File) error {
 	const longestPath = 4096
 	if len(file.Content) == 0 || len(file.Content) > longestPath || bytes.ContainsAny(file.Content, "\n\x00") {
 		return nil
 	}
-	folder, name := path.Split(s.Dockerfile) // the root is the empty path
-	a, err := f.get(ctx, s, http.MethodGet, project+"/repository/tree?per_page=100&path="+url.QueryEscape(strings.TrimSuffix(folder, "/"))+"&ref="+url.QueryEscape(s.Branch), nil)
+	folder, name := path.Split(g.s.Dockerfile) // "" is the root
+	entries, _, err := g.Repositories.ListTree(g.s.Repo, &gitlab.ListTreeOptions{
+		Path: gitlab.Ptr(strings.TrimSuffix(folder, "/")), Ref: &g.s.Branch, ListOptions: gitlab.ListOptions{PerPage: 100},
+	}, gitlab.WithContext(ctx))
 	if err != nil {
-		return err
-	}
-	var entries []struct {
-		Name string `json:"name"`
-		Mode string `json:"mode"`
-	}
-	if a.Status != http.StatusOK {
-		return f.refused(ctx, s, a)
-	}
-	if err := a.JSON(s.Host, &entries); err != nil {
-		return err
+		return explain(g.Error(err))
 	}
 	for _, e := range entries {
-		if e.Name == name && e.Mode == "120000" {
+		if e != nil && e.Name == name && e.Mode == "120000" {
 			return linkTo(string(file.Content))
 		}
 	}

@@ -112,7 +112,7 @@ func TestARepositoryThatIsEmpty(t *testing.T) {
 	w := newWorld(t, config.GitHub)
 	w.repo.Branch = "" // a branch that nobody has pushed yet
 	_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
-	require.ErrorContains(t, err, `no branch "main": check source.branch`)
+	require.ErrorContains(t, err, `no branch "main" in the repository: check source.branch`)
 }
 
 func TestAContentOfAnotherDigestIsRefused(t *testing.T) {
@@ -122,5 +122,5 @@ func TestAContentOfAnotherDigestIsRefused(t *testing.T) {
 		Body: `{"size":1,"content":"QQ==","content_sha256":"` + strings.Repeat("0", 64) + `","last_commit_id":"` + strings.Repeat("a", 40) + `"}`,
 	})
 	_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
-	require.ErrorContains(t, err, "another digest than it says")
+	require.ErrorContains(t, err, "the digest does not match the content")
 }

@@ -45,11 +45,11 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 	info, err := root.Stat(name) // before it is opened: opening a pipe waits for ever
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("reading %q: %w of %q, or --source-dir", shown, answer("no such file: check source.dockerfile"), img.Name)
+		return nil, fmt.Errorf("reading %q: %w of %q, or --source-dir", shown, problem("no such file: check source.dockerfile"), img.Name)
 	case err != nil:
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("reading %q: %w", shown, answer("not a regular file"))
+		return nil, fmt.Errorf("reading %q: %w", shown, problem("not a regular file"))
 	}
 	f, err := root.Open(name)
 	if err != nil {
@@ -61,7 +61,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	}
 	if len(content) > MaxFileBytes {
-		return nil, fmt.Errorf("reading %q: %w", shown, answer(fmt.Sprintf("larger than %d KiB, which is no Dockerfile", MaxFileBytes>>10)))
+		return nil, fmt.Errorf("reading %q: %w", shown, problem(fmt.Sprintf("larger than %d KiB, which is no Dockerfile", MaxFileBytes>>10)))
 	}
 	if isLargeFile(content) {
 		return nil, fmt.Errorf("reading %q: %w", shown, errLargeFile)

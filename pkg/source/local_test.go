@@ -55,7 +55,7 @@ func TestDockerfileErrors(t *testing.T) {
 	src, err := source.NewLocal(dir)
 	require.NoError(t, err)
 	for name, want := range map[string]string{
-		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes", "lfs": "it is kept in Git LFS",
+		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes", "lfs": "stored in Git LFS",
 		"folder": "not a regular file", "pipe": "not a regular file",
 	} {
 		_, err := src.Dockerfile(t.Context(), image("acme/web", name), source.Known{})

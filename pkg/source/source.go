@@ -1,5 +1,4 @@
-// Package source reads the Dockerfiles of managed images from where they live: a forge, a git server, or a checkout on this
-// machine.
+// Package source reads the Dockerfiles of managed images: from a forge, a git server, or a local checkout.
 package source
 
 import (
@@ -8,24 +7,24 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// MaxFileBytes bounds a Dockerfile. The largest in public use have some ten KiB.
+// MaxFileBytes is the largest size of a Dockerfile. Public ones have at most a few ten KiB.
 const MaxFileBytes = 1 << 20
 
 // Source reads Dockerfiles.
 type Source interface {
-	// Dockerfile reads the Dockerfile of a managed image. What is known of it may save requests.
+	// Dockerfile reads the Dockerfile of a managed image. What is known about it may save requests.
 	Dockerfile(ctx context.Context, img *config.Image, known Known) (*File, error)
 }
 
-// Known is what is known of a Dockerfile from before.
+// Known is the state of a Dockerfile in an earlier run.
 type Known struct {
 	Commit string
 	Digest string // of the content, as sha256:...
 }
 
-// File is a Dockerfile as it was found.
+// File is a Dockerfile.
 type File struct {
-	Path    string // for messages: where it was read
+	Path    string // for messages
 	Content []byte
-	Commit  string // at which this content was seen; empty when no commit vouches for it
+	Commit  string // that has this content; "" if unknown
 }

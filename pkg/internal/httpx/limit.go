@@ -24,7 +24,7 @@ func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 }
 
 // RateLimit reports whether a response is a rate limit, or a server in trouble that asks to wait, and for how long; zero if
-// it does not say. GitHub answers 403 or 429, with Retry-After, the time of the reset, or a message only:
+// it does not say, and else at least a second. GitHub answers 403 or 429, with Retry-After, the time of the reset, or a message only:
 // https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api. GitLab answers 429 with Retry-After and
 // RateLimit-Reset.
 func RateLimit(resp *http.Response, now time.Time) (time.Duration, bool) {
@@ -39,7 +39,10 @@ func RateLimit(resp *http.Response, now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	if reset, err := strconv.ParseInt(cmp.Or(resp.Header.Get("X-RateLimit-Reset"), resp.Header.Get("RateLimit-Reset")), 10, 64); err == nil && spent && !asked {
-		return max(time.Unix(reset, 0).Sub(now), 0), true
+		return max(time.Unix(reset, 0).Sub(now), time.Second), true
+	}
+	if asked {
+		after = max(after, time.Second)
 	}
 	return after, true
 }
