@@ -19,7 +19,10 @@ const (
 func (b *builder) fleet() []Object {
 	project := &Project{b.header(kargoAPI, "Project", b.cfg.Factory.Project)}
 	project.Metadata.Namespace = ""
-	project.Metadata.Annotations = Annotations{syncWave: waveProject}
+	project.Metadata.Annotations = Annotations{
+		syncWave:    waveProject,
+		description: "Rebuilds container images when their base images change; managed by imagefactory",
+	}
 	policies := &ProjectConfig{b.shared(kargoAPI, "ProjectConfig", b.cfg.Factory.Project), ProjectConfigSpec{
 		PromotionPolicies: []PromotionPolicy{{
 			StageSelector:        StageSelector{MatchLabels: map[string]string{RoleLabel: string(Observe)}},

@@ -64,6 +64,8 @@ func (b *builder) header(api, kind, name string) Header {
 type subject struct {
 	warehouse string
 	flag      string // how the analysis names it
+	shown     string // what is watched, as people write it
+	comment   string
 	labels    Labels
 	interval  config.Duration
 	image     ImageSubscription
@@ -96,6 +98,8 @@ func (b *builder) bases() {
 		s := subject{
 			warehouse: BaseWarehouse(name),
 			flag:      "--base-image=" + name,
+			shown:     shown(ref.String()),
+			comment:   b.describeBase(name),
 			labels:    Labels{ManagedBy: managedBy, Base: name},
 			interval:  *b.cfg.Factory.Poll.BaseImages,
 			image:     ImageSubscription{RepoURL: repoURL(b.cfg, ref.Registry, ref.Repository), ImageSelectionStrategy: string(config.Digest), Constraint: ref.Tag},
@@ -150,6 +154,8 @@ func (b *builder) imageSubject(img *config.Image, tags config.Tags) subject {
 	return subject{
 		warehouse: ImageWarehouse(img.Name),
 		flag:      "--image=" + img.Name,
+		shown:     shown(img.Ref()),
+		comment:   b.describeImage(img),
 		labels:    Labels{ManagedBy: managedBy, Image: img.Name},
 		interval:  *b.cfg.Factory.Poll.Images,
 		image:     sub,
@@ -182,7 +188,8 @@ func (b *builder) watch(s subject) {
 		Interval:              s.interval.Std().String(),
 		Subscriptions:         []Subscription{{Image: s.image}},
 	}}
-	w.Metadata.Labels = s.labels
+	w.comment, w.Metadata.Labels = s.comment, s.labels
+	w.Metadata.Annotations = Annotations{description: "Watches " + s.shown}
 	image := imageOf(s.image.RepoURL, s.warehouse)
 	stage := &Stage{Header: b.header(kargoAPI, "Stage", observeStage(s.warehouse)), Spec: StageSpec{
 		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{observed()}}},
@@ -196,8 +203,9 @@ func (b *builder) watch(s subject) {
 			},
 		},
 	}}
-	stage.Metadata.Labels = s.labels
+	stage.comment, stage.Metadata.Labels = s.comment, s.labels
 	stage.Metadata.Labels.Role = Observe
+	stage.Metadata.Annotations = Annotations{description: "Records new digests of " + s.shown}
 	b.objects = append(b.objects, w, stage)
 }
 

@@ -39,6 +39,8 @@ func (b *builder) rebuild(img *config.Image) {
 		RequestedFreight:  requests,
 	}}
 	stage.Metadata.Labels.Image, stage.Metadata.Labels.Role = img.Name, Rebuild
+	stage.Metadata.Annotations = Annotations{description: "Starts a build of " + shown(img.Ref())}
+	stage.comment = b.describeImage(img)
 	b.objects = append(b.objects, stage)
 	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
 }

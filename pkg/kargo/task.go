@@ -50,9 +50,11 @@ const (
 
 // task returns the PromotionTask of a provider.
 func (b *builder) task(p config.Provider) *PromotionTask {
-	name, vars, steps := GitHubTask, []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, githubSteps()
+	name, about := GitHubTask, "Starts a GitHub Actions workflow and waits for the run"
+	vars, steps := []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, githubSteps()
 	if p == config.GitLab {
-		name, vars, steps = GitLabTask, []Var{{projectVar, ""}, {variablesVar, value("[]")}}, gitlabSteps()
+		name, about = GitLabTask, "Starts a GitLab pipeline and waits for it"
+		vars, steps = []Var{{projectVar, ""}, {variablesVar, value("[]")}}, gitlabSteps()
 	}
 	host, api := home(p)
 	secret := apiSecret(b.cfg, host)
@@ -60,7 +62,7 @@ func (b *builder) task(p config.Provider) *PromotionTask {
 		Vars:  append([]Var{{apiVar, api}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
 		Steps: append([]Step{hasToken()}, steps...),
 	}}
-	t.Metadata.Annotations = Annotations{syncWave: waveShared}
+	t.Metadata.Annotations = Annotations{syncWave: waveShared, description: about}
 	return t
 }
 

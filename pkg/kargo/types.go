@@ -5,6 +5,7 @@ type Object interface {
 	Kind() string
 	Name() string
 	Namespace() string // empty for a cluster-scoped object
+	Comment() string   // one line for a reviewer: the image that the object belongs to; may be empty
 }
 
 // Header is what every object starts with.
@@ -12,6 +13,8 @@ type Header struct {
 	APIVersion string   `json:"apiVersion"`
 	ObjectKind string   `json:"kind"`
 	Metadata   Metadata `json:"metadata"`
+
+	comment string
 }
 
 // Kind is the object's kind.
@@ -22,6 +25,9 @@ func (h *Header) Name() string { return h.Metadata.Name }
 
 // Namespace is the object's namespace, empty for a cluster-scoped object.
 func (h *Header) Namespace() string { return h.Metadata.Namespace }
+
+// Comment describes the image that the object belongs to in one printable line. It is empty for an object that exists once.
+func (h *Header) Comment() string { return h.comment }
 
 // Metadata is the part of Kubernetes' ObjectMeta that is written.
 type Metadata struct {
@@ -36,6 +42,9 @@ type Annotations map[string]string
 
 // syncWave is Argo CD's annotation for the order in which objects are applied.
 const syncWave = "argocd.argoproj.io/sync-wave"
+
+// description is Kargo's annotation for the text that its UI shows beside an object.
+const description = "kargo.akuity.io/description"
 
 // Labels are the labels that are written. Base and Image name what the object is for.
 type Labels struct {

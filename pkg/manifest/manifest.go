@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -27,9 +28,14 @@ const bytesPerObject = 1024
 func Render(objs []kargo.Object) ([]byte, error) {
 	buf := make([]byte, 0, len(Header)+bytesPerObject*len(objs))
 	buf = append(buf, Header+"\n"...)
+	comment := ""
 	for i, o := range objs {
 		if i > 0 {
 			buf = append(buf, "---\n"...)
+		}
+		if o.Comment() != comment { // once for all objects of an image
+			comment = o.Comment()
+			buf = appendComment(buf, comment)
 		}
 		var err error
 		if buf, err = appendObject(buf, o); err != nil {
@@ -48,7 +54,7 @@ func RenderSplit(objs []kargo.Object) (map[string][]byte, error) {
 		if files[name] != nil {
 			return nil, fmt.Errorf("rendering %s %q: two objects would be written to %q", o.Kind(), o.Name(), name)
 		}
-		data, err := appendObject([]byte(Header+"\n"), o)
+		data, err := appendObject(appendComment([]byte(Header+"\n"), o.Comment()), o)
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +78,14 @@ type kustomization struct {
 }
 
 func fileName(o kargo.Object) string { return strings.ToLower(o.Kind()+"-"+o.Name()) + ".k8s.yaml" }
+
+// appendComment adds a comment of one line. A line break in it would end the comment and begin YAML.
+func appendComment(buf []byte, comment string) []byte {
+	if comment == "" {
+		return buf
+	}
+	return append(buf, "# "+sanitize.Words(comment)+"\n"...)
+}
 
 func appendObject(buf []byte, o kargo.Object) ([]byte, error) {
 	buf, err := yamlenc.Append(buf, o)

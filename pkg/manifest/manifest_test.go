@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
@@ -170,4 +171,43 @@ func reversed(data []byte) []byte {
 		docs[i], docs[j] = docs[j], docs[i]
 	}
 	return bytes.Join(docs, []byte("---\n"))
+}
+
+// commented is an object with any comment.
+type commented struct {
+	kargo.Header
+	comment string
+}
+
+func (c *commented) Comment() string { return c.comment }
+
+func TestCommentsStayComments(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOf(rapid.SampledFrom([]string{"\n", "\r", "\u0085", "\u2028", "---", "kind: Evil", "x", " ", "\x00", "\ufeff", "#", "%YAML 1.2"})).Draw(t, "comment"), "")
+		o := &commented{Header: kargo.Header{ObjectKind: "Odd", Metadata: kargo.Metadata{Name: "x"}}, comment: text}
+		plain, err := Render([]kargo.Object{&o.Header})
+		require.NoError(t, err)
+		one, err := Render([]kargo.Object{o, o})
+		require.NoError(t, err)
+		split, err := RenderSplit([]kargo.Object{o})
+		require.NoError(t, err)
+		require.Len(t, parse(one), 2)
+		file := string(split["odd-x.k8s.yaml"])
+		require.Equal(t, parse(plain), parse([]byte(file)))
+		require.LessOrEqual(t, strings.Count(file, "\n"), strings.Count(string(plain), "\n")+1)
+	})
+}
+
+func TestOneCommentForTheObjectsOfAnImage(t *testing.T) {
+	objs := objects(t, 2)
+	got, err := Render(objs)
+	require.NoError(t, err)
+	comment := "\n---\n# service-0001: ghcr.io/acme/service-0001, built on node:22.0 and service-0000\napiVersion: "
+	assert.Equal(t, 1, strings.Count(string(got), comment), string(got))
+	files, err := RenderSplit(objs)
+	require.NoError(t, err)
+	for _, name := range []string{"warehouse-image-service-0001.k8s.yaml", "stage-rebuild-service-0001.k8s.yaml"} {
+		assert.Contains(t, string(files[name]), Header+strings.TrimPrefix(comment, "\n---"), name)
+	}
+	assert.Contains(t, string(files["warehouse-base-node-22-0.k8s.yaml"]), "\n# node-22-0: node:22.0, used by service-0000 and service-0001\n")
 }
