@@ -59,10 +59,10 @@ const Placeholder = "REPLACE-ME"
 const (
 	NamespaceFile       = "deploy/namespace.yaml"
 	ApplicationFile     = "deploy/application.yaml"
-	KustomizationFile   = "deploy/kustomization.yaml"
+	kustomizationFile   = "deploy/kustomization.yaml"
 	SecretsFile         = "deploy/secrets.example.yaml"
 	ExternalSecretsFile = "deploy/external-secrets.example.yaml"
-	DoctorFile          = "deploy/doctor-job.yaml"
+	doctorFile          = "deploy/doctor-job.yaml"
 	GitHubFile          = ".github/workflows/imagefactory.yml"
 	GitLabFile          = ".gitlab/imagefactory.gitlab-ci.yml"
 )
@@ -76,8 +76,8 @@ func Files(o Options) (map[string][]byte, error) {
 	files := map[string]string{}
 	if !o.Direct {
 		files = map[string]string{
-			NamespaceFile: "namespace.yaml", ApplicationFile: "application.yaml", KustomizationFile: "kustomization.yaml",
-			SecretsFile: "secrets.yaml", ExternalSecretsFile: "external-secrets.yaml", DoctorFile: "doctor-job.yaml",
+			NamespaceFile: "namespace.yaml", ApplicationFile: "application.yaml", kustomizationFile: "kustomization.yaml",
+			SecretsFile: "secrets.yaml", ExternalSecretsFile: "external-secrets.yaml", doctorFile: "doctor-job.yaml",
 		}
 	}
 	suffix := ".yml"
@@ -274,7 +274,7 @@ func providerOf(cfg *config.Config, host string) config.Provider {
 	return ""
 }
 
-// CIOf says which CI system the host of a repository has; both when that cannot be told.
+// CIOf returns the CI system of the host of a repository, or both if it is unknown.
 func CIOf(cfg *config.Config, repoURL string) []CI {
 	if u, err := url.Parse(repoURL); err == nil {
 		switch providerOf(cfg, u.Host) {

@@ -12,7 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
@@ -134,7 +134,7 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 				return err
 			}
 		}
-		if over || clock.Sleep(waiting, o.poll) != nil {
+		if over || httpx.Sleep(waiting, o.poll) != nil {
 			if err != nil {
 				return err
 			}

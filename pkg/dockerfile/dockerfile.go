@@ -276,8 +276,8 @@ func parse(in *input) (*parsed, error) {
 	if len(stages) == 0 {
 		return nil, &Error{Msg: "dockerfile contains no stages to build"}
 	}
-	if len(stages) > MaxStages {
-		return nil, limitError(line(stages[MaxStages].Location), "has more than %d stages", MaxStages)
+	if len(stages) > maxStages {
+		return nil, limitError(line(stages[maxStages].Location), "has more than %d stages", maxStages)
 	}
 	return &parsed{escape: tree.EscapeToken, args: args, stages: stages}, nil
 }

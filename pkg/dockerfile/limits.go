@@ -14,8 +14,8 @@ import (
 const (
 	// MaxSize is the largest Dockerfile, in bytes.
 	MaxSize = 1 << 20
-	// MaxStages is the highest number of stages.
-	MaxStages = 500
+	// maxStages is the highest number of stages.
+	maxStages = 500
 
 	maxInstructions = 5000    // instructions of a file, and of triggers that run
 	maxSources      = 5000    // stages and sources of COPY --from and RUN --mount

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
@@ -82,7 +82,7 @@ func New(o Options) *Client {
 		o.API = forgeapi.New(forgeapi.Options{})
 	}
 	if o.Sleep == nil {
-		o.Sleep = clock.Sleep
+		o.Sleep = httpx.Sleep
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -23,7 +23,6 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/memory"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
@@ -141,7 +140,7 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 		o.MaxFetch = defaultMaxFetch
 	}
 	if o.Sleep == nil {
-		o.Sleep = clock.Sleep
+		o.Sleep = httpx.Sleep
 	}
 	if o.Transport == nil {
 		o.Transport = NewTransport(httpx.Options{MaxFailures: -1})

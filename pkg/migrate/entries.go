@@ -461,8 +461,8 @@ func (m *migration) implied(e, src *entry, at *yaml.Node) {
 
 // builtHere is the workflow that the old tool wrote for an image, if it did.
 func (m *migration) builtHere(name string) string {
-	file := path.Join(m.Layout.Workflows, "build-"+name+".yml")
-	if !fs.ValidPath(file) || path.Dir(file) != m.Layout.Workflows {
+	file := path.Join(m.Layout.workflows, "build-"+name+".yml")
+	if !fs.ValidPath(file) || path.Dir(file) != m.Layout.workflows {
 		return ""
 	}
 	if info, err := fs.Lstat(m.fsys, file); err != nil || !info.Mode().IsRegular() {

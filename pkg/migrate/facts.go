@@ -294,7 +294,7 @@ func (m *migration) time(d *document, key string) time.Time {
 	if ok && !t.After(m.now) {
 		return t
 	}
-	m.group("no time"+d.file+key, d.file, keyNode(d.root, key), fmt.Sprintf("%s: %s is not carried over: %s is no time, or one to come", d.name, key, describe(n)), "nothing to do")
+	m.group("no time"+d.file+key, d.file, keyNode(d.root, key), fmt.Sprintf("%s: %s is not carried over: invalid or future time %s", d.name, key, describe(n)), "nothing to do")
 	return time.Time{}
 }
 
@@ -370,12 +370,12 @@ func (m *migration) unenrolled(d *document, e *entry, bases map[string][]*oldBas
 		img.BaseImages = append(img.BaseImages, state.BaseUse{Ref: ref, Uses: []state.Use{{Kind: "from"}}})
 	}
 	gone.Images[name] = img
-	why, fix := "images.yaml does not enrol it", "enrol it with `imagefactory enroll` if it is still built: the old tool went on watching it"
+	why, fix := "not in images.yaml", "run `imagefactory enroll` if it is still built: the old tool kept watching it"
 	if e != nil {
 		why, fix = "its entry could not be enrolled", "correct the entry"
 	}
 	m.warn(d.file, keyNode(d.root, "name"), fmt.Sprintf("%s: its state is archived as %s: %s", d.name, path.Join(config.DefaultStateFolder, state.ArchiveFolder, state.ImagesFolder, name+".yaml"), why),
-		fix+"; it then goes on where it stopped")
+		fix+"; its state is then restored")
 }
 
 // sameRepository reports whether the facts are of the repository that images.yaml names.

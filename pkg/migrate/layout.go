@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Layout is where the old tool kept its files, as paths below the folder that is migrated.
+// Layout holds the paths of the old tool below the migrated folder.
 type Layout struct {
-	Kind      string // for people
+	Kind      string // for messages
 	Config    string // images.yaml
-	Images    string // folder of the state of images
-	Bases     string // folder of the state of base images
-	Dist      []string
-	Workflows string // folder of the workflows that the old tool wrote
+	images    string // folder of the state of images
+	bases     string // folder of the state of base images
+	dist      []string
+	workflows string // folder of the workflows that the old tool wrote
 }
 
 const (
@@ -23,7 +23,7 @@ const (
 	oldOut    = "image-factory.k8s.yaml"
 )
 
-// detect finds out which of the two layouts a folder has. The state repository of its own has the folders of the state
+// detect returns which of the two layouts a folder has. The state repository of its own has the folders of the state
 // files at its root; the other layout has them below state/.
 func detect(fsys fs.FS) (Layout, error) {
 	is := func(name string) bool {
@@ -37,15 +37,15 @@ func detect(fsys fs.FS) (Layout, error) {
 	case !is("images.yaml"):
 		return l, errors.New("no images.yaml of the older tool found, neither here nor under " + oldFolder + "/")
 	case is("images") || is("base-images"):
-		l = Layout{Kind: "a state repository of its own", Config: "images.yaml", Images: "images", Bases: "base-images"}
+		l = Layout{Kind: "a state repository of its own", Config: "images.yaml", images: "images", bases: "base-images"}
 	default:
 		l = below(".", "everything in one folder")
 	}
-	l.Workflows = ".github/workflows"
+	l.workflows = ".github/workflows"
 	for _, dir := range []string{path.Join(path.Dir(l.Config), "dist"), "dist", "cdk8s/" + oldFolder + "/dist"} {
 		for _, file := range []string{path.Join(dir, oldOut), path.Join(dir, "cdk8s", oldOut)} {
-			if is(file) && (len(l.Dist) == 0 || l.Dist[len(l.Dist)-1] != file) {
-				l.Dist = append(l.Dist, file)
+			if is(file) && (len(l.dist) == 0 || l.dist[len(l.dist)-1] != file) {
+				l.dist = append(l.dist, file)
 			}
 		}
 	}
@@ -53,7 +53,7 @@ func detect(fsys fs.FS) (Layout, error) {
 }
 
 func below(dir, kind string) Layout {
-	return Layout{Kind: kind, Config: path.Join(dir, "images.yaml"), Images: path.Join(dir, "state/images"), Bases: path.Join(dir, "state/base-images")}
+	return Layout{Kind: kind, Config: path.Join(dir, "images.yaml"), images: path.Join(dir, "state/images"), bases: path.Join(dir, "state/base-images")}
 }
 
 // readFile reads a regular file of bounded size. Links are not followed.

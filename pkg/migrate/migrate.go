@@ -60,7 +60,7 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 	}
 	m := &migration{fsys: fsys, display: display, now: now, notes: map[string]*note{}, stateByName: map[string]*document{}, entryByName: map[string]*entry{}}
 	m.Layout, m.made = layout, state.At(now).Format(time.RFC3339)
-	if m.images, err = m.folder(layout.Images); err != nil {
+	if m.images, err = m.folder(layout.images); err != nil {
 		return nil, err
 	}
 	for _, d := range m.images {
@@ -68,7 +68,7 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 			m.stateByName[d.name] = d
 		}
 	}
-	if m.bases, err = m.folder(layout.Bases); err != nil {
+	if m.bases, err = m.folder(layout.bases); err != nil {
 		return nil, err
 	}
 	text, list, err := m.imagesYAML()
@@ -175,7 +175,7 @@ func (m *migration) retired() {
 			m.Retired = append(m.Retired, name)
 		}
 	}
-	for _, name := range append([]string{m.Layout.Config, m.Layout.Images, m.Layout.Bases}, m.Layout.Dist...) {
+	for _, name := range append([]string{m.Layout.Config, m.Layout.images, m.Layout.bases}, m.Layout.dist...) {
 		add(name)
 	}
 }

@@ -39,8 +39,8 @@ const (
 	oldConfigMap = "image-factory-analysis"
 )
 
-// objects says which objects of the old tool nothing needs any longer: those that its names follow from, and those in
-// what it generated last. What cannot be a name in Kubernetes was never there.
+// objects lists the unneeded objects of the old tool: those that follow from its names, and those that it generated last.
+// Invalid names are left out, since such objects cannot exist.
 func (m *migration) objects() {
 	old := map[Object]bool{}
 	add := func(kind, name string) {
@@ -59,7 +59,7 @@ func (m *migration) objects() {
 	}
 	add("AnalysisTemplate", oldTemplate)
 	add("ConfigMap", oldConfigMap)
-	for _, file := range m.Layout.Dist {
+	for _, file := range m.Layout.dist {
 		const maxBytes = 64 << 20
 		if data, err := readFile(m.fsys, file, maxBytes); err != nil {
 			m.warn(file, &yaml.Node{}, "not read: "+err.Error(), "objects named only there are missing from the list of objects to delete")

@@ -134,12 +134,11 @@ func (m *migration) updates(e *entry, f field, take func(string, *yaml.Node)) (n
 	return nothing
 }
 
-// tagsOf is the new form of what the old entry said; why tells what was understood differently, or with nil what cannot
-// be meant.
+// tagsOf converts the tag selection of an old entry; why describes what changed or, if tags is nil, what is wrong.
 func tagsOf(strategy, constraint string, allow []string) (tags *yaml.Node, why string) {
 	for _, a := range allow {
 		if _, err := regexp.Compile(a); err != nil {
-			return nil, fmt.Sprintf("allowTags %q is no regular expression that Kargo understands: %v", a, err)
+			return nil, fmt.Sprintf("invalid regular expression %q in allowTags: %v", a, err)
 		}
 	}
 	if strategy == "" && constraint != "" {

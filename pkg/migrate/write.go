@@ -19,19 +19,19 @@ import (
 
 // ConflictError lists the files that keep a migration from being written.
 type ConflictError struct {
-	Different []string // other content: Write overwrites them when it is forced
-	Foreign   []string // no files of the new state, in its folders, or no plain files: never touched
+	different []string // files with other content: Write overwrites them if forced
+	foreign   []string // other files in the state folders, and non-regular files: never overwritten
 }
 
 func (e *ConflictError) Error() string {
-	if len(e.Foreign) > 0 {
-		return fmt.Sprintf("nothing was written: in the way are %s; write into another folder with --to, or move them away", strings.Join(e.Foreign, ", "))
+	if len(e.foreign) > 0 {
+		return fmt.Sprintf("nothing was written: unexpected files %s (move them away, or choose another folder with --to)", strings.Join(e.foreign, ", "))
 	}
-	return fmt.Sprintf("nothing was written: there are other contents in %s; write into another folder with --to, or overwrite them with --force", strings.Join(e.Different, ", "))
+	return fmt.Sprintf("nothing was written: existing files differ: %s (overwrite them with --force, or choose another folder with --to)", strings.Join(e.different, ", "))
 }
 
-// Check compares a folder with what would be written into it. It returns the files that are not there as they should be,
-// and a ConflictError when there are others in their place.
+// Check compares dir with the planned files. It returns those that are missing or differ, and a ConflictError if other files
+// are in their place.
 func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictError, err error) {
 	missing, c := map[string][]byte{}, &ConflictError{}
 	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
@@ -44,7 +44,7 @@ func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictE
 		case err != nil:
 			return nil, nil, fmt.Errorf("reading %q: %w", target, err)
 		case !info.Mode().IsRegular():
-			c.Foreign = append(c.Foreign, target)
+			c.foreign = append(c.foreign, target)
 			continue
 		}
 		have, err := os.ReadFile(target)
@@ -53,13 +53,13 @@ func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictE
 		}
 		if !bytes.Equal(have, p.Files[name]) && !p.sameButLater(have, p.Files[name]) {
 			missing[name] = p.Files[name]
-			c.Different = append(c.Different, target)
+			c.different = append(c.different, target)
 		}
 	}
 	if err := p.foreign(dir, c); err != nil {
 		return nil, nil, err
 	}
-	if len(c.Different)+len(c.Foreign) == 0 {
+	if len(c.different)+len(c.foreign) == 0 {
 		c = nil
 	}
 	return missing, c, nil
@@ -82,7 +82,7 @@ func (p *Plan) foreign(dir string, c *ConflictError) error {
 	for _, folder := range []string{at, path.Join(at, state.ImagesFolder), path.Join(at, state.BasesFolder)} {
 		target := filepath.Join(dir, filepath.FromSlash(folder))
 		if info, err := os.Lstat(target); err == nil && !info.IsDir() {
-			c.Foreign = append(c.Foreign, target)
+			c.foreign = append(c.foreign, target)
 			return nil
 		}
 		entries, err := os.ReadDir(target)
@@ -92,7 +92,7 @@ func (p *Plan) foreign(dir string, c *ConflictError) error {
 		for _, e := range entries {
 			name := path.Join(folder, e.Name())
 			if _, ours := p.Files[name]; !ours && folder != at && strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".example.yaml") {
-				c.Foreign = append(c.Foreign, filepath.Join(target, e.Name()))
+				c.foreign = append(c.foreign, filepath.Join(target, e.Name()))
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (p *Plan) Write(dir string, force bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if conflict != nil && (!force || len(conflict.Foreign) > 0) {
+	if conflict != nil && (!force || len(conflict.foreign) > 0) {
 		return nil, conflict
 	}
 	if err := state.WriteFiles(dir, missing); err != nil {

@@ -146,7 +146,7 @@ func (s *Server) fault(r *http.Request) *Fault {
 	return nil
 }
 
-// note notes a request, and returns what notes the status of its answer.
+// note records a request, and returns a writer that records the status of its response.
 func (s *Server) note(r *http.Request) func(status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +159,7 @@ func (s *Server) note(r *http.Request) func(status int) {
 	}
 }
 
-// recorder notes the status before the client can see it.
+// recorder records the status before the client can see it.
 type recorder struct {
 	http.ResponseWriter
 	answer  func(status int)

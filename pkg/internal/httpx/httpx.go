@@ -19,7 +19,6 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/imagefactory/imagefactory/pkg/internal/clock"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 )
@@ -118,7 +117,7 @@ func New(o Options) *Transport {
 		o.Observe = func(*http.Request, *http.Response) {}
 	}
 	if o.Sleep == nil {
-		o.Sleep = clock.Sleep
+		o.Sleep = Sleep
 	}
 	if o.Now == nil {
 		o.Now = time.Now

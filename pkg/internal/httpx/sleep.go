@@ -1,12 +1,11 @@
-// Package clock waits.
-package clock
+package httpx
 
 import (
 	"context"
 	"time"
 )
 
-// Sleep waits for a time, or until ctx is over: then it returns the error of ctx.
+// Sleep waits for d, or until ctx is done: then it returns the error of ctx.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
