@@ -141,7 +141,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		SilenceErrors: true,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&paths.config, "config", cmp.Or(w.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrols images (env IMAGEFACTORY_CONFIG)")
+	flags.StringVar(&paths.config, "config", cmp.Or(w.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
 	flags.StringVar(&paths.state, "state-dir", w.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
 	flags.StringVar(&paths.out, "out-dir", w.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
 	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }

@@ -308,16 +308,16 @@ func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
 }
 
 func TestLifecycle(t *testing.T) {
-	enrol := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enrol") }
+	enroll := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enrol") }
 	t.Run("external to managed and back", func(t *testing.T) {
 		s, _ := published(t)
 		external := "- {name: web, registry: \"" + s.registry.Host + "\", repository: acme/web}\n"
 		first := s.image("web")
-		enrol(s, external)
+		enroll(s, external)
 		s.ok("analyze")
 		now := s.image("web")
 		assert.Equal(t, first.CurrentDigest, now.CurrentDigest)
-		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.ok("analyze")
 		assert.Equal(t, first.LastBuilt, s.image("web").LastBuilt)
 		assert.Equal(t, first.BuiltOn, s.image("web").BuiltOn)
@@ -328,9 +328,9 @@ func TestLifecycle(t *testing.T) {
 		s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
 		node2 := s.registry.Base("library/node:22", "2")
 		external := "- {name: web, registry: \"" + s.registry.Host + "\", repository: acme/web}\n"
-		enrol(s, external)
+		enroll(s, external)
 		s.ok("analyze")
-		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.ok("analyze")
 		require.Len(t, s.image("web").BuiltOn, 1)
 		assert.Equal(t, state.Provenance, s.image("web").BuiltOn[0].Evidence, "its attestation was asked")
@@ -339,10 +339,10 @@ func TestLifecycle(t *testing.T) {
 		s.ok("analyze")
 		assert.Equal(t, before, s.commits())
 
-		enrol(s, external)
+		enroll(s, external)
 		s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node2, Provenance: true})
 		s.ok("analyze")
-		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.ok("analyze")
 		require.Len(t, s.image("web").BuiltOn, 1)
 		assert.Equal(t, state.Provenance, s.image("web").BuiltOn[0].Evidence)
@@ -354,7 +354,7 @@ func TestLifecycle(t *testing.T) {
 		s.ok("promote")
 		running := s.image("web").Rebuild
 		s.registry.Publish("acme/moved:1.0.0", registrytest.Built{Version: "1"})
-		enrol(s, s.entry("web", "acme/moved", "acme/web"))
+		enroll(s, s.entry("web", "acme/moved", "acme/web"))
 		s.ok("analyze")
 		web := s.image("web")
 		assert.Equal(t, state.Failed, web.Rebuild.Status, "what is there is not its outcome")
@@ -367,7 +367,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("renamed", func(t *testing.T) {
 		s, _ := published(t)
 		first := s.image("web")
-		enrol(s, s.entry("website", "acme/web", "acme/web"))
+		enroll(s, s.entry("website", "acme/web", "acme/web"))
 		s.ok("analyze")
 		renamed := s.image("website")
 		first.Name = "website"
@@ -386,7 +386,7 @@ func TestLifecycle(t *testing.T) {
 		s.due()
 		s.ok("promote")
 		require.NotNil(t, s.image("web").Rebuild)
-		enrol(s, s.entry("other", "acme/other", "acme/web"))
+		enroll(s, s.entry("other", "acme/other", "acme/web"))
 		s.ok("analyze")
 		assert.Nil(t, s.image("other").Rebuild, "it is another image")
 
@@ -410,10 +410,10 @@ func TestLifecycle(t *testing.T) {
 	t.Run("gone and back", func(t *testing.T) {
 		s, _ := published(t)
 		first := s.image("web")
-		enrol(s, "[]\n")
+		enroll(s, "[]\n")
 		s.ok("prune")
 		assert.NotContains(t, s.git.Files("fleet"), "state/images/web.yaml")
-		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.now = s.now.Add(week)
 		s.ok("analyze")
 		assert.Equal(t, first, s.image("web"), "it goes on where it stopped")
@@ -423,7 +423,7 @@ func TestLifecycle(t *testing.T) {
 		s, node := published(t)
 		first := s.base().Baseline
 		s.forge.GitHub("acme/node").Commit("Dockerfile", "FROM scratch\n")
-		enrol(s, s.entry("web", "acme/web", "acme/web")+s.entry("node", "library/node", "acme/node"))
+		enroll(s, s.entry("web", "acme/web", "acme/web")+s.entry("node", "library/node", "acme/node"))
 		s.ok("analyze")
 		web := s.image("web")
 		assert.Equal(t, node.Digest, web.BuiltOn[0].Digest, "what it was built on stays known")
@@ -440,7 +440,7 @@ func TestLifecycle(t *testing.T) {
 		s.ok("analyze")
 		got = s.ok("promote", "--dry-run")
 		assert.Contains(t, got.out, "node has published", "without a delay")
-		enrol(s, s.entry("web", "acme/web", "acme/web"))
+		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.ok("analyze")
 		assert.Equal(t, first, s.base().Baseline, "its history goes on")
 		assert.Equal(t, node2.Digest, s.base().Candidates[0].Digest)

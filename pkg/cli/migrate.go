@@ -99,7 +99,7 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 	return nil
 }
 
-// same says whether two paths are of one file.
+// same reports whether two paths are of one file.
 func same(a, b string) bool {
 	old, err := os.Stat(a)
 	if err != nil {

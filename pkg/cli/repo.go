@@ -47,7 +47,7 @@ func (r *repoFlags) addPlace(w *World, cmd *cobra.Command) {
 		"`folder` with credentials as files: USE/HOST/token (env IMAGEFACTORY_CREDENTIALS)")
 }
 
-// remote says whether state is in a repository and not in a folder.
+// remote reports whether state is in a repository and not in a folder.
 func (r *repoFlags) remote() bool { return r.url != "" || r.push }
 
 // shown is the state folder as messages name it.

@@ -46,7 +46,7 @@ type site struct {
 	said     bytes.Buffer // everything that commands have printed
 }
 
-// newSite starts the servers and enrols one image that is built on library/node:22 of the registry.
+// newSite starts the servers and enrolls one image that is built on library/node:22 of the registry.
 func newSite(t *testing.T) *site {
 	s := newSiteWithoutCluster(t)
 	s.kube = kubetest.New(t)

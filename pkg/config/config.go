@@ -186,7 +186,7 @@ type Tags struct {
 
 func (t *Tags) setScalar(tag string) { *t = Tags{Strategy: Digest, Constraint: tag} }
 
-// Managed says whether the image is rebuilt by us.
+// Managed reports whether the image is rebuilt by us.
 func (i *Image) Managed() bool { return i.Source != nil }
 
 // Ref is the image's repository with its registry.
@@ -198,13 +198,13 @@ func (i *Image) Delay() Duration { return *i.RebuildDelay }
 // MaxDelay is the longest wait under the policy settle.
 func (i *Image) MaxDelay() Duration { return *i.MaxRebuildDelay }
 
-// Rebuilds says whether rebuilds start by themselves.
+// Rebuilds reports whether rebuilds start by themselves.
 func (i *Image) Rebuilds() bool { return i.Managed() && *i.AutoRebuild }
 
-// PinsBases says whether the workflow builds with the lock.
+// PinsBases reports whether the workflow builds with the lock.
 func (s *Source) PinsBases() bool { return s.PinBases != nil && *s.PinBases }
 
-// Triggerable says whether a build can be started through the forge's API. A plain git server has none.
+// Triggerable reports whether a build can be started through the forge's API. A plain git server has none.
 func (s *Source) Triggerable() bool { return s.Provider != Git }
 
 // RepoName is the last part of the repository's path: the folder that a checkout of it commonly has.

@@ -83,10 +83,10 @@ func scheme(host string) string {
 	return "https://"
 }
 
-// IsLoopback says whether a host, with a port or not, is this machine.
+// IsLoopback reports whether a host, with a port or not, is this machine.
 func IsLoopback(host string) bool { return hostname.IsLoopback(host) }
 
-// IsPrivate says whether a host, with or without a port, is this machine or an address of a private network. A public host
+// IsPrivate reports whether a host, with or without a port, is this machine or an address of a private network. A public host
 // must not lead us there.
 func IsPrivate(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {

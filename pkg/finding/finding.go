@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Severity says whether a finding stops the work.
+// Severity reports whether a finding stops the work.
 type Severity string
 
 // Severities. An Error makes the input invalid and nothing is written; a Warning is a lint.

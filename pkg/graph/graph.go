@@ -21,7 +21,7 @@ type Dep struct {
 	Final  bool        // the layers of the image begin with those of it
 }
 
-// Moves says whether a rebuild can pick up a new digest of it.
+// Moves reports whether a rebuild can pick up a new digest of it.
 func (d *Dep) Moves() bool { return !d.Ref.Pinned() }
 
 // Graph is the dependency graph of a fleet.
@@ -189,7 +189,7 @@ func (g *Graph) Bases() []string { return slices.Sorted(maps.Keys(g.dependents))
 // BaseRef returns the reference of a base image in use.
 func (g *Graph) BaseRef(base string) state.Ref { return g.refs[base] }
 
-// Watched says whether anything that uses the base image can move with it, so that watching it is of use.
+// Watched reports whether anything that uses the base image can move with it, so that watching it is of use.
 func (g *Graph) Watched(base string) bool {
 	for _, name := range g.dependents[base] {
 		if slices.ContainsFunc(g.deps[name], func(d Dep) bool { return d.Base == base && d.Moves() }) {

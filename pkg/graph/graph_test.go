@@ -18,7 +18,7 @@ import (
 
 var sha = "sha256:" + strings.Repeat("a", 64)
 
-// fleet enrols an image per name, publishing the tag latest, and external images for names that end in "!".
+// fleet enrolls an image per name, publishing the tag latest, and external images for names that end in "!".
 func fleet(t require.TestingT, deps map[string][]string) (*config.Config, *state.State) {
 	var b strings.Builder
 	st := state.New()

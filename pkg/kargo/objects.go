@@ -162,7 +162,7 @@ func (b *builder) imageSubject(img *config.Image, tags config.Tags) subject {
 	}
 }
 
-// watchedAsBase says whether an external image follows the very tag that a base image's Warehouse watches.
+// watchedAsBase reports whether an external image follows the very tag that a base image's Warehouse watches.
 func (b *builder) watchedAsBase(img *config.Image, tags config.Tags) bool {
 	if img.Managed() || tags.Strategy != config.Digest {
 		return false

@@ -45,7 +45,7 @@ func (b *builder) rebuild(img *config.Image) {
 	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
 }
 
-// startable says whether a build can be started. An image that is never rebuilt by itself needs no workflow.
+// startable reports whether a build can be started. An image that is never rebuilt by itself needs no workflow.
 func startable(img *config.Image) bool {
 	return img.Managed() && img.Source.Triggerable() && (img.Source.Provider != config.GitHub || img.Source.Workflow != "")
 }

@@ -259,7 +259,7 @@ func (v *view) aged(c *content, wait time.Duration) bool { return v.now.Sub(c.si
 // releasedNow: a release of the future does not count, so that the lock of an earlier time can be computed.
 func (v *view) releasedNow(c *content) bool { return c.isReleased() && !c.released.After(v.now) }
 
-// passable says whether a build may come to use it. One that was withdrawn needs a release, and a build with the lock:
+// passable reports whether a build may come to use it. One that was withdrawn needs a release, and a build with the lock:
 // another one could not get it.
 func (v *view) passable(c *content) bool {
 	return !c.isHeld() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
@@ -285,10 +285,10 @@ func (v *view) current() int {
 	return 0
 }
 
-// stopped says whether a build would take what is held, because it takes what the tag holds.
+// stopped reports whether a build would take what is held, because it takes what the tag holds.
 func (v *view) stopped() bool { return !v.locked && v.list[v.current()].isHeld() }
 
-// triggered says whether to rebuild for what is ripe, and since when.
+// triggered reports whether to rebuild for what is ripe, and since when.
 func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	if v.stopped() {
 		return false, time.Time{}
@@ -395,7 +395,7 @@ func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
 	return s
 }
 
-// rebuiltFor says whether the last rebuild was for that content and counts as built.
+// rebuiltFor reports whether the last rebuild was for that content and counts as built.
 func rebuiltFor(r *state.Rebuild, ref string, c content, platforms []string) bool {
 	return r != nil && r.Status.CountsAsBuilt() && slices.ContainsFunc(r.Bases, func(t state.Target) bool {
 		return t.Ref == ref && same(t.Snapshot, c.Snapshot, platforms)

@@ -67,7 +67,7 @@ func TestAParentOfTheFutureKeepsNoChildWaiting(t *testing.T) {
 		"published": func(i *state.Image) { i.Published[0].Since = ago(-year) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := enrol(t, mature, map[string][]string{"child": {parentRef, ref}, "parent": {ref}}, nil)
+			f := enroll(t, mature, map[string][]string{"child": {parentRef, ref}, "parent": {ref}}, nil)
 			f.tag(ref, cand("1", 8))
 			f.on("child", ref, "0")
 			f.on("parent", ref, "0")

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Overdue says whether a rebuild that is not over should be, and what then is to be recorded as its failure.
+// Overdue reports whether a rebuild that is not over should be, and what then is to be recorded as its failure.
 func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	switch {
 	case r == nil || !r.Status.Active():
@@ -73,7 +73,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) 
 	return status, message
 }
 
-// judge says whether what the image was built on is the target or later.
+// judge reports whether what the image was built on is the target or later.
 func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, built, now time.Time) state.Status {
 	platforms := PlatformsOf(img, dep.Uses)
 	switch {

@@ -344,7 +344,7 @@ func (d *decider) optOut(dec *Decision) {
 	dec.Status, dec.Since, dec.Until = OptedOut, time.Time{}, time.Time{}
 }
 
-// repeats says whether a rebuild that counts as built was for exactly these targets. Then what it published does not
+// repeats reports whether a rebuild that counts as built was for exactly these targets. Then what it published does not
 // show it, and one more would hardly do.
 func repeats(r *state.Rebuild, targets []state.Target) bool {
 	return len(targets) > 0 && r.Status.CountsAsBuilt() && slices.EqualFunc(r.Bases, targets, func(a, b state.Target) bool {

@@ -61,8 +61,8 @@ type fleet struct {
 	st  *state.State
 }
 
-// enrol makes a fleet of images.yaml entries, given as lines by name; each uses the references listed for it.
-func enrol(t require.TestingT, defaults string, deps map[string][]string, lines map[string]string) *fleet {
+// enroll makes a fleet of images.yaml entries, given as lines by name; each uses the references listed for it.
+func enroll(t require.TestingT, defaults string, deps map[string][]string, lines map[string]string) *fleet {
 	var b strings.Builder
 	fmt.Fprintf(&b, "defaults: {rebuildDelay: 7d, source: {provider: github, repo: acme/x, workflow: b.yml}%s}\nimages:\n", defaults)
 	f := &fleet{st: state.New()}
@@ -132,7 +132,7 @@ const ref = "docker.io/library/node:22"
 
 // app is one image on one tag, built on the baseline.
 func app(t require.TestingT, defaults string, candidates ...state.Candidate) *fleet {
-	f := enrol(t, defaults, map[string][]string{"app": {ref}}, nil)
+	f := enroll(t, defaults, map[string][]string{"app": {ref}}, nil)
 	f.tag(ref, candidates...)
 	f.on("app", ref, "0")
 	return f
@@ -437,7 +437,7 @@ func TestAFailedAnalysisIsSaid(t *testing.T) {
 
 func TestPinnedReferences(t *testing.T) {
 	sha := "sha256:" + strings.Repeat("a", 64)
-	f := enrol(t, "", map[string][]string{"app": {ref + "@" + sha}}, nil)
+	f := enroll(t, "", map[string][]string{"app": {ref + "@" + sha}}, nil)
 	f.tag(ref, cand("1", 8))
 	dec := f.decide()["app"]
 	assert.Equal(t, policy.Current, dec.Status)
@@ -459,7 +459,7 @@ func TestExternalImages(t *testing.T) {
 }
 
 func TestSeveralBasesAreOneRebuild(t *testing.T) {
-	f := enrol(t, "", map[string][]string{"app": {ref, python}}, nil)
+	f := enroll(t, "", map[string][]string{"app": {ref, python}}, nil)
 	f.tag(ref, cand("1", 8))
 	f.tag(python, cand("1", 9))
 	f.on("app", ref, "0")
@@ -495,7 +495,7 @@ func TestRecheck(t *testing.T) {
 
 // family is a parent and its child.
 func family(t *testing.T) *fleet {
-	f := enrol(t, mature, map[string][]string{"parent": {ref}, "child": {"ghcr.io/acme/parent:latest"}}, nil)
+	f := enroll(t, mature, map[string][]string{"parent": {ref}, "child": {"ghcr.io/acme/parent:latest"}}, nil)
 	f.tag(ref, cand("1", 8))
 	f.on("parent", ref, "1")
 	f.st.Images["child"].SetBuiltOn(state.BuiltOn{Ref: "ghcr.io/acme/parent:latest", Snapshot: state.Snapshot{Digest: dig("parent")}, Evidence: state.Provenance})
@@ -573,7 +573,7 @@ func TestWaitingForAParent(t *testing.T) {
 		}, policy.Due},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := enrol(t, mature, map[string][]string{"parent": {ref}, "middle": {"ghcr.io/acme/parent:latest"}, "child": {"ghcr.io/acme/middle:latest", python}}, nil)
+			f := enroll(t, mature, map[string][]string{"parent": {ref}, "middle": {"ghcr.io/acme/parent:latest"}, "child": {"ghcr.io/acme/middle:latest", python}}, nil)
 			f.tag(ref, cand("1", 8.5))
 			f.tag(python, cand("1", 8))
 			f.on("parent", ref, "1")
@@ -600,7 +600,7 @@ func TestStartableKeepsWithinTheLimitOfEachForge(t *testing.T) {
 	deps["lab"], deps["plain"] = []string{ref}, []string{ref}
 	lines["lab"] = "  source: {provider: gitlab, repo: acme/x}\n"
 	lines["plain"] = "  source: {provider: git, repo: https://git.example.com/x.git}\n"
-	f := enrol(t, mature, deps, lines)
+	f := enroll(t, mature, deps, lines)
 	f.tag(ref, cand("1", 8))
 	f.st.Images["hub3"].Rebuild = &state.Rebuild{Status: state.Running, RequestedAt: ago(0.1)}
 	var names []string
@@ -642,7 +642,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestACycleIsDecidedAllTheSame(t *testing.T) {
-	f := enrol(t, mature, map[string][]string{"a": {"ghcr.io/acme/b:latest", ref}, "b": {"ghcr.io/acme/a:latest"}, "c": {"ghcr.io/acme/c:latest"}}, nil)
+	f := enroll(t, mature, map[string][]string{"a": {"ghcr.io/acme/b:latest", ref}, "b": {"ghcr.io/acme/a:latest"}, "c": {"ghcr.io/acme/c:latest"}}, nil)
 	f.tag(ref, cand("1", 8))
 	f.on("a", ref, "0")
 	got := f.decide()
@@ -683,7 +683,7 @@ func TestAParentWithoutState(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := enrol(t, mature, map[string][]string{"child": {parentRef}, "parent": {ref}}, nil)
+			f := enroll(t, mature, map[string][]string{"child": {parentRef}, "parent": {ref}}, nil)
 			delete(f.st.Images, "parent")
 			f.on("child", parentRef, "0")
 			child := f.st.Images["child"]

@@ -219,7 +219,7 @@ func many(t require.TestingT, n int) *fleet {
 		}
 		deps[fmt.Sprintf("i%d", i)] = refs
 	}
-	f := enrol(t, settle, deps, nil)
+	f := enroll(t, settle, deps, nil)
 	for name, refs := range deps {
 		for k, r := range refs {
 			if r[:7] == "ghcr.io" {

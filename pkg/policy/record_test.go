@@ -125,7 +125,7 @@ func TestOutcomeOfNothing(t *testing.T) {
 }
 
 func TestWithoutEvidence(t *testing.T) {
-	t.Run("first enrolment: the baseline", func(t *testing.T) {
+	t.Run("first enrollment: the baseline", func(t *testing.T) {
 		f := app(t, "", cand("1", 1))
 		facts := f.st.Images["app"]
 		facts.CurrentDigest, facts.BuiltOn, facts.LastBuilt, facts.Unpublished = "", nil, state.Time{}, ago(1)
@@ -166,7 +166,7 @@ func TestWithoutEvidence(t *testing.T) {
 		assert.Equal(t, state.Recorded, f.st.Images["app"].On(ref).Evidence)
 	})
 	t.Run("a rebuild with the lock: the lock at the request", func(t *testing.T) {
-		f := enrol(t, mature, map[string][]string{"app": {ref, python}}, nil)
+		f := enroll(t, mature, map[string][]string{"app": {ref, python}}, nil)
 		f.lock("app")
 		f.tag(ref, cand("1", 8))
 		f.tag(python, cand("1", 6.98), cand("2", 6.97))
@@ -180,7 +180,7 @@ func TestWithoutEvidence(t *testing.T) {
 		assert.Equal(t, state.Unproven, facts.Rebuild.Status)
 	})
 	t.Run("some evidence: the rest is recorded", func(t *testing.T) {
-		f := enrol(t, mature, map[string][]string{"app": {ref, python}}, nil)
+		f := enroll(t, mature, map[string][]string{"app": {ref, python}}, nil)
 		f.tag(ref, cand("1", 8))
 		f.tag(python)
 		policy.Begin(f.st, f.decide()["app"], now)

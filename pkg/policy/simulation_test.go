@@ -45,7 +45,7 @@ func every(days int) func(*world) {
 	}
 }
 
-// at says whether this is the step of that hour.
+// at reports whether this is the step of that hour.
 func (w *world) at(d time.Duration) bool { return w.now.Sub(epoch) == d }
 
 // newest is the candidate of what python holds, as state has it, or nil.

@@ -152,7 +152,7 @@ func newWorld(t *testing.T, seed uint64, r rule, wx weather, deps map[string][]s
 		w.publish(name, w.read(name, false))
 	}
 	w.moves = 0
-	w.quiet = true // enrolment is repeated until it works
+	w.quiet = true // enrollment is repeated until it works
 	w.sweep()
 	w.quiet = false
 	return w
@@ -197,7 +197,7 @@ func (w *world) chance(p float64) bool { return p > 0 && !w.quiet && w.rng.Float
 
 func (w *world) hours() int { return int(w.now.Sub(epoch) / time.Hour) }
 
-// daily says whether this step is the first of every n-th day.
+// daily reports whether this step is the first of every n-th day.
 func (w *world) daily(n int) bool { return w.hours()%(24*n) == 24*n-1 }
 
 // push moves a tag to new content.

@@ -53,7 +53,7 @@ func New(w io.Writer, o Options) *Progress {
 	return &Progress{w: w, Options: o}
 }
 
-// IsTerminal says whether a person looks at what is written, on a terminal that can draw.
+// IsTerminal reports whether a person looks at what is written, on a terminal that can draw.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"

@@ -269,7 +269,7 @@ func (p *pass) takeOver(ctx context.Context, f *fleet.Fleet) {
 	}
 }
 
-// takeOverOne says whether what was asked was answered.
+// takeOverOne reports whether what was asked was answered.
 func (p *pass) takeOverOne(ctx context.Context, f *fleet.Fleet, img *config.Image, r *state.Rebuild) bool {
 	if !r.Status.Active() && r.Run == "" && p.claimAt.Sub(r.RequestedAt.Time) < policy.RunTimeout {
 		p.trace(ctx, order(f, img), r)
@@ -429,7 +429,7 @@ func (p *pass) adopt(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
-// adoptable says whether state lacks a rebuild that a person started, and can still learn what became of it: one that is
+// adoptable reports whether state lacks a rebuild that a person started, and can still learn what became of it: one that is
 // over is of use only while its image was not seen.
 func adoptable(facts *state.Image, o *Other, now time.Time) bool {
 	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == o.ID || o.Over && r.RequestedAt.After(o.Started) && !r.RequestedAt.Ahead(now)) {
@@ -534,7 +534,7 @@ func addTurns(f *fleet.Fleet, scope *analyze.Scope, now time.Time, interval time
 	}
 }
 
-// turn says whether a name has its turn in the pass at a time: once in each period, if passes come at that interval.
+// turn reports whether a name has its turn in the pass at a time: once in each period, if passes come at that interval.
 func turn(name string, now time.Time, interval, period time.Duration) bool {
 	if interval <= 0 || interval >= period {
 		return true
@@ -572,7 +572,7 @@ func (p *pass) begin(ctx context.Context, f *fleet.Fleet, slots *policy.Slots) {
 	}
 }
 
-// failed says whether this pass could not find out about an image, or about a tag that makes it due. Then it waits for the
+// failed reports whether this pass could not find out about an image, or about a tag that makes it due. Then it waits for the
 // next one.
 func (p *pass) failed(d *policy.Decision) bool {
 	return slices.ContainsFunc(p.report.Problems, func(x Problem) bool { return x.Image == d.Image }) ||

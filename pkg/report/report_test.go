@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
-// obeyed says whether a terminal would obey a character rather than show it.
+// obeyed reports whether a terminal would obey a character rather than show it.
 func obeyed(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // hostile draws texts full of what terminals, JSON, Mermaid and DOT treat specially.

@@ -181,7 +181,7 @@ const (
 	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline, or what the image before it was built on
 )
 
-// Known says whether this version knows the evidence.
+// Known reports whether this version knows the evidence.
 func (e Evidence) Known() bool {
 	switch e {
 	case Provenance, Annotation, Layers, Recorded, Assumed:
@@ -231,7 +231,7 @@ const (
 	Failed    Status = "failed"    // the run failed, or never ended
 )
 
-// Known says whether this version knows the status.
+// Known reports whether this version knows the status.
 func (s Status) Known() bool {
 	switch s {
 	case Requested, Running, Built, Succeeded, Unproven, WrongBase, Failed:
@@ -240,10 +240,10 @@ func (s Status) Known() bool {
 	return false
 }
 
-// Active says whether the rebuild is not over yet.
+// Active reports whether the rebuild is not over yet.
 func (s Status) Active() bool { return s == Requested || s == Running || s == Built }
 
-// CountsAsBuilt says whether the rebuild is over and not to be done again.
+// CountsAsBuilt reports whether the rebuild is over and not to be done again.
 func (s Status) CountsAsBuilt() bool { return s == Succeeded || s == Unproven }
 
 // Rebuild is a rebuild that was started, and what became of it.

@@ -146,7 +146,7 @@ func (r Ref) String() string {
 	return s
 }
 
-// Pinned says whether the reference has a digest, so that a rebuild cannot move it.
+// Pinned reports whether the reference has a digest, so that a rebuild cannot move it.
 func (r Ref) Pinned() bool { return r.Digest != "" }
 
 // WithoutDigest is the tag that a pinned reference was taken from; ok is false when it names none.

@@ -375,11 +375,11 @@ func TestLargeFleetIsAccepted(t *testing.T) {
 // of them on another image of the fleet.
 func writeLargeFleet(t *testing.T, dir string, images int) {
 	t.Helper()
-	var enrol strings.Builder
-	enrol.WriteString("factory:\n  project: large-fleet\n  state: {url: \"https://git.example.com/acme/images.git\"}\nimages:\n")
+	var enroll strings.Builder
+	enroll.WriteString("factory:\n  project: large-fleet\n  state: {url: \"https://git.example.com/acme/images.git\"}\nimages:\n")
 	for i := range images {
 		name := fmt.Sprintf("service-%04d", i)
-		fmt.Fprintf(&enrol, "- name: %[1]s\n  repository: acme/%[1]s\n  source: {provider: github, repo: acme/%[1]s, workflow: build.yml}\n", name)
+		fmt.Fprintf(&enroll, "- name: %[1]s\n  repository: acme/%[1]s\n  source: {provider: github, repo: acme/%[1]s, workflow: build.yml}\n", name)
 		base := fmt.Sprintf("base%d:1", i%max(images/10, 1))
 		if i%5 == 4 {
 			base = fmt.Sprintf("ghcr.io/acme/service-%04d:1.0.0", i-1)
@@ -388,7 +388,7 @@ func writeLargeFleet(t *testing.T, dir string, images int) {
 		require.NoError(t, os.MkdirAll(folder, 0o750))
 		require.NoError(t, os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte("FROM "+base+"\n"), 0o600))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(enrol.String()), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(enroll.String()), 0o600))
 }
 
 // jobs are the specs of all Jobs in the generated objects.

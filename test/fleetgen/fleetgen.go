@@ -13,11 +13,11 @@ import (
 // used by each image, and a fifth of the images built on another one. The same n gives the same fleet.
 func Write(dir string, n int) error {
 	r := rand.New(rand.NewPCG(uint64(n), 1))
-	var enrol strings.Builder
-	enrol.WriteString("factory:\n  state: {url: \"https://github.com/acme/image-factory.git\"}\nimages:\n")
+	var enroll strings.Builder
+	enroll.WriteString("factory:\n  state: {url: \"https://github.com/acme/image-factory.git\"}\nimages:\n")
 	for i := range n {
 		name := fmt.Sprintf("service-%05d", i)
-		fmt.Fprintf(&enrol, `- name: %[1]s
+		fmt.Fprintf(&enroll, `- name: %[1]s
   registry: ghcr.io
   repository: acme/%[1]s
   source:
@@ -32,7 +32,7 @@ func Write(dir string, n int) error {
 			return err
 		}
 	}
-	return writeFile(filepath.Join(dir, "images.yaml"), enrol.String())
+	return writeFile(filepath.Join(dir, "images.yaml"), enroll.String())
 }
 
 func dockerfileOf(r *rand.Rand, i, n int) string {

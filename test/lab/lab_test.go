@@ -166,8 +166,8 @@ func (l *lab) holds(ref string) registrytest.Content {
 	return l.tags[ref]
 }
 
-// enrol adds an image to images.yaml and to the forge. Settings are further lines of the entry.
-func (l *lab) enrol(name string, from []string, settings ...string) *image {
+// enroll adds an image to images.yaml and to the forge. Settings are further lines of the entry.
+func (l *lab) enroll(name string, from []string, settings ...string) *image {
 	return l.enrolAt("github", name, from, settings...)
 }
 

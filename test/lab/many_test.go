@@ -23,7 +23,7 @@ func TestManyAtOnce(t *testing.T) {
 		if n < bases {
 			l.tag(base, "1")
 		}
-		all[n] = l.enrol(fmt.Sprintf("k-%03d", n), []string{base}, "rebuildDelay: 1h")
+		all[n] = l.enroll(fmt.Sprintf("k-%03d", n), []string{base}, "rebuildDelay: 1h")
 		all[n].publish("")
 	}
 	l.counts(t) // of what was before

@@ -35,11 +35,11 @@ func TestScenarios(t *testing.T) {
 	l := newLab(t, "lab-scenarios")
 	defer l.end()
 	var beside []scenario
-	for _, enrol := range []func(*lab) scenario{
+	for _, enroll := range []func(*lab) scenario{
 		newDigest, tagThatMovesAgain, releasedAndHeld, diamond, chain, badGateway, refused, failing, sameForThePlatform,
 		optedOut, gitlab, neverPublished, withdrawn, failingJob, twoBases, oddInputs,
 	} {
-		beside = append(beside, enrol(l))
+		beside = append(beside, enroll(l))
 	}
 	current := l.upToDate("j-current", "j/current:1")
 	killed := l.upToDate("l-poll", "l/node:1")
@@ -64,10 +64,10 @@ func TestScenarios(t *testing.T) {
 	t.Run("everything deleted and applied again", func(t *testing.T) { appliedAgain(t, l, current, waits, runs) })
 }
 
-// upToDate enrols an image that is published on what its base holds.
+// upToDate enrolls an image that is published on what its base holds.
 func (l *lab) upToDate(name, base string, settings ...string) *image {
 	l.tag(base, "1")
-	i := l.enrol(name, []string{base}, settings...)
+	i := l.enroll(name, []string{base}, settings...)
 	i.publish("")
 	return i
 }
@@ -192,7 +192,7 @@ func releasedAndHeld(l *lab) scenario {
 func diamond(l *lab) scenario {
 	root := l.upToDate("d-root", "d/os:1", "tags: latest")
 	child := func(name string, from ...string) *image {
-		i := l.enrol(name, from, "tags: latest")
+		i := l.enroll(name, from, "tags: latest")
 		i.publish("")
 		return i
 	}
@@ -224,9 +224,9 @@ func tipBefore(tip, parent *image) bool {
 
 func chain(l *lab) scenario {
 	one := l.upToDate("d-one", "d/chain:1", "tags: latest")
-	two := l.enrol("d-two", []string{"lab/d-one:latest"}, "tags: latest")
+	two := l.enroll("d-two", []string{"lab/d-one:latest"}, "tags: latest")
 	two.publish("")
-	three := l.enrol("d-three", []string{"lab/d-two:latest"})
+	three := l.enroll("d-three", []string{"lab/d-two:latest"})
 	three.publish("")
 	return scenario{"a chain is rebuilt once, in order", func(t *testing.T) {
 		next := l.tag("d/chain:1", "2")
@@ -326,7 +326,7 @@ func gitlab(l *lab) scenario {
 
 func neverPublished(l *lab) scenario {
 	l.tag("j/node:1", "1")
-	i := l.enrol("j-new", []string{"j/node:1"})
+	i := l.enroll("j-new", []string{"j/node:1"})
 	return scenario{"an image that was never published", func(t *testing.T) {
 		i.succeeds(t, 1, "j/node:1", l.holds("j/node:1").Digest)
 		assert.Equal(t, "1.0.1", i.state().CurrentVersion)
@@ -371,7 +371,7 @@ func failingJob(l *lab) scenario {
 func twoBases(l *lab) scenario {
 	l.tag("o/one:1", "1")
 	l.tag("o/two:1", "1")
-	i := l.enrol("o-two", []string{"o/one:1", "o/two:1"})
+	i := l.enroll("o-two", []string{"o/one:1", "o/two:1"})
 	i.publish("")
 	return scenario{"two bases at once are one rebuild", func(t *testing.T) {
 		l.registry.Break(func(w http.ResponseWriter, r *http.Request) bool { // nobody sees the one without the other
