@@ -285,7 +285,7 @@ func TestProblems(t *testing.T) {
 		"repository hidden": {func(w *world) {
 			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404, Body: `{"message":"Not Found"}`})
 		}, "no repository acme/web, or the token has no access to it"},
-		"a gateway's 404": {func(w *world) { w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404}) }, "answered 404 Not Found"},
+		"a gateway's 404": {func(w *world) { w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404}) }, "answered 404 Not Found (not an API response"},
 		"a sign-in page": {func(w *world) {
 			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 200, Body: "<html>sign in</html>"})
 		}, "error workflow acme/web build.yml: no usable response from HOST: unexpected content: invalid JSON"},

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -154,15 +153,17 @@ func readOnly(f Finding, starts bool) Finding {
 	return f
 }
 
-// unscoped matches tokens of GitHub that have permissions instead of scopes, whatever the header says.
-var unscoped = regexp.MustCompile(`^(github_pat|ghs|ghu)_`)
+// unscoped reports whether a token of GitHub has permissions instead of scopes, whatever the header says.
+func unscoped(token string) bool {
+	return strings.HasPrefix(token, "github_pat_") || strings.HasPrefix(token, "ghs_") || strings.HasPrefix(token, "ghu_")
+}
 
 // gitHubToken checks the headers in which GitHub describes the token of a request.
 func (d *doctor) gitHubToken(header http.Header, token credentials.Token, starts bool, hint string) Finding {
 	if at, err := time.Parse("2006-01-02 15:04:05 MST", header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
 		return warning("create a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
 	}
-	if _, scoped := header["X-Oauth-Scopes"]; !scoped || unscoped.MatchString(token.Value) {
+	if _, scoped := header["X-Oauth-Scopes"]; !scoped || unscoped(token.Value) {
 		return ok("%s is valid; the workflow checks below show its permissions", token)
 	}
 	scopes := strings.FieldsFunc(header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
@@ -229,11 +230,14 @@ func (d *doctor) failed(err error, s *config.Source, missing string) *Finding {
 		return nil
 	case forgeapi.IsNotFound(err):
 		f = bad("correct source.repo, source.workflow or source.branch, or give the token access: "+d.hint(s.Host), "%s", missing)
-	case forgeapi.HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) && !e.Limited:
+	case forgeapi.HasStatus(err, http.StatusUnauthorized):
+		f = bad("create a new token; "+d.hint(s.Host), "%s refuses the token (401: %s)", s.Host, e.Message)
+	case forgeapi.HasStatus(err, http.StatusForbidden) && !e.Limited:
 		f = bad("give the token "+needs(s)+": "+d.hint(s.Host), "%s denies access (%d: %s)", s.Host, e.Status, e.Message)
 	case e != nil && e.FromAPI() && !e.Temporary() && !e.Limited:
 		f = bad("correct source.repo; was it moved?", "%s", err)
 	default:
+		err = forgeapi.Explain(err, func(*forgeapi.Error) string { return "" })
 		f = bad("check source.host and the network", "%s", err)
 	}
 	return &f
@@ -262,7 +266,7 @@ func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*confi
 	return found
 }
 
-// workflowFile reads the workflow file of the branch that is built, or returns what is wrong.
+// workflowFile reads the workflow file of the branch that is built, or returns the problem as a finding.
 func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source) ([]byte, *Finding) {
 	owner, repo, _ := strings.Cut(s.Repo, "/")
 	unexpected := func() *Finding { return d.failed(api.Unexpected(""), s, "") }
@@ -315,7 +319,7 @@ func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.
 		token, _ := d.token(ctx, credentials.API, s.Host) // it was found above
 		f := bad("give the token read and write access to the Actions of "+s.Repo+": "+d.hint(s.Host), "the token cannot start it (%d: %s)", e.Status, e.Message)
 		return readOnly(f, d.starts(token))
-	case err != nil && !(e != nil && e.Permanent()):
+	case err != nil && (e == nil || !e.Permanent()):
 		return bad("check source.host and the network", "%s", err)
 	}
 	return ok(good + ", and the token can start it")
@@ -448,8 +452,8 @@ func accessLevel(p *gitlab.Project) int {
 // forbiddenVariables returns a finding if an image sends pipeline variables and the project does not let the token do that.
 func forbiddenVariables(p *gitlab.Project, role int, images []*config.Image, starts bool) *Finding {
 	const fix = "allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables"
-	allowed := string(p.CIPipelineVariablesMinimumOverrideRole)
-	least := map[string]int{"maintainer": maintainer, "owner": owner}[allowed]
+	allowed := p.CIPipelineVariablesMinimumOverrideRole
+	least := map[gitlab.CIPipelineVariablesMinimumOverrideRoleValue]int{"maintainer": maintainer, "owner": owner}[allowed]
 	for _, img := range images {
 		if len(img.Source.Variables) == 0 && img.Source.Job == "" {
 			continue

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -117,17 +118,16 @@ func (c *candidates) add(run Run, ended bool) {
 	c.live = c.live || !ended
 }
 
-// rebuildForm matches the ID of a rebuild, promotionForm the name that Kargo gives to a Promotion of a rebuild Stage.
-// {{promotion}} becomes one or the other.
-var (
-	rebuildForm   = regexp.MustCompile(`\br-[0-9a-f]{16}\b`)
-	promotionForm = regexp.MustCompile(`\brebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7}\b`)
-)
+// rebuildPattern matches what {{promotion}} becomes: the ID of a rebuild, or the name that Kargo gives to a Promotion of a
+// rebuild Stage.
+var rebuildPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\b(r-[0-9a-f]{16}|rebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7})\b`)
+})
 
 // names reports whether the title of a run names a rebuild, and whether it names this one.
 func names(title, rebuild string) (named, ours bool) {
 	ours = rebuild != "" && strings.Contains(title, rebuild)
-	return ours || rebuildForm.MatchString(title) || promotionForm.MatchString(title), ours
+	return ours || rebuildPattern().MatchString(title), ours
 }
 
 // service returns the repository that builds an image.

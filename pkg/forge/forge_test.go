@@ -544,3 +544,18 @@ func TestAURLThatIsNoneIsNotTaken(t *testing.T) {
 
 // nobody has a run that is known.
 func nobody(forge.Run) bool { return false }
+
+// TestARefusedTokenIsNotSentForever: forges ban clients that go on.
+func TestARefusedTokenIsNotSentForever(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, started func() []forgetest.Run) {
+		w.Token = "another"
+		for range 5 {
+			_, err := w.client.Start(t.Context(), w.order(img), nobody)
+			failsFor(t, err, "401", "the token is invalid or has expired", "set TOKEN for")
+		}
+		_, err := w.client.Start(t.Context(), w.order(img), nobody)
+		failsFor(t, err, "not sending it again in this run")
+		assert.Len(t, w.Requests(""), 3)
+		assert.Empty(t, started())
+	})
+}

@@ -96,16 +96,7 @@ func NewForges(o Options) *Forges {
 	}
 }
 
-// Requests returns the number of responses by host.
-func (f *Forges) Requests() map[string]int {
-	out := f.api.Requests()
-	for host, n := range f.git.Requests() {
-		out[host] += n
-	}
-	return out
-}
-
-// Dockerfile implements Source.
+// Dockerfile implements [Source].
 func (f *Forges) Dockerfile(ctx context.Context, img *config.Image, known Known) (*File, error) {
 	s := new(*img.Source)
 	s.Dockerfile = path.Clean(s.Dockerfile)

@@ -14,25 +14,25 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// Local reads Dockerfiles from checkouts on this machine.
+// Local reads Dockerfiles from local checkouts.
 type Local struct {
 	dir string
 }
 
-// NewLocal reads from the folder dir: for an image of the repository owner/name from dir/owner/name or dir/name if one of
-// them exists, else from dir itself.
+// NewLocal returns a [Source] for checkouts in a folder. Images of the repository owner/name are read from dir/owner/name or
+// dir/name, or, if neither exists, from dir itself.
 func NewLocal(dir string) (*Local, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening source folder: %w", err)
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("opening source folder: %q is not a folder", dir)
+		return nil, fmt.Errorf("opening source folder: not a folder: %q", dir)
 	}
 	return &Local{dir: dir}, nil
 }
 
-// Dockerfile implements Source. Links are followed only inside the checkout.
+// Dockerfile implements [Source]. It follows links only inside the checkout.
 func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File, error) {
 	checkout := l.checkout(img.Source)
 	shown := filepath.Join(checkout, filepath.FromSlash(img.Source.Dockerfile))
@@ -42,7 +42,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 	}
 	defer root.Close()
 	name := filepath.FromSlash(path.Clean(img.Source.Dockerfile))
-	info, err := root.Stat(name) // before it is opened: opening a pipe waits for ever
+	info, err := root.Stat(name) // before opening it: opening a pipe blocks
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("reading %q: %w of %q, or --source-dir", shown, problem("no such file: check source.dockerfile"), img.Name)
@@ -61,7 +61,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	}
 	if len(content) > MaxFileBytes {
-		return nil, fmt.Errorf("reading %q: %w", shown, problem(fmt.Sprintf("larger than %d KiB, which is no Dockerfile", MaxFileBytes>>10)))
+		return nil, fmt.Errorf("reading %q: %w", shown, problem(fmt.Sprintf("too large for a Dockerfile (at most %d KiB)", MaxFileBytes>>10)))
 	}
 	if isLargeFile(content) {
 		return nil, fmt.Errorf("reading %q: %w", shown, errLargeFile)

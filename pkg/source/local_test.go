@@ -55,7 +55,7 @@ func TestDockerfileErrors(t *testing.T) {
 	src, err := source.NewLocal(dir)
 	require.NoError(t, err)
 	for name, want := range map[string]string{
-		"none": "no such file: check source.dockerfile", "big": "larger than 1024 KiB", "link": "escapes", "lfs": "stored in Git LFS",
+		"none": "no such file: check source.dockerfile", "big": "too large for a Dockerfile (at most 1024 KiB)", "link": "escapes", "lfs": "stored in Git LFS",
 		"folder": "not a regular file", "pipe": "not a regular file",
 	} {
 		_, err := src.Dockerfile(t.Context(), image("acme/web", name), source.Known{})
@@ -63,7 +63,7 @@ func TestDockerfileErrors(t *testing.T) {
 		assert.Contains(t, err.Error(), filepath.Join(dir, name))
 	}
 	_, err = source.NewLocal(filepath.Join(dir, "big"))
-	require.ErrorContains(t, err, "is not a folder")
+	require.ErrorContains(t, err, "not a folder")
 	_, err = source.NewLocal(filepath.Join(dir, "nowhere"))
 	require.Error(t, err)
 }

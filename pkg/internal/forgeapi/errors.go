@@ -21,7 +21,7 @@ import (
 // Error is a request without a usable response. Its text holds no secret.
 type Error struct {
 	Host     string
-	Status   int       // of the response; 0 when there was none that could be read
+	Status   int       // of the response; 0 if there is none
 	Message  string    // of the forge, or what went wrong
 	Hint     string    // what to do about it
 	NotSent  bool      // the forge did not receive the request
@@ -31,8 +31,8 @@ type Error struct {
 	Header   http.Header
 }
 
-// NotAPI is the hint for a response that anything between us and the forge may have given.
-const NotAPI = "not an API response; check source.host, and any proxy or gateway in front of it"
+// notAPI is the hint for a response that anything between us and the forge may have given.
+const notAPI = "not an API response; check source.host, and any proxy or gateway in front of it"
 
 func (e *Error) Error() string {
 	var text string
@@ -104,7 +104,7 @@ func Explain(err error, advice func(*Error) string) error {
 	case e.Permanent():
 		e.Hint = advice(e)
 	case e.Status >= http.StatusMultipleChoices && !e.FromAPI() && !e.Limited && !e.Temporary():
-		e.Hint = NotAPI
+		e.Hint = notAPI
 	}
 	return err
 }
@@ -130,7 +130,7 @@ func (e *Endpoint) Unexpected(what string) *Error {
 	if what != "" {
 		message += ": " + what
 	}
-	return &Error{Host: e.Host, Message: message, Hint: NotAPI}
+	return &Error{Host: e.Host, Message: message, Hint: notAPI}
 }
 
 // Clean makes text of the forge safe to print.
@@ -158,7 +158,7 @@ func (e *Endpoint) unanswered(err *httpx.Error) *Error {
 	return out
 }
 
-// checked turns a response that is none of the API into an error.
+// checked returns an error for a response that the API does not give.
 func (e *Endpoint) checked(resp *http.Response) (*http.Response, error) {
 	body, err := io.ReadAll(resp.Body) // which httpx has bounded, and holds in memory
 	_ = resp.Body.Close()
@@ -219,7 +219,7 @@ func (e *Endpoint) moved(resp *http.Response, body []byte) *Error {
 		out.Status = resp.StatusCode
 	}
 	if body != nil && !out.FromAPI() {
-		out.Hint = NotAPI
+		out.Hint = notAPI
 	}
 	return out
 }

@@ -28,7 +28,7 @@ const (
 	firstWait  = time.Second
 	limitWait  = time.Minute // GitHub's documentation asks for it where a rate limit does not say how long it lasts
 	cooldown   = time.Minute // of a host that fails
-	maxBytes   = 4 << 20     // of a response: a file of 1 MiB in base64, and what is around it
+	maxBytes   = 4 << 20     // of a response: a file of 1 MiB in base64, and the JSON around it
 	maxMessage = 400         // characters of a forge's message
 )
 
@@ -83,16 +83,13 @@ func (c *Clients) WithToken(token string) *Clients {
 	return &other
 }
 
-// Requests returns the number of responses by host.
-func (c *Clients) Requests() map[string]int { return c.transport.Requests() }
-
 // GitHub is a client of the API of one GitHub host.
 type GitHub struct {
 	*github.Client
 	*Endpoint
 }
 
-// GitHub returns the client for the host of a source. The text needs says what the token must be allowed to do.
+// GitHub returns the client for the host of a source. needs describes the permissions that the token must have, for messages.
 func (c *Clients) GitHub(ctx context.Context, s *config.Source, needs string) (*GitHub, error) {
 	e, err := c.endpoint(ctx, s, needs)
 	if err != nil {
@@ -107,7 +104,8 @@ func (c *Clients) GitHub(ctx context.Context, s *config.Source, needs string) (*
 	return &GitHub{client, e}, nil
 }
 
-// Get reads a path below the API into a value, with further headers. For what the library has no method that keeps them.
+// Get reads a path of the API into a value, with additional headers. It is for requests that need headers which the methods
+// of the library do not send.
 func (g *GitHub) Get(ctx context.Context, path string, header http.Header, into any) (*github.Response, error) {
 	req, err := g.NewRequest(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -129,7 +127,7 @@ type GitLab struct {
 	*Endpoint
 }
 
-// GitLab returns the client for the host of a source. The text needs says what the token must be allowed to do.
+// GitLab returns the client for the host of a source. needs describes the permissions that the token must have, for messages.
 func (c *Clients) GitLab(ctx context.Context, s *config.Source, needs string) (*GitLab, error) {
 	e, err := c.endpoint(ctx, s, needs)
 	if err != nil {
