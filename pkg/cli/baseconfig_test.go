@@ -252,10 +252,10 @@ func TestAPlatformThatABaseImageLacks(t *testing.T) {
 	images := s.git.Git("fleet", "show", "main:images.yaml")
 	require.Contains(t, images, "workflow: ")
 	s.git.Commit("fleet", map[string]string{"images.yaml": strings.Replace(images, "workflow: ", "platforms: [linux/amd64, linux/s390x], workflow: ", 1)}, "another platform")
-	assert.Contains(t, s.ok("analyze").err, "there is no image for linux/s390x")
+	assert.Contains(t, s.ok("analyze").err, "no image for linux/s390x")
 	s.env["IMAGEFACTORY_CACHE_DIR"] = t.TempDir()
 	s.registry.Requests()
-	assert.Contains(t, s.ok("analyze").err, "there is no image for linux/s390x")
+	assert.Contains(t, s.ok("analyze").err, "no image for linux/s390x")
 	asked := slices.DeleteFunc(s.registry.Requests(), func(r string) bool { return !strings.Contains(r, "library/node/") })
 	assert.Len(t, asked, 1, "one HEAD")
 }

@@ -15,7 +15,7 @@ import (
 const (
 	maxAttestations = 32 // of one image
 	maxStatements   = 16 // in one attestation manifest
-	maxPlatforms    = 8  // of one image that are looked at for annotations and layers
+	maxPlatforms    = 8  // of one image whose annotations and layers are read
 	maxLayerProbes  = 8  // snapshots of a base whose layers are compared
 	annotationName  = "org.opencontainers.image.base.name"
 	annotationDgst  = "org.opencontainers.image.base.digest"
@@ -24,23 +24,23 @@ const (
 // Base is a reference that an image's build uses.
 type Base struct {
 	Ref       state.Ref
-	Platforms []string         // for which a build uses it; empty for all
-	Known     []state.Snapshot // what it was seen to hold, oldest first: the baseline and the candidates
+	Platforms []string         // whose builds use it; empty for all
+	Known     []state.Snapshot // its digests so far, oldest first: the baseline and the candidates
 	Final     bool             // the image's last stage is built on it: its layers come first in the image
 }
 
-// BuiltOn finds what a published image, given with its digest, was built on. Of each base it takes the strongest
-// evidence: BuildKit's provenance attestation, then the annotations for the base image of the OCI image specification,
-// then, for the final base when there is nothing else, that the image's layers begin with those of one of its known
-// snapshots. Labels say nothing: an image inherits them from its base. A base without evidence is not in the answer.
+// BuiltOn returns the snapshots of the bases that a published image, given by digest, was built on. For each base it uses the
+// strongest evidence: BuildKit's provenance attestation, then the base image annotations of the OCI image specification,
+// then, for the final base only, that the image's layers begin with those of a known snapshot. Labels are no evidence: an
+// image inherits them from its base. A base without evidence is left out.
 //
-// Evidence names the digest of an index or of one platform. Either is answered with the known snapshot that has it, the
-// oldest when there are several, because naming one that is too new would lose an update; and one that is not known
-// with its digest, and its platforms when the registry still has it.
+// Evidence names the digest of an index or of one platform. BuiltOn returns the known snapshot with that digest, the oldest
+// of several, because a newer one would lose an update. An unknown digest is returned with its platforms if the registry
+// still has it.
 func (c *Client) BuiltOn(ctx context.Context, published state.Ref, bases []Base) ([]state.BuiltOn, error) {
 	out, err := c.builtOn(ctx, published, bases)
 	if err != nil {
-		return nil, fmt.Errorf("finding what %q was built on: %w", published, err)
+		return nil, fmt.Errorf("finding the bases of %q: %w", published, err)
 	}
 	return out, nil
 }
@@ -87,18 +87,18 @@ func (c *Client) builtOn(ctx context.Context, published state.Ref, bases []Base)
 	return out, nil
 }
 
-// attested are the manifests that statements tell of, by digest.
+// attested are the manifests that statements are about, by digest.
 type attested map[string]bool
 
-// all says whether statements tell of every image of an index, or of none.
+// all reports whether statements cover every image of an index, or none.
 func (a attested) all(index *manifest) bool {
 	return len(a) == 0 || !slices.ContainsFunc(index.Manifests, func(d v1.Descriptor) bool {
 		return d.Annotations[attestationType] == "" && !a[d.Digest.String()]
 	})
 }
 
-// unattested corrects the final base among what was proven where statements tell of some platforms only, and the layers
-// of the others come from an older snapshot: naming one that is too new would lose an update.
+// unattested corrects the final base if statements cover some platforms only and the layers of the others come from an
+// older snapshot: a newer one would lose an update.
 func (c *Client) unattested(ctx context.Context, src source, images []image, a attested, bases []Base, proven []state.BuiltOn) error {
 	others := slices.DeleteFunc(slices.Clone(images), func(i image) bool { return a[i.manifest.digest] })
 	final := slices.IndexFunc(bases, func(b Base) bool { return b.Final })
@@ -124,7 +124,7 @@ func (c *Client) unattested(ctx context.Context, src source, images []image, a a
 	return nil
 }
 
-// match finds the bases among the materials. rest are those that are not there.
+// match returns the bases that are among the materials, and the rest.
 func (c *Client) match(ctx context.Context, bases []Base, materials []material, evidence state.Evidence) (out []state.BuiltOn, rest []Base, err error) {
 	for i := range bases {
 		used := bases[i].among(materials)
@@ -145,8 +145,8 @@ func (c *Client) match(ctx context.Context, bases []Base, materials []material, 
 	return out, rest, nil
 }
 
-// among lists the materials that are the base: those of its tag, or else, of its repository, those that have no tag but
-// a digest that is known of it. Of these it takes the ones for its platforms when there are any.
+// among returns the materials that are the base: those with its tag, else those of its repository without a tag whose
+// digest is known. If some of them are for its platforms, it returns only those.
 func (b *Base) among(materials []material) []material {
 	var tagged, untagged []material
 	for _, m := range materials {
@@ -174,7 +174,7 @@ func (b *Base) among(materials []material) []material {
 	return found
 }
 
-// buildsFor reports whether a build for a platform uses the base, as far as that is known.
+// buildsFor reports whether a build for a platform uses the base; true if unknown.
 func (b *Base) buildsFor(platform string) bool {
 	return len(b.Platforms) == 0 || platform == "" ||
 		slices.ContainsFunc(b.Platforms, func(p string) bool { return state.SamePlatform(p, platform) })
@@ -192,9 +192,9 @@ func holds(s state.Snapshot, digest string) bool {
 	return false
 }
 
-// snapshotFor finds the snapshot that materials of one base come from: the oldest known one that has them all, or where
-// platforms were built on different ones, the oldest that has any. When one of them is not known, it is what the registry
-// says of their digests; the snapshot is empty where they contradict each other.
+// snapshotFor returns the snapshot of the materials of one base: the oldest known one that has them all or, if platforms were
+// built on different ones, the oldest that has any. Unknown digests are resolved by the registry; the snapshot is empty if
+// they contradict each other.
 func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (state.Snapshot, error) {
 	var oldest *state.Snapshot
 	unknown := slices.IndexFunc(used, func(m material) bool {
@@ -236,7 +236,7 @@ func (c *Client) snapshotFor(ctx context.Context, b *Base, used []material) (sta
 	return out, nil
 }
 
-// ambiguous reports whether evidence names two digests of one base for the same platform: neither is more likely.
+// ambiguous reports whether evidence names two digests of one base for the same platform.
 func ambiguous(used []material) bool {
 	digests := map[string]string{}
 	for _, m := range used {
@@ -248,7 +248,7 @@ func ambiguous(used []material) bool {
 	return false
 }
 
-// merge adds platforms, all of them or the one that was used when there are others already.
+// merge adds platforms: all of them, or only the used one if there are others already.
 func merge(all, more state.Platforms, used string) state.Platforms {
 	if len(all) == 0 {
 		return maps.Clone(more)
@@ -261,8 +261,8 @@ func merge(all, more state.Platforms, used string) state.Platforms {
 	return all
 }
 
-// resolve finds the snapshot of a digest: a known one, or what the registry says. A registry that does not tell leaves its
-// platforms open.
+// resolve returns the snapshot of a digest: a known one, or that of the registry. Without a usable response its platforms
+// stay unknown.
 func (c *Client) resolve(ctx context.Context, b *Base, m material) (state.Snapshot, error) {
 	if i := slices.IndexFunc(b.Known, func(s state.Snapshot) bool { return holds(s, m.digest) }); i >= 0 {
 		return b.Known[i], nil
@@ -288,8 +288,8 @@ func (c *Client) resolve(ctx context.Context, b *Base, m material) (state.Snapsh
 	return s, ctx.Err()
 }
 
-// provenance gets what the attestations in an image's index say it was built on. One that is damaged or too large will be
-// so the next time too: it says nothing, and weaker evidence is asked. What a registry in trouble does not tell is an error.
+// provenance returns the materials in the attestations of an image's index. A damaged or oversized attestation is skipped, so
+// that weaker evidence is used; a failing registry is an error.
 func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([]material, attested, error) {
 	subjects, told := map[string]bool{}, attested{}
 	for i := range index.Manifests {
@@ -318,11 +318,11 @@ func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([
 	return out, told, nil
 }
 
-// attestation reads one attestation manifest. One that is gone by the registry's own word, as after a copy, or damaged says
-// nothing.
+// attestation reads one attestation manifest. A damaged one, or one that the registry says it lacks, as after a copy, is
+// skipped.
 func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
 	m, err := c.manifest(ctx, src, digest)
-	if IsAbsent(err) || isWrong(err) {
+	if IsAbsent(err) || isInvalid(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -342,7 +342,7 @@ func (c *Client) attestation(ctx context.Context, src source, digest, subject st
 			break
 		}
 		data, err := c.blob(ctx, src, d, maxProvenanceBytes)
-		if IsAbsent(err) || isWrong(err) {
+		if IsAbsent(err) || isInvalid(err) {
 			continue
 		}
 		if err != nil {
@@ -362,11 +362,11 @@ func isProvenance(d *v1.Descriptor) bool {
 
 // image is the manifest of one platform of a published image.
 type image struct {
-	platform string // empty when a single manifest does not say
+	platform string // empty if unknown, as in a single manifest
 	manifest *manifest
 }
 
-// images gets the manifests of the image's platforms, sorted.
+// images returns the manifests of the image's platforms, sorted.
 func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, error) {
 	if !m.index {
 		s, err := c.snapshotOf(ctx, src, m)
@@ -402,8 +402,8 @@ func (c *Client) images(ctx context.Context, src source, m *manifest) ([]image, 
 	return out, nil
 }
 
-// annotated reads the annotations for the base image, of the index and of each platform's manifest. They are about the base
-// of the last stage, whose name may be left out.
+// annotated returns the materials in the base image annotations of the index and of each platform's manifest. They describe
+// the base of the last stage, whose name is optional.
 func annotated(index *manifest, images []image) []material {
 	var out []material
 	add := func(m *manifest, platform string) {

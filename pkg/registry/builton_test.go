@@ -230,7 +230,7 @@ func TestProvenanceThatCannotBeUsed(t *testing.T) {
 		"statement breaks off":     {"/v2/app/blobs/", "the connection failed", cut},
 		"attestation is gone":      {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "", saysUnknown("MANIFEST_UNKNOWN")},
 		"attestation is not found": {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "not found", answer(404, "default backend")},
-		"attestation in trouble":   {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "try again later", status(503)},
+		"attestation in trouble":   {"/v2/app/manifests/" + digestOf(t, provenance(t, amd, "v1", good).what), "registry unavailable (503 Service Unavailable)", status(503)},
 		"the image itself is gone": {"/v2/app/manifests/" + app, "not found", status(404)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -372,7 +372,7 @@ func TestLayers(t *testing.T) {
 			return false
 		})
 		_, err := w.builtOn(digest, w.base(0, 1, 2))
-		require.ErrorContains(t, err, "try again later")
+		require.ErrorContains(t, err, "registry unavailable (503 Service Unavailable)")
 	})
 }
 

@@ -19,33 +19,33 @@ import (
 // Choice is the published tag that counts.
 type Choice struct {
 	Tag      string
-	Snapshot state.Snapshot // what it holds
-	Used     config.Tags    // by which it was chosen
-	// PassedOver is the evidence against a rule that was decided now: the tag of an image that was built later, or the
-	// highest semantic version where the newest build counts in spite of it.
+	Snapshot state.Snapshot // its digests
+	Used     config.Tags    // the rule by which it was chosen
+	// PassedOver is the evidence against a rule that this call decided: the tag of an image that was built later, or the
+	// highest semantic version if the newest build was chosen instead.
 	PassedOver string
-	NotImages  []string // tags before it that are no images, with the reason
-	// Outgrown is a tag that continues the series of the chosen one in a form that the strategy does not follow: 2026.01.02
-	// after 2025.12.31, which is a semantic version, or 2026.01.02-10 after 2026.01.02-9, which the alphabet puts last.
+	NotImages  []string // skipped tags that are not images, with the reason
+	// Outgrown is a tag that continues the series of the chosen one in a form that the strategy does not order: 2026.01.02
+	// after 2025.12.31, which is a semantic version, or 2026.01.02-10, which sorts before 2026.01.02-9.
 	Outgrown string
 }
 
-// Known returns what a tag of a repository was last seen to hold, or nil.
+// Known returns the last recorded snapshot of a tag, or nil.
 type Known func(tag string) *state.Snapshot
 
-// Newest chooses the published tag that counts: by tags when that is decided, and else by what the repository holds: dates
-// with leading zeros by the alphabet, semantic versions if any tag is one, else `latest`, else the newest build. Allow and
-// ignore of tags hold in any case. As in Kargo's Warehouses, a semantic version has all three numbers, and without a
-// constraint pre-releases count too. Only images count: a tag that holds anything else is passed over.
+// Newest returns the published tag that counts. If decided, it applies tags; otherwise it decides by the tags of the
+// repository: dates with leading zeros in alphabetical order, semantic versions if any tag is one, else `latest`, else the
+// newest build. Allow and ignore of tags apply in any case. As in Kargo's Warehouses, a semantic version has all three
+// numbers, and without a constraint pre-releases count too. Tags that are not images are skipped.
 //
-// Semantic versions are not decided on against the evidence. Where other tags hold images that were built later, and these
-// are as many as there are versions, or continue their series, `latest` or the newest build counts instead.
+// Semantic versions are not chosen against the evidence: if other tags hold images that were built later, and these are as
+// many as there are versions, or continue their series, `latest` or the newest build is chosen instead.
 //
-// The newest build is found by the dates in image configs. When more than 50 tags come into question, these are asked
-// for: the 25 last ones in the registry's list, and the 25 highest when numbers in tags are compared as numbers.
+// The newest build is found by the build times in image configs. Of more than 50 tags it reads the last 25 in the
+// registry's list and the 25 highest in natural order.
 //
-// The error is ErrUnpublished when the registry says that the repository does not exist or has no tag, and a
-// NoneCountsError when it has tags and none counts.
+// The error is [ErrUnpublished] if the registry says that the repository does not exist or has no tag, and a
+// [NoneCountsError] if it has tags and none counts.
 func (c *Client) Newest(ctx context.Context, repository string, tags config.Tags, decided bool, known Known) (Choice, error) {
 	ch := chooser{Client: c, repository: repository, known: known}
 	choice, err := ch.choose(ctx, tags, decided)
@@ -120,7 +120,7 @@ func within(constraint string) string {
 	return fmt.Sprintf(" within the constraint %q (a suffix such as -alpine makes a pre-release, which a constraint admits only when it has one itself)", constraint)
 }
 
-// named is the tag that the strategy Digest names.
+// named returns the tag of the strategy Digest.
 func (ch *chooser) named(ctx context.Context, tags config.Tags) (Choice, error) {
 	s, err := ch.image(ctx, tags.Constraint)
 	switch {
@@ -132,14 +132,14 @@ func (ch *chooser) named(ctx context.Context, tags config.Tags) (Choice, error) 
 			return Choice{}, failed
 		}
 		if slices.Contains(list, tags.Constraint) { // it was moved just now, or the registry contradicts itself
-			return Choice{}, fmt.Errorf("the list of tags has %q: %w", tags.Constraint, err)
+			return Choice{}, fmt.Errorf("tag %q is listed, but not found: %w", tags.Constraint, err)
 		}
-		return Choice{}, noneCounts(list, "there is no tag %q", tags.Constraint)
+		return Choice{}, noneCounts(list, "no tag %q", tags.Constraint)
 	}
 	return Choice{Tag: tags.Constraint, Snapshot: s, Used: tags}, err
 }
 
-// list lists the tags of the repository, at least one; ErrUnpublished is the registry's word that there is none.
+// list returns the tags of the repository, at least one, or [ErrUnpublished] if the registry says that there is none.
 func (ch *chooser) list(ctx context.Context) ([]string, error) {
 	list, err := ch.tags(ctx, ch.repository)
 	switch {
@@ -151,7 +151,7 @@ func (ch *chooser) list(ctx context.Context) ([]string, error) {
 	return list, err
 }
 
-// counting lists the tags that allow and ignore let through, at least one.
+// counting returns the tags that pass allow and ignore, at least one.
 func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, error) {
 	rule, err := tagrule.New(tags)
 	if err != nil {
@@ -172,7 +172,7 @@ func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, er
 	return list, nil
 }
 
-// first is the first of the tags that holds an image.
+// first returns the first tag that is an image.
 func (ch *chooser) first(ctx context.Context, used config.Tags, tags []string) (Choice, error) {
 	for _, tag := range tags[:min(len(tags), maxNotImages)] {
 		s, err := ch.image(ctx, tag)
@@ -185,7 +185,7 @@ func (ch *chooser) first(ctx context.Context, used config.Tags, tags []string) (
 	return Choice{}, noneCounts(tags, "none of the first %d tags holds an image (%s)", min(len(tags), maxNotImages), ch.notImages[0])
 }
 
-// image returns what a tag holds, or ErrNoImage. A digest that is known is that of an image.
+// image returns the snapshot of a tag, or [ErrNoImage]. A known digest is that of an image.
 func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error) {
 	ref, known := ch.ref, ch.known(tag)
 	ref.Tag, ref.Digest = tag, ""
@@ -203,7 +203,7 @@ func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error
 		case err == nil:
 			return s, nil
 		case IsAbsent(err): // an index may be copied with some of its platforms only
-			absent = errors.New("a manifest of its index is not there")
+			absent = errors.New("a manifest of its index is missing")
 		case errors.Is(err, ErrNoImage):
 			no = err
 		default:
@@ -222,11 +222,11 @@ func (ch *chooser) image(ctx context.Context, tag string) (state.Snapshot, error
 // build is a tag with the time when its image was built.
 type build struct {
 	tag    string
-	digest string // empty where it was not asked for
+	digest string // empty if it was not read
 	at     time.Time
 }
 
-// newestBuild is the tag whose image was built last; of several, the last by the alphabet.
+// newestBuild returns the tag whose image was built last; of several, the alphabetically last.
 func (ch *chooser) newestBuild(ctx context.Context, used config.Tags, tags []string) (Choice, error) {
 	var images, others []string
 	builds, err := ch.builds(ctx, candidates(tags, maxBuilds), func(ctx context.Context, b *build) error {
@@ -248,19 +248,19 @@ func (ch *chooser) newestBuild(ctx context.Context, used config.Tags, tags []str
 	case len(others) == len(candidates(tags, maxBuilds)):
 		return Choice{}, noneCounts(tags, "no tag holds an image (%s)", others[0])
 	}
-	return Choice{}, errors.New("no image says when it was built; set tags to say which tag counts")
+	return Choice{}, errors.New("no image has a build time (set tags to choose another strategy)")
 }
 
-// builds asks when the images of tags were built, and returns those that say it, the last one first. What is no image is
-// added to others.
-func (ch *chooser) builds(ctx context.Context, tags []string, look func(context.Context, *build) error, others *[]string) ([]build, error) {
+// builds reads the build times of tags and returns those that have one, the latest first. Tags that are not images are added
+// to others.
+func (ch *chooser) builds(ctx context.Context, tags []string, read func(context.Context, *build) error, others *[]string) ([]build, error) {
 	found, failed := make([]build, len(tags)), make([]error, len(tags))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(ch.http.Concurrency)
 	for i, tag := range tags {
 		group.Go(func() error {
 			found[i].tag = tag
-			err := look(ctx, &found[i])
+			err := read(ctx, &found[i])
 			if errors.Is(err, ErrNoImage) {
 				failed[i] = err
 				return nil

@@ -78,7 +78,7 @@ func (c *Client) Requests() map[string]Usage { return c.usage.all() }
 // ResetBreakers closes the circuit breakers of all hosts. Long-running callers (promote --wait) call it between passes.
 func (c *Client) ResetBreakers() { c.http.Reset() }
 
-// place is where a repository can be asked for.
+// place is a registry or mirror that serves a repository.
 type place struct {
 	repo   name.Repository
 	mirror bool
@@ -86,26 +86,26 @@ type place struct {
 
 func (p place) host() string { return hostname.Normalize(p.repo.RegistryStr()) }
 
-// source is a repository with the places that have it: mirrors, then the registry itself.
+// source is a repository with its places: mirrors, then the registry itself.
 type source struct {
 	repository string
 	places     []place
 }
 
-// host is that of the registry itself.
+// host returns the host of the registry itself.
 func (s source) host() string { return s.places[len(s.places)-1].host() }
 
-// source finds the places of a reference's repository. The reference is checked again: it can come from a file.
+// source returns the places of a reference's repository. It checks the reference again, which may come from a file.
 func (c *Client) source(ref state.Ref) (source, error) {
 	repository := ref.Registry + "/" + ref.Repository
 	if parsed, err := state.ParseRef(ref.String()); err != nil || parsed.Registry != ref.Registry || parsed.Repository != ref.Repository {
-		return source{}, fmt.Errorf("%q is no normalised reference", ref)
+		return source{}, fmt.Errorf("invalid reference %q: not normalised", ref)
 	}
 	s := source{repository: repository}
 	for _, m := range c.mirrors[ref.Registry] {
 		p, err := c.place(m + "/" + ref.Repository)
 		if err != nil {
-			return source{}, fmt.Errorf("reading mirror %q of %s: %w", m, ref.Registry, err)
+			return source{}, fmt.Errorf("invalid mirror %q of %s: %w", m, ref.Registry, err)
 		}
 		p.mirror = true
 		s.places = append(s.places, p)
@@ -131,31 +131,31 @@ func (c *Client) place(repository string) (place, error) {
 	return place{repo: reg.Repo(path)}, nil
 }
 
-// ask asks one place after the other until one has a good answer. When none has, the error is that of the last one, the
-// registry itself, with those before it.
-func ask[T any](ctx context.Context, places []place, question func(place) (T, error)) (T, error) {
+// firstOf calls read for one place after the other until one succeeds. Otherwise the error is that of the registry itself,
+// which is the last one, followed by those of the mirrors.
+func firstOf[T any](ctx context.Context, places []place, read func(place) (T, error)) (T, error) {
 	var before []string
 	for _, at := range places[:len(places)-1] {
-		answer, err := question(at)
+		out, err := read(at)
 		if err == nil || ctx.Err() != nil {
-			return answer, err
+			return out, err
 		}
 		before = append(before, err.Error())
 	}
-	answer, err := question(places[len(places)-1])
+	out, err := read(places[len(places)-1])
 	if err != nil && ctx.Err() == nil && len(before) > 0 {
-		err = fmt.Errorf("%w (before that: %s)", err, strings.Join(before, "; "))
+		err = fmt.Errorf("%w (mirrors: %s)", err, strings.Join(before, "; "))
 	}
-	return answer, err
+	return out, err
 }
 
-// session is signed in for one repository.
+// session is a client that is signed in for one repository.
 type session struct {
 	busy   chan struct{}
 	client *http.Client
 }
 
-// session signs in, unless that was done.
+// session returns the session of a place, and signs in first if there is none.
 func (c *Client) session(ctx context.Context, at place) (*http.Client, error) {
 	c.mu.Lock()
 	s := c.sessions[at]
@@ -189,15 +189,15 @@ func (c *Client) session(ctx context.Context, at place) (*http.Client, error) {
 	return s.client, nil
 }
 
-// answer is a whole answer with status 200.
-type answer struct {
+// response is a complete response with status 200.
+type response struct {
 	header http.Header
 	body   []byte
-	url    string // where it came from in the end
+	url    string // after redirects
 }
 
-// send asks one place, for a path below the repository or an absolute URL.
-func (c *Client) send(ctx context.Context, at place, method, path, accept string, limit int64) (*answer, error) {
+// send requests a path below the repository, or an absolute URL.
+func (c *Client) send(ctx context.Context, at place, method, path, accept string, limit int64) (*response, error) {
 	client, err := c.session(ctx, at)
 	if err != nil {
 		return nil, err
@@ -237,10 +237,10 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 		}
 		return nil, e
 	}
-	return &answer{header: resp.Header, body: body, url: resp.Request.URL.String()}, nil
+	return &response{header: resp.Header, body: body, url: resp.Request.URL.String()}, nil
 }
 
-// codesOf reads the codes of an error answer, in the form of the OCI distribution specification.
+// codesOf returns the error codes of the OCI distribution specification in a response.
 func codesOf(body []byte) []string {
 	var e struct {
 		Errors []struct {

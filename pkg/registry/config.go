@@ -18,8 +18,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Config returns the config of an image for a platform (linux/amd64), as the registry has it. The reference must have a
-// digest, of the image or of an index. What was read is kept in Options.CacheDir: a digest never changes.
+// Config returns the config of an image for a platform (linux/amd64), in the bytes of the registry. The reference must have a
+// digest, of the image or of an index. Configs are cached in Options.CacheDir.
 func (c *Client) Config(ctx context.Context, ref state.Ref, platform string) ([]byte, error) {
 	if body := c.configs.read(ref.Digest, platform); body != nil {
 		return body, nil
@@ -48,22 +48,22 @@ func (c *Client) configBytes(ctx context.Context, ref state.Ref, platform string
 		}
 		digest := manifestFor(found, platform)
 		if digest == "" {
-			return nil, bad(src.host(), "there is no image for %s", platform)
+			return nil, bad(src.host(), "no image for %s", platform)
 		}
 		if m, err = c.manifest(ctx, src, digest); err != nil {
 			return nil, err
 		}
 	}
 	if m.index || !isImageConfig(m.Config.MediaType) {
-		return nil, wrong(src.host(), "%s is not the manifest of an image", m.digest)
+		return nil, invalid(src.host(), "manifest %s is not an image", m.digest)
 	}
 	return c.blob(ctx, src, m.Config, maxConfigBytes)
 }
 
-// Holds reports whether what a tag holds, of which the platforms are known, has an image that a build for a platform can use.
+// Holds reports whether a snapshot, whose platforms are known, has an image that a build for a platform can use.
 func Holds(s state.Snapshot, platform string) bool {
 	for _, digest := range s.Platforms {
-		if digest == s.Digest { // no index: there is nothing else to choose
+		if digest == s.Digest { // not an index
 			return true
 		}
 	}
@@ -92,11 +92,10 @@ func manifestFor(found state.Platforms, platform string) string {
 	return digest
 }
 
-// configCache keeps image configs in a folder, by the digest of the image and the platform. It only saves requests: what
-// cannot be read or written is as if it were not there.
+// configCache stores image configs in a folder, by the digest of the image and the platform. Errors are cache misses.
 type configCache struct{ dir string }
 
-// file returns the path of a config, "" when it is not kept.
+// file returns the path of a config, "" if it is not cached.
 func (c configCache) file(digest, platform string) string {
 	if _, err := v1.NewHash(digest); err != nil || c.dir == "" {
 		return ""

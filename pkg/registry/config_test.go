@@ -60,14 +60,14 @@ func TestConfig(t *testing.T) {
 		assert.Equal(t, []string{tt.want}, triggersOf(t, body), tt)
 	}
 	_, err := client(registry.Options{}).Config(t.Context(), s.ref("base@"+digestOf(t, index)), "linux/s390x")
-	require.ErrorContains(t, err, "there is no image for linux/s390x")
+	require.ErrorContains(t, err, "no image for linux/s390x")
 	_, err = client(registry.Options{}).Config(t.Context(), s.ref("base@"+fakeDigest("none")), "linux/amd64")
 	require.ErrorContains(t, err, "not found (404)")
 
 	chart := raw{[]byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","size":2,"digest":"` + fakeDigest("c") + `"},"layers":[]}`), types.OCIManifestSchema1}
 	s.push("base:chart", chart)
 	_, err = client(registry.Options{}).Config(t.Context(), s.ref("base@"+digestOf(t, chart)), "linux/amd64")
-	require.ErrorContains(t, err, "is not the manifest of an image")
+	require.ErrorContains(t, err, "is not an image")
 }
 
 func TestConfigIsReadOncePerDigest(t *testing.T) {

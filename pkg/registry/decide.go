@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	maxEvidence = 10        // tags whose date is asked for, to see what a rule passes over
-	sameBuild   = time.Hour // images that a release and a branch build of one commit may be apart
+	maxEvidence = 10        // tags whose build time is read as evidence against a rule
+	sameBuild   = time.Hour // between a release build and a branch build of one commit
 	latest      = "latest"
 )
 
-// decide finds the rule by which tags count.
+// decide determines the tag strategy of a repository.
 func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) (Choice, error) {
 	if isCalendar(list) {
 		used.Strategy = config.Lexical
@@ -34,7 +34,7 @@ func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) 
 			choice, err = ch.weigh(ctx, choice, list, versions)
 		}
 		switch {
-		case err == nil && choice.Outgrown != "" && choice.Used.Strategy == config.SemVer: // the dates of images do not show it
+		case err == nil && choice.Outgrown != "" && choice.Used.Strategy == config.SemVer: // build times do not show it
 			return ch.unversioned(ctx, used, list, choice.Tag)
 		case err == nil, !errors.As(err, &none):
 			return choice, err
@@ -47,7 +47,7 @@ func (ch *chooser) decide(ctx context.Context, used config.Tags, list []string) 
 	return ch.unversioned(ctx, used, list, "")
 }
 
-// unversioned chooses `latest`, else the newest build. passedOver is the semantic version that does not count.
+// unversioned chooses `latest`, else the newest build. passedOver is the semantic version that was rejected.
 func (ch *chooser) unversioned(ctx context.Context, used config.Tags, list []string, passedOver string) (choice Choice, err error) {
 	var none *NoneCountsError
 	defer func() {
@@ -66,9 +66,9 @@ func (ch *chooser) unversioned(ctx context.Context, used config.Tags, list []str
 	return ch.by(ctx, used, list)
 }
 
-// weigh looks for evidence against the highest version: images of other tags that were built after it. Where they outweigh
-// the versions, or continue their series in a form that is no version (2026.01.02 after 2025.12.31), the rule is another
-// one.
+// weigh looks for evidence against the highest version: images of other tags that were built after it. If they outnumber the
+// versions, or continue their series in a form that is not a version (2026.01.02 after 2025.12.31), another strategy is
+// chosen.
 func (ch *chooser) weigh(ctx context.Context, version Choice, list, versions []string) (Choice, error) {
 	later, err := ch.builtAfter(ctx, version, others(list, versions))
 	if err != nil || len(later) == 0 {
@@ -89,11 +89,10 @@ func (ch *chooser) weigh(ctx context.Context, version Choice, list, versions []s
 	return choice, err
 }
 
-// pullRequest is the form of tags that workflows give to images of pull and merge requests, which are not released.
+// pullRequest matches the usual tags of images of pull and merge requests, which are not released.
 var pullRequest = regexp.MustCompile(`^(pr|mr|pull|merge)[-_.]?\d+(\W|$)`)
 
-// others are the tags that are neither versions nor, by their name, a part of one (1.2 is moved along with 1.2.3) or of a
-// pull request.
+// others returns the tags that are neither versions, nor prefixes of one (1.2 moves with 1.2.3), nor of a pull request.
 func others(list, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(tag string) bool {
 		if pullRequest.MatchString(tag) {
@@ -107,8 +106,8 @@ func others(list, versions []string) []string {
 	})
 }
 
-// builtAfter lists the images of other tags that were built after the chosen one, the last one first, each once. Only a few
-// tags are looked at.
+// builtAfter returns the images of other tags that were built after the chosen one, the latest first, each once. It reads a
+// few tags only.
 func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string) ([]build, error) {
 	if len(tags) == 0 {
 		return nil, nil
@@ -121,7 +120,7 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 	var none []string
 	builds, err := ch.builds(ctx, append(slices.Clone(sample), chosen.Tag), func(ctx context.Context, b *build) error {
 		err := ch.date(ctx, b, chosen)
-		if IsAbsent(err) || isWrong(err) { // it will be so the next time too
+		if IsAbsent(err) || isInvalid(err) { // a retry would not help
 			err = nil
 		}
 		return err
@@ -131,7 +130,7 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 	}
 	at := slices.IndexFunc(builds, func(b build) bool { return b.tag == chosen.Tag })
 	if at < 0 {
-		return nil, nil // without its date nothing is known to be later
+		return nil, nil // without its build time, nothing is known to be later
 	}
 	limit := builds[at].at.Add(sameBuild)
 	return slices.DeleteFunc(builds, func(b build) bool {
@@ -141,7 +140,7 @@ func (ch *chooser) builtAfter(ctx context.Context, chosen Choice, tags []string)
 	}), nil
 }
 
-// date finds the digest of a tag and when its image was built, unless it is the chosen one under another name.
+// date reads the digest and the build time of a tag, unless it has the digest of the chosen one.
 func (ch *chooser) date(ctx context.Context, b *build, chosen Choice) (err error) {
 	if b.digest, err = ch.head(ctx, ch.src, b.tag); err != nil || b.digest == chosen.Snapshot.Digest && b.tag != chosen.Tag {
 		return err
@@ -154,14 +153,14 @@ func (ch *chooser) date(ctx context.Context, b *build, chosen Choice) (err error
 	return err
 }
 
-// calendarForm is the form of tags that begin with a date of fixed width: 2026.02.03, 2026-02, 20260203.
+// calendarForm matches tags that begin with a date of fixed width: 2026.02.03, 2026-02, 20260203.
 var calendarForm = regexp.MustCompile(`^v?20\d\d[.-]?(0[1-9]|1[0-2])([.-]?([0-2]\d|3[01]))?([.-]?\d+)?$`)
 
-// IsDate reports whether a tag begins with a date, in a form whose order is that of the alphabet.
+// IsDate reports whether a tag begins with a date whose alphabetical order is that of time.
 func IsDate(tag string) bool { return calendarForm.MatchString(tag) }
 
-// isCalendar reports whether all tags, at least two, are dates of one form, so that the alphabet has their order. Dates
-// without leading zeros are semantic versions.
+// isCalendar reports whether all tags, at least two, are dates of one form in alphabetical order. Dates without leading zeros
+// are semantic versions.
 func isCalendar(tags []string) bool {
 	versions := new(tagrule.Rule).Versions(tags)
 	return len(tags) > 1 && len(versions) < len(tags) && !slices.ContainsFunc(tags, func(t string) bool {
@@ -169,7 +168,7 @@ func isCalendar(tags []string) bool {
 	})
 }
 
-// outgrown returns the date that comes last of those that follow a tag when numbers are compared as numbers, "" for none.
+// outgrown returns the latest of the dates that follow a tag in natural order; "" for none.
 func outgrown(tag string, list []string, counts func(tag string) bool) string {
 	if !IsDate(tag) {
 		return ""
@@ -185,5 +184,5 @@ func outgrown(tag string, list []string, counts func(tag string) bool) string {
 
 var anyDigit = regexp.MustCompile(`\d`)
 
-// shape is a tag without its digits.
+// shape returns a tag without its digits.
 func shape(tag string) string { return anyDigit.ReplaceAllString(tag, "0") }

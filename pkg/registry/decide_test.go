@@ -171,5 +171,5 @@ func TestASeriesThatGoesOnWithoutDates(t *testing.T) {
 		s.push("app:"+tag, newImage(t, "linux/amd64", time.Time{}, nil))
 	}
 	_, err := client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{}, false, unknown)
-	assert.ErrorContains(t, err, "set tags to say which tag counts")
+	assert.ErrorContains(t, err, "set tags to choose another strategy")
 }

@@ -1,7 +1,6 @@
-// Package registry asks OCI registries what is true: what a tag holds, which tags a repository has, when an image was
-// built and what it was built on. It is polite to registries (a few requests at a time, waits where they ask to, HEAD
-// before GET) and takes nothing on trust: what it reads is bounded and checked against its digest, and half an answer is
-// an error, never a guess.
+// Package registry reads OCI registries: what a tag holds, which tags a repository has, when an image was built and on
+// which digests. It sends few requests at a time and HEAD before GET. What it reads is bounded and checked against its
+// digest, and an incomplete response is an error, never a guess.
 //
-// Signing in is go-containerregistry's. What the facts mean, and keeping them, is left to packages policy and state.
+// go-containerregistry signs in. What the facts mean, and storing them, is left to packages policy and state.
 package registry

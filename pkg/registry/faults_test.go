@@ -117,9 +117,9 @@ func TestTroubleThatStays(t *testing.T) {
 		gets   int
 	}{
 		"cut":              {cut, "the connection failed: unexpected EOF", 5},
-		"storm":            {status(429, "Retry-After", "1"), "too many requests (429), to be asked again in 1s: sign in for a higher limit, set factory.mirrors, or ask less often [TOOMANYREQUESTS]", 5},
-		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429), to be asked again in 1h0m0s", 1},
-		"in trouble":       {status(503), "in trouble (503 Service Unavailable), try again later", 5},
+		"storm":            {status(429, "Retry-After", "1"), "too many requests (429), retry in 1s: sign in for a higher limit, or set factory.mirrors [TOOMANYREQUESTS]", 5},
+		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429), retry in 1h0m0s", 1},
+		"in trouble":       {status(503), "registry unavailable (503 Service Unavailable)", 5},
 		"denied":           {status(403), "access denied (403): the repository does not exist or HOST needs credentials", 1},
 		"teapot":           {status(418), "unexpected status 418", 1},
 		"chatty": {func(w http.ResponseWriter, _ *http.Request) {
@@ -165,17 +165,17 @@ func TestContent(t *testing.T) {
 	image, index := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
 	config := `"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"` + fakeDigest("c") + `"}`
 	for name, c := range map[string]struct{ contentType, content, want string }{
-		"web page":           {"text/html; charset=utf-8", "<html>", `is no manifest but has content type "text/html"`},
+		"web page":           {"text/html; charset=utf-8", "<html>", `the response is not a manifest (content type: "text/html")`},
 		"no type":            {"", `{}`, "content type"},
 		"docker schema 1":    {"application/vnd.docker.distribution.manifest.v1+prettyjws", `{}`, "content type"},
 		"truncated":          {image, `{"schemaVersion":2,` + config, "not valid JSON: unexpected end of JSON input"},
 		"trailing":           {image, `{"schemaVersion":2,` + config + `} {}`, "not valid JSON"},
 		"list":               {index, `[]`, "not valid JSON"},
-		"another type":       {image, `{"mediaType":"` + index + `",` + config + `}`, "says it is"},
+		"another type":       {image, `{"mediaType":"` + index + `",` + config + `}`, "but content type"},
 		"both":               {image, `{` + config + `,"manifests":[]}`, "an image and an index at once"},
 		"index with layers":  {index, `{"layers":[]}`, "an image and an index at once"},
 		"no config":          {image, `{"schemaVersion":2}`, "no config"},
-		"digest of nonsense": {image, `{"config":{"digest":"secret"}}`, "not valid JSON: a value has the wrong form"},
+		"digest of nonsense": {image, `{"config":{"digest":"secret"}}`, "not valid JSON: invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
@@ -272,7 +272,7 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 	}{
 		"storm":            {status(429), "too many requests (429): sign in", 3 * 5, 5},
 		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429): sign in", 1, 0},
-		"down":             {status(503), "in trouble (503 Service Unavailable)", 3 * 5, 5},
+		"down":             {status(503), "registry unavailable (503 Service Unavailable)", 3 * 5, 5},
 		"not found":        {status(404), "", 2 * 10, 2}, // a HEAD that finds nothing is confirmed by a GET
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -321,7 +321,7 @@ func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
 		for range 3 {
 			group.Go(func() {
 				_, err := asks.Snapshot(t.Context(), s.ref("broken:1"), nil)
-				assert.ErrorContains(t, err, "in trouble (500") //nolint:testifylint // require must not be called outside the test's goroutine
+				assert.ErrorContains(t, err, "registry unavailable (500") //nolint:testifylint // require must not be called outside the test's goroutine
 				assert.NotContains(t, err.Error(), "skipping")
 			})
 		}
@@ -384,7 +384,7 @@ func TestTokenServerThatIsNotAsked(t *testing.T) {
 		return true
 	})
 	_, err := client(registry.Options{Keychain: login{}}).Snapshot(t.Context(), s.ref("base:1"), nil)
-	require.ErrorContains(t, err, "signing in failed: it names a token server that is not asked")
+	require.ErrorContains(t, err, "signing in failed: refusing its token server")
 	assertNoSecret(t, err)
 }
 
@@ -584,7 +584,7 @@ func TestMirrors(t *testing.T) {
 	}
 	_, err = client(o).Snapshot(t.Context(), origin.ref("team/base:2"), nil)
 	require.ErrorContains(t, err, "asking "+origin.host+": not found (404)")
-	require.ErrorContains(t, err, "before that: asking "+empty.host)
+	require.ErrorContains(t, err, "mirrors: asking "+empty.host)
 }
 
 func TestConcurrency(t *testing.T) {

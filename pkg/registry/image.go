@@ -10,8 +10,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// isImageConfig reports whether a config of this type makes an image. The types other than OCI's and Docker's are what old
-// registries gave Docker's; BuildKit and Docker take them for images too.
+// isImageConfig reports whether a config of this type belongs to an image. The types other than OCI's and Docker's come from
+// old registries; BuildKit and Docker accept them too.
 func isImageConfig(t types.MediaType) bool {
 	switch t {
 	case types.OCIConfigJSON, types.DockerConfigJSON, "application/octet-stream", "":
@@ -31,7 +31,7 @@ func isFileSystem(t types.MediaType) bool {
 	return false
 }
 
-// notImage returns ErrNoImage for the manifest of anything else than an image.
+// notImage returns [ErrNoImage] if a manifest is not an image.
 func (m *manifest) notImage(host string) error {
 	problem := ""
 	switch {
@@ -49,12 +49,12 @@ func (m *manifest) notImage(host string) error {
 	return &Error{Host: host, problem: problem, cause: ErrNoImage}
 }
 
-// kind is what a descriptor in an index leads to.
+// kind is the kind of a descriptor in an index.
 type kind int
 
 const (
 	notAnImage kind = iota
-	anImage         // as far as the descriptor says
+	anImage         // according to the descriptor
 	anIndex
 )
 

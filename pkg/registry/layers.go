@@ -8,9 +8,9 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// byLayers finds the known snapshot of the final base whose layers are the first ones of the image, on every platform
-// that counts. Layers are compared uncompressed, since a push may compress them anew. Two contents with the same layers
-// cannot be told apart: then there is no evidence.
+// byLayers returns the known snapshot of the final base whose layers are the first ones of the image, on every platform that
+// counts. Layers are compared uncompressed, since a push may compress them again. Two snapshots with the same layers are no
+// evidence.
 func (c *Client) byLayers(ctx context.Context, src source, images []image, b *Base) ([]state.BuiltOn, error) {
 	images = slices.DeleteFunc(slices.Clone(images), func(i image) bool {
 		return !b.buildsFor(i.platform)
@@ -42,7 +42,7 @@ func (c *Client) byLayers(ctx context.Context, src source, images []image, b *Ba
 	return []state.BuiltOn{{Ref: b.Ref.String(), Snapshot: matching[0], Evidence: state.Layers}}, nil
 }
 
-// probes are the snapshots to compare with: the oldest, which is the baseline, and the newest ones.
+// probes returns the snapshots to compare with: the oldest, which is the baseline, and the newest ones.
 func probes(known []state.Snapshot) []state.Snapshot {
 	if len(known) <= maxLayerProbes {
 		return known
@@ -66,8 +66,7 @@ func (c *Client) layersOf(ctx context.Context, src source, images []image) ([][]
 	return out, nil
 }
 
-// prefix is how many layers of the images come from the snapshot; 0 when they are not its layers on every platform, or
-// when that cannot be known.
+// prefix returns how many layers of the images come from the snapshot; 0 if a platform differs, or if it is unknown.
 func (c *Client) prefix(ctx context.Context, src source, known state.Snapshot, images []image, layers [][]string) (int, error) {
 	total := 0
 	for i := range images {
@@ -80,7 +79,7 @@ func (c *Client) prefix(ctx context.Context, src source, known state.Snapshot, i
 	return total, nil
 }
 
-// prefixOf is how many of the layers come from one of the snapshot's manifests for a platform.
+// prefixOf returns how many of the layers come from one of the snapshot's manifests for a platform.
 func (c *Client) prefixOf(ctx context.Context, src source, known state.Snapshot, platform string, layers []string) (int, error) {
 	manifests := known.Manifests(platform)
 	if len(known.Platforms) == 0 {
@@ -89,7 +88,7 @@ func (c *Client) prefixOf(ctx context.Context, src source, known state.Snapshot,
 	longest := 0
 	for _, digest := range manifests {
 		cfg, err := c.configOf(ctx, src, digest, platform)
-		if IsAbsent(err) || isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || isWrong(err) {
+		if IsAbsent(err) || isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || isInvalid(err) {
 			continue // as for a base that has become private, or was removed from Docker Hub
 		}
 		if err != nil {

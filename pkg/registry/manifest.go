@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	maxManifestBytes   = 4 << 20 // what registries accept at least, by the OCI distribution specification
+	maxManifestBytes   = 4 << 20 // the least that registries must accept, according to the OCI distribution specification
 	maxConfigBytes     = 4 << 20
 	maxProvenanceBytes = 16 << 20
 	maxDepth           = 3  // an index in an index in an index
@@ -49,8 +49,8 @@ type manifest struct {
 	Annotations  map[string]string `json:"annotations"`
 }
 
-// parseManifest reads a manifest of the type that the registry says it has. Content that could be read as another type
-// is refused, as the OCI image specification asks for.
+// parseManifest decodes a manifest of the given content type. As the OCI image specification requires, it refuses content
+// that is ambiguous between types.
 func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -62,8 +62,8 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	case index, t == types.OCIManifestSchema1, t == types.DockerManifestSchema2:
 	case strings.HasPrefix(mediaType, "application/vnd."):
 		return nil, &Error{Host: host, problem: "the manifest has content type " + sanitize.MediaType(mediaType), cause: ErrNoImage}
-	default: // a login page, say: it tells nothing of what the registry has
-		return nil, bad(host, "the answer is no manifest but has content type %s", sanitize.MediaType(mediaType))
+	default: // such as a login page
+		return nil, bad(host, "the response is not a manifest (content type: %s)", sanitize.MediaType(mediaType))
 	}
 	m := &manifest{index: index}
 	if err := json.Unmarshal(body, m); err != nil {
@@ -71,16 +71,16 @@ func parseManifest(host, contentType string, body []byte) (*manifest, error) {
 	}
 	switch {
 	case m.MediaType != "" && m.MediaType != mediaType:
-		return nil, wrong(host, "the manifest says it is %s, and its content type %s", sanitize.MediaType(m.MediaType), mediaType)
+		return nil, invalid(host, "the manifest has media type %s, but content type %s", sanitize.MediaType(m.MediaType), mediaType)
 	case index && (m.Config != nil || m.Layers != nil), !index && m.Manifests != nil:
-		return nil, wrong(host, "the manifest is an image and an index at once")
+		return nil, invalid(host, "the manifest is an image and an index at once")
 	case !index && m.Config == nil:
-		return nil, wrong(host, "the manifest has no config")
+		return nil, invalid(host, "the manifest has no config")
 	}
 	return m, nil
 }
 
-// manifest gets a manifest by tag or digest. One that is asked for by digest may be remembered.
+// manifest returns a manifest by tag or digest. Small ones are cached by digest.
 func (c *Client) manifest(ctx context.Context, src source, identifier string) (*manifest, error) {
 	c.mu.Lock()
 	m := c.manifests[src.repository+"@"+identifier]
@@ -88,7 +88,7 @@ func (c *Client) manifest(ctx context.Context, src source, identifier string) (*
 	if m != nil {
 		return m, nil
 	}
-	return ask(ctx, src.places, func(at place) (*manifest, error) {
+	return firstOf(ctx, src.places, func(at place) (*manifest, error) {
 		m, size, err := c.getManifest(ctx, at, identifier)
 		if err == nil && size <= maxRememberedBytes {
 			c.remember(src.repository+"@"+m.digest, m)
@@ -128,20 +128,19 @@ func (c *Client) getManifest(ctx context.Context, at place, identifier string) (
 	return m, len(a.body), nil
 }
 
-// digestAlgorithm is the only one that state files can hold.
+// digestAlgorithm is the only one that state files support.
 const digestAlgorithm = "sha256"
 
-// digestError returns what is wrong with a digest that a registry gives. One of another algorithm is an error: nothing could
-// be recorded of it.
+// digestError returns why a digest cannot be recorded, or nil.
 func digestError(host, s string) error {
 	algorithm, _, _ := strings.Cut(s, ":")
 	switch {
 	case isSupported(s):
 		return nil
 	case slices.Contains(otherAlgorithms, algorithm):
-		return wrong(host, "the digest algorithm %s is not supported (only %s is)", algorithm, digestAlgorithm)
+		return invalid(host, "unsupported digest algorithm %s (want %s)", algorithm, digestAlgorithm)
 	}
-	return wrong(host, "invalid digest in the answer")
+	return invalid(host, "invalid digest in the response")
 }
 
 // isSupported reports whether evidence that names the digest can be recorded.
@@ -150,10 +149,10 @@ func isSupported(digest string) bool {
 	return err == nil && h.Algorithm == digestAlgorithm
 }
 
-// otherAlgorithms are those that the OCI image specification registers. Others are not named: an answer can hold anything.
+// otherAlgorithms are those that the OCI image specification registers. Other names are not repeated in errors.
 var otherAlgorithms = []string{"sha384", "sha512", "blake3"}
 
-// checkDigest computes the digest of content and compares it with the one that is wanted, if any.
+// checkDigest computes the digest of content and compares it with the wanted one, if any.
 func checkDigest(host string, content []byte, want string) (string, error) {
 	if want != "" {
 		if err := digestError(host, want); err != nil {
@@ -163,16 +162,16 @@ func checkDigest(host string, content []byte, want string) (string, error) {
 	sum := sha256.Sum256(content)
 	got := digestAlgorithm + ":" + hex.EncodeToString(sum[:])
 	if want != "" && got != want {
-		return "", wrong(host, "the content has digest %s, not %s", got, want)
+		return "", invalid(host, "the content has digest %s, not %s", got, want)
 	}
 	return got, nil
 }
 
-// blob gets a blob and checks it.
+// blob returns a blob and checks its digest.
 func (c *Client) blob(ctx context.Context, src source, d *v1.Descriptor, limit int64) ([]byte, error) {
-	return ask(ctx, src.places, func(at place) ([]byte, error) {
+	return firstOf(ctx, src.places, func(at place) ([]byte, error) {
 		if d.Size > limit {
-			return nil, wrong(at.host(), "the blob %s is larger than the %d KiB that are read", d.Digest, limit>>10)
+			return nil, invalid(at.host(), "blob %s is larger than %d KiB", d.Digest, limit>>10)
 		}
 		a, err := c.send(ctx, at, http.MethodGet, "blobs/"+d.Digest.String(), "", limit)
 		if err != nil {
@@ -183,7 +182,7 @@ func (c *Client) blob(ctx context.Context, src source, d *v1.Descriptor, limit i
 	})
 }
 
-// imageConfig is what an image says of itself.
+// imageConfig is the part of an image config that is used.
 type imageConfig struct {
 	OS           string   `json:"os"`
 	OSVersion    string   `json:"os.version"`
@@ -197,7 +196,7 @@ type imageConfig struct {
 	} `json:"rootfs"`
 }
 
-// config gets the config of an image manifest. The error is ErrNoImage for anything else.
+// config returns the config of an image manifest, and [ErrNoImage] for anything else.
 func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConfig, error) {
 	var cfg imageConfig
 	if err := m.notImage(src.host()); err != nil {
@@ -220,7 +219,7 @@ func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConf
 	return cfg, nil
 }
 
-// built is when the image was built. Times up to 1980 are what reproducible builds write instead of one.
+// built returns when the image was built. Reproducible builds write times up to 1980, which count as unknown.
 func (cfg *imageConfig) built() time.Time {
 	t, err := time.Parse(time.RFC3339Nano, cfg.Created)
 	if err != nil || t.Year() <= 1980 {
@@ -233,9 +232,9 @@ func (cfg *imageConfig) platform() string {
 	return platformName(ocispecs.Platform{OS: cfg.OS, OSVersion: cfg.OSVersion, OSFeatures: cfg.OSFeatures, Architecture: cfg.Architecture, Variant: cfg.Variant})
 }
 
-// platformsOf lists the platforms of an index and the digest of each one's manifest. Where two are the same to the last
-// detail, the first counts, as in a build. Where no manifest is said to be for a platform, their configs are asked. An
-// index that holds no image is ErrNoImage.
+// platformsOf returns the platforms of an index and the digest of each one's manifest. If two platforms are equal, the first
+// counts, as in a build. If no entry has a platform, it reads their configs. It returns [ErrNoImage] for an index without an
+// image.
 func (c *Client) platformsOf(ctx context.Context, src source, index *manifest) (state.Platforms, error) {
 	w := indexWalk{platforms: state.Platforms{}}
 	if err := c.walk(ctx, src, index, 1, &w); err != nil {
@@ -266,10 +265,10 @@ func (c *Client) platformsOf(ctx context.Context, src source, index *manifest) (
 	return w.platforms, nil
 }
 
-// indexWalk is what was found in an index and in those that it holds.
+// indexWalk collects the manifests of an index and of those nested in it.
 type indexWalk struct {
 	platforms state.Platforms
-	others    []*v1.Descriptor // manifests that may be images of a platform that only their config has
+	others    []*v1.Descriptor // entries without a platform, whose config may have one
 	nested    int
 }
 
@@ -294,7 +293,7 @@ func (c *Client) walk(ctx context.Context, src source, m *manifest, depth int, w
 		case kind == anIndex:
 			w.nested++
 			if depth >= maxDepth || w.nested > maxNested {
-				return wrong(src.host(), "the index %s holds too many indexes within each other", m.digest)
+				return invalid(src.host(), "index %s: too many nested indexes", m.digest)
 			}
 			inner, err := c.manifest(ctx, src, d.Digest.String())
 			if err != nil {
@@ -337,8 +336,7 @@ const (
 	maxPlatformFeatures = 8
 )
 
-// platformName writes a platform as BuildKit does, with os.version and os.features where there are any, and nothing for
-// what is none.
+// platformName writes a platform as BuildKit does, with os.version and os.features if there are any; "" if it is invalid.
 func platformName(p ocispecs.Platform) string {
 	if p.OS == "" || p.Architecture == "" || p.OS == "unknown" || p.Architecture == "unknown" {
 		return ""
@@ -357,7 +355,7 @@ func platformName(p ocispecs.Platform) string {
 		return ""
 	}
 	if again, err := platforms.Parse(s); err != nil || platforms.FormatAll(platforms.Normalize(again)) != s {
-		return "" // such as a variant that is a dot: it would be read as another platform
+		return "" // such as a variant that is a dot: it would parse as another platform
 	}
 	return s
 }

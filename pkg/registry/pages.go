@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// pageSizes are tried in turn: some registries refuse more than they give, some any number.
+// pageSizes are tried in turn: some registries refuse a size above their limit, some refuse any.
 var pageSizes = []string{"?n=1000", "?n=100", ""}
 
-// tagsAt lists the tags at one place. An empty list is the registry's own word: a mirror's says nothing.
+// tagsAt lists the tags at one place. Only the registry itself, not a mirror, can have no tags.
 func (c *Client) tagsAt(ctx context.Context, at place) ([]string, error) {
 	list := tagList{at: at, visited: map[string]bool{}, seen: map[string]bool{}}
 	a, err := c.firstPage(ctx, at)
@@ -40,11 +40,11 @@ func (c *Client) tagsAt(ctx context.Context, at place) ([]string, error) {
 }
 
 func tooManyTags(at place, n int) error {
-	return bad(at.host(), "there are more than %d tags; set tags to {strategy: Digest, constraint: TAG} to follow one", min(n, maxTags))
+	return bad(at.host(), "more than %d tags (set tags to {strategy: Digest, constraint: TAG} to follow one)", min(n, maxTags))
 }
 
-// firstPage asks for as large a page as the registry gives.
-func (c *Client) firstPage(ctx context.Context, at place) (a *answer, err error) {
+// firstPage requests the largest page that the registry returns.
+func (c *Client) firstPage(ctx context.Context, at place) (a *response, err error) {
 	for _, size := range pageSizes {
 		a, err = c.send(ctx, at, http.MethodGet, "tags/list"+size, "application/json", maxPageBytes)
 		if !refusesSize(err) {
@@ -54,7 +54,7 @@ func (c *Client) firstPage(ctx context.Context, at place) (a *answer, err error)
 	return a, err
 }
 
-// refusesSize reports whether another page size may be answered: the request was refused, and not for what it asks for.
+// refusesSize reports whether a smaller page may succeed: the request was refused, but not because of the repository.
 func refusesSize(err error) bool {
 	e := errorOf(err)
 	if e == nil || e.Status < http.StatusBadRequest {
@@ -67,18 +67,17 @@ func refusesSize(err error) bool {
 	return e.Status < http.StatusInternalServerError || e.Status == http.StatusNotImplemented
 }
 
-// tagList is what the pages had so far.
+// tagList collects the tags of the pages.
 type tagList struct {
 	at      place
 	tags    []string
-	seen    map[string]bool // every entry, those that are no valid tags too
+	seen    map[string]bool // every entry, including invalid tags
 	visited map[string]bool // pages, by their URL
 	named   bool            // the pages name the repository
 }
 
-// add adds a page and returns the address of the next one, if any. Pages that lead in a circle are an error: what is
-// missing could be what is asked for.
-func (l *tagList) add(a *answer) (next string, err error) {
+// add adds a page and returns the address of the next one, if any. Pages in a circle are an error: a tag may be missing.
+func (l *tagList) add(a *response) (next string, err error) {
 	page, err := parsePage(l.at, a.body)
 	if err != nil {
 		return "", err
@@ -94,30 +93,30 @@ func (l *tagList) add(a *answer) (next string, err error) {
 	l.visited[a.url] = true
 	next, err = nextPage(l.at, a)
 	if err == nil && next != "" && (l.visited[next] || len(page.tags) > 0 && len(l.seen) == before) {
-		return "", bad(l.at.host(), "the pages of the list of tags lead in a circle, after %d tags", len(l.seen))
+		return "", bad(l.at.host(), "the tag list does not end: its pages repeat after %d tags", len(l.seen))
 	}
 	return next, err
 }
 
-// empty is what an empty list comes to.
+// empty returns the error for an empty list, or nil.
 func (l *tagList) empty() error {
 	switch {
 	case l.at.mirror:
 		return bad(l.at.host(), "the mirror lists no tags")
 	case !l.named:
-		return bad(l.at.host(), "the list of tags is empty and does not name the repository")
+		return bad(l.at.host(), "the tag list is empty and does not name the repository")
 	}
 	return &Error{Host: l.at.host(), problem: "the repository has no tags", unknown: true}
 }
 
-// page is an answer to a question for tags.
+// page is one response of the tag list.
 type page struct {
 	Name string          `json:"name"`
 	Tags json.RawMessage `json:"tags"` // null is an empty list
 	tags []string
 }
 
-// parsePage reads a list of tags. JSON of something else, or the list of another repository, is none.
+// parsePage decodes a page. JSON of another kind, or the list of another repository, is an error.
 func parsePage(at place, body []byte) (*page, error) {
 	p := &page{}
 	err := json.Unmarshal(body, p)
@@ -128,9 +127,9 @@ func parsePage(at place, body []byte) (*page, error) {
 	case err != nil:
 		return nil, &Error{Host: at.host(), problem: "the list of tags is not valid JSON", cause: jsonProblem(err)}
 	case p.Tags == nil:
-		return nil, bad(at.host(), "the answer is not a list of tags")
+		return nil, bad(at.host(), "the response is not a tag list")
 	case !isOf(p.Name, at.repo.RepositoryStr()) && !isOf(at.repo.RepositoryStr(), p.Name):
-		return nil, bad(at.host(), "the list of tags is that of another repository")
+		return nil, bad(at.host(), "the tag list is of another repository")
 	}
 	return p, nil
 }
@@ -166,21 +165,21 @@ func nextLink(headers []string) (target string, ok bool) {
 
 // nextPage reads the Link header. It must lead to the same host: credentials go with it. Registries behind a proxy often
 // do not know that they are reached by TLS, so the scheme stays what it is.
-func nextPage(at place, a *answer) (string, error) {
+func nextPage(at place, a *response) (string, error) {
 	target, ok := nextLink(a.header.Values("Link"))
 	if !ok {
-		return "", bad(at.host(), "the link to the next page of tags has the wrong form")
+		return "", bad(at.host(), "invalid link to the next page of tags")
 	}
 	if target == "" {
 		return "", nil
 	}
 	base, err := url.Parse(a.url)
 	if err != nil {
-		return "", bad(at.host(), "the address of the tags has the wrong form")
+		return "", bad(at.host(), "invalid URL of the tag list")
 	}
 	next, err := base.Parse(target)
 	if err != nil || !strings.EqualFold(withoutPort(next.Host), withoutPort(base.Host)) {
-		return "", bad(at.host(), "the link to the next page of tags leads elsewhere")
+		return "", bad(at.host(), "the link to the next page of tags leads to another host")
 	}
 	next.Scheme, next.Host, next.User, next.Fragment = base.Scheme, base.Host, nil, ""
 	return next.String(), nil

@@ -62,7 +62,7 @@ func TestNextPage(t *testing.T) {
 		"https://registry.example:5001/x":                            "",
 		"://?token=secret":                                           "",
 	} {
-		a := &answer{header: http.Header{"Link": {"<" + target + `>; rel="next"`}}, url: "https://registry.example:5000/v2/team/app/tags/list?n=2"}
+		a := &response{header: http.Header{"Link": {"<" + target + `>; rel="next"`}}, url: "https://registry.example:5000/v2/team/app/tags/list?n=2"}
 		got, err := nextPage(at, a)
 		assert.Equal(t, want, got, target)
 		if want == "" {
@@ -70,7 +70,7 @@ func TestNextPage(t *testing.T) {
 			assert.NotContains(t, err.Error(), "secret")
 		}
 	}
-	got, err := nextPage(samplePlace(t, "registry.example"), &answer{header: http.Header{"Link": {`<http://registry.example:80/x>`}}, url: "https://registry.example/y"})
+	got, err := nextPage(samplePlace(t, "registry.example"), &response{header: http.Header{"Link": {`<http://registry.example:80/x>`}}, url: "https://registry.example/y"})
 	require.NoError(t, err)
 	assert.Equal(t, "https://registry.example/x", got, "the scheme that it thinks it has has a port of its own")
 }
@@ -80,7 +80,7 @@ func FuzzNextPage(f *testing.F) {
 		f.Add(link)
 	}
 	f.Fuzz(func(t *testing.T, link string) {
-		next, err := nextPage(samplePlace(t, "registry.example"), &answer{header: http.Header{"Link": {link}}, url: "https://registry.example/v2/team/app/tags/list?n=1000"})
+		next, err := nextPage(samplePlace(t, "registry.example"), &response{header: http.Header{"Link": {link}}, url: "https://registry.example/v2/team/app/tags/list?n=1000"})
 		if err != nil {
 			assert.Empty(t, next)
 			return
@@ -108,7 +108,7 @@ func FuzzParsePage(f *testing.F) {
 		}
 		assert.True(t, isOf(p.Name, "team/app"))
 		list := tagList{at: at, seen: map[string]bool{}, visited: map[string]bool{}}
-		_, err = list.add(&answer{body: body, header: http.Header{}, url: "https://registry.example/"})
+		_, err = list.add(&response{body: body, header: http.Header{}, url: "https://registry.example/"})
 		require.NoError(t, err)
 		for _, tag := range list.tags {
 			assert.Regexp(t, tagForm, tag)

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// pings remembers how a host wants to be signed in to. go-containerregistry asks that anew for each repository, but it is
-// the host that decides.
+// pings caches the authentication challenge of a host. go-containerregistry pings for each repository, but the challenge is
+// the same for all of them.
 type pings struct {
 	http.RoundTripper
 
@@ -17,9 +17,9 @@ type pings struct {
 }
 
 type ping struct {
-	busy   chan struct{}
-	answer *http.Response // without a body; nil while it is not known
-	body   []byte
+	busy chan struct{}
+	resp *http.Response // without a body; nil before the first ping
+	body []byte
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -41,18 +41,18 @@ func (p *pings) RoundTrip(req *http.Request) (*http.Response, error) {
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
 	}
-	if known.answer == nil {
-		answer, err := p.RoundTripper.RoundTrip(req)
-		if err != nil || answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusUnauthorized {
-			return answer, err
+	if known.resp == nil {
+		resp, err := p.RoundTripper.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusUnauthorized {
+			return resp, err
 		}
-		defer answer.Body.Close()
-		if known.body, err = io.ReadAll(answer.Body); err != nil { // it is bounded already
+		defer resp.Body.Close()
+		if known.body, err = io.ReadAll(resp.Body); err != nil { // it is bounded already
 			return nil, err
 		}
-		known.answer = answer
+		known.resp = resp
 	}
-	copied := *known.answer
-	copied.Header, copied.Body, copied.Request = known.answer.Header.Clone(), io.NopCloser(bytes.NewReader(known.body)), req
+	copied := *known.resp
+	copied.Header, copied.Body, copied.Request = known.resp.Header.Clone(), io.NopCloser(bytes.NewReader(known.body)), req
 	return &copied, nil
 }

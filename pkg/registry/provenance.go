@@ -17,10 +17,10 @@ const (
 	maxPURL         = 2048
 )
 
-// material is an image that something was built on.
+// material is an image that a build used.
 type material struct {
 	ref      state.Ref // without digest
-	platform string    // empty when it is not said
+	platform string    // empty if unknown
 	digest   string
 }
 
@@ -41,9 +41,8 @@ type statement struct {
 	} `json:"predicate"`
 }
 
-// parseProvenance reads the images that an in-toto statement with SLSA provenance names, as BuildKit writes it. A
-// statement of another kind, or about another subject, names none. So do entries that are no images of a registry or
-// have no digest.
+// parseProvenance returns the images in an in-toto statement with SLSA provenance, as BuildKit writes it. Statements of
+// another kind or subject have none, and entries without a digest or of another type are skipped.
 func parseProvenance(data []byte, subject string) ([]material, error) {
 	var s statement
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -63,7 +62,7 @@ func parseProvenance(data []byte, subject string) ([]material, error) {
 	return out, nil
 }
 
-// about says whether the statement is about the digest. One that names no digest is about what it is attached to.
+// about reports whether the digest is a subject of the statement. Without subject digests it is about its attachment.
 func (s *statement) about(digest string) bool {
 	named := false
 	for _, r := range s.Subject {
@@ -86,7 +85,7 @@ func (r *resource) digest() string {
 	return ""
 }
 
-// material reads an entry. One that contradicts itself about the digest is no evidence.
+// material decodes an entry. An entry with contradictory digests is no evidence.
 func (r *resource) material() (material, bool) {
 	m, ok := parsePURL(r.URI)
 	if !ok {
@@ -100,9 +99,9 @@ func (r *resource) material() (material, bool) {
 	return m, isSupported(m.digest)
 }
 
-// parsePURL reads the package URL of an image, pkg:docker/NAMESPACE/NAME@TAG?digest=sha256:…&platform=os/arch, as
+// parsePURL decodes the package URL of an image, pkg:docker/NAMESPACE/NAME@TAG?digest=sha256:…&platform=os/arch, as
 // BuildKit writes it: the namespace starts with the registry unless that is Docker Hub, and the version can be a digest.
-// It is not ok for other types, for blobs and for what has the wrong form.
+// ok is false for other types, blobs and malformed URLs.
 func parsePURL(s string) (m material, ok bool) {
 	const scheme = "pkg:docker/"
 	if len(s) > maxPURL || len(s) < len(scheme) || !strings.EqualFold(s[:len(scheme)], scheme) {
@@ -141,7 +140,7 @@ func parsePURL(s string) (m material, ok bool) {
 	return m, true
 }
 
-// qualify takes what the qualifiers of a package URL say.
+// qualify reads the qualifiers of a package URL.
 func (m *material) qualify(query string) bool {
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(pair, "=")

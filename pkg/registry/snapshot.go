@@ -13,13 +13,13 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Snapshot resolves a reference: its digest and, for an index, the digest of each platform's manifest. Attestations,
-// artifacts and what has no platform are left out, and platforms are written as BuildKit does (linux/arm64 for
-// linux/arm64/v8), with their os.version. A single manifest has the platform that its config names, or none. A reference to
-// anything else than an image is ErrNoImage.
+// Snapshot resolves a reference: its digest and, for an index, the digest of each platform's manifest. It leaves out
+// attestations, artifacts and entries without a platform, and writes platforms as BuildKit does (linux/arm64 for
+// linux/arm64/v8), with their os.version. The platform of a single manifest is that of its config, if any. It returns
+// [ErrNoImage] for anything but an image.
 //
-// When known has the digest that a HEAD gives, known is the answer, and nothing else is asked: a digest never changes.
-// For the same reason nothing is asked at all for a reference with the digest of known.
+// If a HEAD returns the digest of known, Snapshot returns known, since the content of a digest never changes. For a reference
+// with that digest it sends no request at all.
 func (c *Client) Snapshot(ctx context.Context, ref state.Ref, known *state.Snapshot) (state.Snapshot, error) {
 	s, err := c.snapshot(ctx, ref, known)
 	if err != nil {
@@ -47,7 +47,7 @@ func (c *Client) snapshot(ctx context.Context, ref state.Ref, known *state.Snaps
 		return *known, nil
 	}
 	m, err := c.manifest(ctx, src, identifier)
-	if IsAbsent(err) && ref.Digest == "" && identifier != ref.Tag { // the tag has moved, or the HEAD was answered from a cache
+	if IsAbsent(err) && ref.Digest == "" && identifier != ref.Tag { // the tag has moved, or a cache answered the HEAD
 		m, err = c.manifest(ctx, src, ref.Tag)
 	}
 	if err != nil {
@@ -56,10 +56,10 @@ func (c *Client) snapshot(ctx context.Context, ref state.Ref, known *state.Snaps
 	return c.snapshotOf(ctx, src, m)
 }
 
-// head asks for the digest of a tag without getting the manifest, which would count against a pull limit. The digest is
-// empty where a registry does not answer such questions as the specification says.
+// head returns the digest of a tag without a GET, which would count against a pull limit. It is empty if the registry does
+// not support that as specified.
 func (c *Client) head(ctx context.Context, src source, tag string) (string, error) {
-	return ask(ctx, src.places, func(at place) (string, error) {
+	return firstOf(ctx, src.places, func(at place) (string, error) {
 		a, err := c.send(ctx, at, http.MethodHead, "manifests/"+tag, acceptManifests, maxManifestBytes)
 		switch {
 		case isStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
@@ -71,14 +71,14 @@ func (c *Client) head(ctx context.Context, src source, tag string) (string, erro
 		}
 		digest := a.header.Get("Docker-Content-Digest")
 		if _, err := v1.NewHash(digest); err != nil {
-			return "", nil //nolint:nilerr // a GET tells the digest too
+			return "", nil //nolint:nilerr // a GET returns the digest too
 		}
 		return digest, digestError(at.host(), digest)
 	})
 }
 
-// confirm asks again for what a HEAD did not find, whose answer has no body to say why: it may come from anybody on the
-// way. Where the manifest is there after all, there is no error.
+// confirm repeats a HEAD that found nothing as a GET: the response to a HEAD has no body that shows that the registry, and
+// not a proxy, sent it. It returns nil if the manifest exists after all.
 func (c *Client) confirm(ctx context.Context, at place, tag string) error {
 	_, err := c.send(ctx, at, http.MethodGet, "manifests/"+tag, acceptManifests, maxManifestBytes)
 	return err
@@ -103,9 +103,8 @@ func (c *Client) snapshotOf(ctx context.Context, src source, m *manifest) (state
 	return s, nil
 }
 
-// Built says when an image was built, as its config has it. It is the zero time when that is not known, as in
-// reproducible builds, or when the reference does not exist. Of an index it is that of the platform, or of the first one
-// when none is given.
+// Built returns the time at which an image was built, according to its config; zero if it is unknown, as in reproducible
+// builds, or if the reference does not exist. For an index it is that of the platform, or of the first one if none is given.
 func (c *Client) Built(ctx context.Context, ref state.Ref, platform string) (time.Time, error) {
 	src, err := c.source(ref)
 	if err != nil {
@@ -117,12 +116,12 @@ func (c *Client) Built(ctx context.Context, ref state.Ref, platform string) (tim
 	}
 	cfg, err := c.configOf(ctx, src, identifier, platform)
 	if err != nil && !IsAbsent(err) {
-		return time.Time{}, fmt.Errorf("asking when %q was built: %w", ref, err)
+		return time.Time{}, fmt.Errorf("reading the build time of %q: %w", ref, err)
 	}
 	return cfg.built(), nil
 }
 
-// configOf gets the config of an image, of one platform where it is an index. It is empty when the index lacks it.
+// configOf returns the config of an image, or of one platform of an index; empty if the index lacks the platform.
 func (c *Client) configOf(ctx context.Context, src source, identifier, platform string) (imageConfig, error) {
 	m, err := c.manifest(ctx, src, identifier)
 	if err != nil {

@@ -52,12 +52,12 @@ func TestSnapshot(t *testing.T) {
 	_, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("base:chart"), nil)
 	require.ErrorIs(t, err, registry.ErrNoImage)
 	_, err = client(registry.Options{}).Snapshot(t.Context(), s.ref("base:deep"), nil)
-	require.ErrorContains(t, err, "too many indexes within each other")
+	require.ErrorContains(t, err, "too many nested indexes")
 	_, err = client(registry.Options{}).Snapshot(t.Context(), s.ref("base:none"), nil)
 	require.ErrorContains(t, err, "not found (404)")
 	for _, ref := range []state.Ref{{Registry: s.host, Repository: "../x", Tag: "1"}, {Registry: "intranet", Repository: "x", Tag: "1"}, {}} {
 		_, err = client(registry.Options{}).Snapshot(t.Context(), ref, nil)
-		require.ErrorContains(t, err, "no normalised reference")
+		require.ErrorContains(t, err, "not normalised")
 	}
 }
 

@@ -14,22 +14,22 @@ const (
 	maxTags      = 50_000
 	maxPages     = 200
 	maxPageBytes = 4 << 20
-	maxBuilds    = 50 // images whose date is asked for
-	maxNotImages = 20 // tags that are no images and are passed over
+	maxBuilds    = 50 // images whose build time is read
+	maxNotImages = 20 // tags that are skipped because they are not images
 )
 
 var (
 	tagForm = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
-	// referrerTag is how signatures and attestations are attached to a digest where there is no other way.
+	// referrerTag matches the tags by which signatures and attestations refer to a digest.
 	referrerTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,128}(\..+)?$`)
 )
 
-// Tags lists the tags of a repository, in the order of the registry. It reads up to 50,000 of them, on up to 200 pages;
-// more is an error, since what is missing could be what is asked for.
+// Tags returns the tags of a repository, in the order of the registry. More than 50,000 tags or 200 pages are an error, since
+// an incomplete list could lack the newest tag.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	tags, err := c.tags(ctx, repository)
 	if err != nil {
-		return nil, fmt.Errorf("listing the tags of %q: %w", repository, err)
+		return nil, fmt.Errorf("listing tags of %q: %w", repository, err)
 	}
 	return tags, nil
 }
@@ -43,10 +43,10 @@ func (c *Client) tags(ctx context.Context, repository string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	return ask(ctx, src.places, func(at place) ([]string, error) { return c.tagsAt(ctx, at) })
+	return firstOf(ctx, src.places, func(at place) ([]string, error) { return c.tagsAt(ctx, at) })
 }
 
-// candidates are the tags, at most so many, that the newest build is looked for in.
+// candidates returns at most so many tags, among which the newest build is searched.
 func candidates(tags []string, most int) []string {
 	if len(tags) <= most {
 		return tags
@@ -57,7 +57,7 @@ func candidates(tags []string, most int) []string {
 	return append(out, rest[:most/2]...)
 }
 
-// compareNatural compares texts by the alphabet, and numbers in them as numbers.
+// compareNatural compares texts alphabetically, and numbers in them as numbers.
 func compareNatural(a, b string) int {
 	for a != "" && b != "" {
 		na, nb := digits(a), digits(b)

@@ -55,9 +55,9 @@ func TestTags(t *testing.T) {
 	s.asked()
 
 	for name, c := range map[string]struct{ link, body, want string }{
-		"elsewhere":    {`<http://127.0.0.1:1/v2/app/tags/list>; rel="next"`, `{"tags":["a"]}`, "leads elsewhere"},
-		"another form": {`http://x`, `{"tags":["a"]}`, "wrong form"},
-		"in a circle":  {`</v2/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`, "lead in a circle"},
+		"elsewhere":    {`<http://127.0.0.1:1/v2/app/tags/list>; rel="next"`, `{"tags":["a"]}`, "leads to another host"},
+		"another form": {`http://x`, `{"tags":["a"]}`, "invalid link to the next page"},
+		"in a circle":  {`</v2/app/tags/list?n=1>; rel="next"`, `{"tags":["a"]}`, "pages repeat after"},
 		"truncated":    {"", `{"tags":["a"`, "not valid JSON"},
 		"web page":     {"", `<html>`, "not valid JSON"},
 		"other values": {"", `{"tags":[1]}`, "not valid JSON"},
@@ -185,7 +185,7 @@ func TestNewestBuild(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "bbb", choice.Tag)
 	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.NewestBuild, Allow: []string{"^ccc$"}}, true, unknown)
-	require.ErrorContains(t, err, "no image says when it was built")
+	require.ErrorContains(t, err, "no image has a build time")
 
 	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v2/app/manifests/bbb" {
@@ -287,9 +287,9 @@ func TestPagesInACircle(t *testing.T) {
 		asked int
 		want  string
 	}{
-		"itself":                {[][2]string{{`"a"`, "0"}}, 2, "in a circle"},
-		"two":                   {[][2]string{{`"a"`, "1"}, {`"b"`, "0"}}, 3, "in a circle"},
-		"the same, again":       {[][2]string{{`"a"`, "1"}, {`"a"`, "2"}, {`"a"`, "3"}}, 2, "in a circle"},
+		"itself":                {[][2]string{{`"a"`, "0"}}, 2, "pages repeat after"},
+		"two":                   {[][2]string{{`"a"`, "1"}, {`"b"`, "0"}}, 3, "pages repeat after"},
+		"the same, again":       {[][2]string{{`"a"`, "1"}, {`"a"`, "2"}, {`"a"`, "3"}}, 2, "pages repeat after"},
 		"one without tags":      {[][2]string{{`"a"`, "1"}, {``, "2"}, {`"b"`, ""}}, 3, ""},
 		"some that overlap":     {[][2]string{{`"a","b"`, "1"}, {`"b","c"`, ""}}, 2, ""},
 		"the last is the first": {[][2]string{{`"a"`, "1"}, {`"a"`, ""}}, 2, ""},
