@@ -201,3 +201,28 @@ func TestWalks(t *testing.T) {
 		assert.NoError(t, err)
 	}
 }
+
+// TestOfflineCommands runs the README's commands of level 1 as a newcomer would, beside a checkout of acme/web.
+func TestOfflineCommands(t *testing.T) {
+	_, rest, found := strings.Cut(read(t, root+"/README.md"), "With your own Dockerfiles, without any network:\n")
+	require.True(t, found)
+	block, _, found := strings.Cut(rest, "An entry of")
+	require.True(t, found)
+
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(dir+"/web", 0o750))
+	require.NoError(t, os.WriteFile(dir+"/web/Dockerfile", []byte("FROM node:22\n"), 0o600))
+	require.NoError(t, os.Mkdir(dir+"/fleet", 0o750))
+	t.Chdir(dir + "/fleet")
+	var out bytes.Buffer
+	n := 0
+	for _, m := range quoted.FindAllStringSubmatch(block, -1) {
+		n++
+		code := cli.Main(t.Context(), strings.Fields(m[2]), &cli.World{
+			In: strings.NewReader(""), Out: &out, Err: &out, Now: time.Now, Getenv: func(string) string { return "" },
+		})
+		require.Zero(t, code, "imagefactory %s\n%s", m[2], &out)
+	}
+	assert.Equal(t, 5, n)
+	assert.Contains(t, out.String(), `"node:22"`, "the graph shows the base image")
+}
