@@ -4,19 +4,22 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
-	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-type synthOptions struct{ dryRun, diff, check, split bool }
+type synthOptions struct {
+	dryRun, diff, check, split bool
+	keepLayout                 bool // --split is not given: dist stays split or one file
+}
 
 func newSynth(w *World, paths *pathFlags) *cobra.Command {
 	o := &synthOptions{}
@@ -24,18 +27,22 @@ func newSynth(w *World, paths *pathFlags) *cobra.Command {
 		Use:   "synth",
 		Short: "Generate the Kargo resources in dist from images.yaml and state",
 		Long: `Synth generates the Kargo resources that watch registries, analyze and rebuild, from images.yaml and the state folder,
-and writes them to dist/image-factory.k8s.yaml. Argo CD applies that file after review.`,
+and writes them to dist/image-factory.k8s.yaml. Argo CD applies that file after review. A dist that is split into one file
+per resource stays so; --split=false writes one file again.`,
 		Example: `  imagefactory synth
   imagefactory synth --check      # in CI: exit code 3 and a diff when dist is out of date
-  imagefactory synth --split      # one file per resource and a kustomization`,
+  imagefactory synth --split      # one file per resource and a kustomization, from now on`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runSynth(w, paths, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.keepLayout = !cmd.Flags().Changed("split")
+			return runSynth(w, paths, o)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the resources and write nothing")
 	f.BoolVar(&o.diff, "diff", false, "print what would change in dist and write nothing")
 	f.BoolVar(&o.check, "check", false, "like --diff, with exit code 3 when something would change")
-	f.BoolVar(&o.split, "split", false, "one file per resource and a kustomization.yaml")
+	f.BoolVar(&o.split, "split", false, "one file per resource and a kustomization.yaml (default: as dist is)")
 	return cmd
 }
 
@@ -46,6 +53,9 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
+	}
+	if o.keepLayout {
+		o.split = f.Split()
 	}
 	files, leftOut, err := f.Synth(o.split)
 	if err != nil {
@@ -64,20 +74,22 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	if err != nil {
 		return err
 	}
-	removed := 0
-	for i := range changes {
-		if changes[i].Action == manifest.Removed {
-			removed++
-		}
-	}
-	switch {
-	case len(changes) == 0:
+	if len(changes) == 0 {
 		return say(w, "%s is up to date", paths.out)
-	case removed > 0:
-		return say(w, "%s written to %s, %s removed (no longer needed)", plural.Count(len(changes)-removed, "file"), paths.out, plural.Count(removed, "file"))
-	default:
-		return say(w, "%s written to %s", plural.Count(len(changes), "file"), paths.out)
 	}
+	resources := manifest.CompareResources(changes, files)
+	return say(w, "%s: %s", distOf(paths.out, files), &resources)
+}
+
+// distOf names the one file of dist, or its folder when it holds several.
+func distOf(dir string, files map[string][]byte) string {
+	if len(files) != 1 {
+		return dir
+	}
+	for name := range files {
+		dir = path.Join(filepath.ToSlash(dir), name)
+	}
+	return dir
 }
 
 // compareDist prints what synth would change in dist; with check that is an error.
@@ -94,7 +106,7 @@ func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions
 			return err
 		}
 	}
-	if err := say(w, "%s", staleness(dist, changes, o.split)); err != nil {
+	if err := say(w, "%s", outOfDate(dist, changes, files, o)); err != nil {
 		return err
 	}
 	if o.check {
@@ -103,24 +115,22 @@ func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions
 	return nil
 }
 
-// staleness says how dist differs from what synth would write, and what to do.
-func staleness(dist string, changes []manifest.Change, split bool) string {
+// outOfDate says how dist differs from what synth would write, and what to do.
+func outOfDate(dist string, changes []manifest.Change, files map[string][]byte, o *synthOptions) string {
 	command := "imagefactory synth"
-	if split {
+	switch {
+	case o.keepLayout:
+	case o.split:
 		command += " --split"
+	default:
+		command += " --split=false"
 	}
 	if layout := manifest.OnlyLayout(changes); layout != "" {
 		return fmt.Sprintf("%s differs only in how its lines end (%s): run `%s`, and have git keep LF with the line `/%s/** text eol=lf` in .gitattributes",
 			dist, layout, command, filepath.Base(dist))
 	}
-	return fmt.Sprintf("%s is out of date: %s; run `%s` and commit", dist, differ(len(changes)), command)
-}
-
-func differ(files int) string {
-	if files == 1 {
-		return "1 file differs"
-	}
-	return fmt.Sprintf("%d files differ", files)
+	resources := manifest.CompareResources(changes, files)
+	return fmt.Sprintf("%s is out of date: %s. Run `%s` and commit.", dist, resources.Pending(), command)
 }
 
 // printFiles prints resources as one stream of documents.

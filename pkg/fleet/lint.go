@@ -312,11 +312,8 @@ func (f *Fleet) distFile(name string) string {
 	return display(f.Paths.OutDir, OutFile)
 }
 
-// Split reports whether dist is a file per resource.
-func (f *Fleet) Split() bool {
-	_, err := os.Stat(filepath.Join(f.Paths.OutDir, manifest.KustomizationFile))
-	return err == nil
-}
+// Split reports whether dist holds a file per resource.
+func (f *Fleet) Split() bool { return manifest.IsSplit(f.Paths.OutDir) }
 
 // SetTags is the fix for what PassedOver returns.
 const SetTags = "set `tags` to say which tags count"

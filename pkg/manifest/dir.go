@@ -160,6 +160,12 @@ func plainText(data []byte) (text []byte, odd string) {
 	return data, strings.Join(found, " and ")
 }
 
+// IsSplit reports whether dir holds resources in the form that [RenderSplit] returns: its kustomization is generated.
+func IsSplit(dir string) bool {
+	ours, err := generated(filepath.Join(dir, KustomizationFile))
+	return err == nil && ours
+}
+
 // staleFiles returns the generated files of dir that are not wanted. Folders and links are left alone.
 func staleFiles(dir string, want map[string][]byte) ([]string, error) {
 	entries, err := os.ReadDir(dir)

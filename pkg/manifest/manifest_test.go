@@ -211,3 +211,35 @@ func TestOneCommentForTheObjectsOfAnImage(t *testing.T) {
 	}
 	assert.Contains(t, string(files["warehouse-base-node-22-0.k8s.yaml"]), "\n# node-22-0: node:22.0, used by service-0000 and service-0001\n")
 }
+
+func TestCompareResources(t *testing.T) {
+	before, after := objects(t, 30), objects(t, 40)
+	have, err := Render(before)
+	require.NoError(t, err)
+	one, err := Render(after)
+	require.NoError(t, err)
+	split, err := RenderSplit(after)
+	require.NoError(t, err)
+
+	dir := t.TempDir()
+	_, err = Write(dir, map[string][]byte{DefaultFile: have})
+	require.NoError(t, err)
+	for name, want := range map[string]map[string][]byte{"one file": {DefaultFile: one}, "split": split} {
+		changes, err := Compare(dir, want)
+		require.NoError(t, err)
+		got := CompareResources(changes, want)
+		assert.Equal(t, len(after), got.Total, name)
+		assert.Len(t, got.Added, len(after)-len(before), name)
+		assert.Empty(t, got.Removed, name)
+		assert.NotEmpty(t, got.Changed, name)
+		assert.False(t, got.Same(), name)
+		assert.Contains(t, got.String(), " resources (+2 node-22-3, +3 service-0030, ", name)
+		assert.Contains(t, got.String(), " more, ~", name)
+	}
+
+	changes, err := Compare(dir, map[string][]byte{DefaultFile: []byte(Header + "\n# other\n" + strings.Join(strings.SplitAfter(string(have), "\n")[1:], ""))})
+	require.NoError(t, err)
+	require.Len(t, changes, 1)
+	same := CompareResources(changes, map[string][]byte{DefaultFile: have})
+	assert.True(t, same.Same(), "comments are no change")
+}

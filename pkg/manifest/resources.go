@@ -1,0 +1,169 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+)
+
+// Resource identifies a resource in a generated file.
+type Resource struct {
+	Kind  string
+	Name  string
+	Owner string // the image that its labels name; empty for a resource that exists once
+}
+
+// Resources is the difference between two sets of resources, each list sorted.
+type Resources struct {
+	Total                   int // how many are wanted
+	Added, Changed, Removed []Resource
+}
+
+// Same reports whether both sets hold the same resources.
+func (r *Resources) Same() bool { return len(r.Added)+len(r.Changed)+len(r.Removed) == 0 }
+
+// CompareResources returns how the resources of want differ from those that the changed files had before. Comments, the
+// order of resources and the files that hold them make no difference.
+func CompareResources(changes []Change, want map[string][]byte) Resources {
+	before, after := map[string]resourceText{}, map[string]resourceText{}
+	out := Resources{}
+	for name, data := range want {
+		if isResources(name) {
+			out.Total += bytes.Count(data, []byte("\nkind: "))
+		}
+	}
+	for i := range changes {
+		if c := &changes[i]; isResources(c.File) {
+			have, _ := plainText(c.have)
+			readDocuments(before, have)
+			readDocuments(after, c.want)
+		}
+	}
+	for key, d := range after {
+		old, known := before[key]
+		switch {
+		case !known:
+			out.Added = append(out.Added, d.Resource)
+		case !bytes.Equal(old.text, d.text):
+			out.Changed = append(out.Changed, d.Resource)
+		}
+	}
+	for key, d := range before {
+		if _, wanted := after[key]; !wanted {
+			out.Removed = append(out.Removed, d.Resource)
+		}
+	}
+	for _, list := range [][]Resource{out.Added, out.Changed, out.Removed} {
+		slices.SortFunc(list, func(a, b Resource) int {
+			return cmp.Or(strings.Compare(a.Owner, b.Owner), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+		})
+	}
+	return out
+}
+
+// isResources reports whether a generated file holds resources, as all do but the kustomization.
+func isResources(file string) bool { return file != KustomizationFile }
+
+type resourceText struct {
+	Resource
+	text []byte // without comments
+}
+
+// readDocuments adds the resources of a file as [Render] writes it, by kind and name.
+func readDocuments(to map[string]resourceText, data []byte) {
+	for _, text := range bytes.Split(append([]byte("\n"), data...), []byte("\n---\n")) {
+		d := resourceText{}
+		for line := range bytes.SplitSeq(text, []byte("\n")) {
+			if len(line) == 0 || line[0] == '#' {
+				continue
+			}
+			d.text = append(append(d.text, line...), '\n')
+			d.read(string(line))
+		}
+		if d.Kind != "" {
+			to[d.Kind+"/"+d.Name] = d
+		}
+	}
+}
+
+// read takes over what a line says of the resource.
+func (d *resourceText) read(line string) {
+	for prefix, to := range map[string]*string{
+		"kind: ":                   &d.Kind,
+		"  name: ":                 &d.Name,
+		"    imagefactory/image: ": &d.Owner,
+		"    imagefactory/base: ":  &d.Owner,
+	} {
+		if rest, ok := strings.CutPrefix(line, prefix); ok && *to == "" {
+			*to = strings.Trim(rest, `"'`)
+		}
+	}
+}
+
+// String returns a line such as "59 resources (+3 newsvc, ~1 Role)".
+func (r *Resources) String() string {
+	total := plural.Count(r.Total, "resource")
+	switch {
+	case r.Same():
+		return total
+	case len(r.Added) == r.Total && len(r.Removed) == 0:
+		return total + " (all new)"
+	}
+	var parts []string
+	for _, part := range []struct {
+		sign string
+		list []Resource
+	}{{"+", r.Added}, {"~", r.Changed}, {"-", r.Removed}} {
+		parts = append(parts, groups(part.sign, part.list)...)
+	}
+	return total + " (" + strings.Join(parts, ", ") + ")"
+}
+
+// groups counts resources by image, or by kind for those that exist once. Of many groups, the first are named.
+func groups(sign string, list []Resource) []string {
+	const most = 5
+	var names []string
+	count := map[string]int{}
+	for _, r := range list {
+		name := cmp.Or(r.Owner, r.Kind)
+		if count[name]++; count[name] == 1 {
+			names = append(names, name)
+		}
+	}
+	var out []string
+	rest := 0
+	for i, name := range names {
+		if i < most {
+			out = append(out, fmt.Sprintf("%s%d %s", sign, count[name], name))
+		} else {
+			rest += count[name]
+		}
+	}
+	if rest > 0 {
+		out = append(out, fmt.Sprintf("%s%d more", sign, rest))
+	}
+	return out
+}
+
+// Pending returns a text such as "3 resources to add, 1 to change".
+func (r *Resources) Pending() string {
+	var parts []string
+	add := func(list []Resource, verb string) {
+		if n := len(list); n > 0 && len(parts) == 0 {
+			parts = append(parts, plural.Count(n, "resource")+" to "+verb)
+		} else if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", n, verb))
+		}
+	}
+	add(r.Added, "add")
+	add(r.Changed, "change")
+	add(r.Removed, "remove")
+	if len(parts) == 0 {
+		return "the same resources, with other comments or in other files"
+	}
+	return strings.Join(parts, ", ")
+}
