@@ -159,6 +159,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 		a.rememberTriggers()
 		within(func(ctx context.Context) { a.evidence(ctx, scope.Published) })
 	}
+	a.rememberAnswers(ctx)
 	if err := a.CheckClock(); err != nil {
 		return nil, err
 	}

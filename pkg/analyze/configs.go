@@ -40,12 +40,13 @@ type configs struct {
 
 // baseConfig returns what is known of an image that a Dockerfile builds on, and notes that it is wanted.
 func (a *analysis) baseConfig(d *dockerfileFound) dockerfile.BaseFunc {
-	return func(_ context.Context, text, platform string, whole bool) *dockerfile.BaseConfig {
+	return func(_ context.Context, text, platform string, whole bool) (found *dockerfile.BaseConfig) {
 		ref, err := state.ParseRef(text)
 		if err != nil {
 			return nil
 		}
 		k := configKey{ref.String(), platform}
+		defer func() { d.asked(k, found, whole) }()
 		d.wants = append(d.wants, k)
 		a.configs.mu.Lock()
 		a.configs.wanted[k] = a.configs.wanted[k] || whole

@@ -2,8 +2,6 @@ package analyze
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,6 +28,11 @@ type dockerfileFound struct {
 	err        error
 	answer     string // what err says, if it holds until somebody changes something
 	revert     func() // takes back what was recorded of it
+
+	answers map[configKey]baseAnswer // what is known of the images in wants
+	whole   bool                     // more than triggers was needed of one of them
+	kept    bool                     // uses holds some that are only known from before
+	foreign bool                     // the file is for another frontend
 }
 
 // dockerfiles reads the Dockerfiles of images and records what they use.
@@ -62,7 +65,9 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 		d.before = facts.BaseImages
 	}
 	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
-		d.resolve(ctx, img, a.baseConfig(d))
+		if !a.answerStands(d, img) {
+			d.resolve(ctx, img, a.baseConfig(d))
+		}
 	} else if text, ok := source.Problem(d.err); ok {
 		d.answer = img.Source.Dockerfile + ": " + text
 	}
@@ -102,6 +107,7 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 			return
 		}
 		kept = append(kept, d.keeps(res)...)
+		d.foreign = d.foreign || res.Foreign
 		for _, b := range res.Unknown {
 			d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
 		}
@@ -130,6 +136,7 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 			}
 		}
 	}
+	d.kept = len(kept) > 0
 	d.uses = withKept(baseUses(byUse, final, img.Source.Platforms), kept)
 	d.unresolved = slices.SortedFunc(maps.Values(missing), func(x, y state.Missing) int {
 		if x.Line != y.Line {
@@ -268,9 +275,8 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	d.revert = func() {
 		facts.Dockerfile, facts.BaseImages, facts.Unresolved, facts.Published = old.Dockerfile, old.BaseImages, old.Unresolved, old.Published
 	}
-	sum := sha256.Sum256(d.file.Content)
 	facts.SetDockerfile(state.Dockerfile{
-		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: contentDigest(d.file.Content),
 	}, d.uses, d.unresolved)
 	if err := facts.Writable(); err != nil {
 		d.revert()

@@ -16,6 +16,10 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
+// Version changes whenever [Resolve] gives another answer to the same question:
+// what was recorded by another version is analyzed again.
+const Version = 1
+
 // Options are the inputs of a build, besides the Dockerfile, that decide
 // which images it uses.
 type Options struct {

@@ -34,7 +34,7 @@ func (i *Image) DecideTags(strategy, constraint, passedOver string) {
 // first seen vouches for it, and later commits are no news.
 func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing) {
 	if old := i.Dockerfile; old != nil {
-		d.Extra = old.Extra
+		d.Extra, d.Analysis = old.Extra, old.Analysis
 		if old.Repo == d.Repo && old.Path == d.Path && old.Digest == d.Digest && old.Commit != "" {
 			d.Commit = old.Commit
 		}

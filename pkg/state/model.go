@@ -137,7 +137,9 @@ type Dockerfile struct {
 	Path   string `yaml:"path" json:"path"`
 	Commit string `yaml:"commit,omitempty" json:"commit,omitempty"`
 	Digest string `yaml:"digest" json:"digest"` // sha256 of the content
-	Extra  Extra  `yaml:",inline" json:"-"`
+	// Analysis identifies the analysis that gave BaseImages: where another one would begin with the same, its answer stands.
+	Analysis string `yaml:"analysis,omitempty" json:"analysis,omitempty"`
+	Extra    Extra  `yaml:",inline" json:"-"`
 }
 
 // BaseUse is an image that the Dockerfile uses, and where.
