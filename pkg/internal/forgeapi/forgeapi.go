@@ -95,7 +95,6 @@ func (c *Clients) GitHub(ctx context.Context, s *config.Source, needs string) (*
 	if err != nil {
 		return nil, err
 	}
-	e.header, e.prefix = "Authorization", "Bearer "
 	base := e.api.String() + "/"
 	client, err := github.NewClient(github.WithHTTPClient(&http.Client{Transport: e}), github.WithURLs(&base, nil), github.WithDisableRateLimitCheck())
 	if err != nil {
@@ -133,7 +132,6 @@ func (c *Clients) GitLab(ctx context.Context, s *config.Source, needs string) (*
 	if err != nil {
 		return nil, err
 	}
-	e.header = "Private-Token"
 	client, err := gitlab.NewAuthSourceClient(gitlab.Unauthenticated{}, gitlab.WithHTTPClient(&http.Client{Transport: e}),
 		gitlab.WithBaseURL(e.api.String()), gitlab.WithoutRetries())
 	if err != nil {
@@ -148,10 +146,9 @@ type Endpoint struct {
 	Host  string // as images.yaml names it
 	Token string // "" for none
 
-	api            *url.URL
-	header, prefix string // how the token is sent
-	needs          string
-	clients        *Clients
+	api     *url.URL
+	needs   string
+	clients *Clients
 }
 
 func (c *Clients) endpoint(ctx context.Context, s *config.Source, needs string) (*Endpoint, error) {
@@ -175,8 +172,8 @@ func (e *Endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, e.moved(req.Response, nil)
 	}
 	out := req.Clone(req.Context())
-	if e.Token != "" {
-		out.Header.Set(e.header, e.prefix+e.Token)
+	if e.Token != "" { // GitLab accepts OAuth tokens in this header only, and access tokens in this header too
+		out.Header.Set("Authorization", "Bearer "+e.Token)
 	}
 	resp, err := e.clients.transport.RoundTrip(out)
 	var failed *httpx.Error
