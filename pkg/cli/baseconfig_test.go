@@ -161,7 +161,7 @@ func TestTriggersThatBuildKitRefuses(t *testing.T) {
 	s.registry.Configured("library/node:22", "1", v1.Config{OnBuild: []string{"FROM scratch"}})
 	s.registry.Base("library/good:1", "1")
 	s.forge.GitHub("acme/good").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/good:1\n")
-	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("good", "acme/good", "acme/good")}, "Enrol")
+	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("good", "acme/good", "acme/good")}, "Enroll")
 	for range 2 {
 		got := s.do("analyze")
 		assert.Equal(t, 1, got.code)

@@ -308,7 +308,7 @@ func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
 }
 
 func TestLifecycle(t *testing.T) {
-	enroll := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enrol") }
+	enroll := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enroll") }
 	t.Run("external to managed and back", func(t *testing.T) {
 		s, _ := published(t)
 		external := "- {name: web, registry: \"" + s.registry.Host + "\", repository: acme/web}\n"
@@ -394,7 +394,7 @@ func TestLifecycle(t *testing.T) {
 		s.git.Commit("fleet", map[string]string{
 			"images.yaml":           s.entry("website", "acme/web", "acme/web"),
 			"state/images/old.yaml": strings.Replace(web, "name: web\n", "name: old\n", 1),
-		}, "Enrol")
+		}, "Enroll")
 		s.ok("analyze")
 		assert.Nil(t, s.image("website").Rebuild, "of two, nobody can say which it was")
 	})
@@ -461,7 +461,7 @@ func TestCtrlCKeepsWhatWasLearnt(t *testing.T) {
 	s.registry.Base("library/node:22", "1")
 	s.registry.Base("library/slow:1", "1")
 	s.forge.GitHub("acme/slow").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/slow:1\n")
-	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("slow", "acme/slow", "acme/slow")}, "Enrol")
+	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("slow", "acme/slow", "acme/slow")}, "Enroll")
 	ctx, cancel := context.WithCancel(t.Context())
 	s.registry.Break(func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "library/slow") {

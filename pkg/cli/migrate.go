@@ -65,7 +65,7 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 	if info, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("reading %q: %w", dir, errors.Unwrap(err))
 	} else if !info.IsDir() {
-		return fleet.Usagef("%q is no folder: name the one that holds image-factory/ or images.yaml", dir)
+		return fleet.Usagef("invalid folder %q: want the one that holds image-factory/ or images.yaml", dir)
 	}
 	to := o.to
 	if to == "" {
@@ -137,7 +137,7 @@ func migrateDiff(w *World, plan *migrate.Plan, dir, to string) error {
 	return nil
 }
 
-// migrateSummary says what was done and what comes next, and prints the old objects.
+// migrateSummary prints what was written, the old objects and the next steps.
 func migrateSummary(w *World, o *migrateOptions, plan *migrate.Plan, dir, to string, written []string) error {
 	objects := w.Out
 	done := fmt.Sprintf("%s written to %s", plural.Count(len(written), "file"), to)

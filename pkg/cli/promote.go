@@ -217,7 +217,7 @@ func (o *promoteOptions) print(w *World, r *promote.Report) error {
 	return sayPromotion(w, r)
 }
 
-// sayPromotion says what came of a pass, for people.
+// sayPromotion prints the outcome of a pass for people.
 func sayPromotion(w *World, r *promote.Report) error {
 	for _, p := range r.Problems {
 		if p.Image != "" {

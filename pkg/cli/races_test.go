@@ -224,7 +224,7 @@ func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
 	runs.Now = func() time.Time { return s.now }
 	s.registry.Base("library/node:22", "1")
 	s.forge.GitHub("acme/mono").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
-	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("api", "acme/api", "acme/mono") + s.entry("web", "acme/web", "acme/mono")}, "Enrol")
+	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("api", "acme/api", "acme/mono") + s.entry("web", "acme/web", "acme/mono")}, "Enroll")
 	s.ok("analyze")
 	refuseAPI := func() { // it comes first
 		s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/mono/actions", Status: 403, Body: `{"message":"Resource not accessible"}`})

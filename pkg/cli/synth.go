@@ -115,7 +115,7 @@ func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions
 	return nil
 }
 
-// outOfDate says how dist differs from what synth would write, and what to do.
+// outOfDate describes how dist differs from what synth would write, and the fix.
 func outOfDate(dist string, changes []manifest.Change, files map[string][]byte, o *synthOptions) string {
 	command := "imagefactory synth"
 	switch {

@@ -14,7 +14,7 @@ import (
 // Set by a release's build with -ldflags -X; else Go's own record in the binary is asked.
 var releaseVersion, releaseCommit string
 
-// build says what a binary was built from.
+// build is the version information of a binary.
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`

@@ -69,7 +69,7 @@ type ImagesFile struct {
 	Path string `yaml:"path" jsonschema_description:"Path in the repository. Default images.yaml."`
 }
 
-// Poll says how often Kargo asks registries.
+// Poll holds the intervals at which Kargo asks registries.
 type Poll struct {
 	BaseImages *Duration `yaml:"baseImages" jsonschema_description:"For base images. Default 6h."`
 	Images     *Duration `yaml:"images" jsonschema_description:"For enrolled images. Default 1h."`
@@ -155,7 +155,7 @@ const (
 
 func (p Provider) known() bool { return p == GitHub || p == GitLab || p == Git }
 
-// RebuildPolicy says which of several waiting digests becomes due; see package policy.
+// RebuildPolicy selects which of several waiting digests becomes due; see package policy.
 type RebuildPolicy string
 
 // Rebuild policies.
@@ -175,7 +175,7 @@ const (
 	Lexical     TagStrategy = "Lexical"
 )
 
-// Tags says which published tags of an image count. In images.yaml a plain tag is short for
+// Tags selects the published tags of an image that count. In images.yaml a plain tag is short for
 // {strategy: Digest, constraint: tag}.
 type Tags struct {
 	Strategy   TagStrategy `yaml:"strategy" jsonschema:"required,enum=SemVer,enum=Digest,enum=NewestBuild,enum=Lexical" jsonschema_description:"How the newest is chosen."`

@@ -264,7 +264,7 @@ func (v *validator) isHost(first string, img *Image) bool {
 	return registry == DefaultExternalReg || registry == DefaultRegistry || img.Managed() && publicRegistry.MatchString(first)
 }
 
-// suggestRegistry says how to write a reference in the keys of an entry.
+// suggestRegistry returns how to write a reference in the keys of an entry.
 func suggestRegistry(text string) string {
 	named, err := reference.ParseNormalizedNamed(text)
 	if err != nil || strings.ContainsAny(text, "@?#") { // it can hold a password

@@ -67,7 +67,7 @@ func (c *Change) Diff(stateDir string) string {
 	return b.String()
 }
 
-// News says what changed, a line for each fact that a person would want to know.
+// News returns a line for each change that a person wants to know.
 func (c *Change) News() []string {
 	if c.news != nil {
 		return c.news

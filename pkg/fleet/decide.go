@@ -8,7 +8,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Decide says what every enrolled image is doing, or only the named ones, in the order in which they are rebuilt.
+// Decide returns the decisions on all enrolled images, or on the named ones, in rebuild order.
 func (f *Fleet) Decide(names []string, now time.Time) ([]policy.Decision, error) {
 	all := policy.Decide(f.Config, f.State, f.Graph, now)
 	if len(names) == 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Paths says where the files of a fleet are.
+// Paths holds the paths of the files of a fleet.
 type Paths struct {
 	Config   string // images.yaml
 	StateDir string // state

@@ -53,7 +53,7 @@ func (f *Fleet) noState(img *config.Image) finding.Finding {
 	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, f.analyzeAgain(img))
 }
 
-// analyzeAgain says how to analyze an image.
+// analyzeAgain returns the command that analyzes an image.
 func (f *Fleet) analyzeAgain(img *config.Image) string {
 	return fmt.Sprintf("run `%s`", f.Paths.command("analyze "+img.Name))
 }
@@ -143,7 +143,7 @@ func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
 	return map[string][]byte{OutFile: data}, leftOut, nil
 }
 
-// Location says where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
+// Location returns where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
 // checkout that it stands in.
 func (f *Fleet) Location() (kargo.Options, error) {
 	repo := f.Config.Factory.State

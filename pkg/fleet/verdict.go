@@ -96,5 +96,5 @@ func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 	if c := base.Find(digest); c != nil {
 		return c, nil
 	}
-	return nil, Usagef("%s is no candidate of %s; the newest is %s", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
+	return nil, Usagef("unknown candidate %s of %s (the newest is %s)", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
 }

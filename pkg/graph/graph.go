@@ -145,7 +145,7 @@ func publisherOf(publishers map[string][]publisher, ref state.Ref) string {
 	return ""
 }
 
-// TagsOf says which published tags of an image count: what images.yaml says, else what analyze decided. known is false
+// TagsOf returns the published tags of an image that count: those of images.yaml, else those that analyze decided. known is false
 // when neither is there yet; the answer is then the first that analyze would consider, semantic versions.
 func TagsOf(img *config.Image, facts *state.Image) (tags config.Tags, known bool) {
 	switch {

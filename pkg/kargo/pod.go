@@ -86,7 +86,7 @@ func authorities(jobs *config.Jobs) []Projection {
 	return []Projection{{ConfigMap: p}}
 }
 
-// placed says where a pod runs, and with which pull secrets.
+// placed sets where a pod runs, and its pull secrets.
 func placed(jobs *config.Jobs, pod *PodSpec) {
 	for _, name := range jobs.ImagePullSecrets {
 		pod.ImagePullSecrets = append(pod.ImagePullSecrets, ObjectName{name})

@@ -66,7 +66,7 @@ func (b *builder) task(p config.Provider) *PromotionTask {
 	return t
 }
 
-// hasToken says what is missing, instead of a request that is refused and tried again for hours.
+// hasToken fails the step if the token is missing: the request would be refused and retried for hours.
 func hasToken() Step {
 	return Step{
 		As: "token", If: value(token + " == ''"), Uses: "fail",

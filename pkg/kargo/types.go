@@ -54,7 +54,7 @@ type Labels struct {
 	Role      Role   `json:"imagefactory/role,omitempty"`
 }
 
-// Role says what a Stage is for.
+// Role is the purpose of a Stage.
 type Role string
 
 // Roles of Stages. Stages that observe are promoted automatically, see [ProjectConfig].
@@ -161,7 +161,7 @@ type FreightOrigin struct {
 	Name string `json:"name"`
 }
 
-// FreightSources says that Freight comes directly from its Warehouse.
+// FreightSources makes Freight come directly from its Warehouse.
 type FreightSources struct {
 	Direct bool `json:"direct"`
 }

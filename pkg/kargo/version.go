@@ -1,6 +1,6 @@
 package kargo
 
-// UnknownBefore111 says what of dist a Kargo below 1.11 refuses.
+// UnknownBefore111 lists the fields of dist that Kargo below 1.11 refuses.
 const UnknownBefore111 = "which does not know `pollInterval` and `errorExpression` of the step http: every rebuild would end with an error"
 
 // Before111 reports whether CRDs are of a Kargo below 1.11, given which fields the status of a Stage has. Holds on

@@ -335,7 +335,7 @@ func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
 	}
 }
 
-// waiting notes what is newer than what is rebuilt for, and when something would be due if nothing else came.
+// waiting sets the newer digest that waits, and when it becomes due if no other one arrives.
 func (v *view) waiting(b *BaseDecision, from int) {
 	var first *content
 	for i := from; i < len(v.list); i++ {

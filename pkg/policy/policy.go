@@ -54,7 +54,7 @@ func Statuses() []Status {
 // Busy reports whether the image takes one of the concurrent rebuilds of its forge.
 func (s Status) Busy() bool { return s == Starting || s == Running }
 
-// Decision says what an image is doing, and why.
+// Decision is the status of an image and its reasons.
 type Decision struct {
 	Image   string         `json:"image"`
 	Status  Status         `json:"status"`
@@ -74,7 +74,7 @@ type Decision struct {
 	AnalysisError string `json:"analysisError,omitempty"`
 }
 
-// Origin says where the digest of a lock entry comes from.
+// Origin is the source of the digest of a lock entry.
 type Origin string
 
 // Origins of a lock entry.
@@ -117,7 +117,7 @@ func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) 
 	return out
 }
 
-// Lock says what a build of the image should use for each reference, from facts alone.
+// Lock returns the digest that a build of the image should use for each reference, from facts alone.
 func Lock(img *config.Image, st *state.State, g *graph.Graph, now time.Time) []BaseDecision {
 	return lockAt(img, st, g, now, now)
 }
@@ -399,7 +399,7 @@ func Startable(cfg *config.Config, decisions []Decision) []Decision {
 	return out
 }
 
-// queue notes why images that are due have to wait for others to end.
+// queue sets why due images have to wait for others to end.
 func queue(cfg *config.Config, decisions []Decision) {
 	slots := NewSlots(cfg, decisions)
 	for i := range decisions {
@@ -445,7 +445,7 @@ func (s *Slots) Take(img *config.Image) bool {
 	return true
 }
 
-// waitReason says what is waited for: a newer digest, or to leave one that was withdrawn.
+// waitReason returns what an image waits for: a newer digest, or to leave a withdrawn one.
 func waitReason(newer, withdrawn []string, img *config.Image) string {
 	var parts []string
 	if len(newer) > 0 {
@@ -459,7 +459,7 @@ func waitReason(newer, withdrawn []string, img *config.Image) string {
 
 const builtOnWithdrawn = "digest of %s that it is built on was withdrawn"
 
-// dueReason says why each base that is due is.
+// dueReason returns why each due base is due.
 func dueReason(bases []BaseDecision) string {
 	var newer, released, withdrawn, parents []string
 	for i := range bases {

@@ -112,7 +112,7 @@ func conclude(img *config.Image, st *state.State, g *graph.Graph, now time.Time)
 	}
 }
 
-// recordBuiltOn notes what the image that ends a rebuild was built on where there is no evidence. It would rather name
+// recordBuiltOn records what a rebuilt image was built on if there is no evidence. It would rather name
 // a digest that is too old than one that is too new: that costs one more rebuild, the other would lose an update.
 func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn, now time.Time) {
 	facts := st.Images[img.Name]

@@ -144,7 +144,7 @@ func (p *Progress) erase() {
 	_, _ = fmt.Fprint(p.w, eraseLine)
 }
 
-// Add says that there is more to do than was thought.
+// Add increases the total.
 func (p *Progress) Add(n int) {
 	if p == nil || n == 0 {
 		return
@@ -155,7 +155,7 @@ func (p *Progress) Add(n int) {
 	p.draw()
 }
 
-// Item says that work on an item has begun. done counts it.
+// Item marks work on an item as begun; the returned function counts it as done.
 func (p *Progress) Item(name string) (done func()) {
 	if p == nil {
 		return func() {}
@@ -191,7 +191,7 @@ func (p *Progress) line(now time.Time) {
 	_, _ = fmt.Fprintln(p.w, text) // a log that is gone is no reason to stop working
 }
 
-// counts says how much is done, how fast, and how long the rest may take.
+// counts returns how much is done, the rate, and the expected remaining time.
 func (p *Progress) counts(now time.Time, format string) string {
 	text := fmt.Sprintf(format, p.done, p.total)
 	seconds := now.Sub(p.started).Seconds()

@@ -155,7 +155,7 @@ func (o *Order) target(ref string) *state.Target {
 	return nil
 }
 
-// takenBy says which runs at the forge of an image belong to other rebuilds than its current one.
+// takenBy returns the runs at the forge of an image that belong to other rebuilds than its current one.
 // They are gathered when somebody asks.
 func takenBy(f *fleet.Fleet, image string) func(run string) bool {
 	taken := sync.OnceValue(func() map[string]bool { return runsOfOthers(f, image) })

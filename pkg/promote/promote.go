@@ -441,7 +441,7 @@ func adoptable(facts *state.Image, o *Other, now time.Time) bool {
 	return !o.Over || facts.LastBuilt.Before(o.Started) || facts.LastBuilt.Ahead(now)
 }
 
-// targetsOf says which of an image's references a digest belongs to.
+// targetsOf returns the references of an image that a digest belongs to.
 func targetsOf(f *fleet.Fleet, name, digest string) []state.Target {
 	for _, dep := range f.Graph.Deps(name) {
 		if base := f.State.Bases[dep.Base]; base != nil && digest != "" {
@@ -579,7 +579,7 @@ func (p *pass) failed(d *policy.Decision) bool {
 		slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due && p.unseen[b.Base] })
 }
 
-// reportEnded notes the rebuilds that were active before and are over now.
+// reportEnded adds the rebuilds that ended during the pass to the report.
 func (p *pass) reportEnded(f *fleet.Fleet, running map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(running)) {
 		if r := f.State.Images[name].Rebuild; r != nil && r.ID == running[name] && !r.Status.Active() {

@@ -21,7 +21,7 @@ type Node struct {
 	key   string // short name for drawings, where an ID must be a plain word
 }
 
-// Edge says that To is built on From.
+// Edge leads from an image to one that is built on it.
 type Edge struct {
 	From   string   `json:"from"`
 	To     string   `json:"to"`

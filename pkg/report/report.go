@@ -111,7 +111,7 @@ func Decisions(w io.Writer, decisions []policy.Decision, now time.Time) error {
 
 const maxWhy = 200 // characters of a table's last column; JSON has the rest
 
-// Why says in one short line why an image has its status.
+// Why returns in one short line why an image has its status.
 func Why(d *policy.Decision) string {
 	parts := []string{d.Reason}
 	if d.Queued != "" {
@@ -147,7 +147,7 @@ func statusWord(s policy.Status) string {
 	return string(s)
 }
 
-// When says until when an image waits or since when it is due, with the distance from now.
+// When returns until when an image waits or since when it is due, with the distance from now.
 func When(d *policy.Decision, now time.Time) string {
 	switch {
 	case !d.Until.IsZero():

@@ -113,7 +113,7 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, f
 		return nil, finding.List{finding.BadState.At(shown, 0, 0, message, fix)}
 	}
 	if !fileName.MatchString(name) {
-		return bad(fmt.Sprintf("%q is no name of a state file", name), "state files are named by an image: lower case letters, digits and dashes")
+		return bad(fmt.Sprintf("invalid state file name %q", name), "state files are named by an image: lower case letters, digits and dashes")
 	}
 	info, err := fs.Lstat(fsys, at)
 	if err != nil {
@@ -322,7 +322,7 @@ func WriteFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// unlinked says what keeps a folder below the state folder from being one: a link would lead out of it.
+// unlinked returns an error if a folder below the state folder is none or a link, which would lead out of it.
 func unlinked(fsys fs.FS, folder string) error {
 	for at := folder; at != "."; at = path.Dir(at) {
 		if info, err := fs.Lstat(fsys, at); err == nil && !info.IsDir() {

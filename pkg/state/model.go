@@ -130,7 +130,7 @@ type Image struct {
 	Extra          Extra       `yaml:",inline" json:"-"`
 }
 
-// Dockerfile says what was analyzed. Commit is the one at which this content was first seen; it is empty for a file
+// Dockerfile is the file that was analyzed. Commit is the one at which this content was first seen; it is empty for a file
 // that was read from a working tree, which no commit vouches for.
 type Dockerfile struct {
 	Repo   string `yaml:"repo" json:"repo"`
@@ -171,7 +171,7 @@ type Missing struct {
 	Extra     Extra    `yaml:",inline" json:"-"`
 }
 
-// Evidence says how we know what a published image was built on.
+// Evidence is how we know what a published image was built on.
 type Evidence string
 
 // Evidence, strongest first.

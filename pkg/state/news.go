@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// News says in short lines what is new in a state file, given by its path below the state folder: what a commit message
+// News returns in short lines what is new in a state file, given by its path below the state folder: what a commit message
 // tells of it. Either content may be nil.
 func News(file string, before, after []byte) []string {
 	name := strings.TrimSuffix(path.Base(file), ".yaml")

@@ -94,7 +94,7 @@ func respellAll[T any](list []T, refOf func(*T) *string) []T {
 // Respelled reports whether the host of the base image is spelled in a way that this version does not write.
 func (b *Base) Respelled() bool { return hostname.Normalize(b.Registry) != b.Registry }
 
-// addRespelled notes what is known of a base image under an old spelling of its host. Of several the first counts, with the
+// addRespelled adds the facts of a base image under an old spelling of its host. Of several the first counts, with the
 // holds and releases of all.
 func (s *State) addRespelled(b *Base) {
 	if !b.Respelled() {

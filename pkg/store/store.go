@@ -35,7 +35,7 @@ func View(ctx context.Context, store Store) (*fleet.Fleet, error) {
 	return f, err
 }
 
-// Saved says what became of a change.
+// Saved is the outcome of saving a change.
 type Saved struct {
 	Files  int    // state files that were written
 	Commit string // that was pushed; empty for a folder, or when there was nothing to push

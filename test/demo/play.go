@@ -120,7 +120,7 @@ func (d *demo) build(img image) {
 	d.hold(img.ref, d.registry.Publish(path(img.ref), built))
 }
 
-// hold notes what a tag holds. Provenance names the registry that a Dockerfile names, not its mirror.
+// hold records what a tag holds. Provenance names the registry that a Dockerfile names, not its mirror.
 func (d *demo) hold(ref string, c registrytest.Content) {
 	c.Ref = ref
 	d.held[ref] = c

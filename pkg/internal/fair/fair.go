@@ -184,7 +184,7 @@ func ByHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask fu
 	}
 }
 
-// Rotation says where a pass begins, so that what one pass does not get to comes first in another one.
+// Rotation holds where a pass begins, so that what one pass does not get to comes first in another one.
 type Rotation struct {
 	Pass  int64           // number of the pass, by the clock: each begins at another place
 	First map[string]bool // names to begin with
@@ -224,5 +224,5 @@ func stride(n int64) int64 {
 	}
 }
 
-// ErrLate says that a pass had no time for something.
+// ErrLate is the error of work that a pass had no time for.
 var ErrLate = errors.New("not looked at: no time was left in this pass")

@@ -42,7 +42,7 @@ func As(text string, err error) error { return &cleaned{text, err} }
 // Errorf returns an error whose text is safe: [Text] keeps it, whatever library it passes through.
 func Errorf(format string, args ...any) error { return &cleaned{text: fmt.Sprintf(format, args...)} }
 
-// Text says why a request failed. It keeps scheme, host and path of a URL, and drops every text that it does not know.
+// Text returns why a request failed. It keeps scheme, host and path of a URL, and drops every text that it does not know.
 func Text(err error) string {
 	if text, ok := Known(err); ok {
 		return text
