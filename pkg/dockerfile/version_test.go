@@ -4,9 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"testing"
 
@@ -32,7 +32,7 @@ func TestVersionChangesWithTheAnswers(t *testing.T) {
 		for _, f := range fixtures(t, kind) {
 			res, err := dockerfile.Resolve(t.Context(), f.src, f.opts)
 			opts := []any{f.opts.BuildArgs, f.opts.Target, f.opts.Platform, f.opts.BuildPlatform, f.opts.Contexts, f.opts.AllStages}
-			now.Answers[hashOf(t, string(f.src), opts, f.configs)] = hashOf(t, res, fmt.Sprint(err))
+			now.Answers[hashOf(t, string(f.src), opts, f.configs)] = hashOf(t, res, err == nil) // texts of errors are not kept
 		}
 	}
 	data, err := os.ReadFile(file)
@@ -53,7 +53,7 @@ func TestVersionChangesWithTheAnswers(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, append(data, '\n'), 0o644))
 		return
 	}
-	assert.Equal(t, before, now, "run the test with -update")
+	assert.True(t, reflect.DeepEqual(before, now), "testdata/version.json is out of date: run the test with -update")
 }
 
 func buildkitVersion(t *testing.T) string {
