@@ -179,7 +179,7 @@ func (a *analysis) rememberAnswer(ctx context.Context, img *config.Image, facts 
 	}
 }
 
-// asked notes what the analysis of a Dockerfile was told.
+// asked records what the analysis of a Dockerfile was told.
 func (d *dockerfileFound) asked(k configKey, c *dockerfile.BaseConfig, whole bool) {
 	if d.answers == nil {
 		d.answers = map[configKey]baseAnswer{}

@@ -47,7 +47,7 @@ func TestImportDirection(t *testing.T) {
 	users := map[string][]string{ // who may import a package
 		"pkg/promote":   {"pkg/cli"},
 		"pkg/doctor":    {"pkg/cli"},
-		"pkg/bootstrap": {"pkg/cli"},
+		"pkg/bootstrap": {"pkg/cli", "pkg/doctor"},
 		"pkg/analyze":   {"pkg/cli", "pkg/promote"},
 		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor"},
 		"pkg/fleet":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store"},

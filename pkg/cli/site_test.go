@@ -214,7 +214,7 @@ func TestTheWholeLoop(t *testing.T) {
 			assert.Contains(t, s.git.Log("fleet")[0], "web: built on "+state.ShortDigest(node1.Digest))
 			before = s.commits()
 			got = s.ok("analyze", "--image", "web", "--tag", "1.0.0", "--digest", web1.Digest)
-			assert.Contains(t, got.err, "recorded already")
+			assert.Contains(t, got.err, "already recorded")
 			s.ok("promote", how...)
 			if !direct { // the image was seen before a pass asked for the run
 				assert.Contains(t, s.git.Log("fleet")[0], "was run 1001")

@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
-// ErrNoCluster says that nothing tells where a cluster is.
+// ErrNoCluster is returned if there is neither a kubeconfig nor a ServiceAccount.
 var ErrNoCluster = errors.New("no cluster is configured")
 
 // StatusError is an answer of the API server that is no success.
@@ -30,7 +30,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the API server answered %d: %s", e.Code, e.Message)
 }
 
-// IsStatus says whether an error is an answer with that code.
+// IsStatus reports whether err is a response with the given status code.
 func IsStatus(err error, code int) bool {
 	var status *StatusError
 	return errors.As(err, &status) && status.Code == code
@@ -111,7 +111,7 @@ type Access struct {
 	Verb      string `json:"verb"`
 }
 
-// May says whether the one who asks is allowed to do something.
+// May reports whether the current user is allowed to do something.
 func (i *Inspector) May(ctx context.Context, a Access) (bool, error) {
 	review := map[string]any{
 		"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": map[string]any{"resourceAttributes": a},

@@ -111,7 +111,7 @@ func readBounded(file string) ([]byte, error) {
 	return data, nil
 }
 
-// isDefinition says whether the document calls itself a CustomResourceDefinition.
+// isDefinition reports whether the document calls itself a CustomResourceDefinition.
 func isDefinition(doc *yamlv3.Node) bool {
 	var head struct {
 		Kind string `yaml:"kind"`

@@ -113,7 +113,7 @@ func (v *version) validate(obj map[string]any) field.ErrorList {
 	return append(errs, broken...)
 }
 
-// blocksRules says whether an API server leaves the CEL rules alone when it has found err: they could fail
+// blocksRules reports whether an API server leaves the CEL rules alone when it has found err: they could fail
 // for no other reason.
 func blocksRules(err *field.Error) bool {
 	switch err.Type {

@@ -206,7 +206,7 @@ func hostVariable(host string) string {
 	}, strings.ReplaceAll(strings.ToUpper(host), "-", "__"))
 }
 
-// Hint says in one line what to set to give a credential for a host.
+// Hint returns one line that names what to set to provide a credential for a host.
 func (s *Store) Hint(use Use, host string) string {
 	names := Variable(use, host)
 	switch host {

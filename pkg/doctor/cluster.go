@@ -313,7 +313,7 @@ func specOf(o kargo.Object) (any, error) {
 	return out["spec"], nil
 }
 
-// contains says whether everything that is wanted is there. What webhooks and the API server add is no difference.
+// contains reports whether have contains everything in want. What webhooks and the API server add is no difference.
 func contains(want, have any) bool {
 	switch w := want.(type) {
 	case map[string]any:

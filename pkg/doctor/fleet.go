@@ -105,7 +105,7 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Finding) {
 	return f, []Finding{{Check: check, Result: OK, Message: fmt.Sprintf("they are valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
 }
 
-// pushFinding says whether images.yaml gives the Jobs what they push state with. What this machine has says nothing of them.
+// pushFinding reports whether images.yaml names the credential with which the Jobs push state. What this machine has says nothing of them.
 func pushFinding(in Fleet) []Finding {
 	const check = "credentials of the Jobs"
 	at, err := url.Parse(in.Location.StateURL)
@@ -121,7 +121,7 @@ func pushFinding(in Fleet) []Finding {
 	return []Finding{{Check: check, Result: OK, Message: "images.yaml names the Secret with which they push state to " + at.Host}}
 }
 
-// distFinding says whether dist is as synth would write it.
+// distFinding checks whether dist is up to date.
 func distFinding(f *fleet.Fleet) Finding {
 	want, _, err := f.Synth(f.Split())
 	if err != nil {

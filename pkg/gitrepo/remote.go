@@ -266,7 +266,7 @@ func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plum
 	return r.rejected(report)
 }
 
-// rejected tells apart why the server did not take a push. It has no codes for that, only words, and hooks say anything.
+// rejected distinguishes why the server rejected a push. It has no codes for that, only words, and hooks say anything.
 func (r *Repo) rejected(report *packp.ReportStatus) error {
 	for _, c := range report.CommandStatuses {
 		reason := strings.ToLower(c.Status)
@@ -284,7 +284,7 @@ func (r *Repo) rejected(report *packp.ReportStatus) error {
 	return &retry{err: fmt.Errorf("pushing: %s", r.said(report.Error().Error()))}
 }
 
-// trouble says which errors of the transport are final.
+// trouble classifies errors of the transport as final or temporary.
 func (r *Repo) trouble(what string, err error) error {
 	var answer *githttp.Err
 	var failed *httpx.Error
@@ -331,7 +331,7 @@ func (r *Repo) shown(err error) error {
 	return neterr.As("the answer is not what a git server sends (is this a login page?)", err)
 }
 
-// explain says what an error of a repository means, and what to do.
+// explain adds the meaning of a repository error, and the fix.
 func (r *Repo) explain(err error) error {
 	switch {
 	case err == nil:

@@ -273,7 +273,7 @@ func (u *update) attempt(ctx context.Context) error {
 	return err
 }
 
-// contains says whether a commit is the tip, or behind it in what was fetched.
+// contains reports whether a commit is the tip, or behind it in what was fetched.
 func (r *Repo) contains(tip, commit plumbing.Hash) bool {
 	for at := tip; !at.IsZero(); {
 		if at == commit {
@@ -343,7 +343,7 @@ func (r *Repo) Close() error {
 	return nil
 }
 
-// isGit says whether a path has a component that git would take for its own (git-check-ref-format has nothing on it;
+// isGit reports whether a path has a component that git would take for its own (git-check-ref-format has nothing on it;
 // verify_path of git refuses these in any spelling).
 func isGit(p string) bool {
 	return slices.ContainsFunc(strings.Split(p, "/"), func(s string) bool { return strings.EqualFold(strings.TrimRight(s, ". "), ".git") })
