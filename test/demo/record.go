@@ -134,10 +134,7 @@ func spans(text string) string {
 	left, fill, class := columns, "", ""
 	write := func(part string) {
 		if n := utf8.RuneCountInString(part); n > left {
-			part = string([]rune(part)[:max(0, left-1)]) + "…"
-			if left <= 0 {
-				part = ""
-			}
+			part = cut(part, left)
 			left = 0
 		} else {
 			left -= n
@@ -175,4 +172,16 @@ func spans(text string) string {
 	}
 	write(text[at:])
 	return b.String()
+}
+
+// cut cuts a text to n characters. Where it cuts between two columns of a table, nothing shows that.
+func cut(text string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	kept := string([]rune(text)[:n-1])
+	if strings.HasSuffix(kept, "  ") {
+		return strings.TrimRight(kept, " ")
+	}
+	return kept + "…"
 }
