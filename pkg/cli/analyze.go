@@ -37,7 +37,7 @@ type analyzeOptions struct {
 // promote.
 const eventTimeout = 10 * time.Minute
 
-func newAnalyze(w *World, paths *pathFlags) *cobra.Command {
+func newAnalyze(env *Env, paths *pathFlags) *cobra.Command {
 	o := &analyzeOptions{}
 	cmd := &cobra.Command{
 		Use:   "analyze [NAME...]",
@@ -65,7 +65,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return runAnalyze(cmd.Context(), w, paths, o, names)
+			return runAnalyze(cmd.Context(), env, paths, o, names)
 		},
 	}
 	f := cmd.Flags()
@@ -81,7 +81,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
 	f.DurationVar(&o.timeout, "timeout", 0, "record what was found after this time, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
-	o.repoFlags.add(w, cmd)
+	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	return cmd
 }
@@ -104,12 +104,12 @@ func (o *analyzeOptions) check(names []string) error {
 	return checkOutput(o.output, "text", "json")
 }
 
-func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptions, names []string) error {
+func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptions, names []string) error {
 	if err := o.check(names); err != nil {
 		return err
 	}
-	out := o.outside(w)
-	st, leave, err := o.open(ctx, out, paths)
+	c := o.clients(env)
+	st, leave, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	if o.dryRun || o.url != "" && !o.push {
 		target, o.dryRun = dry, true
 	}
-	clients, err := out.clients(o.sourceDir, o.offline, out.progress(o.quiet))
+	clients, err := c.analysis(o.sourceDir, o.offline, c.progress(o.quiet))
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 	}
 	r, saved, err := analyze.Run(ctx, target, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		if err := say(w, "interrupted: nothing was looked at, and nothing is saved"); err != nil {
+		if err := env.infof("interrupted: nothing was looked at, and nothing is saved"); err != nil {
 			return err
 		}
 		return errReported
@@ -137,16 +137,16 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	if r.Skipped != "" {
-		return say(w, "%s", r.Skipped)
+		return env.infof("%s", r.Skipped)
 	}
-	if err := o.print(w, paths, r, saved); err != nil {
+	if err := o.print(env, paths, r, saved); err != nil {
 		return err
 	}
-	if err := out.sayBudgets(); err != nil {
+	if err := c.printUsage(); err != nil {
 		return err
 	}
 	if o.promote && saved.Files > 0 {
-		if err := o.promoteAfter(ctx, w, out, st); err != nil {
+		if err := o.promoteAfter(ctx, env, c, st); err != nil {
 			return err
 		}
 	}
@@ -155,12 +155,12 @@ func runAnalyze(ctx context.Context, w *World, paths *pathFlags, o *analyzeOptio
 
 // promoteAfter starts what the analysis made due. That it cannot is no failure of the analysis, which is recorded; the
 // hourly pass does it then.
-func (o *analyzeOptions) promoteAfter(ctx context.Context, w *World, out *outside, st store.Store) error {
-	r, err := promote.Run(ctx, st, promote.Options{Executor: o.executor(out), Clients: out.registryClients(o.offline, nil), Now: w.Now})
+func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
+	r, err := promote.Run(ctx, st, promote.Options{Executor: o.executor(c), Clients: c.registryClients(o.offline, nil), Now: env.Now})
 	if err != nil {
-		return say(w, "warning: promoting failed, and is left to the next run of promote: %s", err)
+		return env.infof("warning: promoting failed, and is left to the next run of promote: %s", err)
 	}
-	return sayPromotion(w, r)
+	return printPromotion(env, r)
 }
 
 // verdict is the exit code. An analysis step fails for what it was started for, not for what else it saw.
@@ -179,21 +179,21 @@ func (o *analyzeOptions) verdict(r *analyze.Report) error {
 	return nil
 }
 
-func (o *analyzeOptions) print(w *World, paths *pathFlags, r *analyze.Report, saved store.Saved) error {
+func (o *analyzeOptions) print(env *Env, paths *pathFlags, r *analyze.Report, saved store.Saved) error {
 	switch {
 	case o.output == "json":
-		if err := report.JSON(w.Out, r); err != nil {
+		if err := report.JSON(env.Out, r); err != nil {
 			return err
 		}
 	case o.dryRun:
-		if err := report.Diff(w.Out, r.Diff(o.shown(paths))); err != nil {
+		if err := report.Diff(env.Out, r.Diff(o.shown(paths))); err != nil {
 			return err
 		}
 	}
-	return sayAnalysis(w, r, saved, o.dryRun)
+	return printAnalysis(env, r, saved, o.dryRun)
 }
 
-func sayAnalysis(w *World, r *analyze.Report, saved store.Saved, dryRun bool) error {
+func printAnalysis(env *Env, r *analyze.Report, saved store.Saved, dryRun bool) error {
 	var b strings.Builder
 	for i := range r.Images {
 		img := &r.Images[i]
@@ -243,7 +243,7 @@ func sayAnalysis(w *World, r *analyze.Report, saved store.Saved, dryRun bool) er
 	default:
 		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " written")
 	}
-	return sayLines(w, b.String())
+	return infoLines(env, b.String())
 }
 
 // unknownConfigs warns of base images of which the config is not known.
@@ -270,9 +270,9 @@ func listed(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-func sayLines(w *World, text string) error {
+func infoLines(env *Env, text string) error {
 	for line := range strings.Lines(text) {
-		if err := say(w, "%s", strings.TrimSuffix(line, "\n")); err != nil {
+		if err := env.infof("%s", strings.TrimSuffix(line, "\n")); err != nil {
 			return err
 		}
 	}

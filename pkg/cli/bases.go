@@ -36,7 +36,7 @@ type fileBases struct {
 	Error      string                  `json:"error,omitempty"` // FILE:LINE: MESSAGE
 }
 
-func newBases(w *World) *cobra.Command {
+func newBases(env *Env) *cobra.Command {
 	o := &basesOptions{}
 	cmd := &cobra.Command{
 		Use:   "bases FILE...",
@@ -51,7 +51,7 @@ its config, as in the output of "crane config REF".`,
   imagefactory bases */Dockerfile --build-arg VERSION=22 -o json
   imagefactory bases Dockerfile --target runtime --platform linux/arm64 --build-context base=docker-image://alpine:3.22`,
 		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, files []string) error { return runBases(cmd.Context(), w, o, files) },
+		RunE: func(cmd *cobra.Command, files []string) error { return runBases(cmd.Context(), env, o, files) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.target, "target", "", "stage that is built (default the last)")
@@ -64,16 +64,16 @@ its config, as in the output of "crane config REF".`,
 	return cmd
 }
 
-func runBases(ctx context.Context, w *World, o *basesOptions, files []string) error {
+func runBases(ctx context.Context, env *Env, o *basesOptions, files []string) error {
 	if err := checkOutput(o.output, "table", "json"); err != nil {
 		return err
 	}
 	opts := dockerfile.Options{Target: o.target, Platform: o.platform, AllStages: o.allStages}
 	var err error
-	if opts.BuildArgs, err = keyValues(w, "build-arg", o.buildArgs, true); err != nil {
+	if opts.BuildArgs, err = keyValues(env, "build-arg", o.buildArgs, true); err != nil {
 		return err
 	}
-	if opts.Contexts, err = keyValues(w, "build-context", o.contexts, false); err != nil {
+	if opts.Contexts, err = keyValues(env, "build-context", o.contexts, false); err != nil {
 		return err
 	}
 	if opts.Base, err = baseConfigs(o.configs); err != nil {
@@ -82,28 +82,28 @@ func runBases(ctx context.Context, w *World, o *basesOptions, files []string) er
 	failed := false
 	var rows [][]string
 	for _, file := range files {
-		found, warnings := basesOf(ctx, w, file, opts)
+		found, warnings := basesOf(ctx, env, file, opts)
 		for _, warning := range warnings {
-			if err := say(w, "warning: %s: %s", at(file, warning.Line), warning.Message); err != nil {
+			if err := env.infof("warning: %s: %s", at(file, warning.Line), warning.Message); err != nil {
 				return err
 			}
 		}
 		failed = failed || found.Error != ""
 		if o.output == "json" {
-			if err := report.JSONLine(w.Out, found); err != nil {
+			if err := report.JSONLine(env.Out, found); err != nil {
 				return err
 			}
 			continue
 		}
 		rows = append(rows, basesRows(found)...)
 		if found.Error != "" {
-			if err := say(w, "error: %s", found.Error); err != nil {
+			if err := env.infof("error: %s", found.Error); err != nil {
 				return err
 			}
 		}
 	}
 	if o.output == "table" {
-		if err := report.Table(w.Out, []string{"FILE", "LINE", "KIND", "STAGE", "IMAGE"}, rows); err != nil {
+		if err := report.Table(env.Out, []string{"FILE", "LINE", "KIND", "STAGE", "IMAGE"}, rows); err != nil {
 			return err
 		}
 	}
@@ -113,9 +113,9 @@ func runBases(ctx context.Context, w *World, o *basesOptions, files []string) er
 	return nil
 }
 
-func basesOf(ctx context.Context, w *World, file string, opts dockerfile.Options) (fileBases, []dockerfile.Warning) {
+func basesOf(ctx context.Context, env *Env, file string, opts dockerfile.Options) (fileBases, []dockerfile.Warning) {
 	found := fileBases{File: file, Images: []dockerfile.Image{}, Unresolved: []dockerfile.Unresolved{}}
-	content, err := readInput(w, file)
+	content, err := readInput(env, file)
 	if err != nil {
 		found.Error = err.Error()
 		return found, nil
@@ -182,8 +182,8 @@ func baseConfigs(list []string) (dockerfile.BaseFunc, error) {
 }
 
 // readInput reads a Dockerfile of bounded size.
-func readInput(w *World, file string) ([]byte, error) {
-	in := w.In
+func readInput(env *Env, file string) ([]byte, error) {
+	in := env.In
 	if file != "-" {
 		f, err := os.Open(file)
 		if errors.Is(err, os.ErrNotExist) {
@@ -203,17 +203,17 @@ func readInput(w *World, file string) ([]byte, error) {
 }
 
 // keyValues reads NAME=VALUE flags. As with docker build, a build argument without = takes the environment's value.
-func keyValues(w *World, flag string, list []string, env bool) (map[string]string, error) {
+func keyValues(env *Env, flag string, list []string, fromEnv bool) (map[string]string, error) {
 	out := make(map[string]string, len(list))
 	for _, kv := range list {
 		name, value, ok := strings.Cut(kv, "=")
 		switch {
-		case name == "" || !ok && !env:
+		case name == "" || !ok && !fromEnv:
 			return nil, fleet.Usagef("--%s %q: want NAME=VALUE", flag, kv)
 		case ok:
 			out[name] = value
 		default:
-			if v := w.Getenv(name); v != "" {
+			if v := env.Getenv(name); v != "" {
 				out[name] = v
 			}
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-func newRelease(w *World, paths *pathFlags) *cobra.Command {
-	return newJudge(w, paths, &cobra.Command{
+func newRelease(env *Env, paths *pathFlags) *cobra.Command {
+	return newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
 		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. What was withdrawn, because
@@ -23,8 +23,8 @@ back a hold. The reason goes into the state file and, with --push, into the comm
 	}, (*fleet.Fleet).Release)
 }
 
-func newHold(w *World, paths *pathFlags) *cobra.Command {
-	return newJudge(w, paths, &cobra.Command{
+func newHold(env *Env, paths *pathFlags) *cobra.Command {
+	return newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "hold BASE[@DIGEST]",
 		Short: "Keep a digest of a base image from becoming due",
 		Long: `Hold keeps the newest candidate of a base image from becoming due, or the one that DIGEST names, until it is released.
@@ -34,8 +34,8 @@ state file and, with --push, into the commit.`,
 	}, (*fleet.Fleet).Hold)
 }
 
-func newReset(w *World, paths *pathFlags) *cobra.Command {
-	cmd := newJudge(w, paths, &cobra.Command{
+func newReset(env *Env, paths *pathFlags) *cobra.Command {
+	cmd := newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Start the rebuilds of an image again after it failed too often",
 		Long: `Reset forgets the failures in a row of an image, so that its rebuilds start again. After three of them nothing else
@@ -48,24 +48,24 @@ does. The reason goes into the state file and, with --push, into the commit.`,
 	return cmd
 }
 
-// newJudge completes a command that changes the state of one thing, given by its name.
-func newJudge(w *World, paths *pathFlags, cmd *cobra.Command, verb func(*fleet.Fleet, string, string, time.Time) (*fleet.Change, error)) *cobra.Command {
-	o := &byHand{}
+// newVerdictCmd completes a command that changes the state of one thing, given by its name.
+func newVerdictCmd(env *Env, paths *pathFlags, cmd *cobra.Command, verb func(*fleet.Fleet, string, string, time.Time) (*fleet.Change, error)) *cobra.Command {
+	o := &stateEdit{}
 	cmd.Args = args(cobra.ExactArgs(1))
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if o.reason == "" {
 			return fleet.Usagef("give a --reason: it stays in the record")
 		}
-		return o.run(cmd.Context(), w, paths, func(f *fleet.Fleet) (*fleet.Change, error) {
-			return verb(f, names[0], o.reason, w.Now())
+		return o.run(cmd.Context(), env, paths, func(f *fleet.Fleet) (*fleet.Change, error) {
+			return verb(f, names[0], o.reason, env.Now())
 		})
 	}
-	o.add(w, cmd, "")
+	o.add(env, cmd, "")
 	return cmd
 }
 
-func newPrune(w *World, paths *pathFlags) *cobra.Command {
-	o := &byHand{}
+func newPrune(env *Env, paths *pathFlags) *cobra.Command {
+	o := &stateEdit{}
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Archive the state of what is no longer enrolled",
@@ -76,29 +76,29 @@ stay until every enrolled image has been analyzed: before, nobody knows what it 
   imagefactory prune --reason "the shop was shut down" --push`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd.Context(), w, paths, func(f *fleet.Fleet) (*fleet.Change, error) { return f.Prune(o.reason) })
+			return o.run(cmd.Context(), env, paths, func(f *fleet.Fleet) (*fleet.Change, error) { return f.Prune(o.reason) })
 		},
 	}
-	o.add(w, cmd, "no longer in use")
+	o.add(env, cmd, "no longer in use")
 	return cmd
 }
 
-// byHand is what the commands share by which a person changes state.
-type byHand struct {
+// stateEdit is what the commands share by which a person changes state.
+type stateEdit struct {
 	repoFlags
 	reason string
 	dryRun bool
 }
 
-func (o *byHand) add(w *World, cmd *cobra.Command, reason string) {
-	o.repoFlags.add(w, cmd)
+func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
+	o.repoFlags.add(env, cmd)
 	cmd.Flags().StringVar(&o.reason, "reason", reason, "why, for the record")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 }
 
 // run changes state, keeps that and says what has changed.
-func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) error {
-	change, err := o.change(ctx, w, paths, verb)
+func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) error {
+	change, err := o.change(ctx, env, paths, verb)
 	if err != nil || len(change.Changed) == 0 {
 		return err
 	}
@@ -107,18 +107,18 @@ func (o *byHand) run(ctx context.Context, w *World, paths *pathFlags, verb func(
 		text = "not kept: %s"
 	}
 	for _, line := range change.News() {
-		if err := say(w, text, line); err != nil {
+		if err := env.infof(text, line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, error) {
+func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, error) {
 	if o.url != "" && !o.push {
 		o.dryRun = true
 	}
-	st, leave, err := o.open(ctx, o.outside(w), paths)
+	st, leave, err := o.open(ctx, o.clients(env), paths)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +137,11 @@ func (o *byHand) change(ctx context.Context, w *World, paths *pathFlags, verb fu
 	case err != nil:
 		return nil, err
 	case o.dryRun:
-		return change, report.Diff(w.Out, change.Diff(o.shown(paths)))
+		return change, report.Diff(env.Out, change.Diff(o.shown(paths)))
 	case saved.Commit != "":
-		return change, say(w, "%s pushed to %s as %s", plural.Count(saved.Files, "state file"), saved.Where, saved.Commit)
+		return change, env.infof("%s pushed to %s as %s", plural.Count(saved.Files, "state file"), saved.Where, saved.Commit)
 	case len(change.Changed) == 0:
-		return change, say(w, "nothing to change")
+		return change, env.infof("nothing to change")
 	}
-	return change, say(w, "%s written; commit and push it", plural.Count(saved.Files, "state file"))
+	return change, env.infof("%s written; commit and push it", plural.Count(saved.Files, "state file"))
 }

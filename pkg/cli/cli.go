@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -30,10 +32,10 @@ const (
 	exitDifference = 3
 )
 
-// System returns the world of a real process, whose libraries log nothing.
-func System() *World {
+// System returns the Env of this process and silences the loggers of libraries.
+func System() *Env {
 	silence()
-	return &World{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Clock: time.Now, Getenv: os.Getenv}
+	return &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Clock: time.Now, Getenv: os.Getenv}
 }
 
 // silence keeps libraries from writing to stderr: net/http logs what a server sends out of turn, and client-go URLs.
@@ -43,14 +45,20 @@ func silence() {
 	klog.SetOutput(io.Discard)
 }
 
-// World is everything outside that a command touches beside files.
-type World struct {
+// Env is what a command uses of its process: streams, clock and environment.
+type Env struct {
 	In     io.Reader
 	Out    io.Writer
 	Err    io.Writer
 	Now    func() time.Time
 	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
 	Getenv func(string) string
+}
+
+// infof prints a line for people to stderr. Control characters of untrusted text are replaced.
+func (env *Env) infof(format string, a ...any) error {
+	_, err := fmt.Fprintln(env.Err, sanitize.Terminal(fmt.Sprintf(format, a...)))
+	return err
 }
 
 // errDifference makes the exit code 3: what is on disk is not what would be written.
@@ -63,12 +71,12 @@ var errInvalid = errors.New("invalid input")
 var errReported = errors.New("failed")
 
 // Main runs a command line and returns its exit code.
-func Main(ctx context.Context, args []string, w *World) int {
-	root := newRoot(w)
+func Main(ctx context.Context, args []string, env *Env) int {
+	root := newRoot(env)
 	root.SetArgs(args)
-	root.SetIn(w.In)
-	root.SetOut(w.Out)
-	root.SetErr(w.Err)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
 	var (
 		findings finding.List
@@ -84,16 +92,16 @@ func Main(ctx context.Context, args []string, w *World) int {
 	case errors.Is(err, errDifference):
 		return exitDifference
 	case errors.As(err, &findings):
-		_ = report.Findings(w.Err, findings) // nothing better can be done when stderr is gone
+		_ = report.Findings(env.Err, findings) // nothing better can be done when stderr is gone
 		return exitUsage
 	case errors.As(err, &usage):
-		_ = say(w, "imagefactory: %s", err)
+		_ = env.infof("imagefactory: %s", err)
 		return exitUsage
 	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
-		_ = say(w, "imagefactory: %s", unknownCommand(err))
+		_ = env.infof("imagefactory: %s", unknownCommand(err))
 		return exitUsage
 	default:
-		_ = say(w, "imagefactory: %s", err)
+		_ = env.infof("imagefactory: %s", err)
 		return exitFailed
 	}
 }
@@ -124,7 +132,7 @@ func (p *pathFlags) beside() {
 	}
 }
 
-func newRoot(w *World) *cobra.Command {
+func newRoot(env *Env) *cobra.Command {
 	paths := &pathFlags{}
 	root := &cobra.Command{
 		Use:   "imagefactory",
@@ -141,18 +149,18 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		SilenceErrors: true,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&paths.config, "config", cmp.Or(w.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
-	flags.StringVar(&paths.state, "state-dir", w.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
-	flags.StringVar(&paths.out, "out-dir", w.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
+	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
+	flags.StringVar(&paths.state, "state-dir", env.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
+	flags.StringVar(&paths.out, "out-dir", env.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
 	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newAnalyze(w, paths), newSynth(w, paths), newValidate(w, paths), newBases(w), newEnroll(w, paths), newInit(w, paths),
-		newStatus(w, paths), newGraph(w, paths), newPin(w, paths), newPromote(w, paths), newDoctor(w, paths),
-		newRelease(w, paths), newHold(w, paths), newReset(w, paths), newPrune(w, paths), newMigrate(w), newSchema(w), newVersion(w),
-		newCompletion(w),
+		newAnalyze(env, paths), newSynth(env, paths), newValidate(env, paths), newBases(env), newEnroll(env, paths), newInit(env, paths),
+		newStatus(env, paths), newGraph(env, paths), newPin(env, paths), newPromote(env, paths), newDoctor(env, paths),
+		newRelease(env, paths), newHold(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env),
+		newCompletion(env),
 	)
 	root.SetHelpCommand(newHelp())
 	return root

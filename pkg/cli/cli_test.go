@@ -122,7 +122,7 @@ func run(t *testing.T, dir string, args ...string) result {
 		"IMAGEFACTORY_OUT_DIR":   filepath.Join(dir, "dist"),
 	}
 	var out, errOut bytes.Buffer
-	code := cli.Main(t.Context(), args, &cli.World{
+	code := cli.Main(t.Context(), args, &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &errOut,
 		Now:    func() time.Time { return now },
 		Getenv: func(name string) string { return env[name] },

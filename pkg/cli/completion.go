@@ -8,7 +8,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 )
 
-func newCompletion(w *World) *cobra.Command {
+func newCompletion(env *Env) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion " + strings.Join(shells, "|"),
@@ -21,13 +21,13 @@ func newCompletion(w *World) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch args[0] {
 			case "bash":
-				return cmd.Root().GenBashCompletionV2(w.Out, true)
+				return cmd.Root().GenBashCompletionV2(env.Out, true)
 			case "zsh":
-				return cmd.Root().GenZshCompletion(w.Out)
+				return cmd.Root().GenZshCompletion(env.Out)
 			case "fish":
-				return cmd.Root().GenFishCompletion(w.Out, true)
+				return cmd.Root().GenFishCompletion(env.Out, true)
 			default:
-				return cmd.Root().GenPowerShellCompletionWithDesc(w.Out)
+				return cmd.Root().GenPowerShellCompletionWithDesc(env.Out)
 			}
 		},
 	}

@@ -24,7 +24,7 @@ type doctorOptions struct {
 	output  string
 }
 
-func newDoctor(w *World, paths *pathFlags) *cobra.Command {
+func newDoctor(env *Env, paths *pathFlags) *cobra.Command {
 	o := &doctorOptions{}
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -40,18 +40,18 @@ not checked. The exit code is 1 when anything is an error.`,
   imagefactory doctor --offline                # only files
   imagefactory doctor -o json > findings.json`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), w, paths, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), env, paths, o) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.offline, "offline", false, "leave out what needs the network")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long one check may take")
 	f.StringVar(&o.project, "project", "", "Kargo `project` and namespace (default factory.project)")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
-	o.addPlace(w, cmd)
+	o.addPlace(env, cmd)
 	return cmd
 }
 
-func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions) error {
+func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions) error {
 	if err := checkOutput(o.output, "table", "json"); err != nil {
 		return err
 	}
@@ -61,15 +61,15 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 	case o.offline && o.url != "":
 		return fleet.Usagef("--offline and --state-repo exclude each other")
 	}
-	out := o.outside(w)
-	st, leave, err := o.open(ctx, out, paths)
+	c := o.clients(env)
+	st, leave, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	options := doctor.Options{Now: w.Now, Store: st, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
+	options := doctor.Options{Now: env.Now, Store: st, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
-			Credentials: out.credentials, Registry: out.registry(f), Now: w.Now, HTTP: out.http(),
+			Credentials: c.credentials, Registry: c.registry(f), Now: env.Now, HTTP: c.http(),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
 			Project: cmp.Or(o.project, f.Config.Factory.Project),
 		}
@@ -81,26 +81,26 @@ func runDoctor(ctx context.Context, w *World, paths *pathFlags, o *doctorOptions
 		options.Location = &kargo.Options{StateURL: o.url, StatePath: cmp.Or(o.path, config.DefaultStateFolder), ConfigPath: paths.config}
 	}
 	found := doctor.Run(ctx, options)
-	if err := out.clock.Check(); err != nil {
+	if err := c.clock.Check(); err != nil {
 		found = append(found, doctor.Finding{Check: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
 	}
-	if err := printDoctor(w, found, o.output); err != nil {
+	if err := printDoctor(env, found, o.output); err != nil {
 		return err
 	}
 	counts := map[doctor.Result]int{}
 	for _, f := range found {
 		counts[f.Result]++
 	}
-	err = say(w, "%s, %s, %d ok, %d not checked", plural.Count(counts[doctor.Error], "error"), plural.Count(counts[doctor.Warning], "warning"), counts[doctor.OK], counts[doctor.NotChecked])
+	err = env.infof("%s, %s, %d ok, %d not checked", plural.Count(counts[doctor.Error], "error"), plural.Count(counts[doctor.Warning], "warning"), counts[doctor.OK], counts[doctor.NotChecked])
 	if err == nil && counts[doctor.Error] > 0 {
 		err = errReported
 	}
 	return err
 }
 
-func printDoctor(w *World, found []doctor.Finding, output string) error {
+func printDoctor(env *Env, found []doctor.Finding, output string) error {
 	if output == "json" {
-		return report.JSON(w.Out, found)
+		return report.JSON(env.Out, found)
 	}
 	var rows [][]string
 	for _, f := range found {
@@ -109,5 +109,5 @@ func printDoctor(w *World, found []doctor.Finding, output string) error {
 			rows = append(rows, []string{"", "", "fix: " + f.Fix})
 		}
 	}
-	return report.Table(w.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
+	return report.Table(env.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
 }

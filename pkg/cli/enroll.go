@@ -32,7 +32,7 @@ type enrollOptions struct {
 // sourceFlags make an image a managed one.
 var sourceFlags = []string{"provider", "host", "repo", "branch", "dockerfile", "target", "build-arg", "platform", "workflow", "job", "pin-bases"}
 
-func newEnroll(w *World, paths *pathFlags) *cobra.Command {
+func newEnroll(env *Env, paths *pathFlags) *cobra.Command {
 	o := &enrollOptions{}
 	cmd := &cobra.Command{
 		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...]",
@@ -47,7 +47,7 @@ where it is built from (--repo and those around it) the image is external: watch
 			}
 			o.image.Name = names[0]
 			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)
-			return runEnroll(w, paths, o)
+			return runEnroll(env, paths, o)
 		},
 	}
 	f := cmd.Flags()
@@ -71,7 +71,7 @@ where it is built from (--repo and those around it) the image is external: watch
 	return cmd
 }
 
-func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
+func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 	img := o.image
 	if img.Repository == "" {
 		return fleet.Usagef("enroll needs --repository, the path of the image in its registry")
@@ -82,7 +82,7 @@ func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 		if o.pinBases {
 			src.PinBases = &o.pinBases
 		}
-		args, err := keyValues(w, "build-arg", o.buildArgs, false)
+		args, err := keyValues(env, "build-arg", o.buildArgs, false)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 		return err
 	}
 	if o.dryRun {
-		return report.Diff(w.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
+		return report.Diff(env.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
 	}
 	target, err := filepath.EvalSymlinks(paths.config) // a link stays a link
 	if err != nil {
@@ -126,5 +126,5 @@ func runEnroll(w *World, paths *pathFlags, o *enrollOptions) error {
 	if err := renameio.WriteFile(target, out, 0o644, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("writing configuration: %w", err)
 	}
-	return say(w, "enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)
+	return env.infof("enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)
 }

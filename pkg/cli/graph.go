@@ -14,7 +14,7 @@ type graphOptions struct {
 	up, down bool
 }
 
-func newGraph(w *World, paths *pathFlags) *cobra.Command {
+func newGraph(env *Env, paths *pathFlags) *cobra.Command {
 	o := &graphOptions{}
 	cmd := &cobra.Command{
 		Use:   "graph [NAME]",
@@ -26,7 +26,7 @@ built on (--up), what is built on it (--down), or both; or a base image (node:22
   imagefactory graph web --up -o json`,
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: imageNames(paths),
-		RunE:              func(_ *cobra.Command, names []string) error { return runGraph(w, paths, o, names) },
+		RunE:              func(_ *cobra.Command, names []string) error { return runGraph(env, paths, o, names) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "mermaid", "mermaid, dot or json")
@@ -35,7 +35,7 @@ built on (--up), what is built on it (--down), or both; or a base image (node:22
 	return cmd
 }
 
-func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error {
+func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error {
 	if err := checkOutput(o.output, "mermaid", "dot", "json"); err != nil {
 		return err
 	}
@@ -54,11 +54,11 @@ func runGraph(w *World, paths *pathFlags, o *graphOptions, names []string) error
 	}
 	switch o.output {
 	case "json":
-		return report.JSON(w.Out, d)
+		return report.JSON(env.Out, d)
 	case "dot":
-		return d.DOT(w.Out)
+		return d.DOT(env.Out)
 	default:
-		return d.Mermaid(w.Out)
+		return d.Mermaid(env.Out)
 	}
 }
 

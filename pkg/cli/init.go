@@ -18,7 +18,7 @@ type initOptions struct {
 	dryRun bool
 }
 
-func newInit(w *World, paths *pathFlags) *cobra.Command {
+func newInit(env *Env, paths *pathFlags) *cobra.Command {
 	o := &initOptions{}
 	cmd := &cobra.Command{
 		Use:   "init",
@@ -38,7 +38,7 @@ that are due.`,
   imagefactory init --full --direct              # without a cluster: one scheduled workflow
   imagefactory init --full --force --dry-run     # what would change in the files that are there`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runInit(w, paths, o) },
+		RunE: func(*cobra.Command, []string) error { return runInit(env, paths, o) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Full, "full", false, "also write what is needed around images.yaml: Argo CD, CI, Secrets")
@@ -50,7 +50,7 @@ that are due.`,
 	return cmd
 }
 
-func runInit(w *World, paths *pathFlags, o *initOptions) error {
+func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	switch {
 	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
 		return fleet.Usagef("--ci %q: want github, gitlab or both", o.CI)
@@ -66,7 +66,7 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 		return err
 	}
 	if plan.Note != "" {
-		if err := say(w, "%s", plan.Note); err != nil {
+		if err := env.infof("%s", plan.Note); err != nil {
 			return err
 		}
 	}
@@ -76,15 +76,15 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 			if diffs[i] == "" { // an empty file
 				diffs[i] = "--- /dev/null\n+++ " + files[i] + "\n"
 			}
-			if err := report.Diff(w.Out, diffs[i]); err != nil {
+			if err := report.Diff(env.Out, diffs[i]); err != nil {
 				return err
 			}
 		}
-		return say(w, "%s would be written", plural.Count(len(files), "file"))
+		return env.infof("%s would be written", plural.Count(len(files), "file"))
 	}
 	written, err := plan.Write()
 	for _, file := range written {
-		if err := say(w, "wrote %s", file); err != nil {
+		if err := env.infof("wrote %s", file); err != nil {
 			return err
 		}
 	}
@@ -92,15 +92,15 @@ func runInit(w *World, paths *pathFlags, o *initOptions) error {
 	case err != nil:
 		return err
 	case !o.Full:
-		return say(w, "next: imagefactory enroll NAME --repository OWNER/NAME ...")
+		return env.infof("next: imagefactory enroll NAME --repository OWNER/NAME ...")
 	case len(written) == 0:
-		return say(w, "everything is there already")
+		return env.infof("everything is there already")
 	}
-	return sayNext(w, o.Direct)
+	return printNext(env, o.Direct)
 }
 
-// sayNext prints what a person has to do once everything is written.
-func sayNext(w *World, direct bool) error {
+// printNext prints what a person has to do once everything is written.
+func printNext(env *Env, direct bool) error {
 	lines := []string{
 		"next:",
 		"  1. imagefactory analyze && imagefactory synth, then commit and push all of it",
@@ -119,7 +119,7 @@ func sayNext(w *World, direct bool) error {
 		}
 	}
 	for _, line := range lines {
-		if err := say(w, "%s", line); err != nil {
+		if err := env.infof("%s", line); err != nil {
 			return err
 		}
 	}

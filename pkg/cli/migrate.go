@@ -30,7 +30,7 @@ type migrateOptions struct {
 // migrateFolder is where a migration goes unless it is told otherwise: beside what the old tool has.
 const migrateFolder = "imagefactory"
 
-func newMigrate(w *World) *cobra.Command {
+func newMigrate(env *Env) *cobra.Command {
 	o := &migrateOptions{}
 	cmd := &cobra.Command{
 		Use:   "migrate [DIR]",
@@ -51,7 +51,7 @@ The exit code is 1 when an entry could not be enrolled; it stays in the new imag
 					return fleet.Usagef("--%s: migrate writes images.yaml and state below --to", name)
 				}
 			}
-			return runMigrate(w, o, append(dirs, ".")[0])
+			return runMigrate(env, o, append(dirs, ".")[0])
 		},
 	}
 	f := cmd.Flags()
@@ -61,7 +61,7 @@ The exit code is 1 when an entry could not be enrolled; it stays in the new imag
 	return cmd
 }
 
-func runMigrate(w *World, o *migrateOptions, dir string) error {
+func runMigrate(env *Env, o *migrateOptions, dir string) error {
 	if info, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("reading %q: %w", dir, errors.Unwrap(err))
 	} else if !info.IsDir() {
@@ -71,26 +71,26 @@ func runMigrate(w *World, o *migrateOptions, dir string) error {
 	if to == "" {
 		to = filepath.Join(dir, migrateFolder)
 	}
-	plan, err := migrate.Read(os.DirFS(dir), filepath.ToSlash(filepath.Clean(dir)), w.Now())
+	plan, err := migrate.Read(os.DirFS(dir), filepath.ToSlash(filepath.Clean(dir)), env.Now())
 	if err != nil {
 		return fmt.Errorf("migrating %q: %w", dir, err)
 	}
 	if same(filepath.Join(dir, filepath.FromSlash(plan.Layout.Config)), filepath.Join(to, config.DefaultConfigFile)) {
 		return fleet.Usagef("--to %q: the new images.yaml would take the place of the old one, which is kept to go back to: name another folder", to)
 	}
-	if err := report.Findings(w.Err, plan.Findings); err != nil {
+	if err := report.Findings(env.Err, plan.Findings); err != nil {
 		return err
 	}
 	var written []string
 	if o.dryRun {
-		err = migrateDiff(w, plan, dir, to)
+		err = migrateDiff(env, plan, dir, to)
 	} else {
 		written, err = plan.Write(to, o.force)
 	}
 	if err != nil {
 		return err
 	}
-	if err := migrateSummary(w, o, plan, dir, to, written); err != nil {
+	if err := migrateSummary(env, o, plan, dir, to, written); err != nil {
 		return err
 	}
 	if plan.Findings.Err() != nil {
@@ -110,7 +110,7 @@ func same(a, b string) bool {
 }
 
 // migrateDiff shows what would be written. Where there is no images.yaml yet, it is compared with the old one.
-func migrateDiff(w *World, plan *migrate.Plan, dir, to string) error {
+func migrateDiff(env *Env, plan *migrate.Plan, dir, to string) error {
 	missing, conflict, err := plan.Check(to)
 	if err != nil {
 		return err
@@ -127,22 +127,22 @@ func migrateDiff(w *World, plan *migrate.Plan, dir, to string) error {
 		} else if err != nil {
 			return fmt.Errorf("comparing: %w", err)
 		}
-		if err := report.Diff(w.Out, udiff.Unified(filepath.ToSlash(from), filepath.ToSlash(target), string(have), string(missing[name]))); err != nil {
+		if err := report.Diff(env.Out, udiff.Unified(filepath.ToSlash(from), filepath.ToSlash(target), string(have), string(missing[name]))); err != nil {
 			return err
 		}
 	}
 	if conflict != nil {
-		return say(w, "--dry-run: without it %s", conflict)
+		return env.infof("--dry-run: without it %s", conflict)
 	}
 	return nil
 }
 
 // migrateSummary prints what was written, the old objects and the next steps.
-func migrateSummary(w *World, o *migrateOptions, plan *migrate.Plan, dir, to string, written []string) error {
-	objects := w.Out
+func migrateSummary(env *Env, o *migrateOptions, plan *migrate.Plan, dir, to string, written []string) error {
+	objects := env.Out
 	done := fmt.Sprintf("%s written to %s", plural.Count(len(written), "file"), to)
 	if o.dryRun {
-		objects, done = w.Err, "nothing was written (--dry-run)"
+		objects, done = env.Err, "nothing was written (--dry-run)"
 	}
 	lines := []string{
 		fmt.Sprintf("read %s: %d of %s, %s", plan.Layout.Kind, plan.Enrolled, plural.Form(plan.Images, "entry", "entries")+" enrolled", plural.Count(plan.Bases, "base image")),
@@ -160,7 +160,7 @@ func migrateSummary(w *World, o *migrateOptions, plan *migrate.Plan, dir, to str
 		lines = append(lines, fmt.Sprintf("next, in %s: imagefactory validate, imagefactory analyze, imagefactory synth", to))
 	}
 	for _, line := range lines {
-		if err := say(w, "%s", line); err != nil {
+		if err := env.infof("%s", line); err != nil {
 			return err
 		}
 	}

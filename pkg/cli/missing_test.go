@@ -25,7 +25,7 @@ func quietRun(t require.TestingT, args ...string) result {
 	now, err := time.Parse(time.RFC3339, scriptNow)
 	require.NoError(t, err)
 	var out, errOut bytes.Buffer
-	code := cli.Main(context.Background(), args, &cli.World{
+	code := cli.Main(context.Background(), args, &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &errOut, Now: func() time.Time { return now }, Getenv: func(string) string { return "" },
 	})
 	return result{code, out.String(), errOut.String()}

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-func newPin(w *World, paths *pathFlags) *cobra.Command {
+func newPin(env *Env, paths *pathFlags) *cobra.Command {
 	output, partial := "", false
 	cmd := &cobra.Command{
 		Use:   "pin NAME",
@@ -32,17 +32,17 @@ with it is enrolled with source.pinBases: true.`,
 			if err != nil {
 				return err
 			}
-			lock, err := f.Pin(names[0], w.Now())
+			lock, err := f.Pin(names[0], env.Now())
 			if err != nil {
 				return err
 			}
-			if err := checkLock(w, lock, partial); err != nil {
+			if err := checkLock(env, lock, partial); err != nil {
 				return err
 			}
 			if output == "source-policy" {
-				return report.JSON(w.Out, lock.SourcePolicy())
+				return report.JSON(env.Out, lock.SourcePolicy())
 			}
-			return report.JSON(w.Out, lock)
+			return report.JSON(env.Out, lock)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or source-policy")
@@ -51,7 +51,7 @@ with it is enrolled with source.pinBases: true.`,
 }
 
 // checkLock refuses a lock that leaves a base open: a build with it would take what the tag holds.
-func checkLock(w *World, lock *fleet.Lock, partial bool) error {
+func checkLock(env *Env, lock *fleet.Lock, partial bool) error {
 	for _, b := range lock.Bases {
 		if b.Origin != policy.FromNowhere {
 			continue
@@ -59,7 +59,7 @@ func checkLock(w *World, lock *fleet.Lock, partial bool) error {
 		if !partial {
 			return fmt.Errorf("pinning %q: no digest of %s is known yet, and a build would take what its tag holds; analyze with the registry first, or give --partial to accept that", lock.Image, b.Ref)
 		}
-		if err := say(w, "warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
+		if err := env.infof("warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
 			return err
 		}
 	}

@@ -42,9 +42,9 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 }
 
 // executor returns what makes an executor for each pass.
-func (e *executorFlags) executor(out *outside) func(*fleet.Fleet) (promote.Executor, error) {
+func (e *executorFlags) executor(c *clients) func(*fleet.Fleet) (promote.Executor, error) {
 	if e.direct {
-		client := forge.New(forge.Options{API: out.api, Now: out.w.Now})
+		client := forge.New(forge.Options{API: c.api, Now: c.env.Now})
 		return func(*fleet.Fleet) (promote.Executor, error) { return promote.AtForges{Client: client}, nil }
 	}
 	return func(f *fleet.Fleet) (promote.Executor, error) {
@@ -56,7 +56,7 @@ func (e *executorFlags) executor(out *outside) func(*fleet.Fleet) (promote.Execu
 	}
 }
 
-func newPromote(w *World, paths *pathFlags) *cobra.Command {
+func newPromote(env *Env, paths *pathFlags) *cobra.Command {
 	o := &promoteOptions{}
 	cmd := &cobra.Command{
 		Use:   "promote",
@@ -76,7 +76,7 @@ analyses may share.`,
   imagefactory promote --push                          # one pass, through Kargo
   imagefactory promote --push --direct --wait 2h       # without a cluster, from any scheduler`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runPromote(cmd.Context(), w, paths, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runPromote(cmd.Context(), env, paths, o) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be started, from state alone, and start nothing")
@@ -85,7 +85,7 @@ analyses may share.`,
 	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
-	o.repoFlags.add(w, cmd)
+	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	return cmd
 }
@@ -100,21 +100,21 @@ func (o *promoteOptions) check() error {
 	return checkOutput(o.output, "table", "json")
 }
 
-func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptions) error {
+func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	out := o.outside(w)
-	st, leave, err := o.open(ctx, out, paths)
+	c := o.clients(env)
+	st, leave, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	if o.dryRun {
-		return showStartable(ctx, w, st, o.output)
+		return showStartable(ctx, env, st, o.output)
 	}
 	pass := promote.Options{
-		Executor: o.executor(out), Clients: out.registryClients(o.offline, out.progress(o.quiet)), Sweep: !o.offline, Now: w.Now,
+		Executor: o.executor(c), Clients: c.registryClients(o.offline, c.progress(o.quiet)), Sweep: !o.offline, Now: env.Now,
 	}
 	if o.wait > 0 {
 		pass.Missed = &promote.Missed{}
@@ -124,13 +124,13 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 	for {
 		r, err := promote.Run(ctx, st, pass)
 		if r != nil {
-			if err := o.print(w, r); err != nil {
+			if err := o.print(env, r); err != nil {
 				return err
 			}
 		}
 		over := o.wait == 0 || err == nil && r.Active+r.Blocked == 0 && len(r.Started) == 0
 		if !over && err != nil && waiting.Err() == nil {
-			if err := say(w, "this pass failed, and the next one tries again: %s", err); err != nil {
+			if err := env.infof("this pass failed, and the next one tries again: %s", err); err != nil {
 				return err
 			}
 		}
@@ -138,17 +138,17 @@ func runPromote(ctx context.Context, w *World, paths *pathFlags, o *promoteOptio
 			if err != nil {
 				return err
 			}
-			return o.finish(ctx, out, r)
+			return o.finish(ctx, c, r)
 		}
 		pass.Sweep = false
-		out.askAgain()
+		c.resetBreakers()
 	}
 }
 
 // finish returns the outcome of the last pass: what it has repaired of those before is no failure. With --wait, a rebuild
 // that still runs is one.
-func (o *promoteOptions) finish(ctx context.Context, out *outside, last *promote.Report) error {
-	if err := out.sayBudgets(); err != nil {
+func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.Report) error {
+	if err := c.printUsage(); err != nil {
 		return err
 	}
 	unfinished := last.Unfinished()
@@ -162,7 +162,7 @@ func (o *promoteOptions) finish(ctx context.Context, out *outside, last *promote
 		if more := len(unfinished) - most; more > 0 {
 			names += fmt.Sprintf(" and %d more", more)
 		}
-		if err := say(out.w, "error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
+		if err := c.env.infof("error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
 			return err
 		}
 		return errReported
@@ -174,29 +174,29 @@ func (o *promoteOptions) finish(ctx context.Context, out *outside, last *promote
 }
 
 // showStartable prints what promote would start.
-func showStartable(ctx context.Context, w *World, st store.Store, output string) error {
+func showStartable(ctx context.Context, env *Env, st store.Store, output string) error {
 	f, err := store.View(ctx, st)
 	if err != nil {
 		return err
 	}
-	now := w.Now()
+	now := env.Now()
 	start := f.Startable(now)
 	if output == "json" {
-		return report.JSON(w.Out, start)
+		return report.JSON(env.Out, start)
 	}
 	rows := make([][]string, len(start))
 	for i := range start {
 		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
 	}
-	if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
+	if err := report.Table(env.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
-	return say(w, "%s would be started", plural.Count(len(start), "rebuild"))
+	return env.infof("%s would be started", plural.Count(len(start), "rebuild"))
 }
 
-func (o *promoteOptions) print(w *World, r *promote.Report) error {
+func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 	if o.output == "json" {
-		if err := report.JSON(w.Out, r); err != nil {
+		if err := report.JSON(env.Out, r); err != nil {
 			return err
 		}
 	} else if len(r.Started)+len(r.Ended)+len(r.Dropped) > 0 {
@@ -210,30 +210,30 @@ func (o *promoteOptions) print(w *World, r *promote.Report) error {
 		for _, e := range r.Ended {
 			rows = append(rows, []string{e.Image, e.Rebuild, string(e.Status), e.Message, ""})
 		}
-		if err := report.Table(w.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
+		if err := report.Table(env.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
 			return err
 		}
 	}
-	return sayPromotion(w, r)
+	return printPromotion(env, r)
 }
 
-// sayPromotion prints the outcome of a pass for people.
-func sayPromotion(w *World, r *promote.Report) error {
+// printPromotion prints the outcome of a pass for people.
+func printPromotion(env *Env, r *promote.Report) error {
 	for _, p := range r.Problems {
 		if p.Image != "" {
 			p.Error = p.Image + ": " + p.Error
 		}
-		if err := say(w, "error: %s", p.Error); err != nil {
+		if err := env.infof("error: %s", p.Error); err != nil {
 			return err
 		}
 	}
 	for _, p := range r.NotReady {
-		if err := say(w, "warning: %s is due and was not started: %s", p.Image, p.Error); err != nil {
+		if err := env.infof("warning: %s is due and was not started: %s", p.Image, p.Error); err != nil {
 			return err
 		}
 	}
 	for _, text := range r.Warnings {
-		if err := say(w, "warning: %s", text); err != nil {
+		if err := env.infof("warning: %s", text); err != nil {
 			return err
 		}
 	}
@@ -250,5 +250,5 @@ func sayPromotion(w *World, r *promote.Report) error {
 	} else if r.Saved.Files > 0 {
 		text += "; " + plural.Count(r.Saved.Files, "state file") + " written"
 	}
-	return say(w, "%s", text)
+	return env.infof("%s", text)
 }

@@ -32,7 +32,7 @@ func (s *site) atOnce(n int, args ...string) []result {
 	for i := range out {
 		group.Go(func() {
 			var stdout, stderr bytes.Buffer
-			code := cli.Main(s.t.Context(), args, &cli.World{
+			code := cli.Main(s.t.Context(), args, &cli.Env{
 				In: strings.NewReader(""), Out: &stdout, Err: &stderr,
 				Now: func() time.Time { return s.now }, Getenv: func(name string) string { return s.env[name] },
 			})

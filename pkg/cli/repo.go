@@ -31,19 +31,19 @@ type repoFlags struct {
 	credentials                  string
 }
 
-func (r *repoFlags) add(w *World, cmd *cobra.Command) {
-	r.addPlace(w, cmd)
+func (r *repoFlags) add(env *Env, cmd *cobra.Command) {
+	r.addPlace(env, cmd)
 	cmd.Flags().BoolVar(&r.push, "push", false, "commit what is new and push it")
 }
 
 // addPlace adds the flags of a command that pushes nothing.
-func (r *repoFlags) addPlace(w *World, cmd *cobra.Command) {
+func (r *repoFlags) addPlace(env *Env, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.url, "state-repo", "", "`URL` of the git repository that holds state; images.yaml is read from it too (default with --push: factory.state.url, or the origin of the checkout)")
 	f.StringVar(&r.branch, "branch", "", "`branch` of the state (default main, or factory.state.branch)")
 	f.StringVar(&r.path, "path", "", "`folder` of the state files in the repository (default state, or factory.state.path)")
 	f.StringVar(&r.configRef, "config-ref", "", "branch or tag (`ref`) that images.yaml is read from (default the branch of the state)")
-	f.StringVar(&r.credentials, "credentials", cmp.Or(w.Getenv("IMAGEFACTORY_CREDENTIALS"), kargo.CredentialsPath),
+	f.StringVar(&r.credentials, "credentials", cmp.Or(env.Getenv("IMAGEFACTORY_CREDENTIALS"), kargo.CredentialsPath),
 		"`folder` with credentials as files: USE/HOST/token (env IMAGEFACTORY_CREDENTIALS)")
 }
 
@@ -61,9 +61,9 @@ func (r *repoFlags) shown(paths *pathFlags) string {
 // maxStateBlob is the size of files that are left out of what is fetched of the state repository: images.yaml is smaller.
 const maxStateBlob = 8 << 20
 
-// outside is what the commands that leave this machine share.
-type outside struct {
-	w           *World
+// clients are the external services that a command uses.
+type clients struct {
+	env         *Env
 	credentials *credentials.Store
 	api         *forgeapi.Clients
 	forges      *source.Forges
@@ -71,26 +71,26 @@ type outside struct {
 	clock       *servertime.Clock
 }
 
-func (r *repoFlags) outside(w *World) *outside {
-	o := &outside{w: w, clock: servertime.New(w.Clock)}
-	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: w.Getenv, HTTP: o.http()})
+func (r *repoFlags) clients(env *Env) *clients {
+	o := &clients{env: env, clock: servertime.New(env.Clock)}
+	o.credentials = credentials.New(credentials.Options{Dir: r.credentials, Getenv: env.Getenv, HTTP: o.http()})
 	o.api = forgeapi.New(forgeapi.Options{HTTP: o.http()}.WithStore(o.credentials))
-	o.forges = source.NewForges(source.Options{API: o.api, Credentials: o.credentials, CacheDir: cacheDir(w), HTTP: o.http()})
+	o.forges = source.NewForges(source.Options{API: o.api, Credentials: o.credentials, CacheDir: cacheDir(env), HTTP: o.http()})
 	return o
 }
 
 // http configures the clients of servers.
-func (o *outside) http() httpx.Options { return httpx.Options{Clock: o.clock} }
+func (o *clients) http() httpx.Options { return httpx.Options{Clock: o.clock} }
 
 // git returns the transport to the state repository. It skips no host: what was learned is pushed until the deadline.
-func (o *outside) git() *httpx.Transport {
+func (o *clients) git() *httpx.Transport {
 	h := o.http()
 	h.MaxFailures = -1
 	return gitrepo.NewTransport(h)
 }
 
 // open returns where the fleet is, and how to leave it.
-func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (st store.Store, leave func(), err error) {
+func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st store.Store, leave func(), err error) {
 	if !r.remote() {
 		return store.Folder{Paths: paths.paths()}, func() {}, nil
 	}
@@ -115,7 +115,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (st 
 		at.configRef = ""
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: at.url, Branch: at.branch, Path: at.path, Now: o.w.Now, MaxBlob: maxStateBlob, Transport: o.git(),
+		URL: at.url, Branch: at.branch, Path: at.path, Now: o.env.Now, MaxBlob: maxStateBlob, Transport: o.git(),
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := o.credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err
@@ -129,7 +129,7 @@ func (r *repoFlags) open(ctx context.Context, o *outside, paths *pathFlags) (st 
 }
 
 // clients returns what an analysis looks with.
-func (o *outside) clients(sourceDir string, offline bool, show *progress.Progress) (analyze.NewClients, error) {
+func (o *clients) analysis(sourceDir string, offline bool, show *progress.Progress) (analyze.NewClients, error) {
 	from := source.Source(o.forges)
 	if sourceDir != "" {
 		local, err := source.NewLocal(sourceDir)
@@ -147,10 +147,10 @@ func (o *outside) clients(sourceDir string, offline bool, show *progress.Progres
 }
 
 // registryClients returns what looks at registries only.
-func (o *outside) registryClients(offline bool, show *progress.Progress) analyze.NewClients {
+func (o *clients) registryClients(offline bool, show *progress.Progress) analyze.NewClients {
 	return func(f *fleet.Fleet) (analyze.Clients, error) {
 		o.clock.Trust(f.Config.ServerHosts()...)
-		s := analyze.Clients{Progress: show, Now: o.w.Now, Clock: o.clock}
+		s := analyze.Clients{Progress: show, Now: o.env.Now, Clock: o.clock}
 		if !offline {
 			s.Registry = o.registry(f)
 		}
@@ -159,18 +159,18 @@ func (o *outside) registryClients(offline bool, show *progress.Progress) analyze
 }
 
 // registry returns the client that serves the whole run: it remembers what cannot change.
-func (o *outside) registry(f *fleet.Fleet) *registry.Client {
+func (o *clients) registry(f *fleet.Fleet) *registry.Client {
 	if o.registries == nil {
 		o.registries = registry.New(registry.Options{
-			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, CacheDir: cacheDir(o.w),
+			Keychain: o.credentials.Keychain(), Mirrors: f.Config.Factory.Mirrors, CacheDir: cacheDir(o.env),
 			HTTP: o.http(),
 		})
 	}
 	return o.registries
 }
 
-// askAgain has servers asked again that were left alone in what is over now.
-func (o *outside) askAgain() {
+// resetBreakers has servers asked again that were left alone in what is over now.
+func (o *clients) resetBreakers() {
 	o.credentials.ResetBreakers()
 	o.clock.Reset()
 	if o.registries != nil {
@@ -180,13 +180,13 @@ func (o *outside) askAgain() {
 
 // cacheDir is where answers of forges are kept, so that a file that did not change costs no more than a question; empty
 // when there is no place for it.
-func cacheDir(w *World) string {
-	if dir := w.Getenv("IMAGEFACTORY_CACHE_DIR"); dir != "" {
+func cacheDir(env *Env) string {
+	if dir := env.Getenv("IMAGEFACTORY_CACHE_DIR"); dir != "" {
 		return dir
 	}
-	base := w.Getenv("XDG_CACHE_HOME")
+	base := env.Getenv("XDG_CACHE_HOME")
 	if base == "" {
-		home := w.Getenv("HOME")
+		home := env.Getenv("HOME")
 		if home == "" {
 			return ""
 		}
@@ -196,16 +196,16 @@ func cacheDir(w *World) string {
 }
 
 // progress shows how far long work is, on stderr.
-func (o *outside) progress(quiet bool) *progress.Progress {
-	return progress.New(o.w.Err, progress.Options{
-		Terminal: progress.IsTerminal(o.w.Err), Width: progress.Width(o.w.Err), Quiet: quiet, Now: time.Now, Unit: "image",
+func (o *clients) progress(quiet bool) *progress.Progress {
+	return progress.New(o.env.Err, progress.Options{
+		Terminal: progress.IsTerminal(o.env.Err), Width: progress.Width(o.env.Err), Quiet: quiet, Now: time.Now, Unit: "image",
 	})
 }
 
-// sayBudgets reports what registries were asked, and what a server said of the clock.
-func (o *outside) sayBudgets() error {
+// printUsage reports what registries were asked, and what a server said of the clock.
+func (o *clients) printUsage() error {
 	if doubt := o.clock.Doubt(); doubt != "" {
-		if err := say(o.w, "warning: %s", doubt); err != nil {
+		if err := o.env.infof("warning: %s", doubt); err != nil {
 			return err
 		}
 	}
@@ -213,7 +213,7 @@ func (o *outside) sayBudgets() error {
 		return nil
 	}
 	for _, line := range budgets(o.registries.Requests()) {
-		if err := say(o.w, "asked %s", line); err != nil {
+		if err := o.env.infof("asked %s", line); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-func newSchema(w *World) *cobra.Command {
+func newSchema(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON schema of images.yaml, for editors",
@@ -15,6 +15,6 @@ func newSchema(w *World) *cobra.Command {
   # first line of images.yaml:
   # yaml-language-server: $schema=images.schema.json`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return report.JSON(w.Out, config.Schema()) },
+		RunE: func(*cobra.Command, []string) error { return report.JSON(env.Out, config.Schema()) },
 	}
 }

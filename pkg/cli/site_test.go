@@ -94,7 +94,7 @@ func (s *site) run(args ...string) result {
 func (s *site) runUntil(ctx context.Context, args ...string) result {
 	s.t.Helper()
 	var out, errOut bytes.Buffer
-	code := cli.Main(ctx, args, &cli.World{
+	code := cli.Main(ctx, args, &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &errOut,
 		Now: func() time.Time { return s.now }, Clock: s.clock, Getenv: func(name string) string { return s.env[name] },
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-func newStatus(w *World, paths *pathFlags) *cobra.Command {
+func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 	output := ""
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
@@ -27,15 +27,15 @@ shows the first 200 characters of a reason; -o json has up to 500 of each messag
 			if err != nil {
 				return err
 			}
-			now := w.Now()
+			now := env.Now()
 			decisions, err := f.Decide(names, now)
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				return report.JSON(w.Out, decisions)
+				return report.JSON(env.Out, decisions)
 			}
-			return report.Decisions(w.Out, decisions, now)
+			return report.Decisions(env.Out, decisions, now)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
-	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -21,7 +20,7 @@ type synthOptions struct {
 	keepLayout                 bool // --split is not given: dist stays split or one file
 }
 
-func newSynth(w *World, paths *pathFlags) *cobra.Command {
+func newSynth(env *Env, paths *pathFlags) *cobra.Command {
 	o := &synthOptions{}
 	cmd := &cobra.Command{
 		Use:   "synth",
@@ -35,7 +34,7 @@ per resource stays so; --split=false writes one file again.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.keepLayout = !cmd.Flags().Changed("split")
-			return runSynth(w, paths, o)
+			return runSynth(env, paths, o)
 		},
 	}
 	f := cmd.Flags()
@@ -46,7 +45,7 @@ per resource stays so; --split=false writes one file again.`,
 	return cmd
 }
 
-func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
+func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 	if o.dryRun && (o.diff || o.check) || o.diff && o.check {
 		return fleet.Usagef("--dry-run, --diff and --check exclude each other")
 	}
@@ -61,24 +60,24 @@ func runSynth(w *World, paths *pathFlags, o *synthOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := report.Findings(w.Err, leftOut); err != nil {
+	if err := report.Findings(env.Err, leftOut); err != nil {
 		return err
 	}
 	if o.dryRun {
-		return printFiles(w, files)
+		return printFiles(env, files)
 	}
 	if o.diff || o.check {
-		return compareDist(w, paths.out, files, o)
+		return compareDist(env, paths.out, files, o)
 	}
 	changes, err := manifest.Write(paths.out, files)
 	if err != nil {
 		return err
 	}
 	if len(changes) == 0 {
-		return say(w, "%s is up to date", paths.out)
+		return env.infof("%s is up to date", paths.out)
 	}
 	resources := manifest.CompareResources(changes, files)
-	return say(w, "%s: %s", distOf(paths.out, files), &resources)
+	return env.infof("%s: %s", distOf(paths.out, files), &resources)
 }
 
 // distOf names the one file of dist, or its folder when it holds several.
@@ -93,20 +92,20 @@ func distOf(dir string, files map[string][]byte) string {
 }
 
 // compareDist prints what synth would change in dist; with check that is an error.
-func compareDist(w *World, dist string, files map[string][]byte, o *synthOptions) error {
+func compareDist(env *Env, dist string, files map[string][]byte, o *synthOptions) error {
 	changes, err := manifest.Compare(dist, files)
 	if err != nil {
 		return err
 	}
 	if len(changes) == 0 {
-		return say(w, "%s is up to date", dist)
+		return env.infof("%s is up to date", dist)
 	}
 	for i := range changes {
-		if err := report.Diff(w.Out, changes[i].Diff()); err != nil {
+		if err := report.Diff(env.Out, changes[i].Diff()); err != nil {
 			return err
 		}
 	}
-	if err := say(w, "%s", outOfDate(dist, changes, files, o)); err != nil {
+	if err := env.infof("%s", outOfDate(dist, changes, files, o)); err != nil {
 		return err
 	}
 	if o.check {
@@ -134,23 +133,17 @@ func outOfDate(dist string, changes []manifest.Change, files map[string][]byte, 
 }
 
 // printFiles prints resources as one stream of documents.
-func printFiles(w *World, files map[string][]byte) error {
+func printFiles(env *Env, files map[string][]byte) error {
 	for i, name := range slices.Sorted(maps.Keys(files)) {
 		data := files[name]
 		if i > 0 && !bytes.HasPrefix(data, []byte("---")) {
-			if _, err := fmt.Fprintln(w.Out, "---"); err != nil {
+			if _, err := fmt.Fprintln(env.Out, "---"); err != nil {
 				return err
 			}
 		}
-		if _, err := w.Out.Write(data); err != nil {
+		if _, err := env.Out.Write(data); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// say prints a line of news to stderr.
-func say(w *World, format string, a ...any) error {
-	_, err := fmt.Fprintln(w.Err, sanitize.Terminal(fmt.Sprintf(format, a...)))
-	return err
 }

@@ -15,7 +15,7 @@ type validateOptions struct {
 	strict bool
 }
 
-func newValidate(w *World, paths *pathFlags) *cobra.Command {
+func newValidate(env *Env, paths *pathFlags) *cobra.Command {
 	o := &validateOptions{}
 	cmd := &cobra.Command{
 		Use:   "validate",
@@ -29,7 +29,7 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
   imagefactory validate --crds ./crds -o sarif > findings.sarif
   imagefactory validate -o github          # annotations in GitHub Actions`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runValidate(w, paths, o) },
+		RunE: func(*cobra.Command, []string) error { return runValidate(env, paths, o) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "text", "text, json, sarif or github")
@@ -38,11 +38,11 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 	return cmd
 }
 
-func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
+func runValidate(env *Env, paths *pathFlags, o *validateOptions) error {
 	if err := checkOutput(o.output, "text", "json", "sarif", "github"); err != nil {
 		return err
 	}
-	list, err := fleet.Validate(paths.paths(), o.crds, w.Now())
+	list, err := fleet.Validate(paths.paths(), o.crds, env.Now())
 	if err != nil {
 		return err
 	}
@@ -51,19 +51,19 @@ func runValidate(w *World, paths *pathFlags, o *validateOptions) error {
 	}
 	switch o.output {
 	case "json":
-		err = report.JSON(w.Out, list)
+		err = report.JSON(env.Out, list)
 	case "sarif":
-		err = report.SARIF(w.Out, list, version())
+		err = report.SARIF(env.Out, list, version())
 	case "github":
-		err = report.GitHubAnnotations(w.Out, list)
+		err = report.GitHubAnnotations(env.Out, list)
 	default:
-		err = report.Findings(w.Out, list)
+		err = report.Findings(env.Out, list)
 	}
 	if err != nil {
 		return err
 	}
 	warnings := len(list.Warnings())
-	if err := say(w, "%s, %s", plural.Count(len(list)-warnings, "error"), plural.Count(warnings, "warning")); err != nil {
+	if err := env.infof("%s, %s", plural.Count(len(list)-warnings, "error"), plural.Count(warnings, "warning")); err != nil {
 		return err
 	}
 	if len(list) > warnings || o.strict && warnings > 0 {

@@ -22,7 +22,7 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
-func newVersion(w *World) *cobra.Command {
+func newVersion(env *Env) *cobra.Command {
 	output := ""
 	cmd := &cobra.Command{
 		Use:   "version",
@@ -36,9 +36,9 @@ func newVersion(w *World) *cobra.Command {
 			}
 			b := thisBuild()
 			if output == "json" {
-				return report.JSON(w.Out, b)
+				return report.JSON(env.Out, b)
 			}
-			_, err := fmt.Fprintf(w.Out, "imagefactory %s (commit %s, %s, %s)\n", b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.Platform)
+			_, err := fmt.Fprintf(env.Out, "imagefactory %s (commit %s, %s, %s)\n", b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.Platform)
 			return err
 		},
 	}

@@ -207,7 +207,7 @@ func (d *demo) run(args []string) (string, error) {
 	env := map[string]string{
 		"IMAGEFACTORY_CONFIG": filepath.Join(d.dir, "images.yaml"), "IMAGEFACTORY_CREDENTIALS": filepath.Join(d.dir, "credentials"),
 	}
-	code := cli.Main(context.Background(), args, &cli.World{
+	code := cli.Main(context.Background(), args, &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &out, Now: func() time.Time { return d.now }, Getenv: func(name string) string { return env[name] },
 	})
 	text := strings.NewReplacer("http://"+d.forge.Host, "https://github.com", d.forge.Host, "github.com", d.registry.Host, "registry").Replace(out.String())

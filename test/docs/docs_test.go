@@ -96,7 +96,7 @@ func TestCommands(t *testing.T) {
 			}
 			if _, ok := help[command]; !ok {
 				var out bytes.Buffer
-				code := cli.Main(t.Context(), []string{command, "--help"}, &cli.World{
+				code := cli.Main(t.Context(), []string{command, "--help"}, &cli.Env{
 					In: strings.NewReader(""), Out: &out, Err: &out, Now: time.Now, Getenv: func(string) string { return "" },
 				})
 				require.Zero(t, code, "%s: imagefactory %s: there is no such command", name, line)
@@ -218,7 +218,7 @@ func TestOfflineCommands(t *testing.T) {
 	n := 0
 	for _, m := range quoted.FindAllStringSubmatch(block, -1) {
 		n++
-		code := cli.Main(t.Context(), strings.Fields(m[2]), &cli.World{
+		code := cli.Main(t.Context(), strings.Fields(m[2]), &cli.Env{
 			In: strings.NewReader(""), Out: &out, Err: &out, Now: time.Now, Getenv: func(string) string { return "" },
 		})
 		require.Zero(t, code, "imagefactory %s\n%s", m[2], &out)
