@@ -18,15 +18,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
-// app issues tokens of the installation of a GitHub App, and renews them before they expire. Its transport is its own: a fleet
-// asks for a token of each image, so after three refusals GitHub is not asked again.
+// app issues tokens of the installation of a GitHub App, and renews them before they expire. It has a
+// transport of its own, whose breaker opens after three refusals: a fleet needs a token for each image.
 type app struct {
 	*ghinstallation.Transport
 	http *httpx.Transport
 }
 
-// ResetBreakers lets Apps ask GitHub again whose tokens were refused. Long-running callers (promote --wait) call it between
-// passes.
+// ResetBreakers closes the circuit breakers of all GitHub Apps. Long-running callers (promote --wait) call it between passes.
 func (s *Store) ResetBreakers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,7 +34,7 @@ func (s *Store) ResetBreakers() {
 	}
 }
 
-// appOfFiles is the App of DIR/USE/HOST/app-id, installation-id and private-key.
+// appOfFiles returns a token of the App in DIR/USE/HOST/app-id, installation-id and private-key.
 func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, error) {
 	dir := filepath.Join(s.Dir, string(use), host)
 	var values [3]string
@@ -51,8 +50,8 @@ func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, er
 	return s.appToken(ctx, host, values, "the GitHub App of "+dir)
 }
 
-// appOfEnvironment is the App of IMAGEFACTORY_GITHUB_APP_ID, _INSTALLATION_ID and _PRIVATE_KEY, of the host that
-// IMAGEFACTORY_GITHUB_APP_HOST names.
+// appOfEnvironment returns a token of the App in IMAGEFACTORY_GITHUB_APP_ID, _INSTALLATION_ID and _PRIVATE_KEY, if the host is
+// that of IMAGEFACTORY_GITHUB_APP_HOST.
 func (s *Store) appOfEnvironment(ctx context.Context, host string) (Token, error) {
 	const prefix = "IMAGEFACTORY_GITHUB_APP_"
 	values := [3]string{s.Getenv(prefix + "ID"), s.Getenv(prefix + "INSTALLATION_ID"), s.Getenv(prefix + "PRIVATE_KEY")}
@@ -97,11 +96,11 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 	}
 	appID, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil {
-		return nil, errors.New("invalid app id: want a number (see the App's settings page)")
+		return nil, errors.New("invalid app ID: want a number (see the App's settings page)")
 	}
 	installation, err := strconv.ParseInt(values[1], 10, 64)
 	if err != nil {
-		return nil, errors.New("invalid installation id: want a number (it ends the URL of the installation's settings page)")
+		return nil, errors.New("invalid installation ID: want a number (it ends the URL of the installation's settings page)")
 	}
 	block, _ := pem.Decode([]byte(values[2]))
 	if block == nil {

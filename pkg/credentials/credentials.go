@@ -1,5 +1,5 @@
-// Package credentials finds the token or password for a host: in files that Kubernetes mounts, or in the environment. What
-// is for one host is never given to another.
+// Package credentials finds the token or password for a host: in files that Kubernetes mounts, or in the environment. A
+// credential for one host is never sent to another.
 package credentials
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 )
 
-// Use is what a credential is for. Where there is none for a use, that of the other one is taken: one token is often both.
+// Use is the purpose of a credential. If only one of the two is set, it is used for both.
 type Use string
 
 // Uses.
@@ -26,11 +26,11 @@ const (
 	Git Use = "git" // git over https
 )
 
-// Token is a credential. It never shows its value when it is printed.
+// Token is a credential. Printing it never shows its value.
 type Token struct {
 	Value    string
-	Username string // that git sends with it
-	From     string // where it was found, for people
+	Username string // for git
+	From     string // where it was found, for messages
 }
 
 // String implements fmt.Stringer.
@@ -47,10 +47,10 @@ func (t Token) GoString() string { return t.String() }
 // MarshalText implements encoding.TextMarshaler.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// Options say where credentials are.
+// Options configure a Store.
 type Options struct {
-	// Dir holds files: USE/HOST/token for the uses api and git, or the three of a GitHub App, and
-	// registry/HOST/config.json. It need not exist.
+	// Dir holds files: USE/HOST/token for the uses api and git, or the three files of a GitHub App, and
+	// registry/HOST/config.json. It may not exist.
 	Dir string
 	// Getenv reads the environment.
 	Getenv func(string) string
@@ -63,23 +63,23 @@ type Store struct {
 	Options
 
 	mu   sync.Mutex
-	apps map[string]*app // by host and where they were found
+	apps map[string]*app // by host and source
 }
 
-// New returns a Store. Nothing is read yet.
+// New returns a Store. It reads nothing.
 func New(o Options) *Store {
 	return &Store{Options: o, apps: map[string]*app{}}
 }
 
-// maxFileBytes bounds what is read of a file; keys have some KiB.
+// maxFileBytes bounds the size of a file; keys have some KiB.
 const maxFileBytes = 64 << 10
 
-// tokenUser is the user name that goes with a token. GitHub and GitLab take any; Forgejo and Gitea too.
+// tokenUser is the user name sent with a token. GitHub, GitLab, Forgejo and Gitea accept any.
 const tokenUser = "x-access-token"
 
-// Token returns the credential for a host, with its port if it has one, and the zero Token when there is none. Files come
-// first, then the environment: what names the host, then what forges and their tools commonly use. A file that cannot be
-// read, and an App that GitHub gives no token, are errors.
+// Token returns the credential for a host, which includes its port if it has one; the zero Token if there is none. Files come
+// first, then the environment: variables that name the host, then those of forges and their tools. An unreadable file, and
+// a GitHub App without a token, are errors.
 func (s *Store) Token(ctx context.Context, use Use, host string) (Token, error) {
 	if host == "" || strings.ContainsAny(host, `/\`) || !filepath.IsLocal(host) {
 		return Token{}, fmt.Errorf("finding a credential: invalid host %q", host)
@@ -125,7 +125,7 @@ func (s *Store) file(_ context.Context, use Use, host string) (Token, error) {
 	return t, nil
 }
 
-// read reads a file of credentials; one that does not exist is empty.
+// read returns the content of a file; empty if it does not exist.
 func (s *Store) read(path string) (string, error) {
 	if s.Dir == "" {
 		return "", nil
@@ -151,9 +151,9 @@ func (s *Store) read(path string) (string, error) {
 	return text, nil
 }
 
-// usual looks at the variables that forges set in their jobs and that their own tools read.
+// usual returns the credential in the variables that forges set in their jobs and that their tools read.
 func (s *Store) usual(use Use, host string) Token {
-	server := hostOf(s.Getenv("GITHUB_SERVER_URL")) // of the job that we run in
+	server := hostOf(s.Getenv("GITHUB_SERVER_URL")) // of the current job
 	if server == "" {
 		server = config.HomeHost(config.GitHub)
 	}
@@ -169,11 +169,11 @@ func (s *Store) usual(use Use, host string) Token {
 		name, user string
 		is         bool
 	}{
-		{"GH_TOKEN", tokenUser, host == config.HomeHost(config.GitHub) || strings.HasSuffix(host, ".ghe.com")}, // as gh(1) has it
+		{"GH_TOKEN", tokenUser, host == config.HomeHost(config.GitHub) || strings.HasSuffix(host, ".ghe.com")}, // as in gh
 		{"GH_ENTERPRISE_TOKEN", tokenUser, host == s.Getenv("GH_HOST")},
 		{"GITHUB_TOKEN", tokenUser, host == server},
 		{"GITLAB_TOKEN", tokenUser, host == gitlab},
-		{"CI_JOB_TOKEN", "gitlab-ci-token", host == job && use == Git}, // the API takes it for few calls only
+		{"CI_JOB_TOKEN", "gitlab-ci-token", host == job && use == Git}, // few API calls accept it
 	} {
 		if value := s.Getenv(v.name); v.is && value != "" {
 			return Token{strings.TrimSpace(value), v.user, v.name}
@@ -182,7 +182,7 @@ func (s *Store) usual(use Use, host string) Token {
 	return Token{}
 }
 
-// hostOf returns the host of what may be a URL.
+// hostOf returns the host of a URL; empty if it is invalid.
 func hostOf(s string) string {
 	if u, err := url.Parse(s); err == nil && u.Host != "" {
 		return u.Host
@@ -190,12 +190,12 @@ func hostOf(s string) string {
 	return s
 }
 
-// Variable is the environment variable with the credential for one use of a host.
+// Variable returns the name of the environment variable with the credential for one use of a host.
 func Variable(use Use, host string) string {
 	return "IMAGEFACTORY_" + strings.ToUpper(string(use)) + "_TOKEN_" + hostVariable(host)
 }
 
-// hostVariable is a host as it stands in the name of a variable. Dashes and dots map to different text: otherwise whoever
+// hostVariable returns a host as part of a variable name. Dashes and dots map to different text: otherwise whoever
 // registers git-acme.com would receive the token of git.acme.com.
 func hostVariable(host string) string {
 	return strings.Map(func(r rune) rune {
@@ -206,7 +206,7 @@ func hostVariable(host string) string {
 	}, strings.ReplaceAll(strings.ToUpper(host), "-", "__"))
 }
 
-// Hint returns one line that names what to set to provide a credential for a host.
+// Hint returns one line about how to set a credential for a host.
 func (s *Store) Hint(use Use, host string) string {
 	names := Variable(use, host)
 	switch host {

@@ -189,8 +189,8 @@ func TestAGitHubAppGivesTokens(t *testing.T) {
 		})
 	}
 	for wrong, env := range map[string]vars{
-		"invalid app id":                       {"IMAGEFACTORY_GITHUB_APP_ID": "x", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1"},
-		"invalid installation id":              {"IMAGEFACTORY_GITHUB_APP_ID": "1"},
+		"invalid app ID":                       {"IMAGEFACTORY_GITHUB_APP_ID": "x", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1"},
+		"invalid installation ID":              {"IMAGEFACTORY_GITHUB_APP_ID": "1"},
 		"invalid private key: not in PEM":      {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": canary},
 		"invalid private key: want an RSA key": {"IMAGEFACTORY_GITHUB_APP_ID": "1", "IMAGEFACTORY_GITHUB_APP_INSTALLATION_ID": "1", "IMAGEFACTORY_GITHUB_APP_PRIVATE_KEY": "-----BEGIN X-----\nAAAA\n-----END X-----\n"},
 	} {

@@ -23,15 +23,15 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// dockerConfig is a docker config.json, or a file of that form. Its keys are hosts, or hosts with a path, as podman and
-// Kubernetes have them: the longest path that a repository is below counts, else the host.
+// dockerConfig is a docker config.json, or a file of that form. Its keys are hosts or, as in podman and Kubernetes, hosts with
+// a path: the longest path above a repository counts, else the host.
 type dockerConfig struct {
 	from    string // for messages
 	entries []dockerEntry
-	store   string // the credential helper for hosts that have none of their own
+	store   string // the credential helper of all other hosts
 }
 
-// dockerEntry is what a config.json has under one key.
+// dockerEntry is the value of one key of a config.json.
 type dockerEntry struct {
 	key    string
 	scope  scope
@@ -39,14 +39,14 @@ type dockerEntry struct {
 	helper *string // for an entry of credHelpers; empty: the file itself has the credential
 }
 
-// parseDockerConfig reads a config.json. A single entry that is broken is an error only when it is needed.
+// parseDockerConfig decodes a config.json. An invalid entry is an error only when it is used.
 func parseDockerConfig(text, from string) (*dockerConfig, error) {
 	var file struct {
 		Auths   map[string]json.RawMessage `json:"auths"`
 		Helpers map[string]string          `json:"credHelpers"`
 		Store   string                     `json:"credsStore"`
 	}
-	if json.Unmarshal([]byte(text), &file) != nil { // the error may quote what the file holds
+	if json.Unmarshal([]byte(text), &file) != nil { // the error may quote the file
 		return nil, fmt.Errorf("reading credential %q: invalid docker config.json", from)
 	}
 	c := &dockerConfig{from: from, store: file.Store}
@@ -60,7 +60,7 @@ func parseDockerConfig(text, from string) (*dockerConfig, error) {
 	return c, nil
 }
 
-// compareEntries sorts the most specific entry first. Of two for the same, a helper comes first, as docker has it, then the
+// compareEntries sorts the most specific entry first. Of two for the same scope, a helper comes first, as in docker, then the
 // key that docker login writes.
 func compareEntries(a, b dockerEntry) int {
 	return cmp.Or(
@@ -84,7 +84,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// find returns the credential for a repository. The zero AuthConfig means that there is none.
+// find returns the credential for a repository; the zero AuthConfig if there is none.
 func (c *dockerConfig) find(ctx context.Context, target scope) (authn.AuthConfig, error) {
 	store := c.store
 	for _, e := range c.entries {
@@ -110,7 +110,7 @@ func (c *dockerConfig) find(ctx context.Context, target scope) (authn.AuthConfig
 	return c.ask(ctx, store, serverOf(target.host))
 }
 
-// read returns the credential of one entry. A blank one, which docker leaves behind for what is in a store, has none.
+// read returns the credential of one entry. Docker leaves empty entries for credentials in a store.
 func (c *dockerConfig) read(ctx context.Context, e dockerEntry) (authn.AuthConfig, error) {
 	if e.helper != nil {
 		if *e.helper == "" {
@@ -141,7 +141,7 @@ func (c *dockerConfig) read(ctx context.Context, e dockerEntry) (authn.AuthConfi
 	}, nil
 }
 
-// decodeAuth reads base64 of USER:PASSWORD, with or without padding.
+// decodeAuth decodes base64 of USER:PASSWORD, with or without padding.
 func decodeAuth(text string) (user, password string, err error) {
 	data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(text), "="))
 	if err != nil {
@@ -171,7 +171,7 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 	case ctx.Err() != nil:
 		return authn.AuthConfig{}, ctx.Err()
 	case within.Err() != nil:
-		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: no answer within %s", c.from, command, server, helperTime)
+		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: no response within %s", c.from, command, server, helperTime)
 	case err != nil:
 		return authn.AuthConfig{}, fmt.Errorf("reading credential %q: running %s for %s: %s",
 			c.from, command, server, sanitize.Cut(sanitize.Foreign(err.Error()), maxHelperText))
@@ -181,13 +181,13 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 	return authn.AuthConfig{Username: found.Username, Password: found.Secret}, nil
 }
 
-// helperTime is how long a credential helper may take: one that waits for a person does not stop the others.
+// helperTime bounds a credential helper, which may wait for input.
 var helperTime = 30 * time.Second
 
 // identityUser is the user name under which docker keeps an identity token.
 const identityUser = "<token>"
 
-// helperProgram runs a credential helper and bounds what it says.
+// helperProgram runs a credential helper and bounds its output.
 type helperProgram struct{ cmd *exec.Cmd }
 
 func (p *helperProgram) Input(in io.Reader) { p.cmd.Stdin = in }
@@ -199,12 +199,12 @@ func (p *helperProgram) Output() ([]byte, error) {
 	return out.data, err
 }
 
-// limitedBuffer refuses what is more than a credential can be.
+// limitedBuffer fails when it would grow larger than any credential.
 type limitedBuffer struct{ data []byte }
 
 func (b *limitedBuffer) Write(data []byte) (int, error) {
 	if len(b.data)+len(data) > maxHelperBytes {
-		return 0, errors.New("the answer is too long")
+		return 0, errors.New("output too long")
 	}
 	b.data = append(b.data, data...)
 	return len(data), nil
@@ -220,8 +220,8 @@ type scope struct {
 	path []string
 }
 
-// scopeOf reads a key of a config.json: a host or a URL, with or without a path. Like Kubernetes, it takes /v1/ and /v2/ at
-// the beginning of a path for the API of the registry.
+// scopeOf parses a key of a config.json: a host or a URL, with or without a path. As in Kubernetes, /v1/ and /v2/ at the
+// beginning of a path belong to the registry API.
 func scopeOf(key string) scope {
 	if _, rest, ok := strings.Cut(key, "://"); ok {
 		key = rest
@@ -234,7 +234,7 @@ func scopeOf(key string) scope {
 	return scope{hostname.Normalize(host), segments}
 }
 
-// targetOf is the scope of a repository, or of a whole registry.
+// targetOf returns the scope of a repository, or of a whole registry.
 func targetOf(r authn.Resource) scope {
 	t := scope{host: hostname.Normalize(r.RegistryStr())}
 	if repository, ok := strings.CutPrefix(r.String(), r.RegistryStr()+"/"); ok {
@@ -243,7 +243,7 @@ func targetOf(r authn.Resource) scope {
 	return t
 }
 
-// serverOf is the key that docker login writes for a host.
+// serverOf returns the key that docker login writes for a host.
 func serverOf(host string) string {
 	if host == hostname.DockerHub {
 		return authn.DefaultAuthKey
@@ -251,7 +251,7 @@ func serverOf(host string) string {
 	return host
 }
 
-// glob reports whether the host is a pattern such as *.example.com, as Kubernetes has them in pull secrets.
+// glob reports whether the host is a pattern such as *.example.com, as in the pull secrets of Kubernetes.
 func (s scope) glob() bool { return strings.ContainsAny(s.host, "*?") }
 
 // covers reports whether a target is the scope or below it.
@@ -262,7 +262,7 @@ func (s scope) covers(target scope) bool {
 	return s.host == target.host || s.glob() && globCovers(s.host, target.host)
 }
 
-// globCovers matches a host label by label, so that a star stands for no dot.
+// globCovers matches a host label by label: a star matches no dot.
 func globCovers(pattern, host string) bool {
 	patterns, labels := strings.Split(pattern, "."), strings.Split(host, ".")
 	if len(patterns) != len(labels) {

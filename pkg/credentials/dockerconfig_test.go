@@ -226,7 +226,7 @@ func TestCredentialHelperIsBounded(t *testing.T) {
 	s := store(t, nil, vars{"DOCKER_AUTH_CONFIG": `{"auths": {"file.example": {"auth": "ZmlsZTpw"}}, "credHelpers": {"slow.example": "waits", "loud.example": "floods"}}`})
 	began := time.Now()
 	_, err := userFor(s, "slow.example/x")
-	require.ErrorContains(t, err, "running docker-credential-waits for slow.example: no answer within 2s")
+	require.ErrorContains(t, err, "running docker-credential-waits for slow.example: no response within 2s")
 	_, err = userFor(s, "loud.example/x")
 	require.ErrorContains(t, err, "running docker-credential-floods for loud.example")
 	assert.NotContains(t, err.Error(), "no answer", "it is stopped by its size")

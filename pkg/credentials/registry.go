@@ -24,12 +24,11 @@ import (
 // dockerVariable holds a docker config.json. The docker CLI reads it before its file; GitLab's runners set it.
 const dockerVariable = "DOCKER_AUTH_CONFIG"
 
-// Keychain returns the credentials for registries: those of DIR/registry/HOST/config.json, then those of DOCKER_AUTH_CONFIG,
-// then what docker and podman login wrote, then those of the cloud whose registry it is. A cloud is not asked about any
-// other registry.
+// Keychain returns the credentials for registries: those of DIR/registry/HOST/config.json, of DOCKER_AUTH_CONFIG, of docker
+// login, of podman login, and of the cloud that runs the registry. A cloud is not asked for any other registry.
 func (s *Store) Keychain() authn.Keychain { return authn.NewMultiKeychain(logins{s}, clouds{}) }
 
-// logins are the docker config.json files that a Store knows of.
+// logins is the keychain of the docker config.json files of a Store.
 type logins struct{ store *Store }
 
 // Resolve implements authn.Keychain.
@@ -62,7 +61,7 @@ func (l logins) ResolveContext(ctx context.Context, r authn.Resource) (authn.Aut
 	return authn.Anonymous, nil
 }
 
-// mounted reads DIR/registry/HOST/config.json, however the folder spells the host.
+// mounted reads DIR/registry/HOST/config.json, in any spelling of the host.
 func (s *Store) mounted(host string) (*dockerConfig, error) {
 	if s.Dir == "" {
 		return nil, nil
@@ -92,19 +91,19 @@ func (s *Store) environment() (*dockerConfig, error) {
 	return parsed(s.Getenv(dockerVariable), dockerVariable)
 }
 
-// dockerFile reads what docker login wrote.
+// dockerFile reads the file of docker login.
 func (s *Store) dockerFile() (*dockerConfig, error) {
 	return firstOf(below(cmp.Or(s.Getenv("DOCKER_CONFIG"), below(s.home(), ".docker")), "config.json"))
 }
 
-// podmanFile reads what podman login wrote.
+// podmanFile reads the file of podman login.
 func (s *Store) podmanFile() (*dockerConfig, error) {
 	const name = "containers/auth.json"
 	return firstOf(s.Getenv("REGISTRY_AUTH_FILE"), below(s.Getenv("XDG_RUNTIME_DIR"), name),
 		below(cmp.Or(s.Getenv("XDG_CONFIG_HOME"), below(s.home(), ".config")), name))
 }
 
-// firstOf reads the first file that there is.
+// firstOf reads the first file that exists.
 func firstOf(paths ...string) (*dockerConfig, error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -125,7 +124,7 @@ func firstOf(paths ...string) (*dockerConfig, error) {
 
 const maxLoginBytes = 4 << 20
 
-// parsed reads a config.json, if there is anything in it.
+// parsed decodes a config.json; nil if it is empty.
 func parsed(text, from string) (*dockerConfig, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -135,7 +134,7 @@ func parsed(text, from string) (*dockerConfig, error) {
 
 func (s *Store) home() string { return cmp.Or(s.Getenv("HOME"), s.Getenv("USERPROFILE")) }
 
-// below is a path below a folder; empty when there is no folder.
+// below returns a path below a folder; empty without a folder.
 func below(dir, path string) string {
 	if dir == "" {
 		return ""
@@ -143,7 +142,7 @@ func below(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// clouds are the credentials of the machine or pod, for the registry of its cloud.
+// clouds is the keychain of the machine's or pod's identity, for the registries of its cloud.
 type clouds struct{}
 
 var (

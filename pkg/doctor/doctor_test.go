@@ -314,7 +314,7 @@ func TestProblems(t *testing.T) {
 		"state unreadable":   {func(w *world) { w.git.Password = "other" }, "error state repository: cannot be read"},
 		"state read-only":    {func(w *world) { w.git.Fail(gittest.Fault{Match: "service=git-receive-pack", Status: 403}) }, "can be read, but not written"},
 		"registry closed":    {func(w *world) { w.registry.User = "u" }, "access denied (401)"},
-		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing the tags of"},
+		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing tags of"},
 		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "only 7 pulls left"},
 		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: CRDs missing: freights"},
 		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4, which does not know `pollInterval` and `errorExpression`"},

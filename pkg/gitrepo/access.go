@@ -9,14 +9,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
-// Access is what a credential may do with a repository.
+// Access is the access of a credential to a repository.
 type Access struct {
 	Branch bool  // the branch exists
-	Write  error // why nothing can be pushed, as far as the server says that before a push
+	Write  error // why a push would be refused, if the server says so before a push
 }
 
-// Access asks whether the repository can be read and written to, without fetching or pushing anything. The error says why
-// it cannot be read. Branch protection rules only show on push.
+// Access checks read and write access without fetching or pushing. It returns an error if the repository cannot be read. Branch protection rules only show on push.
 func (r *Repo) Access(ctx context.Context) (Access, error) {
 	var out Access
 	tip, err := r.Tip(ctx)
@@ -33,12 +32,11 @@ func (r *Repo) Access(ctx context.Context) (Access, error) {
 		return out, err
 	}
 	_, err = advertised(ctx, writing)
-	out.Write = r.explain(r.trouble("writing to", err))
+	out.Write = r.explain(r.classify("writing to", err))
 	return out, nil
 }
 
-// Tip asks for the commit that the branch holds, once; empty when there is no such branch. The error says why it cannot be
-// read.
+// Tip returns the commit of the branch, without retries; empty if there is no such branch.
 func (r *Repo) Tip(ctx context.Context) (string, error) {
 	auth, err := r.auth(ctx)
 	if err != nil {
@@ -50,7 +48,7 @@ func (r *Repo) Tip(ctx context.Context) (string, error) {
 	}
 	refs, err := advertised(ctx, session)
 	if err != nil {
-		return "", r.explain(r.trouble("reading from", err))
+		return "", r.explain(r.classify("reading from", err))
 	}
 	tip := refs.References[plumbing.NewBranchReferenceName(r.opts.Branch).String()]
 	if tip.IsZero() {
@@ -59,7 +57,7 @@ func (r *Repo) Tip(ctx context.Context) (string, error) {
 	return tip.String(), nil
 }
 
-// advertised reads what the server has. An empty repository has nothing.
+// advertised returns the references of the server; none for an empty repository.
 func advertised(ctx context.Context, s transport.Session) (*packp.AdvRefs, error) {
 	defer s.Close()
 	refs, err := s.AdvertisedReferencesContext(ctx)

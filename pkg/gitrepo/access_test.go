@@ -37,5 +37,5 @@ func TestAccess(t *testing.T) {
 	require.ErrorContains(t, access.Write, "no access")
 
 	_, err = ask("main", "wrong")
-	assert.ErrorContains(t, err, "no access: give a credential")
+	assert.ErrorContains(t, err, "no access (set a credential")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// lazy is what was fetched without the contents of files. Those are fetched when they are asked for.
+// lazy is a store without the contents of files, which it fetches when they are read.
 type lazy struct {
 	*memory.Storage
 	fetch func(file plumbing.Hash) (plumbing.EncodedObject, error)
@@ -55,7 +55,7 @@ func (l *lazy) EncodedObjectSize(hash plumbing.Hash) (int64, error) {
 	return o.Size(), nil
 }
 
-// lazily returns a tree whose files are fetched when they are read, if that was left out.
+// lazily returns a tree that fetches contents when they are read, if they were left out.
 func (r *Repo) lazily(ctx context.Context, t Tree) Tree {
 	if at, ok := t.FS.(*treeFS); ok && r.single != nil {
 		at.objects = &lazy{Storage: r.objects, fetch: func(file plumbing.Hash) (plumbing.EncodedObject, error) {
@@ -65,7 +65,7 @@ func (r *Repo) lazily(ctx context.Context, t Tree) Tree {
 	return t
 }
 
-// fetchFile fetches one file of a commit, or all of them from a server that says it gives single ones, and does not.
+// fetchFile fetches one file of a commit, or all of them if the server does not serve single files after all.
 func (r *Repo) fetchFile(ctx context.Context, file, commit plumbing.Hash) (plumbing.EncodedObject, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,23 +85,23 @@ func (r *Repo) fetchFile(ctx context.Context, file, commit plumbing.Hash) (plumb
 	return r.objects.EncodedObject(plumbing.BlobObject, file)
 }
 
-// fetchSingle fetches one file. A server in trouble is asked again for that, not for all files.
+// fetchSingle fetches one file, with retries.
 func (r *Repo) fetchSingle(ctx context.Context, file plumbing.Hash) (plumbing.EncodedObject, error) {
 	left := r.opts.Deadline
 	for troubles := 1; ; troubles++ {
 		o, err := r.trySingle(ctx, file)
 		var again *retry
-		if !errors.As(err, &again) || troubles >= maxTroubles {
+		if !errors.As(err, &again) || troubles >= maxFailures {
 			return o, err
 		}
-		wait := max(again.after, troubleWait<<(troubles-1))
+		wait := max(again.after, failureWait<<(troubles-1))
 		if left -= wait; left <= 0 || r.opts.Sleep(ctx, wait) != nil {
 			return nil, err
 		}
 	}
 }
 
-// trySingle fetches one file. The error is a retry when the server is in trouble, or cannot be reached.
+// trySingle fetches one file. The error is a *retry if it is temporary.
 func (r *Repo) trySingle(ctx context.Context, file plumbing.Hash) (plumbing.EncodedObject, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -122,14 +122,14 @@ func (r *Repo) trySingle(ctx context.Context, file plumbing.Hash) (plumbing.Enco
 	}
 	arrived, err := receive(ctx, session, req, most)
 	if errors.Is(err, errTooLarge) {
-		return nil, plumbing.ErrObjectNotFound // as where the server leaves out what is too large
+		return nil, plumbing.ErrObjectNotFound // as for large files that were left out
 	}
 	answer, broken := (*githttp.Err)(nil), (*url.Error)(nil)
 	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
 		err = unexpected.Err
 	}
 	if errors.As(err, &answer) || errors.As(err, &broken) {
-		return nil, r.trouble("fetching from", err)
+		return nil, r.classify("fetching from", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetching from the server: %w", r.shown(err))

@@ -9,7 +9,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// OpenLocal returns what a branch of a repository on this machine holds: a bare one, or a checkout, also a linked one.
+// OpenLocal returns the content of a branch of a local repository: a bare one, a checkout, or a linked worktree.
 func OpenLocal(path, branch string) (Tree, error) {
 	repo, err := git.PlainOpenWithOptions(path, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {

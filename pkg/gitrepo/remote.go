@@ -27,7 +27,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// What an exchange with the server can come to, beside success.
+// Permanent failures of an exchange with the server.
 var (
 	errNoAccess = errors.New("no access")
 	errNoRepo   = errors.New("no such repository")
@@ -35,7 +35,7 @@ var (
 	errSkipped  = errors.New("host unavailable")
 )
 
-// auth returns what a session signs in with.
+// auth returns the authentication of a session.
 func (r *Repo) auth(ctx context.Context) (transport.AuthMethod, error) {
 	if r.opts.Auth == nil {
 		return nil, nil
@@ -48,7 +48,7 @@ func (r *Repo) auth(ctx context.Context) (transport.AuthMethod, error) {
 	return &githttp.BasicAuth{Username: user, Password: password}, nil
 }
 
-// secrets are what was sent, and must not be shown when the server repeats it.
+// secrets are the credentials sent, which are removed from messages of the server.
 type secrets struct {
 	mu   sync.Mutex
 	list []string
@@ -64,22 +64,22 @@ func (s *secrets) add(values ...string) {
 	}
 }
 
-// said makes one line of what the server wrote.
+// said sanitizes a message of the server.
 func (r *Repo) said(text string) string {
 	r.secrets.mu.Lock()
 	defer r.secrets.mu.Unlock()
 	return sanitize.Cut(sanitize.Foreign(text, r.secrets.list...), maxSaid)
 }
 
-const maxSaid = 300 // characters of the server's words
+const maxSaid = 300 // characters
 
-// at is where a session begins. It is a copy, since a redirect changes it.
+// at returns a copy of the endpoint, since a redirect changes it.
 func (r *Repo) at() *transport.Endpoint {
 	at := *r.endpoint
 	return &at
 }
 
-// fetchBranch fetches what the branch holds; the zero hash when there is no such branch.
+// fetchBranch fetches the tip of the branch; the zero hash if there is no such branch.
 func (r *Repo) fetchBranch(ctx context.Context) (plumbing.Hash, error) {
 	name := plumbing.NewBranchReferenceName(r.opts.Branch)
 	tip, err := r.fetch(ctx, r.have, func(refs *packp.AdvRefs) (plumbing.Hash, error) { return refs.References[name.String()], nil })
@@ -89,7 +89,7 @@ func (r *Repo) fetchBranch(ctx context.Context) (plumbing.Hash, error) {
 	return tip, err
 }
 
-// fetchRef fetches what a branch or tag holds.
+// fetchRef fetches a branch or tag.
 func (r *Repo) fetchRef(ctx context.Context, ref string) (plumbing.Hash, error) {
 	return r.fetch(ctx, plumbing.ZeroHash, func(refs *packp.AdvRefs) (plumbing.Hash, error) {
 		branch, tag := plumbing.NewBranchReferenceName(ref).String(), plumbing.NewTagReferenceName(ref).String()
@@ -98,11 +98,11 @@ func (r *Repo) fetchRef(ctx context.Context, ref string) (plumbing.Hash, error) 
 				return h, nil
 			}
 		}
-		return plumbing.ZeroHash, fmt.Errorf("there is no branch or tag %q", ref)
+		return plumbing.ZeroHash, fmt.Errorf("no branch or tag %q", ref)
 	})
 }
 
-// fetch fetches the commit that pick chooses, with its files: all of them when have is zero, else what came since.
+// fetch fetches the commit that pick returns, with its files: all of them if have is zero, else those since have.
 func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.AdvRefs) (plumbing.Hash, error)) (plumbing.Hash, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -120,7 +120,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 		return plumbing.ZeroHash, nil
 	}
 	if err != nil {
-		return plumbing.ZeroHash, r.trouble("reading from", err)
+		return plumbing.ZeroHash, r.classify("reading from", err)
 	}
 	tip, err := pick(refs)
 	if err != nil || tip.IsZero() || r.objects.HasEncodedObject(tip) == nil {
@@ -130,7 +130,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 	req.Wants = []plumbing.Hash{tip}
 	shallow := refs.Capabilities.Supports(capability.Shallow)
 	if shallow {
-		_ = req.Capabilities.Set(capability.Shallow) // it takes no value, which is all that could be wrong
+		_ = req.Capabilities.Set(capability.Shallow) // it fails for an invalid value only
 	}
 	switch {
 	case !have.IsZero() && shallow:
@@ -143,10 +143,10 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 	r.leaveOut(req, refs.Capabilities)
 	arrived, err := receive(ctx, session, req, r.opts.MaxFetch)
 	if errors.Is(err, errTooLarge) {
-		return plumbing.ZeroHash, fmt.Errorf("its files are larger than %d MiB together, and they are kept in memory: use a branch or a repository with less in it", r.opts.MaxFetch>>20)
+		return plumbing.ZeroHash, fmt.Errorf("its files are larger than %d MiB together, which are kept in memory (use a smaller branch or repository)", r.opts.MaxFetch>>20)
 	}
 	if err != nil {
-		return plumbing.ZeroHash, r.trouble("fetching from", err)
+		return plumbing.ZeroHash, r.classify("fetching from", err)
 	}
 	for _, o := range arrived.Objects {
 		if _, err := r.objects.SetEncodedObject(o); err != nil {
@@ -156,7 +156,7 @@ func (r *Repo) fetch(ctx context.Context, have plumbing.Hash, pick func(*packp.A
 	return tip, nil
 }
 
-// leaveOut asks for no contents of files, or of none that are too large, where the server can do that.
+// leaveOut excludes the contents of files, or of large files, if the server supports that.
 func (r *Repo) leaveOut(req *packp.UploadPackRequest, server *capability.List) {
 	if !server.Supports(capability.Filter) {
 		return
@@ -172,14 +172,14 @@ func (r *Repo) leaveOut(req *packp.UploadPackRequest, server *capability.List) {
 	_ = req.Capabilities.Set(capability.Filter) // as for shallow
 }
 
-// receive asks for objects, and keeps up to so many bytes of them.
+// receive fetches objects, up to so many bytes.
 func receive(ctx context.Context, session transport.UploadPackSession, req *packp.UploadPackRequest, most int64) (*memory.Storage, error) {
 	answer, err := session.UploadPack(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Close()
-	arrived := &arrivals{memory.NewStorage(), most} // half an answer must not look like a whole one later
+	arrived := &arrivals{memory.NewStorage(), most} // a partial response must not look complete later
 	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(demultiplex(req.Capabilities, answer)), arrived, arrived)
 	if err == nil {
 		_, err = parser.Parse()
@@ -187,10 +187,9 @@ func receive(ctx context.Context, session transport.UploadPackSession, req *pack
 	return arrived.Storage, err
 }
 
-var errTooLarge = errors.New("more than is kept in memory")
+var errTooLarge = errors.New("too large for memory")
 
-// arrivals keeps objects until they are too large together. As an observer of the parser it refuses one that will be before
-// it is in memory.
+// arrivals stores objects up to a total size. As an observer of the parser it refuses an object before it is in memory.
 type arrivals struct {
 	*memory.Storage
 	left int64
@@ -231,7 +230,7 @@ func demultiplex(c *capability.List, answer io.Reader) io.Reader {
 	return answer
 }
 
-// push makes the branch point to a new commit, if it still points to the old one, and sends the objects that are new.
+// push sends the new objects and moves the branch to the new commit, if it still points to the old one.
 func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plumbing.Hash) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -246,27 +245,27 @@ func (r *Repo) push(ctx context.Context, old, commit plumbing.Hash, fresh []plum
 	defer session.Close()
 	refs, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
-		return r.trouble("pushing to", err)
+		return r.classify("pushing to", err)
 	}
 	name := plumbing.NewBranchReferenceName(r.opts.Branch)
 	if refs.References[name.String()] != old {
-		return &retry{err: errors.New("somebody else pushed"), conflict: true}
+		return &retry{err: errors.New("another writer pushed first"), conflict: true}
 	}
 	var pack bytes.Buffer
 	if _, err := packfile.NewEncoder(&pack, r.objects, false).Encode(fresh, 0); err != nil {
-		return fmt.Errorf("packing what is new: %w", err)
+		return fmt.Errorf("packing new objects: %w", err)
 	}
 	req := packp.NewReferenceUpdateRequestFromCapabilities(refs.Capabilities)
 	req.Commands = []*packp.Command{{Name: name, Old: old, New: commit}}
 	req.Packfile = io.NopCloser(&pack)
 	report, err := session.ReceivePack(ctx, req)
 	if report == nil || report.Error() == nil {
-		return r.trouble("pushing to", err)
+		return r.classify("pushing to", err)
 	}
 	return r.rejected(report)
 }
 
-// rejected distinguishes why the server rejected a push. It has no codes for that, only words, and hooks say anything.
+// rejected classifies a rejected push by its message, since the protocol has no codes for it.
 func (r *Repo) rejected(report *packp.ReportStatus) error {
 	for _, c := range report.CommandStatuses {
 		reason := strings.ToLower(c.Status)
@@ -277,15 +276,15 @@ func (r *Repo) rejected(report *packp.ReportStatus) error {
 		}
 		for _, lost := range []string{"failed to update ref", "cannot lock ref", "fetch first", "non-fast-forward", "stale", "incorrect old value", "already exists"} {
 			if strings.Contains(reason, lost) {
-				return &retry{err: fmt.Errorf("somebody else pushed: %s", r.said(c.Status)), conflict: true}
+				return &retry{err: fmt.Errorf("another writer pushed first: %s", r.said(c.Status)), conflict: true}
 			}
 		}
 	}
 	return &retry{err: fmt.Errorf("pushing: %s", r.said(report.Error().Error()))}
 }
 
-// trouble classifies errors of the transport as final or temporary.
-func (r *Repo) trouble(what string, err error) error {
+// classify returns a *retry for temporary errors of the transport, and a permanent error otherwise.
+func (r *Repo) classify(what string, err error) error {
 	var answer *githttp.Err
 	var failed *httpx.Error
 	if unexpected := (*plumbing.UnexpectedError)(nil); errors.As(err, &unexpected) { // it unwraps to nothing
@@ -303,45 +302,45 @@ func (r *Repo) trouble(what string, err error) error {
 	case errors.As(err, &failed) && failed.Skipped():
 		return fmt.Errorf("%w: %s", errSkipped, failed.Problem)
 	case errors.As(err, &answer):
-		status := fmt.Errorf("%s the server: it answered %d", what, answer.StatusCode())
+		status := fmt.Errorf("%s the server: status %d", what, answer.StatusCode())
 		if code := answer.StatusCode(); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout {
 			return status
 		}
 		after, _ := httpx.RetryAfter(answer.Response.Header, time.Now())
 		if after > 0 {
-			status = fmt.Errorf("%w, to be asked again in %s", status, after.Round(time.Second))
+			status = fmt.Errorf("%w, retry in %s", status, after.Round(time.Second))
 		}
 		return &retry{err: status, after: after}
 	}
 	return &retry{err: fmt.Errorf("%s the server: %w", what, r.shown(err))}
 }
 
-// shown is an error of the transport that holds no secret: it quotes URLs, and what the server wrote.
+// shown removes secrets from an error of the transport, which quotes URLs and messages of the server.
 func (r *Repo) shown(err error) error {
 	var line *pktline.ErrorLine
 	if errors.As(err, &line) {
-		return fmt.Errorf("it says: %s", r.said(line.Text))
+		return fmt.Errorf("server message: %s", r.said(line.Text))
 	}
-	if text, ok := strings.CutPrefix(err.Error(), "unexpected error: "); ok { // on the channel for errors of the server
-		return fmt.Errorf("it says: %s", r.said(text))
+	if text, ok := strings.CutPrefix(err.Error(), "unexpected error: "); ok { // on the sideband for errors
+		return fmt.Errorf("server message: %s", r.said(text))
 	}
 	if text, ok := neterr.Known(err); ok {
 		return neterr.As(text, err)
 	}
-	return neterr.As("the answer is not what a git server sends (is this a login page?)", err)
+	return neterr.As("not a response of a git server (is this a login page?)", err)
 }
 
-// explain adds the meaning of a repository error, and the fix.
+// explain adds the repository and what to do.
 func (r *Repo) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errNoAccess):
-		return fmt.Errorf("git repository %s: no access: give a credential that may read and write it, for git use of host %s", r, hostOf(r.endpoint))
+		return fmt.Errorf("git repository %s: no access (set a credential for git on %s that may read and write it)", r, hostOf(r.endpoint))
 	case errors.Is(err, errNoRepo):
-		return fmt.Errorf("git repository %s: there is none, or the credential may not see it: check the URL, and the credential for git use of host %s", r, hostOf(r.endpoint))
+		return fmt.Errorf("git repository %s: not found, or the credential has no access (check the URL, and the credential for git on %s)", r, hostOf(r.endpoint))
 	case errors.Is(err, errRefused):
-		return fmt.Errorf("git repository %s: branch %q: %w: allow this credential to push, or keep state in a branch of its own (factory.state.branch)", r, r.opts.Branch, err)
+		return fmt.Errorf("git repository %s: branch %q: %w (allow this credential to push, or keep state on its own branch: factory.state.branch)", r, r.opts.Branch, err)
 	case errors.Is(err, errSkipped):
 		return fmt.Errorf("git repository %s: %w", r, err)
 	}

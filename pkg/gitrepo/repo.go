@@ -1,4 +1,4 @@
-// Package gitrepo reads and writes git repositories on servers, without git on this machine.
+// Package gitrepo reads and writes git repositories on servers. It needs no git binary.
 package gitrepo
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Options say where a repository is and how it is written to.
+// Options configure a Repo.
 type Options struct {
 	URL    string // https, without credentials; http only for this machine
 	Branch string
@@ -39,17 +39,16 @@ type Options struct {
 	Auth func(ctx context.Context, host string) (user, password string, err error)
 	// Now is the time of commits.
 	Now func() time.Time
-	// Sleep waits before the next try. Default: until the time is over, or ctx.
+	// Sleep waits before the next attempt. For tests.
 	Sleep func(context.Context, time.Duration) error
-	// Deadline bounds the time that one Update spends on reading from and writing to the server, and on waiting in
-	// between. Default 10 minutes.
+	// Deadline bounds the time that one Update spends on requests and on waiting between them. Default 10 minutes.
 	Deadline time.Duration
-	// MaxBlob leaves files out of what is fetched that are larger, in bytes, where the server can do that. Zero fetches all.
+	// MaxBlob leaves out files with more bytes, if the server supports that. Zero fetches all.
 	MaxBlob uint64
-	// Lazy fetches the content of a file when it is read, where the server can give single files. It is for who reads a few
-	// files of a large repository, and not for Update.
+	// Lazy fetches the content of a file when it is read, if the server supports that. It suits reading a few files of a large
+	// repository, but not Update.
 	Lazy bool
-	// MaxFetch bounds the bytes of all files and folders of a commit, which are kept in memory. Default 256 MiB.
+	// MaxFetch bounds the total size of a commit's files and trees, which are kept in memory. Default 256 MiB.
 	MaxFetch int64
 	// Transport sends requests. Default a [NewTransport] that skips no host: Update retries until Deadline.
 	Transport *httpx.Transport
@@ -65,8 +64,8 @@ func NewTransport(o httpx.Options) *httpx.Transport {
 	return httpx.New(o)
 }
 
-// Repo is a git repository on a server, of which one branch is read and written. It keeps what it fetched in memory, and
-// needs no git on this machine. Methods may be called by many goroutines; they take turns.
+// Repo is one branch of a git repository on a server. It keeps fetched objects in memory. It may be used by many goroutines;
+// their calls are serialized.
 type Repo struct {
 	opts     Options
 	endpoint *transport.Endpoint
@@ -75,25 +74,25 @@ type Repo struct {
 
 	mu      sync.Mutex
 	objects *memory.Storage
-	have    plumbing.Hash    // commit whose files are in objects
-	single  *capability.List // of a server that gives single files, when those were left out
+	have    plumbing.Hash    // the commit in objects
+	single  *capability.List // of a server that serves single files, if contents were left out
 }
 
-// Tree is what the branch holds at a commit.
+// Tree is the content of a commit.
 type Tree struct {
-	Commit string // empty when there is no such branch yet
-	FS     fs.FS  // links are not followed
+	Commit string // empty if the branch does not exist
+	FS     fs.FS  // does not follow symlinks
 }
 
-// Change is what a commit is to change.
+// Change is the content of a new commit.
 type Change struct {
 	Files   map[string][]byte // path in the repository to content; nil removes the file
 	Message string
 }
 
-// Result is what became of an Update.
+// Result is the outcome of an Update.
 type Result struct {
-	Commit   string // that was pushed; empty when there was nothing to push
+	Commit   string // the pushed commit; empty if nothing changed
 	Pushed   bool
 	Attempts int
 }
@@ -101,15 +100,15 @@ type Result struct {
 const (
 	headerTimeout   = 2 * time.Minute  // until the server begins to respond: it may run hooks first
 	stepTimeout     = 5 * time.Minute  // of one exchange with the server
-	farewell        = 20 * time.Second // for a push, once ctx is over: less than the 30 seconds that Kubernetes gives a pod to end
+	pushGrace       = 20 * time.Second // for a push after ctx ended: less than the 30 seconds that Kubernetes grants a pod
 	defaultDeadline = 10 * time.Minute
-	maxTroubles     = 6                      // in a row, of a server that fails; who else writes does not count
-	troubleWait     = 250 * time.Millisecond // after the first of them, twice as long after each that follows
+	maxFailures     = 6                      // of the server in a row; lost races do not count
+	failureWait     = 250 * time.Millisecond // after the first failure, doubling
 	maxBody         = 1 << 30
 	defaultMaxFetch = 256 << 20
 )
 
-// Open checks the options. Nothing is asked yet.
+// Open checks the options. It sends no request.
 func Open(_ context.Context, o Options) (*Repo, error) {
 	o.URL = hostname.URL(o.URL)
 	u, err := url.Parse(o.URL)
@@ -117,11 +116,11 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("opening git repository: want its https URL, such as https://github.com/acme/images.git; ssh is not supported")
 	case u.User != nil:
-		return nil, fmt.Errorf("opening git repository: the URL of %s holds a credential: remove it, and give it as the documentation says", u.Host)
+		return nil, fmt.Errorf("opening git repository: the URL of %s holds a credential (remove it; docs/install.md explains how to set one)", u.Host)
 	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("opening git repository: the URL of %s has a query or a fragment: remove it, and give a credential as the documentation says", u.Host)
+		return nil, fmt.Errorf("opening git repository: the URL of %s has a query or a fragment (remove it; docs/install.md explains how to set a credential)", u.Host)
 	case u.Scheme == "http" && !hostname.IsLoopback(u.Host):
-		return nil, fmt.Errorf("opening git repository: %s is not encrypted: use https", sanitize.URL(o.URL))
+		return nil, fmt.Errorf("opening git repository: refusing unencrypted %s (use https)", sanitize.URL(o.URL))
 	}
 	if !fs.ValidPath(o.Path) || isGit(o.Path) {
 		return nil, fmt.Errorf("opening git repository: invalid path %q: want a folder below its root", o.Path)
@@ -151,45 +150,45 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	}, nil
 }
 
-// String is the repository as people know it.
+// String returns the URL of the repository.
 func (r *Repo) String() string { return r.opts.URL }
 
-// Update changes the branch: do is given what it holds and says what to change, which is committed and pushed. When somebody
-// else was faster, or the server failed, all of that is done again on what the branch holds then, until Deadline. A change
-// that changes nothing makes no commit. Nothing is ever forced: the server takes the push only if the branch still holds
-// what do was given. When ctx ends after do has returned, what it returned is still pushed.
+// Update changes the branch: do receives its content and returns a change, which Update commits and pushes. If the push loses a
+// race, or the server fails, Update repeats all of that with the new content, until Deadline. A change without an effect
+// makes no commit. Nothing is forced: the push succeeds only if the branch still has the content that do received. If ctx
+// ends after do has returned, Update still pushes.
 func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Change, error)) (Result, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u := &update{Repo: r, do: do}
 	var pause *backoff.ExponentialBackOff
 	left := r.opts.Deadline
-	for troubles := 0; ; {
+	for failures := 0; ; {
 		u.result.Attempts++
 		u.doing = 0
 		begin := time.Now()
 		err := u.attempt(ctx)
 		if pause == nil {
-			pause = pauses(time.Since(begin))
+			pause = newBackoff(time.Since(begin))
 		}
 		left -= time.Since(begin) - u.doing
 		var again *retry
 		if err == nil || !errors.As(err, &again) {
 			return u.result, r.explain(err)
 		}
-		troubles++
+		failures++
 		if again.conflict {
-			troubles = 0
+			failures = 0
 		}
-		if troubles >= maxTroubles {
+		if failures >= maxFailures {
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		wait := pause.NextBackOff()
 		if !again.conflict {
-			wait += max(again.after, troubleWait<<(troubles-1))
+			wait += max(again.after, failureWait<<(failures-1))
 		}
 		if left -= wait; left <= 0 {
-			again.err = fmt.Errorf("gave up after %d tries, since there are no more than %s for it: %w", u.result.Attempts, r.opts.Deadline, again.err)
+			again.err = fmt.Errorf("gave up after %d attempts within %s: %w", u.result.Attempts, r.opts.Deadline, again.err)
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		if r.opts.Sleep(ctx, wait) != nil {
@@ -198,16 +197,16 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 	}
 }
 
-// pauses are the waits of who has lost, given how long a try takes: random, and growing with each loss, so that those who
-// write at once come one by one.
-func pauses(try time.Duration) *backoff.ExponentialBackOff {
-	try = max(try, 50*time.Millisecond)
-	p := &backoff.ExponentialBackOff{InitialInterval: try, RandomizationFactor: 1, Multiplier: 1.5, MaxInterval: 20 * try}
+// newBackoff returns the backoff after a lost push race, scaled to the duration of one attempt: jittered and growing, so that
+// concurrent writers spread out.
+func newBackoff(attempt time.Duration) *backoff.ExponentialBackOff {
+	attempt = max(attempt, 50*time.Millisecond)
+	p := &backoff.ExponentialBackOff{InitialInterval: attempt, RandomizationFactor: 1, Multiplier: 1.5, MaxInterval: 20 * attempt}
 	p.Reset()
 	return p
 }
 
-// View returns what the branch holds, without changing anything.
+// View returns the content of the branch.
 func (r *Repo) View(ctx context.Context) (tree Tree, err error) {
 	_, err = r.Update(ctx, func(_ context.Context, t Tree) (Change, error) {
 		tree = t
@@ -216,20 +215,20 @@ func (r *Repo) View(ctx context.Context) (tree Tree, err error) {
 	return r.lazily(ctx, tree), err
 }
 
-// update is one Update.
+// update is the state of one Update.
 type update struct {
 	*Repo
 	do     func(context.Context, Tree) (Change, error)
-	doing  time.Duration // how long do took in this try
-	unsure plumbing.Hash // a commit that was pushed without an answer
+	doing  time.Duration // duration of do in this attempt
+	unsure plumbing.Hash // a commit whose push had no response
 	result Result
 }
 
-// retry is an error after which it is worth to try again.
+// retry is an error after which another attempt can succeed.
 type retry struct {
 	err      error
-	conflict bool          // somebody else was faster
-	after    time.Duration // that the server asks to wait
+	conflict bool          // another writer pushed first
+	after    time.Duration // Retry-After
 }
 
 func (r *retry) Error() string { return r.err.Error() }
@@ -259,10 +258,10 @@ func (u *update) attempt(ctx context.Context) error {
 	if err != nil || commit.IsZero() {
 		return err
 	}
-	// What was learnt is kept, even when whoever started this wants to stop now.
+	// The change is pushed even if ctx ends now.
 	pushing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(pushGrace, cancel) })()
 	err = u.push(pushing, tip, commit, fresh)
 	if err == nil {
 		u.have = commit
@@ -273,14 +272,14 @@ func (u *update) attempt(ctx context.Context) error {
 	return err
 }
 
-// contains reports whether a commit is the tip, or behind it in what was fetched.
+// contains reports whether a commit is the tip or one of its fetched ancestors.
 func (r *Repo) contains(tip, commit plumbing.Hash) bool {
 	for at := tip; !at.IsZero(); {
 		if at == commit {
 			return true
 		}
 		c, err := object.GetCommit(r.objects, at)
-		if err != nil || len(c.ParentHashes) == 0 { // where the fetched history begins
+		if err != nil || len(c.ParentHashes) == 0 { // the first fetched commit
 			return false
 		}
 		at = c.ParentHashes[0]
@@ -299,11 +298,11 @@ func (r *Repo) treeOf(commit plumbing.Hash) (Tree, error) {
 	return Tree{Commit: commit.String(), FS: newFS(r.objects, c.TreeHash)}, nil
 }
 
-// commit makes a commit of a change, and returns it with the objects that are new. It is zero when nothing changes.
+// commit creates a commit and returns it with the new objects; zero if nothing changes.
 func (r *Repo) commit(parent plumbing.Hash, change Change) (plumbing.Hash, []plumbing.Hash, error) {
 	for p := range change.Files {
 		if !fs.ValidPath(p) || isGit(p) || r.opts.Path != "." && !strings.HasPrefix(p, r.opts.Path+"/") {
-			return plumbing.ZeroHash, nil, fmt.Errorf("writing %q: it is not below %q", p, r.opts.Path)
+			return plumbing.ZeroHash, nil, fmt.Errorf("writing %q: not below %q", p, r.opts.Path)
 		}
 	}
 	root, parents := plumbing.ZeroHash, []plumbing.Hash(nil)
@@ -319,15 +318,15 @@ func (r *Repo) commit(parent plumbing.Hash, change Change) (plumbing.Hash, []plu
 	if err != nil || tree == root {
 		return plumbing.ZeroHash, nil, err
 	}
-	// Two writers that change the same in the same second must not make the same commit: each would take the other's for
-	// its own.
+	// The random line keeps two writers that make the same change in the same second from creating the same commit: each
+	// would mistake the other's for its own.
 	message := strings.TrimRight(change.Message, "\n") + "\n\nImagefactory-Run: " + rand.Text() + "\n"
 	author := object.Signature{Name: "imagefactory", Email: "imagefactory@users.noreply.invalid", When: r.opts.Now().UTC()}
 	hash, err := e.store(&object.Commit{Author: author, Committer: author, Message: message, TreeHash: tree, ParentHashes: parents})
 	return hash, e.fresh, err
 }
 
-// FS returns the files of another branch, or of a tag. It is for what Update calls.
+// FS returns the files of another branch, or of a tag. Only the function passed to Update may call it.
 func (r *Repo) FS(ctx context.Context, ref string) (fs.FS, error) {
 	hash, err := r.fetchRef(ctx, ref)
 	if err != nil {
@@ -337,14 +336,13 @@ func (r *Repo) FS(ctx context.Context, ref string) (fs.FS, error) {
 	return t.FS, err
 }
 
-// Close forgets what was fetched.
+// Close drops the fetched objects.
 func (r *Repo) Close() error {
 	r.objects = memory.NewStorage()
 	return nil
 }
 
-// isGit reports whether a path has a component that git would take for its own (git-check-ref-format has nothing on it;
-// verify_path of git refuses these in any spelling).
+// isGit reports whether a path has a component .git, in any spelling that git's verify_path refuses.
 func isGit(p string) bool {
 	return slices.ContainsFunc(strings.Split(p, "/"), func(s string) bool { return strings.EqualFold(strings.TrimRight(s, ". "), ".git") })
 }

@@ -133,7 +133,7 @@ func TestTheFileSystemIsOne(t *testing.T) {
 			assert.Equal(t, "b\n", string(data), ref)
 		}
 		_, err = repo.FS(ctx, "nowhere")
-		require.ErrorContains(t, err, `there is no branch or tag "nowhere"`)
+		require.ErrorContains(t, err, `no branch or tag "nowhere"`)
 		return gitrepo.Change{}, nil
 	})
 	require.NoError(t, err)
@@ -218,7 +218,7 @@ func TestWhatIsTooLargeIsNotReadIntoMemory(t *testing.T) {
 	waits := impatient(&o)
 	_, err := open(t, o).View(t.Context())
 	require.ErrorContains(t, err, "larger than 1 MiB together")
-	require.ErrorContains(t, err, "use a branch")
+	require.ErrorContains(t, err, "use a smaller branch")
 	assert.Zero(t, *waits)
 }
 
@@ -260,7 +260,7 @@ func TestOnlyTheFilesThatAreReadAreFetched(t *testing.T) {
 			group.Wait()
 			got, err := fs.ReadFile(tree.FS, "big")
 			if c.small {
-				require.ErrorContains(t, err, "is so large that it was not fetched")
+				require.ErrorContains(t, err, "is too large to be fetched")
 				return
 			}
 			require.NoError(t, err)
@@ -295,9 +295,9 @@ func TestAServerInTroubleIsNotAskedForAllFiles(t *testing.T) {
 
 	git.Requests()
 	_, err = read(slices.Repeat([]gittest.Fault{{Status: 500}}, 6))
-	require.ErrorContains(t, err, "fetching from the server: it answered 500")
+	require.ErrorContains(t, err, "fetching from the server: status 500")
 	_, err = read([]gittest.Fault{{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}})
-	require.ErrorContains(t, err, "it answered 429, to be asked again in 1h0m0s")
+	require.ErrorContains(t, err, "status 429, retry in 1h0m0s")
 	assert.Len(t, git.Requests(), 2*2+6+1)
 }
 
@@ -354,7 +354,7 @@ func TestAServerThatAsksForMoreTimeThanThereIs(t *testing.T) {
 	waits := impatient(&o)
 	git.Fail(gittest.Fault{Match: "service=git-upload-pack", Status: 429, Header: http.Header{"Retry-After": {"3600"}}})
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
-	require.ErrorContains(t, err, "it answered 429, to be asked again in 1h0m0s")
+	require.ErrorContains(t, err, "status 429, retry in 1h0m0s")
 	assert.Zero(t, *waits)
 }
 
@@ -367,7 +367,7 @@ func TestTroubleThatStays(t *testing.T) {
 	o := options(url)
 	waits := impatient(&o)
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
-	require.ErrorContains(t, err, "git repository "+url+": reading from the server: it answered 500")
+	require.ErrorContains(t, err, "git repository "+url+": reading from the server: status 500")
 	assert.Equal(t, 5, *waits)
 	assert.Equal(t, []string{"First"}, git.Log("fleet"))
 }
@@ -377,7 +377,7 @@ func TestWhoMayNotIsToldWhatToDo(t *testing.T) {
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
 	o := options(url)
 	_, err := open(t, o).Update(t.Context(), write("state/a", "1"))
-	require.ErrorContains(t, err, "give a credential that may read and write it, for git use of host "+git.Host)
+	require.ErrorContains(t, err, "set a credential for git on "+git.Host)
 
 	o.Auth = func(context.Context, string) (string, string, error) { return "bot", "wrong" + canary, nil }
 	_, err = open(t, o).Update(t.Context(), write("state/a", "1"))
@@ -401,7 +401,7 @@ func TestWhoMayNotIsToldWhatToDo(t *testing.T) {
 	o.URL = url
 	waits := impatient(&o)
 	_, err = open(t, o).Update(t.Context(), write("state/a", "2"))
-	require.ErrorContains(t, err, "pre-receive hook declined: allow this credential to push, or keep state in a branch of its own")
+	require.ErrorContains(t, err, "pre-receive hook declined (allow this credential to push, or keep state on its own branch")
 	assert.Zero(t, *waits)
 }
 
@@ -410,7 +410,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 		"git@github.com:acme/images.git":             "want its https URL",
 		"ssh://git@github.com/acme/images.git":       "want its https URL",
 		"/srv/git/images.git":                        "want its https URL",
-		"http://github.com/acme/images.git":          "is not encrypted",
+		"http://github.com/acme/images.git":          "refusing unencrypted",
 		"https://bot:" + canary + "@github.com/a/b":  "holds a credential",
 		"https://github.com/a/b?token=" + canary:     "has a query or a fragment",
 		"https://github.com/a/b#" + canary:           "has a query or a fragment",
@@ -448,7 +448,7 @@ func TestNothingIsWrittenOutsideOfTheStateFolder(t *testing.T) {
 	for path, want := range map[string]string{
 		"images.yaml": "not below", "state/../images.yaml": "not below", "/etc/passwd": "not below", "state": "not below",
 		"state/.git/config": "not below", "statefile": "not below",
-		"state/link.yaml": "symlink or directory", "state/up/images.yaml": "a link or a file", "state/a/b": "a link or a file",
+		"state/link.yaml": "symlink or directory", "state/up/images.yaml": "symlink or file", "state/a/b": "symlink or file",
 	} {
 		_, err := repo.Update(t.Context(), write(path, "x"))
 		require.ErrorContains(t, err, want, path)

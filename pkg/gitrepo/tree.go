@@ -21,13 +21,13 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// maxFile bounds what is read of one file.
+// maxFile bounds the size of a file.
 const maxFile = 64 << 20
 
-// editor makes the objects of a changed tree.
+// editor creates the objects of a changed tree.
 type editor struct {
 	objects *memory.Storage
-	fresh   []plumbing.Hash // what it made, and the server does not have
+	fresh   []plumbing.Hash // new objects, which the server lacks
 }
 
 type encodable interface {
@@ -62,7 +62,7 @@ func (e *editor) blob(data []byte) (plumbing.Hash, error) {
 	return e.add(o)
 }
 
-// edit returns the tree with the files changed; zero when it is empty then. dir is its path, for messages.
+// edit returns the tree with the files changed; zero if it becomes empty. dir is its path, for messages.
 func (e *editor) edit(tree plumbing.Hash, dir string, files map[string][]byte) (plumbing.Hash, error) {
 	entries := map[string]object.TreeEntry{}
 	if !tree.IsZero() {
@@ -126,7 +126,7 @@ func (e *editor) file(entries map[string]object.TreeEntry, dir, name string, dat
 func (e *editor) folder(entries map[string]object.TreeEntry, dir, name string, inside map[string][]byte) error {
 	old, exists := entries[name]
 	if exists && old.Mode != filemode.Dir {
-		return fmt.Errorf("writing below %q: the repository has something else than a folder there (a link or a file): remove it", path.Join(dir, name))
+		return fmt.Errorf("writing below %q: not a folder in the repository (symlink or file); remove it", path.Join(dir, name))
 	}
 	hash, err := e.edit(old.Hash, path.Join(dir, name), inside)
 	if err != nil {
@@ -140,7 +140,7 @@ func (e *editor) folder(entries map[string]object.TreeEntry, dir, name string, i
 	return nil
 }
 
-// treeFS is a tree of git as a file system. It follows no links.
+// treeFS is a git tree as a file system. It does not follow symlinks.
 type treeFS struct {
 	objects storer.EncodedObjectStorer
 	root    *node
@@ -190,7 +190,7 @@ func (t *treeFS) find(op, name string) (*node, error) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if at.mode == filemode.Symlink {
-			return nil, fail(errors.New("is behind a symbolic link, which is not followed"))
+			return nil, fail(errors.New("is behind a symlink, which is not followed"))
 		}
 		if at.mode != filemode.Dir {
 			return nil, fail(fs.ErrNotExist)
@@ -224,7 +224,7 @@ func (t *treeFS) Open(name string) (fs.File, error) {
 		}
 		f.reader = bytes.NewReader(data)
 	default:
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("is a symbolic link or a submodule, which is not followed")}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("is a symlink or a submodule, which is not followed")}
 	}
 	return f, nil
 }
@@ -232,7 +232,7 @@ func (t *treeFS) Open(name string) (fs.File, error) {
 func (t *treeFS) read(n *node) ([]byte, error) {
 	blob, err := object.GetBlob(t.objects, n.hash)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		return nil, errors.New("is so large that it was not fetched")
+		return nil, errors.New("is too large to be fetched")
 	}
 	if err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ func (t *treeFS) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	if n.mode != filemode.Dir {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("is no folder")}
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("is not a folder")}
 	}
 	children, err := t.list(n)
 	if err != nil {

@@ -354,9 +354,9 @@ func TestGitServer(t *testing.T) {
 	}
 	git.Git("web", "config", "uploadpack.allowFilter", "true")
 	_, err := run().Dockerfile(t.Context(), image(url, "big"), source.Known{})
-	require.ErrorContains(t, err, "so large that it was not fetched")
+	require.ErrorContains(t, err, "too large to be fetched")
 	_, err = run().Dockerfile(t.Context(), image("ssh://git@github.com/acme/web.git", "Dockerfile"), source.Known{})
 	require.ErrorContains(t, err, "want its https URL")
 	_, err = source.NewForges(source.Options{}).Dockerfile(t.Context(), image(url, "README"), source.Known{})
-	require.ErrorContains(t, err, "give a credential")
+	require.ErrorContains(t, err, "set a credential")
 }
