@@ -42,5 +42,5 @@ func run(dir, svg string) (err error) {
 	if err := d.play(); err != nil || svg == "" {
 		return err
 	}
-	return os.WriteFile(svg, record(d.scenes), 0o644) //nolint:gosec // a file of the repository, for everybody to read
+	return os.WriteFile(svg, record(d.scenes), 0o644)
 }

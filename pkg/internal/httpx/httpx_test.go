@@ -130,8 +130,8 @@ func header(kv ...string) http.Header {
 }
 
 var (
-	unknownHost = &net.DNSError{Err: "no such host", Name: "h.example"}
-	noRoute     = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}
+	errUnknownHost = &net.DNSError{Err: "no such host", Name: "h.example"}
+	errNoRoute     = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}
 )
 
 func TestRetries(t *testing.T) {
@@ -150,9 +150,9 @@ func TestRetries(t *testing.T) {
 		"not implemented":       {first: step{status: 501}, get: 1, post: 1},
 		"dropped":               {first: step{err: io.ErrUnexpectedEOF}, get: 2, post: 1},
 		"timed out":             {first: step{err: context.DeadlineExceeded}, get: 2, post: 1},
-		"unknown host":          {first: step{err: unknownHost}, get: 1, post: 1},
-		"unreachable":           {first: step{err: noRoute}, get: 1, post: 1},
-		"unreachable, patient":  {first: step{err: noRoute}, o: httpx.Options{RetryUnreachable: true}, get: 2, post: 2},
+		"unknown host":          {first: step{err: errUnknownHost}, get: 1, post: 1},
+		"unreachable":           {first: step{err: errNoRoute}, get: 1, post: 1},
+		"unreachable, patient":  {first: step{err: errNoRoute}, o: httpx.Options{RetryUnreachable: true}, get: 2, post: 2},
 		"limit":                 {first: step{status: 429, header: header("Retry-After", "7")}, get: 2, post: 2, wait: 7 * time.Second},
 		"limit by date":         {first: step{status: 429, header: header("Retry-After", "Sun, 01 Mar 2026 10:00:08 GMT")}, get: 2, post: 2, wait: 8 * time.Second},
 		"limit without a time":  {first: step{status: 429}, o: httpx.Options{LimitWait: time.Minute}, get: 2, post: 2, wait: time.Minute},
@@ -205,7 +205,7 @@ func (c cutting) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := c.server.RoundTrip(r)
 	if err == nil {
 		data, _ := io.ReadAll(resp.Body)
-		var end error = io.EOF
+		end := io.EOF
 		if string(data) == "cut" {
 			end = io.ErrUnexpectedEOF
 		}
@@ -236,7 +236,7 @@ func TestErrors(t *testing.T) {
 		maybeDone bool
 		text      string
 	}{
-		"unreachable": {step{err: noRoute}, httpx.Connection, false, "the connection failed: dial tcp: "},
+		"unreachable": {step{err: errNoRoute}, httpx.Connection, false, "the connection failed: dial tcp: "},
 		"dropped":     {step{err: io.EOF}, httpx.Connection, true, "the connection failed: EOF"},
 		"timed out":   {step{err: context.DeadlineExceeded}, httpx.Connection, true, "no response within 30s"},
 		"secret":      {step{err: errors.New("sent " + canary)}, httpx.Connection, true, "the connection failed: no usable HTTP response"},
@@ -310,7 +310,7 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 		"not in a row":     {[]step{{status: 503}, {status: 503}, {status: 200}, {status: 503}, {status: 503}, {status: 404}}, httpx.Options{Attempts: 1}},
 		"no limit":         {[]step{{status: 503}}, httpx.Options{Attempts: 1, MaxFailures: -1}},
 		"silent, no limit": {[]step{{err: context.DeadlineExceeded}}, httpx.Options{MaxFailures: -1}},
-		"unreachable":      {[]step{{err: noRoute}}, httpx.Options{}},
+		"unreachable":      {[]step{{err: errNoRoute}}, httpx.Options{}},
 		"too large":        {[]step{{status: 200, body: "xx"}}, httpx.Options{MaxBody: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -381,7 +381,7 @@ func TestARefusedCredentialIsNotSentAgain(t *testing.T) {
 		assert.Len(t, s.sent, 3)
 		client.Transport.(*httpx.Transport).Reset()
 		_, _, err = do(t, client, http.MethodPost, "https://h.example/", name, canary)
-		problem(t, err, httpx.Denied)
+		_ = problem(t, err, httpx.Denied)
 		for i, other := range [][]string{{name, "another"}, nil} {
 			_, _, err = do(t, client, http.MethodGet, "https://h.example/", other...)
 			require.NoError(t, err)
@@ -483,7 +483,7 @@ func TestRedirects(t *testing.T) {
 func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 	s := script(step{status: 200})
 	_, _, err := do(t, s.client(httpx.Options{}), http.MethodGet, "http://h.example/", "Authorization", canary)
-	problem(t, err, httpx.Refused)
+	_ = problem(t, err, httpx.Refused)
 	assert.Empty(t, s.sent)
 	for _, host := range []string{"127.0.0.1:8080", "localhost", "[::1]"} {
 		_, _, err = do(t, s.client(httpx.Options{}), http.MethodGet, "http://"+host+"/")
@@ -525,7 +525,7 @@ func TestConcurrencyIsLimitedPerHost(t *testing.T) {
 		block := make(chan struct{})
 		base := roundTripper(func(r *http.Request) (*http.Response, error) {
 			<-block
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 		})
 		transport := httpx.New(httpx.Options{Base: base, Concurrency: 1})
 		started := make(chan struct{})
@@ -579,7 +579,7 @@ func TestBodies(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		client := s.client(httpx.Options{MaxBody: 100, Stream: stream})
 		_, _, err := do(t, client, http.MethodGet, "https://h.example/")
-		problem(t, err, httpx.TooLarge)
+		_ = problem(t, err, httpx.TooLarge)
 		req, err := http.NewRequestWithContext(httpx.WithMaxBody(t.Context(), 300), http.MethodGet, "https://h.example/", http.NoBody)
 		require.NoError(t, err)
 		resp, err := client.Do(req)
