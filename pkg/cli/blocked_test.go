@@ -161,7 +161,7 @@ func TestAnEmptyClusterDropsAndStartsNothing(t *testing.T) {
 		s.kube.Fail(kubetest.Fault{Match: "GET stages", Status: 200, Body: `{"kind":"StageList","apiVersion":"kargo.akuity.io/v1alpha1","metadata":{},"items":[]}`})
 		got = s.do("promote")
 		assert.Equal(t, 1, got.code, got.err)
-		assert.Contains(t, got.err, `has no Stage "rebuild-web"`)
+		assert.Contains(t, got.err, `no Stage "rebuild-web" in Kargo project`)
 		require.NotNil(t, s.image("web").Rebuild)
 		assert.Equal(t, id, s.image("web").Rebuild.ID)
 		assert.Empty(t, s.kube.List("promotions"))

@@ -564,7 +564,7 @@ func TestABaseThatKargoCannotWatch(t *testing.T) {
 			s.now = s.now.Add(week + time.Minute)
 			if name == "alone" {
 				got := s.ok("promote")
-				assert.Contains(t, got.err, "web is due and was not started: Kargo can watch nothing that it is built on")
+				assert.Contains(t, got.err, "web is due and was not started: Kargo can watch none of its bases")
 				assert.Empty(t, s.kube.List("promotions"))
 				return
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -41,19 +40,12 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&e.direct, "direct", false, "start workflows and pipelines at the forges, without Kargo")
 }
 
-// executor returns what makes an executor for each pass.
-func (e *executorFlags) executor(c *clients) func(*fleet.Fleet) (promote.Executor, error) {
+// backend returns what starts rebuilds.
+func (e *executorFlags) backend(c *clients) promote.Backend {
 	if e.direct {
-		client := forge.New(forge.Options{API: c.api, Now: c.env.Now})
-		return func(*fleet.Fleet) (promote.Executor, error) { return promote.AtForges{Client: client}, nil }
+		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now})}
 	}
-	return func(f *fleet.Fleet) (promote.Executor, error) {
-		client, err := cluster.New(cluster.Options{Namespace: cmp.Or(e.project, f.Config.Factory.Project)})
-		if err != nil {
-			return nil, err
-		}
-		return &promote.InKargo{Client: client}, nil
-	}
+	return promote.Kargo{Cluster: cluster.Options{Namespace: e.project}}
 }
 
 func newPromote(env *Env, paths *pathFlags) *cobra.Command {
@@ -114,16 +106,14 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		return showStartable(ctx, env, st, o.output)
 	}
 	pass := promote.Options{
-		Executor: o.executor(c), Clients: c.registryClients(o.offline, c.progress(o.quiet)), Sweep: !o.offline, Now: env.Now,
-	}
-	if o.wait > 0 {
-		pass.Missed = &promote.Missed{}
+		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress(o.quiet)), Sweep: !o.offline, Now: env.Now,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
 	for {
 		r, err := promote.Run(ctx, st, pass)
 		if r != nil {
+			pass.Missed = r.Missed
 			if err := o.print(env, r); err != nil {
 				return err
 			}

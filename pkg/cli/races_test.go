@@ -266,7 +266,7 @@ func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
 		s.now = s.now.Add(time.Hour)
 		got = s.do("promote", "--direct")
 		assert.Equal(t, 1, got.code, got.err)
-		assert.Contains(t, got.err, "a run is there that may be its own")
+		assert.Contains(t, got.err, "another run could be its own")
 		assert.Len(t, runs.Runs(), 2)
 		assert.Equal(t, state.Requested, s.image("web").Rebuild.Status, "it is not said to run either")
 		_, d := s.status("web")

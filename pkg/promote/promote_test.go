@@ -43,21 +43,22 @@ type crash struct{}
 
 // simulation runs passes of promoters that crash, overtake each other and are late, over a store and an executor that fail.
 type simulation struct {
-	t       require.TestingT
-	chance  *rapid.T
-	now     time.Time
-	files   map[string][]byte // below the state folder
-	version int
-	depth   int               // of passes inside of each other
-	quiet   bool              // nothing goes wrong any longer
-	slow    time.Duration     // what a start at ghe.example.com takes, to fail
-	asked   []string          // what Find was asked for
-	hang    map[string]bool   // images of which Find gives no answer
-	lookFor time.Duration     // how long a pass asks
-	missed  *Missed           // what the pass before had no time for
-	ends    state.Status      // of what runs
-	at      map[string]func() // what happens at a point, once
-	started map[string]int    // rebuild to how often it was started
+	t              require.TestingT
+	chance         *rapid.T
+	now            time.Time
+	files          map[string][]byte // below the state folder
+	version        int
+	depth          int             // of passes inside of each other
+	quiet          bool            // nothing goes wrong any longer
+	slow           time.Duration   // what a start at ghe.example.com takes, to fail
+	asked          []string        // what Find was asked for
+	hang           map[string]bool // images of which Find gives no answer
+	observeTimeout time.Duration
+	remembers      bool              // passes are of one process
+	missed         Missed            // what the pass before had no time for, if it remembers
+	ends           state.Status      // of what runs
+	at             map[string]func() // what happens at a point, once
+	started        map[string]int    // rebuild to how often it was started
 }
 
 const enrolled = `
@@ -116,15 +117,18 @@ func (s *simulation) passUntil(ctx context.Context) {
 			panic(r)
 		}
 	}()
-	_, err := Run(ctx, s, Options{
-		Executor: func(*fleet.Fleet) (Executor, error) { return s, nil },
+	r, err := Run(ctx, s, Options{
+		Backend: s,
 		Clients: func(*fleet.Fleet) (analyze.Clients, error) {
 			return analyze.Clients{Now: func() time.Time { return s.now }}, nil
 		},
-		Now:     func() time.Time { return s.now },
-		LookFor: s.lookFor,
-		Missed:  s.missed,
+		Now:            func() time.Time { return s.now },
+		ObserveTimeout: s.observeTimeout,
+		Missed:         s.missed,
 	})
+	if r != nil && s.remembers {
+		s.missed = r.Missed
+	}
 	if s.quiet {
 		require.NoError(s.t, err)
 	}
@@ -163,46 +167,50 @@ func (s *simulation) Update(ctx context.Context, do func(context.Context, *fleet
 	}
 }
 
+// executor implements Backend.
+func (s *simulation) executor(*fleet.Fleet) (Executor, error) { return s, nil }
+
 // Ready implements Executor.
-func (s *simulation) Ready(context.Context, *Order) (string, error) { return "", nil }
+func (s *simulation) Ready(context.Context, *RebuildRequest) (string, error) { return "", nil }
 
-// Others implements Executor.
-func (s *simulation) Trace(context.Context, *Order) (*Progress, error) { return nil, nil }
+// LookupRun implements Executor.
+func (s *simulation) LookupRun(context.Context, *RebuildRequest) (*RunStatus, error) { return nil, nil }
 
-func (s *simulation) Others(context.Context) ([]Other, error) { return nil, nil }
+// External implements Executor.
+func (s *simulation) External(context.Context) ([]External, error) { return nil, nil }
 
 var errTrouble = errors.New("bad gateway")
 
 // Find implements Executor.
-func (s *simulation) Find(ctx context.Context, o *Order) (*Progress, error) {
-	s.asked = append(s.asked, o.Image.Name)
-	if s.hang[o.Image.Name] && ctx.Err() == nil {
+func (s *simulation) Find(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+	s.asked = append(s.asked, r.Image.Name)
+	if s.hang[r.Image.Name] && ctx.Err() == nil {
 		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if o.Image.Source.Host == "ghe.example.com" {
+	if r.Image.Source.Host == "ghe.example.com" {
 		return nil, errTrouble
 	}
 	s.happen("before finding", 15*time.Minute)
 	if !s.quiet && rapid.IntRange(0, 5).Draw(s.chance, "find fails") == 0 {
 		return nil, errTrouble
 	}
-	if s.started[o.ID] == 0 {
+	if s.started[r.ID] == 0 {
 		return nil, nil
 	}
-	return &Progress{Status: cmp.Or(s.ends, state.Running), Run: "run-" + o.ID}, nil
+	return &RunStatus{Status: cmp.Or(s.ends, state.Running), Run: "run-" + r.ID}, nil
 }
 
 // Start implements Executor. A request that was not sent in time is not sent.
-func (s *simulation) Start(ctx context.Context, o *Order) (*Progress, error) {
-	if o.Image.Source.Host == "ghe.example.com" {
+func (s *simulation) Start(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+	if r.Image.Source.Host == "ghe.example.com" {
 		s.now = s.now.Add(s.slow)
 		return nil, errTrouble
 	}
 	since := s.now
-	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startFor {
+	if s.happen("before starting", 15*time.Minute); s.now.Sub(since) >= startTimeout {
 		return nil, context.DeadlineExceeded
 	}
 	if ctx.Err() != nil {
@@ -218,12 +226,12 @@ func (s *simulation) Start(ctx context.Context, o *Order) (*Progress, error) {
 	case "refused":
 		return nil, &RefusedError{errors.New("no such workflow")}
 	}
-	s.started[o.ID]++
+	s.started[r.ID]++
 	s.happen("after starting", 15*time.Minute)
 	if outcome == "answer is lost" {
 		return nil, errTrouble
 	}
-	return &Progress{Status: state.Running, Run: "run-" + o.ID}, nil
+	return &RunStatus{Status: state.Running, Run: "run-" + r.ID}, nil
 }
 
 func (s *simulation) images() map[string]*state.Image {
@@ -282,7 +290,7 @@ func TestWhoeverUndertookToStartIsGivenTheTime(t *testing.T) {
 	s.quiet = true
 	s.at["before starting"] = dies
 	s.pass()
-	s.now = s.now.Add(grace)
+	s.now = s.now.Add(claimTTL)
 	s.at["before starting"] = s.pass
 	s.pass()
 	require.Len(t, s.started, 3)
@@ -296,11 +304,11 @@ func TestWhoeverIsLateLooksAgainWhetherItWasStarted(t *testing.T) {
 	s.quiet = true
 	s.at["before starting"] = dies
 	s.pass()
-	s.now = s.now.Add(grace)
+	s.now = s.now.Add(claimTTL)
 	s.at["before saving"] = func() {
 		s.at["after starting"] = dies
 		s.pass()
-		s.now = s.now.Add(grace)
+		s.now = s.now.Add(claimTTL)
 	}
 	s.pass()
 	require.Len(t, s.started, 3)
@@ -313,7 +321,7 @@ func TestWhoeverIsLateTakesNothingBack(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	s.at["after starting"] = func() {
-		s.now, s.ends = s.now.Add(grace), state.Built
+		s.now, s.ends = s.now.Add(claimTTL), state.Built
 		s.pass()
 	}
 	s.pass()
@@ -357,14 +365,14 @@ func TestAForgeThatIsSlowDoesNotTakeTheTimeToStart(t *testing.T) {
 	files, err := st.Encode()
 	require.NoError(t, err)
 	s.files = files
-	s.at["before finding"] = func() { s.now = s.now.Add(startWithin) }
+	s.at["before finding"] = func() { s.now = s.now.Add(startDeadline) }
 	s.pass()
 	assert.Len(t, s.started, 2, "the others")
 }
 
-func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
+func TestAForgeInTroubleDoesNotTakeTheTimeOfTheExternal(t *testing.T) {
 	s := newSimulation(t)
-	s.quiet, s.slow = true, startWithin-time.Minute
+	s.quiet, s.slow = true, startDeadline-time.Minute
 	s.pass() // api and base are there, and come first
 	assert.Len(t, s.started, 1)
 	assert.Equal(t, state.Running, s.images()["web"].Rebuild.Status)
@@ -377,20 +385,20 @@ func TestAForgeInTroubleDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 }
 
 // TestRebuildsThatGiveNoAnswerDoNotStarveTheOthers: two of one forge take all the time of each pass, and come first.
-func TestRebuildsThatGiveNoAnswerDoNotStarveTheOthers(t *testing.T) {
+func TestRebuildsThatGiveNoAnswerDoNotStarveTheExternal(t *testing.T) {
 	for name, tt := range map[string]struct {
-		every  time.Duration
-		missed *Missed
+		every     time.Duration
+		remembers bool
 	}{
-		"one pass an hour":       {time.Hour, nil},
-		"passes of one promoter": {time.Second, &Missed{}},
+		"one pass an hour":       {time.Hour, false},
+		"passes of one promoter": {time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSimulation(t)
 			s.quiet = true
 			s.pass()
 			require.Len(t, s.started, 3)
-			s.hang, s.lookFor, s.ends, s.missed = map[string]bool{"api": true, "base": true}, 20*time.Millisecond, state.Built, tt.missed
+			s.hang, s.observeTimeout, s.ends, s.remembers = map[string]bool{"api": true, "base": true}, 20*time.Millisecond, state.Built, tt.remembers
 			for range 3 {
 				s.now = s.now.Add(tt.every)
 				s.pass()
@@ -424,16 +432,15 @@ func TestAPassRemembersWhatItMissed(t *testing.T) {
 	files, err := st.Encode()
 	require.NoError(t, err)
 	require.NoError(t, state.WriteFiles(paths.StateDir, files))
-	missed := &Missed{}
 	r, err := Run(t.Context(), store.Folder{Paths: paths}, Options{
-		Executor: func(*fleet.Fleet) (Executor, error) { return AtForges{forge.New(forge.Options{})}, nil },
+		Backend: Direct{forge.New(forge.Options{})},
 		Clients: func(*fleet.Fleet) (analyze.Clients, error) {
 			return analyze.Clients{Registry: registry.New(registry.Options{}), Now: time.Now}, nil
 		},
-		Now: time.Now, LookFor: 3 * time.Second, Missed: missed,
+		Now: time.Now, ObserveTimeout: 3 * time.Second,
 	})
 	require.NoError(t, err)
-	assert.Len(t, missed.names, 5)
+	assert.Len(t, r.Missed.names, 5)
 	late := slices.DeleteFunc(slices.Clone(r.Problems), func(p Problem) bool { return !strings.Contains(p.Error, fair.ErrLate.Error()) })
 	assert.Len(t, late, 5)
 	seen, err := fleet.Open(paths)

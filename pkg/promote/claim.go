@@ -1,0 +1,98 @@
+package promote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// claim records the rebuilds that this pass starts: orphans and new ones. Orphans first get half of the free slots of a
+// forge, rounded up in every second pass, so that neither kind keeps the other waiting for good.
+func (a *attempt) claim(ctx context.Context) {
+	rebuildOf := func(name string) *state.Rebuild { return a.fleet.State.Images[name].Rebuild }
+	slots := policy.NewSlots(a.fleet.Config, a.decide())
+	slices.SortStableFunc(a.orphans, func(x, y string) int {
+		return rebuildOf(x).Claimed().Compare(rebuildOf(y).Claimed().Time)
+	})
+	odd := int(passAt(a.fleet, a.now) % 2)
+	half := map[string]int{} // by host: slots for orphans
+	a.claimOrphans(func(img *config.Image) bool {
+		host := img.Source.Host
+		if _, known := half[host]; !known {
+			half[host] = (slots.Free(img) + odd) / 2
+		}
+		half[host]--
+		return half[host] >= 0 && slots.Take(img)
+	})
+	a.claimDue(ctx, slots)
+	a.claimOrphans(slots.Take)
+	for _, name := range a.orphans {
+		a.reportBlocked(name, rebuildOf(name))
+	}
+}
+
+// claimOrphans claims the orphans that are still due and get a slot. Meanwhile somebody may have held the digest, or the
+// tag may have been rolled back.
+func (a *attempt) claimOrphans(take func(*config.Image) bool) {
+	f := a.fleet
+	var left []string
+	for _, name := range a.orphans {
+		facts, img := f.State.Images[name], f.Config.Find(name)
+		if !facts.Rebuild.Status.Active() {
+			continue // its image was seen
+		}
+		switch d := policy.Reconsider(f.Config, f.State, f.Graph, name, a.now); {
+		case a.failed(&d):
+		case d.Status == policy.Due:
+			if !take(img) {
+				left = append(left, name)
+				continue
+			}
+			facts.Rebuild.TriedAt, facts.Rebuild.Message = state.At(a.now), ""
+			a.claimed = append(a.claimed, newRequest(f, img))
+		case d.Status == policy.Waiting && len(d.Targets) > 0: // for a parent
+		default:
+			a.report.Dropped = append(a.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: d.Reason})
+			facts.Unrequest()
+		}
+	}
+	a.orphans = left
+}
+
+// claimDue records new rebuilds for the images that are due; none if the executor cannot say what it can start.
+func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {
+	f := a.fleet
+	var ready []policy.Decision
+	for _, d := range a.decide() {
+		img := f.Config.Find(d.Image)
+		if d.Status != policy.Due || !img.Source.Triggerable() || a.failed(&d) {
+			continue
+		}
+		missing, err := a.executor.Ready(ctx, requestFor(f, img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))
+		if err != nil {
+			a.problem("", fmt.Errorf("asking what can be started: %w", err))
+			return
+		}
+		if missing != "" {
+			a.report.NotReady = append(a.report.NotReady, Problem{d.Image, missing})
+			continue
+		}
+		ready = append(ready, d)
+	}
+	for _, d := range ready {
+		if img := f.Config.Find(d.Image); slots.Take(img) {
+			policy.Begin(f.State, d, a.now)
+			a.claimed = append(a.claimed, newRequest(f, img))
+		}
+	}
+}
+
+// failed reports whether this pass could not read the image or one of its due bases; such an image is left for the next pass.
+func (a *attempt) failed(d *policy.Decision) bool {
+	return slices.ContainsFunc(a.report.Problems, func(x Problem) bool { return x.Image == d.Image }) ||
+		slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due && a.unresolved[b.Base] })
+}
