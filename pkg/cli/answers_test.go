@@ -310,7 +310,7 @@ func TestAnotherDigestAlgorithm(t *testing.T) {
 			got := a.analyze()
 			assert.Equal(t, how != "annotation", got.code == 1, got.err)
 			if how != "annotation" {
-				assert.Contains(t, got.err, "only sha256 is")
+				assert.Contains(t, got.err, "unsupported digest algorithm sha512 (want sha256)")
 			}
 			a.ok("status")
 			checked := a.ok("validate")
