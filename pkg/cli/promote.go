@@ -45,7 +45,7 @@ func (e *executorFlags) backend(c *clients) promote.Backend {
 	if e.direct {
 		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now})}
 	}
-	return promote.Kargo{Cluster: cluster.Options{Namespace: e.project}}
+	return promote.Kargo{Cluster: cluster.Options{Namespace: e.project, HTTP: httpx.Options{Logger: c.http().Logger}}}
 }
 
 func newPromote(env *Env, paths *pathFlags) *cobra.Command {

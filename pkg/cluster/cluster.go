@@ -428,7 +428,10 @@ func temporary(err error) bool {
 		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError || apierrors.IsResourceExpired(err)
 	}
 	var failed *httpx.Error
-	return !errors.Is(err, errTooMany) && !(errors.As(err, &failed) && failed.Skipped())
+	if errors.As(err, &failed) && failed.Skipped() {
+		return false
+	}
+	return !errors.Is(err, errTooMany)
 }
 
 // explain adds what to do about an error.

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// maxDenials is how often a credential is sent that the host refuses: forges ban, and registries lock the account of, who
+// maxAuthFailures is how often a credential is sent that the host refuses: forges ban, and registries lock the account of, who
 // goes on.
-const maxDenials = 3
+const maxAuthFailures = 3
 
 // hosts is the state of all hosts.
 type hosts struct {
@@ -26,7 +26,7 @@ func (hs *hosts) get(name string) *host {
 	defer hs.mu.Unlock()
 	h := hs.all[name]
 	if h == nil {
-		h = &host{o: hs.o, name: name, denials: map[string]int{}}
+		h = &host{o: hs.o, name: name, authFailures: map[string]int{}}
 		if hs.o.Concurrency > 0 {
 			h.slots = make(chan struct{}, hs.o.Concurrency)
 		}
@@ -70,14 +70,14 @@ type host struct {
 	name  string
 	slots chan struct{} // nil for no limit
 
-	mu        sync.Mutex
-	responses int
-	successes int            // requests that did not fail
-	failures  int            // requests in a row that failed after all attempts
-	timeouts  int            // attempts in a row without a response in time
-	open      *Error         // why the host is skipped; nil when it is not
-	until     time.Time      // end of that; zero for none
-	denials   map[string]int // times in a row that a credential was refused; accepted if it never counts
+	mu           sync.Mutex
+	responses    int
+	successes    int            // requests that did not fail
+	failures     int            // requests in a row that failed after all attempts
+	timeouts     int            // attempts in a row without a response in time
+	open         *Error         // why the host is skipped; nil when it is not
+	until        time.Time      // end of that; zero for none
+	authFailures map[string]int // times in a row that a credential was refused; accepted if it never counts
 }
 
 // accepted marks a credential that is not counted any more.
@@ -118,10 +118,10 @@ func (h *host) allow(req *http.Request) error {
 	if h.open != nil {
 		return wrap(h.open)
 	}
-	if c := h.credential(req); c != "" && h.denials[c] >= maxDenials {
+	if c := h.credential(req); c != "" && h.authFailures[c] >= maxAuthFailures {
 		return wrap(&Error{
 			Host: h.name, Reason: Denied, Status: http.StatusUnauthorized,
-			Problem: fmt.Sprintf("the credential was refused %d times (401); not sending it again in this run", maxDenials),
+			Problem: fmt.Sprintf("the credential was refused %d times (401); not sending it again in this run", maxAuthFailures),
 		})
 	}
 	return nil
@@ -152,13 +152,13 @@ func (h *host) recordAttempt(req *http.Request, resp *http.Response, err *Error)
 	h.timeouts = 0
 	c := h.credential(req)
 	switch {
-	case c == "" || h.denials[c] == accepted || Temporary(resp.StatusCode):
+	case c == "" || h.authFailures[c] == accepted || Temporary(resp.StatusCode):
 	case resp.StatusCode == http.StatusUnauthorized:
-		h.denials[c]++
+		h.authFailures[c]++
 	case h.o.PasswordsOnly:
-		h.denials[c] = accepted
+		h.authFailures[c] = accepted
 	default:
-		delete(h.denials, c)
+		delete(h.authFailures, c)
 	}
 }
 

@@ -468,16 +468,6 @@ func TestRedirects(t *testing.T) {
 		assert.Equal(t, canary, s.sent[0].Header.Get("Authorization"))
 		assert.Empty(t, s.sent[1].Header.Get("Authorization"))
 	})
-	for method, followed := range map[string]bool{http.MethodGet: true, http.MethodPost: false} {
-		for target, same := range map[string]bool{"https://h.example/b": true, "https://other.example/": false} {
-			s := script(step{status: 307, header: header("Location", target)}, step{status: 200})
-			client := s.client(httpx.Options{})
-			client.CheckRedirect = httpx.SameHost
-			status, _, err := do(t, client, method, "https://h.example/a")
-			require.NoError(t, err)
-			assert.Equal(t, map[bool]int{true: 200, false: 307}[followed && same], status)
-		}
-	}
 }
 
 func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {

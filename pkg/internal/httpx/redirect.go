@@ -45,12 +45,3 @@ func refused(host, problem string) error {
 func sameOrigin(a, b *http.Request) bool {
 	return a.URL.Scheme == b.URL.Scheme && hostname.Normalize(a.URL.Host) == hostname.Normalize(b.URL.Host)
 }
-
-// SameHost is a CheckRedirect for the APIs of forges: it follows a repository that was renamed, and nothing that leads to
-// another host or that turns one request into another. A redirect that is not followed is returned as the response.
-func SameHost(req *http.Request, via []*http.Request) error {
-	if len(via) > maxRedirects || !sameOrigin(req, via[0]) || req.Method != via[0].Method || req.Method == http.MethodPost {
-		return http.ErrUseLastResponse
-	}
-	return nil
-}

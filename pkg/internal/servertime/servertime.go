@@ -50,29 +50,6 @@ func (c *Clock) Trust(hosts ...string) {
 	}
 }
 
-// Transport returns a transport that observes each response.
-func (c *Clock) Transport(inner http.RoundTripper) http.RoundTripper {
-	if c == nil {
-		return inner
-	}
-	return &transport{c, inner}
-}
-
-type transport struct {
-	clock *Clock
-	inner http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	sent := t.clock.now()
-	resp, err := t.inner.RoundTrip(req)
-	if err == nil {
-		t.clock.Observe(req.URL.Host, t.clock.now().Sub(sent), resp.Header)
-	}
-	return resp, err
-}
-
 // Reset forgets what servers have said. Long-running callers call it between passes.
 func (c *Clock) Reset() {
 	if c == nil {
