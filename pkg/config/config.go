@@ -53,6 +53,7 @@ type Factory struct {
 	MaxConcurrent *int                  `yaml:"maxConcurrentRebuilds" jsonschema_description:"How many rebuilds may run at once on one forge. Default 5."`
 	Mirrors       map[string][]string   `yaml:"mirrors" jsonschema_description:"Registry host to mirrors that are asked instead, in order."`
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Host to the Secrets that hold its credentials. Secrets are referenced, never contained."`
+	Lint          Lint                  `yaml:"lint" jsonschema_description:"Which warnings are accepted."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"What the cluster needs around the Jobs: proxy, CA, pull secrets, environment, placement."`
 }
 

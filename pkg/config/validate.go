@@ -117,6 +117,7 @@ func (v *validator) factory(n *yaml.Node) {
 	if f.MaxConcurrent != nil && *f.MaxConcurrent < 1 {
 		v.add(finding.BadValue, child(n, "maxConcurrentRebuilds"), "factory.maxConcurrentRebuilds: want at least 1", "")
 	}
+	v.lint(child(n, "lint"))
 	v.jobs(child(n, "jobs"))
 	mirrors := child(n, "mirrors")
 	v.hosts(mirrors, "factory.mirrors")

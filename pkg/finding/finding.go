@@ -26,6 +26,7 @@ type Finding struct {
 	Column   int      `json:"column,omitempty"` // 1-based; 0 when unknown
 	Message  string   `json:"message"`
 	Fix      string   `json:"fix,omitempty"`
+	Image    string   `json:"-"` // name of the image that the finding is about; empty for several or none
 }
 
 // String renders the finding in the form that compilers use and editors understand.

@@ -20,20 +20,21 @@ var (
 	NoState      = Rule{"IF009", Warning, "an image that was never analyzed, or whose last analysis failed"}
 	Unresolved   = Rule{"IF010", Warning, "a base image reference that cannot be resolved"}
 	Budget       = Rule{"IF011", Warning, "polls exceed the registry's rate limit"}
-	UnlockedWait = Rule{"IF012", Warning, "a rebuildDelay without pinBases delays only the trigger"}
+	UnlockedWait = Rule{"IF012", Warning, "builds with floating tags can use a digest younger than rebuildDelay"}
 	PinnedBase   = Rule{"IF013", Warning, "a base image pinned by digest in the Dockerfile is never moved by a rebuild"}
 	Unpublished  = Rule{"IF014", Warning, "a base image refers to a managed image's repository with a tag that it does not publish"}
 	NoTrigger    = Rule{"IF015", Warning, "rebuilds of an image on a plain git server cannot be started"}
 	FloatingTag  = Rule{"IF016", Warning, "a base image without a tag follows latest, which crosses major versions"}
-	NoStateRepo  = Rule{"IF017", Error, "the state repository is not known"}
+	NoStateRepo  = Rule{"IF017", Error, "no state repository is known"}
 	CRD          = Rule{"IF018", Error, "a generated object that the cluster's CRDs refuse"}
 	TagsAssumed  = Rule{"IF019", Warning, "which tags an image publishes is not known yet"}
-	DataShape    = Rule{"IF020", Error, "a fact in a state file that cannot be true"}
+	DataShape    = Rule{"IF020", Error, "an impossible value in a state file"}
 	LeftOut      = Rule{"IF021", Warning, "an object that Kargo refuses is left out of dist"}
 	OldKargo     = Rule{"IF022", Error, "the CRDs are of a Kargo version that is too old"}
 	PassedOver   = Rule{"IF023", Warning, "the rule by which the published tag is found passes over evidence against it"}
 	NoneCounts   = Rule{"IF024", Warning, "an image has published tags, and none of them counts"}
 	Ahead        = Rule{"IF025", Warning, "a time in a state file that lies in the future"}
+	UnusedIgnore = Rule{"IF026", Warning, "an entry of factory.lint.ignore that matches no warning"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -41,11 +42,17 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore,
 	}
 }
 
 // At makes a finding of the rule at a place.
 func (r Rule) At(file string, line, column int, message, fix string) Finding {
 	return Finding{Rule: r.ID, Severity: r.Severity, File: file, Line: line, Column: column, Message: message, Fix: fix}
+}
+
+// Of returns the finding as one about an image.
+func (f Finding) Of(image string) Finding {
+	f.Image = image
+	return f
 }

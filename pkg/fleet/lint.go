@@ -15,6 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/crd"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -48,13 +49,17 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 		if all.Err() == nil { // what a tag leads to is known from all state files
 			all = append(all, Cycles(cfg, f.Graph)...)
 		}
-		all = append(all, f.lint(all)...)
+		ignored := newIgnores(cfg)
+		all = append(all, ignored.apply(f.lint(all, ignored))...)
 		if crdDir != "" && all.Err() == nil {
 			problems, err := f.againstCRDs(crdDir)
 			if err != nil {
 				return nil, err
 			}
 			all = append(all, problems...)
+		}
+		if all.Err() == nil { // an error can keep warnings from being found
+			all = append(all, ignored.apply(ignored.unused(cfg.File()))...)
 		}
 	}
 	all.Sort()
@@ -63,7 +68,7 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 
 // lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already. Where any
 // state file cannot be read or trusted, what is missing says nothing: nothing is concluded from it.
-func (f *Fleet) lint(already finding.List) finding.List {
+func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
 	whole := true
 	broken := map[string]bool{}
 	for _, problem := range already {
@@ -82,7 +87,7 @@ func (f *Fleet) lint(already finding.List) finding.List {
 			l = append(l, f.lintImage(img, publishers, whole)...)
 		}
 	}
-	l = append(l, f.lintFleet()...)
+	l = append(l, f.lintFleet(ignored)...)
 	if whole {
 		l = append(l, f.lintState()...)
 	}
@@ -116,7 +121,7 @@ func (f *Fleet) lintLocation() finding.List {
 func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole bool) finding.List {
 	var l finding.List
 	at := func(r finding.Rule, message, fix string) {
-		l = append(l, r.At(f.Config.File(), img.Line, img.Column, fmt.Sprintf("%s: %s", img.Name, message), fix))
+		l = append(l, r.At(f.Config.File(), img.Line, img.Column, fmt.Sprintf("%s: %s", img.Name, message), fix).Of(img.Name))
 	}
 	facts := f.State.Images[img.Name]
 	if facts == nil {
@@ -162,7 +167,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 }
 
 // lintFleet reports what is often true of many images at once, in one finding each.
-func (f *Fleet) lintFleet() finding.List {
+func (f *Fleet) lintFleet(ignored *ignores) finding.List {
 	var unlocked, undecided []*config.Image
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
@@ -177,6 +182,7 @@ func (f *Fleet) lintFleet() finding.List {
 			unlocked = append(unlocked, img)
 		}
 	}
+	undecided, unlocked = ignored.images(finding.TagsAssumed, undecided), ignored.images(finding.UnlockedWait, unlocked)
 	var l finding.List
 	if len(undecided) > 0 {
 		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
@@ -185,8 +191,8 @@ func (f *Fleet) lintFleet() finding.List {
 	}
 	if len(unlocked) > 0 {
 		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
-			"without pinBases a build takes whatever its tags hold, so rebuildDelay delays only the trigger, for "+listed(unlocked),
-			"build with the lock that `imagefactory pin` prints, and set source.pinBases: true"))
+			plural.Form(len(unlocked), "image builds", "images build")+" with floating tags, so a push can use a digest younger than rebuildDelay: "+listed(unlocked),
+			"pin them with `imagefactory pin` and source.pinBases: true, or accept it with factory.lint.ignore: [IF012]"))
 	}
 	return l
 }
@@ -206,7 +212,7 @@ func listed(images []*config.Image) string {
 }
 
 func (f *Fleet) archiveIt() string {
-	return fmt.Sprintf("archive it with `%s`: a deleted file loses when digests were first seen", f.Paths.command("prune"))
+	return fmt.Sprintf("archive it with `%s`", f.Paths.command("prune"))
 }
 
 // command is a command line for the files that this one is about.
@@ -226,7 +232,7 @@ func (f *Fleet) lintState() finding.List {
 	var l finding.List
 	for name := range f.State.Images {
 		if f.Config.Find(name) == nil {
-			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), "enroll it again, or "+f.archiveIt()))
+			l = append(l, finding.Orphan.At(stateFile(f.Paths.StateDir, state.ImagesFolder, name), 0, 0, fmt.Sprintf("image %q is no longer enrolled", name), f.archiveIt()+", or enroll it again").Of(name))
 		}
 	}
 	for _, name := range f.unusedBases() {

@@ -29,7 +29,7 @@ func (f *Fleet) Objects() ([]kargo.Object, finding.List, error) {
 		return nil, nil, err
 	}
 	objects, omitted, err := kargo.Objects(f.Config, f.State, f.Graph, location)
-	leftOut := append(f.omissions(omitted), f.neverAnalyzed()...)
+	leftOut := newIgnores(f.Config).apply(append(f.omissions(omitted), f.neverAnalyzed()...))
 	leftOut.Sort()
 	return objects, leftOut, err
 }
@@ -50,7 +50,7 @@ func (f *Fleet) noState(img *config.Image) finding.Finding {
 	if !img.Managed() {
 		message = "its registry was not asked yet"
 	}
-	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, f.analyzeAgain(img))
+	return finding.NoState.At(f.Config.File(), img.Line, img.Column, img.Name+": "+message, f.analyzeAgain(img)).Of(img.Name)
 }
 
 // analyzeAgain returns the command that analyzes an image.
@@ -77,7 +77,7 @@ func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
 			message = fmt.Sprintf("%s: %s has no Warehouse: %s", o.Image, o.Ref, o.Reason)
 			fix = "the CronJob promote finds its new versions; use another name, or a mirror, to have Kargo find them"
 		}
-		l = append(l, finding.LeftOut.At(f.Config.File(), img.Line, img.Column, message, fix))
+		l = append(l, finding.LeftOut.At(f.Config.File(), img.Line, img.Column, message, fix).Of(o.Image))
 	}
 	return l
 }
@@ -174,10 +174,10 @@ func (f *Fleet) Location() (kargo.Options, error) {
 }
 
 func (f *Fleet) noStateRepo(checkout bool) finding.Finding {
-	message, fix := "the state repository is not known: the file is in no git checkout", "set factory.state.url"
+	message, fix := "no state repository: images.yaml is not in a git checkout", "set factory.state.url"
 	if checkout {
-		message = "the state repository is not known: the git remote origin is missing, or has no https or ssh URL"
-		fix += ", or `git remote add origin URL`"
+		message = "no state repository: the git remote origin is missing, or has no https or ssh URL"
+		fix += ", or run `git remote add origin URL`"
 	}
 	return finding.NoStateRepo.At(f.Config.File(), 1, 1, message, fix)
 }
