@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-const attributesHint = "# imagefactory writes these files with LF; a checkout with CRLF would differ from them in every line."
+const attributesHint = "# Written by imagefactory with LF line endings; reviews fold them."
 
 // keepLF plans lines in .gitattributes, beside images.yaml, that have git check generated files out with LF on every
 // system. What is there stays as it is, and a folder that it speaks of already is left to it.
@@ -27,7 +27,7 @@ func (plan *InitPlan) keepLF(file string, dirs ...string) error {
 			return err
 		}
 		if folder != "" && !hasAttributes(string(old), folder) {
-			lines = append(lines, attributesPattern(folder)+" text eol=lf")
+			lines = append(lines, attributesPattern(folder)+" text eol=lf linguist-generated")
 		}
 	}
 	if len(lines) == 0 {

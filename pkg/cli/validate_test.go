@@ -72,6 +72,8 @@ func TestEveryRule(t *testing.T) {
 		finding.NoneCounts.ID: {map[string]string{"state/images/web.yaml": webHead + "uncounted: [1.3.0-alpine, 1.2.3-alpine]\n"}, false,
 			"images.yaml:3:12", "none of its published tags counts, such as 1.3.0-alpine, 1.2.3-alpine"},
 		finding.Ahead.ID: {map[string]string{"state/images/web.yaml": webHead + "lastBuilt: \"2999-01-02T03:04:05Z\"\n"}, false, "state/images/web.yaml:3:13", "nothing waits for it"},
+		finding.UnusedIgnore.ID: {map[string]string{"images.yaml": strings.Replace(withURL, "factory: {", "factory: {lint: {ignore: [IF013]}, ", 1) + web, "state/images/web.yaml": webHead}, false,
+			"images.yaml:1:27", "no warning of IF013"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {

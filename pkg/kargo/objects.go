@@ -20,10 +20,10 @@ type Options struct {
 
 // Objects returns every object of dist: first what exists once, then each base image's, then each enrolled image's, by
 // name. An object that Kargo would refuse is left out, with all that needs it, and named in the omissions. Objects fails
-// when the state repository is not known, and for a mirror that Kargo cannot watch.
+// without a state repository, and for a mirror that Kargo cannot watch.
 func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) ([]Object, []Omission, error) {
 	if opts.StateURL == "" {
-		return nil, nil, errors.New("the state repository is not known: set factory.state.url in images.yaml")
+		return nil, nil, errors.New("no state repository (set factory.state.url in images.yaml)")
 	}
 	b := newBuilder(cfg, st, g, opts)
 	if err := errors.Join(RefusedMirrors(cfg, g)...); err != nil {
