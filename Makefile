@@ -90,9 +90,10 @@ fuzz: ## run every fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: build ## time analyze and synth as whole processes on fleets of 100, 1000 and 5000 images, then the Go benchmarks
+bench: build ## time version, analyze and synth as whole processes on fleets of up to 20000 images, then the Go benchmarks
 	$(GO) build -o bin/floor ./test/bench/floor
-	$(GO) run ./test/bench $(BIN) bin/floor
+	$(GO) build -o bin/empty ./test/bench/empty
+	$(GO) run ./test/bench $(BIN) bin/floor bin/empty
 	$(MAKE) bench-go
 
 bench-go: ## run the Go benchmarks

@@ -1,7 +1,7 @@
 // Command bench times analyze and synth as whole processes on generated fleets, beside the floor: a program that parses
 // the same files and writes the same bytes and does nothing else. It prints a table of wall time and peak memory.
 //
-//	bench BINARY FLOOR [SIZE...]
+//	bench BINARY FLOOR EMPTY [SIZE...]
 package main
 
 import (
@@ -26,7 +26,10 @@ func main() {
 	}
 }
 
-const runs = 5
+const (
+	runs      = 5
+	startRuns = 30 // of what takes milliseconds
+)
 
 func run(ctx context.Context, args []string) error {
 	switch {
@@ -38,14 +41,20 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return fleetgen.Write(args[1], n)
-	case len(args) < 2:
-		return errors.New("want the paths of imagefactory and of floor, and sizes")
+	case len(args) < 3:
+		return errors.New("want the paths of imagefactory, of floor and of empty, and sizes")
 	}
-	sizes := args[2:]
+	sizes := args[3:]
 	if len(sizes) == 0 {
-		sizes = []string{"100", "1000", "5000"}
+		sizes = []string{"100", "1000", "5000", "20000"}
 	}
 	fmt.Println("| images | command | best wall ms | least CPU ms | peak MiB |\n|---|---|---|---|---|")
+	if err := row(ctx, "", "version", startRuns, args[0], "version"); err != nil {
+		return err
+	}
+	if err := row(ctx, "", "an empty program", startRuns, args[2]); err != nil {
+		return err
+	}
 	for _, size := range sizes {
 		if err := benchSize(ctx, args[0], args[1], size); err != nil {
 			return err
@@ -80,12 +89,17 @@ func benchSize(ctx context.Context, binary, floor, size string) error {
 		if i == 0 { // the first is only once the first
 			n = 1
 		}
-		fmt.Printf("| %s | %s |", size, s.name)
-		if err := self(ctx, append([]string{"measure", strconv.Itoa(n)}, s.command...)...); err != nil {
+		if err := row(ctx, size, s.name, n, s.command...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// row prints a row of the table: what n runs of a command take.
+func row(ctx context.Context, size, name string, n int, command ...string) error {
+	fmt.Printf("| %s | %s |", size, name)
+	return self(ctx, append([]string{"measure", strconv.Itoa(n)}, command...)...)
 }
 
 // self runs this program again, so that what is measured is the child of a small process: Linux counts the memory of
