@@ -439,7 +439,7 @@ func TestLifecycle(t *testing.T) {
 		node2 := s.registry.Base("library/node:22", "2")
 		s.ok("analyze")
 		got = s.ok("promote", "--dry-run")
-		assert.Contains(t, got.out, "node has published", "without a delay")
+		assert.Contains(t, got.out, "parent node was published", "without a delay")
 		enroll(s, s.entry("web", "acme/web", "acme/web"))
 		s.ok("analyze")
 		assert.Equal(t, first, s.base().Baseline, "its history goes on")

@@ -44,7 +44,7 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 	return out
 }
 
-// parent decides about a reference that another managed image publishes: it is due as soon as that one has published.
+// parent decides about a reference that another managed image publishes: it is due as soon as the parent is published.
 func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, platforms []string) {
 	published := publishedBy(d.st.Images[dep.Parent], dep.Ref.Tag)
 	switch {
@@ -55,20 +55,20 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, pla
 		b.Lock, b.Origin, b.Current = published.Snapshot, FromPublished, published.Digest
 		b.Due = on != nil && !same(on.Snapshot, published.Snapshot, platforms)
 		if b.Due {
-			b.Since = known(published.Since, d.clock)
+			b.Since = pastOnly(published.Since, d.clock)
 		}
 	}
 }
 
-// known returns a time of the past, and the zero time for one that lies in the future: it says nothing.
-func known(t state.Time, clock time.Time) time.Time {
+// pastOnly returns a time of the past, and the zero time for one in the future, which is an error of some clock.
+func pastOnly(t state.Time, clock time.Time) time.Time {
 	if t.Ahead(clock) {
 		return time.Time{}
 	}
 	return t.Time
 }
 
-// publishedBy is what a parent's tag holds, as far as that is known.
+// publishedBy returns what a parent's tag holds, or nil if that is not known.
 func publishedBy(parent *state.Image, tag string) *state.Published {
 	if parent == nil {
 		return nil
@@ -82,9 +82,10 @@ func publishedBy(parent *state.Image, tag string) *state.Published {
 	return nil
 }
 
-// content is one effective content that a tag held, for the platforms of one image. Several digests can share it.
-type content struct {
-	state.Snapshot // the first digest that had this content and was not withdrawn since, or the one that was released
+// candidate is a digest that a tag held, as the platforms of one image see it. Digests with the same effective digests are
+// one candidate.
+type candidate struct {
+	state.Snapshot // the first digest that was not withdrawn since, or the one that was released
 	effective      string
 	seen           time.Time // first
 	since          time.Time // what ripens it: seen, or its return
@@ -93,11 +94,11 @@ type content struct {
 	released       time.Time // counts only when later than held: the last word is valid
 }
 
-func (c *content) isHeld() bool { return !c.held.IsZero() && !c.released.After(c.held) }
+func (c *candidate) isHeld() bool { return !c.held.IsZero() && !c.released.After(c.held) }
 
-func (c *content) isReleased() bool { return !c.released.IsZero() && !c.isHeld() }
+func (c *candidate) isReleased() bool { return !c.released.IsZero() && !c.isHeld() }
 
-func (c *content) isWithdrawn() bool { return !c.withdrawn.IsZero() }
+func (c *candidate) isWithdrawn() bool { return !c.withdrawn.IsZero() }
 
 // tagKey is a tag as images of some platforms see it.
 type tagKey struct {
@@ -105,25 +106,25 @@ type tagKey struct {
 	platforms string
 }
 
-// contents remembers the list of each tag: most images use the same few.
-func (d *decider) contents(base *state.Base, platforms []string) []content {
+// candidates caches the list of each tag: most images use the same few.
+func (d *decider) candidates(base *state.Base, platforms []string) []candidate {
 	key := tagKey{base, strings.Join(platforms, " ")}
 	list, known := d.tags[key]
 	if !known {
-		list = contents(base.Corrected(d.clock), platforms)
+		list = candidates(base.Corrected(d.clock), platforms)
 		d.tags[key] = list
 	}
 	return list
 }
 
-// contents lists what a tag held, oldest first, as one image sees it: digests that differ only for other platforms are
-// one content, and a tag that returns to an older content withdraws what came after it. The first is the baseline, which
-// is never withdrawn.
-func contents(base *state.Base, platforms []string) []content {
-	out := appendContent(make([]content, 0, 1+len(base.Candidates)), base.Baseline, platforms)
+// candidates lists the candidates of a tag, oldest first, as one image sees them: digests that differ only for other
+// platforms are one candidate, and a tag that returns to an older candidate withdraws the later ones. The first is the
+// baseline, which is never withdrawn.
+func candidates(base *state.Base, platforms []string) []candidate {
+	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, platforms)
 	list := inOrder(base.Candidates)
 	for i := range list {
-		out = appendContent(out, &list[i], platforms)
+		out = appendCandidate(out, &list[i], platforms)
 	}
 	return out
 }
@@ -140,12 +141,12 @@ func inOrder(list []state.Candidate) []state.Candidate {
 	return list
 }
 
-func appendContent(list []content, c *state.Candidate, platforms []string) []content {
+func appendCandidate(list []candidate, c *state.Candidate, platforms []string) []candidate {
 	eff, since := effective(c.Snapshot, platforms), later(c.FirstSeen.Time, c.Returned.Time)
 	at := indexOf(list, eff)
 	switch {
 	case at < 0:
-		list = append(list, content{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time})
+		list = append(list, candidate{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time})
 		at = len(list) - 1
 	case c.Withdrawn.IsZero():
 		if list[at].isWithdrawn() && !list[at].isReleased() {
@@ -169,7 +170,7 @@ func appendContent(list []content, c *state.Candidate, platforms []string) []con
 	return list
 }
 
-func indexOf(list []content, effective string) int {
+func indexOf(list []candidate, effective string) int {
 	for i := range list { // without copies of the elements: this is the innermost loop of all
 		if list[i].effective == effective {
 			return i
@@ -185,7 +186,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// effective is what a build for the platforms uses of a snapshot, as one string to compare.
+// effective returns the digests that a build for the platforms uses, as one string to compare.
 func effective(s state.Snapshot, platforms []string) string {
 	switch len(platforms) {
 	case 0:
@@ -204,12 +205,12 @@ func same(a, b state.Snapshot, platforms []string) bool {
 	return a.Digest == b.Digest || effective(a, platforms) == effective(b, platforms)
 }
 
-// upstream decides about a base image: which content a build should use now, whether that is to be rebuilt for, and
-// what is waiting. The lock does not depend on the rebuild policy, which only says when to rebuild: so a push that
-// restarts the wait does not take back what a rebuild is already running for.
+// upstream decides about a base image: which digest a build should use now, whether to rebuild for it, and what is waiting.
+// The lock does not depend on the rebuild policy, which only decides when to rebuild: a push that restarts the wait does not
+// take back the digest that a rebuild is already running for.
 func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
-	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.contents(base, platforms)}
-	built := known(facts.LastBuilt, d.clock)
+	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.candidates(base, platforms)}
+	built := pastOnly(facts.LastBuilt, d.clock)
 	at, listed := position(v.list, base, on, built, platforms)
 	from := at + 1
 	if !listed && at > 0 && !rebuiltFor(facts.Rebuild, b.Ref, v.list[at], platforms) {
@@ -249,33 +250,33 @@ type view struct {
 	img    *config.Image
 	now    time.Time
 	locked bool // builds use the lock; else they take what the tag holds
-	list   []content
+	list   []candidate
 }
 
 func (v *view) delay() time.Duration { return v.img.Delay().Std() }
 
-func (v *view) aged(c *content, wait time.Duration) bool { return v.now.Sub(c.since) >= wait }
+func (v *view) aged(c *candidate, wait time.Duration) bool { return v.now.Sub(c.since) >= wait }
 
 // releasedNow: a release of the future does not count, so that the lock of an earlier time can be computed.
-func (v *view) releasedNow(c *content) bool { return c.isReleased() && !c.released.After(v.now) }
+func (v *view) releasedNow(c *candidate) bool { return c.isReleased() && !c.released.After(v.now) }
 
-// passable reports whether a build may come to use it. One that was withdrawn needs a release, and a build with the lock:
+// eligible reports whether a build may use it. One that was withdrawn needs a release, and a build with the lock:
 // another one could not get it.
-func (v *view) passable(c *content) bool {
+func (v *view) eligible(c *candidate) bool {
 	return !c.isHeld() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
 }
 
-// ripe is the newest content that may be used now, or -1. The baseline is what to fall back on, whatever its age.
+// ripe returns the index of the newest candidate that may be used now, or -1. The baseline is the fallback, whatever its age.
 func (v *view) ripe(from int) int {
 	for i := len(v.list) - 1; i >= from; i-- {
-		if c := &v.list[i]; v.passable(c) && (i == 0 || v.releasedNow(c) || v.aged(c, v.delay())) {
+		if c := &v.list[i]; v.eligible(c) && (i == 0 || v.releasedNow(c) || v.aged(c, v.delay())) {
 			return i
 		}
 	}
 	return -1
 }
 
-// current is the index of what the tag holds: the newest content that was not withdrawn.
+// current returns the index of what the tag holds: the newest candidate that was not withdrawn.
 func (v *view) current() int {
 	for i := len(v.list) - 1; i > 0; i-- {
 		if !v.list[i].isWithdrawn() {
@@ -285,18 +286,18 @@ func (v *view) current() int {
 	return 0
 }
 
-// stopped reports whether a build would take what is held, because it takes what the tag holds.
-func (v *view) stopped() bool { return !v.locked && v.list[v.current()].isHeld() }
+// headHeld reports whether a build would use a held digest, because it uses whatever the tag holds.
+func (v *view) headHeld() bool { return !v.locked && v.list[v.current()].isHeld() }
 
 // triggered reports whether to rebuild for what is ripe, and since when.
 func (v *view) triggered(from, ripe int) (bool, time.Time) {
-	if v.stopped() {
+	if v.headHeld() {
 		return false, time.Time{}
 	}
-	var first, newest *content
+	var first, newest *candidate
 	for i := from; i < len(v.list); i++ {
 		c := &v.list[i]
-		if !v.passable(c) {
+		if !v.eligible(c) {
 			continue
 		}
 		if i <= ripe && v.releasedNow(c) {
@@ -318,43 +319,43 @@ func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	return false, time.Time{}
 }
 
-// leave decides about a rebuild away from a withdrawn content. It waits a little, because a registry whose replicas do
+// leave decides about a rebuild away from a withdrawn digest. It waits a little, because a registry whose replicas do
 // not agree looks as if the tag went back and forth; and it waits for a build that takes what the tag holds, unless that
 // is what is wanted.
 func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
 	due := withdrawn.Add(min(v.delay(), WithdrawalWait))
 	switch {
-	case v.stopped():
+	case v.headHeld():
 		b.Held = true
 	case !v.locked && v.current() != to:
 	case v.now.Before(due):
-		b.Waiting, b.Until = b.Lock.Digest, due
+		b.Waiting, b.Moved, b.Until = b.Lock.Digest, time.Time{}, due
 	default:
 		b.Due, b.Since = true, due
-		b.Waiting, b.Until = "", time.Time{}
+		b.Waiting, b.Moved, b.Until = "", time.Time{}, time.Time{}
 	}
 }
 
 // waiting sets the newer digest that waits, and when it becomes due if no other one arrives.
 func (v *view) waiting(b *BaseDecision, from int) {
-	var first *content
+	var first *candidate
 	for i := from; i < len(v.list); i++ {
 		c := &v.list[i]
 		b.Held = b.Held || c.isHeld()
 		b.Withdrawn = b.Withdrawn || c.isWithdrawn() && !v.releasedNow(c)
-		if !v.passable(c) {
+		if !v.eligible(c) {
 			continue
 		}
 		if first == nil {
 			first = c
 		}
-		b.Waiting, b.Until = c.Digest, c.since.Add(v.delay())
+		b.Waiting, b.Moved, b.Until = c.Digest, c.since, c.since.Add(v.delay())
 	}
 	if first == nil {
 		return
 	}
-	if v.stopped() {
-		b.Waiting, b.Until = "", time.Time{}
+	if v.headHeld() {
+		b.Waiting, b.Moved, b.Until = "", time.Time{}, time.Time{}
 		return
 	}
 	earliest := first.since.Add(v.delay())
@@ -366,9 +367,9 @@ func (v *view) waiting(b *BaseDecision, from int) {
 	}
 }
 
-// position finds what the image was built on in the list. A digest that is not listed was replaced between two looks at
+// position returns the index of the candidate that the image was built on. A digest that is not listed was replaced between two looks at
 // the registry: it counts as what the tag held when the image was built.
-func position(list []content, base *state.Base, on *state.BuiltOn, built time.Time, platforms []string) (at int, listed bool) {
+func position(list []candidate, base *state.Base, on *state.BuiltOn, built time.Time, platforms []string) (at int, listed bool) {
 	if on == nil {
 		return 0, true
 	}
@@ -384,7 +385,7 @@ func position(list []content, base *state.Base, on *state.BuiltOn, built time.Ti
 	return 0, false
 }
 
-// asRecorded is the snapshot as the base image's state has it: evidence often knows no platforms, or others.
+// asRecorded returns the snapshot as the base image's state has it: evidence often knows no platforms, or others.
 func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
 	if c := base.Find(s.Digest); c != nil {
 		return c.Snapshot
@@ -395,8 +396,8 @@ func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
 	return s
 }
 
-// rebuiltFor reports whether the last rebuild was for that content and counts as built.
-func rebuiltFor(r *state.Rebuild, ref string, c content, platforms []string) bool {
+// rebuiltFor reports whether the last rebuild was for that candidate and counts as built.
+func rebuiltFor(r *state.Rebuild, ref string, c candidate, platforms []string) bool {
 	return r != nil && r.Status.CountsAsBuilt() && slices.ContainsFunc(r.Bases, func(t state.Target) bool {
 		return t.Ref == ref && same(t.Snapshot, c.Snapshot, platforms)
 	})

@@ -16,15 +16,15 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	case r == nil || !r.Status.Active():
 		return "", false
 	case r.Status == state.Built:
-		return unseen + " within " + config.Duration(RunTimeout).String(), past(r.FinishedAt, now)
+		return unseen + " within " + config.Duration(RunTimeout).String(), timedOut(r.FinishedAt, now)
 	case r.Status == state.Requested:
 		message = "nothing could start it within " + config.Duration(RunTimeout).String()
 		if r.Message != "" {
 			message += ": " + r.Message
 		}
-		return message, past(r.RequestedAt, now)
+		return message, timedOut(r.RequestedAt, now)
 	default:
-		return unended + " within " + config.Duration(RunTimeout).String(), past(r.Claimed(), now)
+		return unended + " within " + config.Duration(RunTimeout).String(), timedOut(r.Claimed(), now)
 	}
 }
 
@@ -40,8 +40,8 @@ func Unseen(r *state.Rebuild) bool {
 	return r != nil && r.Status == state.Failed && (strings.HasPrefix(r.Message, unseen) || strings.HasPrefix(r.Message, unended))
 }
 
-// past reports whether RunTimeout is over. A time that is as far ahead counts too, or the rebuild would never end.
-func past(t state.Time, now time.Time) bool {
+// timedOut reports whether RunTimeout is over. A time that is as far ahead counts too, or the rebuild would never end.
+func timedOut(t state.Time, now time.Time) bool {
 	return now.Sub(t.Time) >= RunTimeout || t.Sub(now) >= RunTimeout
 }
 
@@ -63,7 +63,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) 
 		if dep == nil {
 			continue // no longer used: nothing to expect
 		}
-		switch judge(img, st, dep, on, t.Snapshot, known(facts.LastBuilt, now), now) {
+		switch judge(img, st, dep, on, t.Snapshot, pastOnly(facts.LastBuilt, now), now) {
 		case state.WrongBase:
 			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, state.Short(t.Ref), t.Digest)
 		case state.Unproven:
@@ -89,7 +89,7 @@ func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn
 	if base == nil || base.Baseline == nil {
 		return state.WrongBase
 	}
-	list := contents(base.Corrected(now), platforms)
+	list := candidates(base.Corrected(now), platforms)
 	want, listed := position(list, base, &state.BuiltOn{Snapshot: target}, built, platforms)
 	if !listed { // dropped from the candidates meanwhile
 		return state.Unproven

@@ -61,6 +61,7 @@ type Decision struct {
 	Reason  string         `json:"reason"`
 	Since   time.Time      `json:"since,omitzero"`    // when it became due, or the rebuild was requested
 	Until   time.Time      `json:"until,omitzero"`    // until when it waits
+	After   string         `json:"after,omitempty"`   // ancestor that it waits for
 	Rebuild string         `json:"rebuild,omitempty"` // id of the rebuild that is running, or that would be started
 	Bases   []BaseDecision `json:"bases,omitempty"`
 	Targets []state.Target `json:"targets,omitempty"` // what makes it due
@@ -98,6 +99,7 @@ type BaseDecision struct {
 	Due      bool           `json:"due,omitempty"`      // to be rebuilt for: the lock is not what the image was built on
 	Since    time.Time      `json:"since,omitzero"`     // when it became due
 	Waiting  string         `json:"waiting,omitempty"`  // newest digest that is not due yet
+	Moved    time.Time      `json:"moved,omitzero"`     // when the tag moved to it
 	Until    time.Time      `json:"until,omitzero"`     // when something is due if nothing else comes
 	Released bool           `json:"released,omitempty"` // the lock was released before it was old enough
 	Held     bool           `json:"held,omitempty"`     // what would be newer is held
@@ -108,12 +110,12 @@ type BaseDecision struct {
 
 // Decide decides about every enrolled image, in the order of the graph: parents first.
 func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
-	d := decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]content{}}
+	d := decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]candidate{}}
 	out := make([]Decision, 0, len(cfg.Images))
 	for _, name := range g.Order() {
 		out = append(out, d.image(cfg.Find(name)))
 	}
-	queue(cfg, out)
+	setQueued(cfg, out)
 	return out
 }
 
@@ -124,7 +126,7 @@ func Lock(img *config.Image, st *state.State, g *graph.Graph, now time.Time) []B
 
 // lockAt returns what the lock was at a time, as it is known by clock.
 func lockAt(img *config.Image, st *state.State, g *graph.Graph, at, clock time.Time) []BaseDecision {
-	d := decider{st: st, g: g, now: at, clock: clock, tags: map[tagKey][]content{}}
+	d := decider{st: st, g: g, now: at, clock: clock, tags: map[tagKey][]candidate{}}
 	return d.bases(img, st.Images[img.Name])
 }
 
@@ -159,7 +161,7 @@ type decider struct {
 	now      time.Time          // at which it is decided
 	clock    time.Time          // after which no fact can be; later than now when a decision of the past is asked for
 	blockers map[string]blocker // by image: what its descendants wait for
-	tags     map[tagKey][]content
+	tags     map[tagKey][]candidate
 }
 
 // blocker is an image that is due or running, at or above another one. It is waited for until ParentWait after since.
@@ -192,14 +194,14 @@ func (d *decider) image(img *config.Image) Decision {
 	if r := facts.Rebuild; r != nil && (r.Status.Active() || dec.Failure != "") {
 		dec.RunURL = state.Text(r.RunURL)
 	}
-	d.want(&dec, img, facts)
-	above := d.above(img.Name)
-	own := d.restrain(&dec, img, facts, above)
-	if own.blocks(d.now) && !own.since.Before(above.since) {
-		above = own
+	d.desired(&dec, img, facts)
+	ancestor := d.blockingAncestor(img.Name)
+	own := d.applyHolds(&dec, img, facts, ancestor)
+	if own.blocks(d.now) && !own.since.Before(ancestor.since) {
+		ancestor = own
 	}
-	if above.blocks(d.now) {
-		d.blockers[img.Name] = above
+	if ancestor.blocks(d.now) {
+		d.blockers[img.Name] = ancestor
 	}
 	return dec
 }
@@ -215,11 +217,11 @@ func (d *decider) external(dec *Decision, facts *state.Image) {
 	}
 }
 
-// want sets what the facts alone ask for: due, waiting, held, unknown or current.
-func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
+// desired sets the status that follows from state alone: due, waiting, held, unknown or current.
+func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) {
 	refused := facts.Dockerfile == nil && facts.AnalysisError != "" // a build of it can only fail
 	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !refused {
-		dec.Status, dec.Reason, dec.Since = Due, "never published", known(facts.Unpublished, d.clock)
+		dec.Status, dec.Reason, dec.Since = Due, "never published", pastOnly(facts.Unpublished, d.clock)
 	}
 	var waiting, leaving, held, unknown []string
 	for _, b := range dec.Bases {
@@ -234,7 +236,7 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 			if b.Waiting == b.Lock.Digest {
 				leaving = append(leaving, state.Short(b.Ref))
 			} else {
-				waiting = append(waiting, state.Short(b.Ref))
+				waiting = append(waiting, state.Short(b.Ref)+" moved "+ago(d.now.Sub(b.Moved)))
 			}
 			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
 				dec.Until = b.Until
@@ -252,7 +254,7 @@ func (d *decider) want(dec *Decision, img *config.Image, facts *state.Image) {
 		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
 	case len(waiting)+len(leaving) > 0:
-		dec.Status, dec.Reason = Waiting, waitReason(waiting, leaving, img)
+		dec.Status, dec.Reason = Waiting, waitingReason(waiting, leaving, img)
 	case len(held) > 0:
 		dec.Status, dec.Reason = Held, "newer digest of "+strings.Join(held, ", ")+" is held"
 	case len(facts.Unresolved) > 0:
@@ -276,9 +278,9 @@ func (dec *Decision) unsure(reason string) {
 	dec.Status, dec.Reason, dec.Targets, dec.Since, dec.Until = Unknown, reason, nil, time.Time{}, time.Time{}
 }
 
-// restrain applies what keeps a due image from being rebuilt now. It returns the image itself as a blocker when its
-// descendants are to wait for it.
-func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image, above blocker) blocker {
+// applyHolds downgrades a due decision that must not start yet: rebuild in flight, retry backoff, opted out, waiting for a
+// parent. It returns the image itself as a blocker if its descendants have to wait for it.
+func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Image, ancestor blocker) blocker {
 	r := facts.Rebuild
 	if r == nil {
 		r = &state.Rebuild{}
@@ -291,7 +293,7 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 			requested = d.now
 		}
 		dec.Since, dec.Until, dec.Rebuild = requested, time.Time{}, r.ID
-		dec.Status, dec.Reason = progress(r, d.now)
+		dec.Status, dec.Reason = activeStatus(r, d.now)
 		return blocker{img.Name, requested}
 	}
 	if !img.Rebuilds() {
@@ -319,18 +321,18 @@ func (d *decider) restrain(dec *Decision, img *config.Image, facts *state.Image,
 		}
 		dec.Reason = failed + "; " + dec.Reason
 		return blocker{img.Name, requested}
-	case repeats(r, dec.Targets) && within(ended, d.now, RepeatAfter):
+	case alreadyBuilt(r, dec.Targets) && within(ended, d.now, RepeatAfter):
 		dec.Status, dec.Until = Waiting, ended.Add(RepeatAfter)
-		dec.Reason += "; it was already rebuilt for that, and is not again within " + config.Duration(RepeatAfter).String()
+		dec.Reason += "; already rebuilt for it, next attempt after " + config.Duration(RepeatAfter).String()
 		return blocker{}
 	case failures > 0:
 		own.since = requested
 	case !img.Source.Triggerable():
 		own.since = dec.Since
 	}
-	if above.blocks(d.now) {
-		dec.Status, dec.Until = Waiting, above.since.Add(ParentWait)
-		dec.Reason = fmt.Sprintf("%s; waits for %s, which is rebuilt first", dec.Reason, above.image)
+	if ancestor.blocks(d.now) {
+		dec.Status, dec.After, dec.Until = Waiting, ancestor.image, ancestor.since.Add(ParentWait)
+		dec.Reason = fmt.Sprintf("waits for %s (at most until %s)", dec.After, dec.Until.UTC().Format("01-02 15:04"))
 	}
 	return own
 }
@@ -344,16 +346,16 @@ func (d *decider) optOut(dec *Decision) {
 	dec.Status, dec.Since, dec.Until = OptedOut, time.Time{}, time.Time{}
 }
 
-// repeats reports whether a rebuild that counts as built was for exactly these targets. Then what it published does not
+// alreadyBuilt reports whether a rebuild that counts as built was for exactly these targets. Then what it published does not
 // show it, and one more would hardly do.
-func repeats(r *state.Rebuild, targets []state.Target) bool {
+func alreadyBuilt(r *state.Rebuild, targets []state.Target) bool {
 	return len(targets) > 0 && r.Status.CountsAsBuilt() && slices.EqualFunc(r.Bases, targets, func(a, b state.Target) bool {
 		return a.Ref == b.Ref && a.Digest == b.Digest
 	})
 }
 
-// above returns what keeps an image waiting the longest, of all its ancestors. They were decided about before it.
-func (d *decider) above(name string) blocker {
+// blockingAncestor returns the ancestor that an image waits for the longest. Ancestors are decided before their descendants.
+func (d *decider) blockingAncestor(name string) blocker {
 	var longest blocker
 	for _, p := range d.g.Parents(name) {
 		if b := d.blockers[p]; b.blocks(d.now) && (longest.image == "" || b.since.After(longest.since)) {
@@ -363,8 +365,8 @@ func (d *decider) above(name string) blocker {
 	return longest
 }
 
-// progress returns how far a rebuild is that is not over.
-func progress(r *state.Rebuild, now time.Time) (Status, string) {
+// activeStatus returns the status of an active rebuild and its reason.
+func activeStatus(r *state.Rebuild, now time.Time) (Status, string) {
 	switch {
 	case r.Status == state.Requested && r.Message != "":
 		return Blocked, state.Text(r.Message)
@@ -400,7 +402,7 @@ func Startable(cfg *config.Config, decisions []Decision) []Decision {
 }
 
 // queue sets why due images have to wait for others to end.
-func queue(cfg *config.Config, decisions []Decision) {
+func setQueued(cfg *config.Config, decisions []Decision) {
 	slots := NewSlots(cfg, decisions)
 	for i := range decisions {
 		dec := &decisions[i]
@@ -416,7 +418,7 @@ func queue(cfg *config.Config, decisions []Decision) {
 	}
 }
 
-// Slots counts the rebuilds that forges may still run.
+// Slots counts the free slots of the forges.
 type Slots struct {
 	busy map[string]int // by host
 	most int
@@ -446,10 +448,10 @@ func (s *Slots) Take(img *config.Image) bool {
 }
 
 // waitReason returns what an image waits for: a newer digest, or to leave a withdrawn one.
-func waitReason(newer, withdrawn []string, img *config.Image) string {
+func waitingReason(moved, withdrawn []string, img *config.Image) string {
 	var parts []string
-	if len(newer) > 0 {
-		parts = append(parts, "newer digest of "+strings.Join(newer, ", ")+" is younger than the delay of "+img.Delay().String())
+	if len(moved) > 0 {
+		parts = append(parts, strings.Join(moved, ", ")+"; "+img.Delay().String()+" delay")
 	}
 	if len(withdrawn) > 0 {
 		parts = append(parts, fmt.Sprintf(builtOnWithdrawn, strings.Join(withdrawn, ", ")))
@@ -457,7 +459,20 @@ func waitReason(newer, withdrawn []string, img *config.Image) string {
 	return strings.Join(parts, "; ")
 }
 
-const builtOnWithdrawn = "digest of %s that it is built on was withdrawn"
+// ago returns how long ago something was, in its largest unit.
+func ago(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		d    time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}} {
+		if n := d / unit.d; n > 0 {
+			return fmt.Sprintf("%d%s ago", n, unit.name)
+		}
+	}
+	return "just now"
+}
+
+const builtOnWithdrawn = "built on a withdrawn digest of %s"
 
 // dueReason returns why each due base is due.
 func dueReason(bases []BaseDecision) string {
@@ -484,7 +499,7 @@ func dueReason(bases []BaseDecision) string {
 	say(newer, "newer digest of %s is due")
 	say(released, "newer digest of %s was released")
 	say(withdrawn, builtOnWithdrawn)
-	say(parents, "%s has published")
+	say(parents, "parent %s was published")
 	return strings.Join(parts, "; ")
 }
 

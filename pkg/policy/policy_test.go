@@ -585,7 +585,7 @@ func TestWaitingForAParent(t *testing.T) {
 			dec := f.decide()["child"]
 			assert.Equal(t, test.want, dec.Status, dec.Reason)
 			if test.want == policy.Waiting {
-				assert.Contains(t, dec.Reason, "waits for parent, which is rebuilt first")
+				assert.Contains(t, dec.Reason, "waits for parent (at most until ")
 				assert.True(t, dec.Until.After(now))
 			}
 		})
@@ -655,10 +655,10 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 		on         string
 		candidates []state.Candidate
 	}{
-		"newer digest of node:22 is due":                          {"0", []state.Candidate{cand("1", 9)}},
-		"newer digest of node:22 was released":                    {"0", []state.Candidate{cand("1", 1, released(0))}},
-		"digest of node:22 that it is built on was withdrawn":     {"2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}},
-		"newer digest of node:22 is younger than the delay of 7d": {"0", []state.Candidate{cand("1", 1)}},
+		"newer digest of node:22 is due":         {"0", []state.Candidate{cand("1", 9)}},
+		"newer digest of node:22 was released":   {"0", []state.Candidate{cand("1", 1, released(0))}},
+		"built on a withdrawn digest of node:22": {"2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}},
+		"node:22 moved 1d ago; 7d delay":         {"0", []state.Candidate{cand("1", 1)}},
 	} {
 		f := app(t, mature, test.candidates...)
 		f.lock("app")
@@ -670,7 +670,7 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 	f.on("app", ref, "2")
 	got := f.decide()["app"]
 	assert.Equal(t, policy.Waiting, got.Status)
-	assert.Equal(t, "digest of node:22 that it is built on was withdrawn", got.Reason)
+	assert.Equal(t, "built on a withdrawn digest of node:22", got.Reason)
 }
 
 // Nothing is known yet of what an image is built on, whatever is known of the image.

@@ -74,7 +74,7 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 	}
 	active := facts.Rebuild != nil && facts.Rebuild.Status.Active()
 	if fresh {
-		outdate(facts, seen.BuiltOn)
+		demoteEvidence(facts, seen.BuiltOn)
 	}
 	if fresh && active {
 		recordBuiltOn(img, st, g, seen.BuiltOn, now)
@@ -84,13 +84,13 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 	}
 	news = Assume(img, st, g) || news
 	if fresh && facts.Rebuild != nil {
-		conclude(img, st, g, now)
+		endRebuild(img, st, g, now)
 	}
 	return news
 }
 
-// outdate makes an assumption of what was proven of the image before, where nothing is proven of the new one.
-func outdate(facts *state.Image, proven []state.BuiltOn) {
+// demoteEvidence turns what was proven of the previous image into an assumption, where nothing is proven of the new one.
+func demoteEvidence(facts *state.Image, proven []state.BuiltOn) {
 	for i := range facts.BuiltOn {
 		on := &facts.BuiltOn[i]
 		if !slices.ContainsFunc(proven, func(p state.BuiltOn) bool { return p.Ref == on.Ref }) {
@@ -99,9 +99,9 @@ func outdate(facts *state.Image, proven []state.BuiltOn) {
 	}
 }
 
-// conclude gives the rebuild the outcome that a new image shows. One on an older base, seen while the run goes on, is
+// endRebuild records the outcome of the rebuild that a new image shows. One on an older base, seen while the run goes on, is
 // somebody else's. One that comes after the rebuild was given up still ends it, when it proves to be what was wanted.
-func conclude(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
+func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
 	r := st.Images[img.Name].Rebuild
 	status, message := Outcome(img, st, g, now)
 	switch {
