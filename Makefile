@@ -104,6 +104,7 @@ generate: build ## write every generated file anew: schema, state and dist of th
 	$(BIN) analyze $(FLEET)
 	$(BIN) synth
 	$(GO) test ./pkg/policy -run Simulation -update
+	$(GO) test ./pkg/cli -run TestSchemas -update
 	$(GO) run ./test/demo -svg docs/img/demo.svg bin/demo
 
 check: build ## fail when a generated file in git is not up to date

@@ -30,7 +30,7 @@ type analyzeOptions struct {
 	promote   bool
 	timeout   time.Duration
 	event     analyze.Event
-	output    string
+	output    outputFlag
 }
 
 // eventTimeout bounds the analysis of one event. It leaves the Job time for a second try, after a lost push, and to
@@ -80,7 +80,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.StringVar(&o.event.Digest, "digest", "", "`digest` that the event told of")
 	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
 	f.DurationVar(&o.timeout, "timeout", 0, "record what was found after this time, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
-	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.output.add(cmd, "text")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	return cmd
@@ -101,7 +101,7 @@ func (o *analyzeOptions) check(names []string) error {
 	case o.offline && o.sourceDir == "":
 		return fleet.Usagef("--offline needs --source-dir: the Dockerfiles of a local checkout")
 	}
-	return checkOutput(o.output, "text", "json")
+	return o.output.check()
 }
 
 func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptions, names []string) error {
@@ -181,8 +181,8 @@ func (o *analyzeOptions) verdict(r *analyze.Report) error {
 
 func (o *analyzeOptions) print(env *Env, paths *pathFlags, r *analyze.Report, saved store.Saved) error {
 	switch {
-	case o.output == "json":
-		if err := report.JSON(env.Out, r); err != nil {
+	case o.output.forPrograms():
+		if err := report.Print(env.Out, o.output.value, AnalyzeReport{report.NewMeta("AnalyzeReport"), r}); err != nil {
 			return err
 		}
 	case o.dryRun:

@@ -26,10 +26,10 @@ func (s *site) status(name string) (table string, d decision) {
 	s.t.Helper()
 	at := []string{"status", name, "--config", s.checkout() + "/images.yaml"}
 	table = s.run(at...).out
-	var list []decision
+	var list struct{ Items []decision }
 	require.NoError(s.t, json.Unmarshal([]byte(s.run(append(at, "-o", "json")...).out), &list))
-	require.Len(s.t, list, 1)
-	return table, list[0]
+	require.Len(s.t, list.Items, 1)
+	return table, list.Items[0]
 }
 
 func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {

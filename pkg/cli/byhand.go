@@ -88,18 +88,23 @@ type stateEdit struct {
 	repoFlags
 	reason string
 	dryRun bool
+	output outputFlag
 }
 
 func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
 	o.repoFlags.add(env, cmd)
 	cmd.Flags().StringVar(&o.reason, "reason", reason, "why, for the record")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
+	o.output.add(cmd, "text")
 }
 
 // run changes state, keeps that and says what has changed.
 func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
 	change, err := o.change(ctx, env, paths, verb)
-	if err != nil || len(change.Changed) == 0 {
+	if err != nil || len(change.Changed) == 0 || o.output.forPrograms() {
 		return err
 	}
 	text := "%s"
@@ -136,6 +141,10 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 	switch {
 	case err != nil:
 		return nil, err
+	case o.output.forPrograms():
+		return change, report.Print(env.Out, o.output.value, StateChange{
+			report.NewMeta("StateChange"), o.dryRun, append([]string{}, change.News()...), change.Changed, saved.Commit,
+		})
 	case o.dryRun:
 		return change, report.Diff(env.Out, change.Diff(o.shown(paths)))
 	case saved.Commit != "":

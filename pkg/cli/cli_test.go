@@ -90,6 +90,10 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+	if out := ts.ReadFile("stdout"); strings.HasPrefix(out, "{\n  \"apiVersion\": \"imagefactory/v1\"") {
+		_, err := checkObjects(out)
+		ts.Check(err)
+	}
 }
 
 func writeBig(ts *testscript.TestScript, _ bool, args []string) {

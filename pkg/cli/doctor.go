@@ -21,7 +21,7 @@ type doctorOptions struct {
 	project string
 	offline bool
 	timeout time.Duration
-	output  string
+	output  outputFlag
 }
 
 func newDoctor(env *Env, paths *pathFlags) *cobra.Command {
@@ -46,13 +46,13 @@ not checked. The exit code is 1 when anything is an error.`,
 	f.BoolVar(&o.offline, "offline", false, "leave out what needs the network")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long one check may take")
 	f.StringVar(&o.project, "project", "", "Kargo `project` and namespace (default factory.project)")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.output.add(cmd, "table")
 	o.addPlace(env, cmd)
 	return cmd
 }
 
 func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions) error {
-	if err := checkOutput(o.output, "table", "json"); err != nil {
+	if err := o.output.check(); err != nil {
 		return err
 	}
 	switch {
@@ -84,7 +84,7 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	if err := c.clock.Check(); err != nil {
 		found = append(found, doctor.Finding{Check: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
 	}
-	if err := printDoctor(env, found, o.output); err != nil {
+	if err := printDoctor(env, found, &o.output); err != nil {
 		return err
 	}
 	counts := map[doctor.Result]int{}
@@ -98,9 +98,9 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	return err
 }
 
-func printDoctor(env *Env, found []doctor.Finding, output string) error {
-	if output == "json" {
-		return report.JSON(env.Out, found)
+func printDoctor(env *Env, found []doctor.Finding, output *outputFlag) error {
+	if output.forPrograms() {
+		return report.Print(env.Out, output.value, CheckList{report.NewMeta("CheckList"), found})
 	}
 	var rows [][]string
 	for _, f := range found {

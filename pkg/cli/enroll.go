@@ -27,6 +27,7 @@ type enrollOptions struct {
 	noRebuild    bool
 	pinBases     bool
 	dryRun       bool
+	output       outputFlag
 }
 
 // sourceFlags make an image a managed one.
@@ -67,11 +68,15 @@ where it is built from (--repo and those around it) the image is external: watch
 	f.BoolVar(&o.pinBases, "pin-bases", false, "the workflow builds with the lock that pin prints")
 	f.StringVar(&o.rebuildDelay, "rebuild-delay", "", "`time` that a new digest of a base image waits (default 7d)")
 	f.BoolVar(&o.noRebuild, "no-rebuild", false, "watch the image and never rebuild it by itself")
+	o.output.add(cmd, "text")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
 	return cmd
 }
 
 func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
 	img := o.image
 	if img.Repository == "" {
 		return fleet.Usagef("enroll needs --repository, the path of the image in its registry")
@@ -116,6 +121,10 @@ func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 	if err != nil {
 		return err
 	}
+	files := newFileList([]string{paths.config}, o.dryRun)
+	if o.dryRun && o.output.forPrograms() {
+		return report.Print(env.Out, o.output.value, files)
+	}
 	if o.dryRun {
 		return report.Diff(env.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
 	}
@@ -125,6 +134,9 @@ func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 	}
 	if err := renameio.WriteFile(target, out, 0o644, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("writing configuration: %w", err)
+	}
+	if o.output.forPrograms() {
+		return report.Print(env.Out, o.output.value, files)
 	}
 	return env.infof("enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 type graphOptions struct {
-	output   string
+	output   outputFlag
 	up, down bool
 }
 
@@ -29,14 +29,14 @@ built on (--up), what is built on it (--down), or both; or a base image (node:22
 		RunE:              func(_ *cobra.Command, names []string) error { return runGraph(env, paths, o, names) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "mermaid", "mermaid, dot or json")
+	o.output.add(cmd, "mermaid", "dot")
 	f.BoolVar(&o.up, "up", false, "what NAME is built on")
 	f.BoolVar(&o.down, "down", false, "what is built on NAME")
 	return cmd
 }
 
 func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error {
-	if err := checkOutput(o.output, "mermaid", "dot", "json"); err != nil {
+	if err := o.output.check(); err != nil {
 		return err
 	}
 	if len(names) == 0 && (o.up || o.down) {
@@ -52,10 +52,10 @@ func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error
 			return err
 		}
 	}
-	switch o.output {
-	case "json":
-		return report.JSON(env.Out, d)
-	case "dot":
+	switch {
+	case o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, Graph{report.NewMeta("Graph"), d})
+	case o.output.value == "dot":
 		return d.DOT(env.Out)
 	default:
 		return d.Mermaid(env.Out)

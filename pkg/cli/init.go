@@ -16,6 +16,7 @@ const defaultArgoCDNamespace = "argocd"
 type initOptions struct {
 	bootstrap.InitOptions
 	dryRun bool
+	output outputFlag
 }
 
 func newInit(env *Env, paths *pathFlags) *cobra.Command {
@@ -41,6 +42,7 @@ that are due.`,
 		RunE: func(*cobra.Command, []string) error { return runInit(env, paths, o) },
 	}
 	f := cmd.Flags()
+	o.output.add(cmd, "text")
 	f.BoolVar(&o.Full, "full", false, "also write what is needed around images.yaml: Argo CD, CI, Secrets")
 	f.BoolVar(&o.Direct, "direct", false, "with --full, no cluster: CI starts the rebuilds on a schedule")
 	f.BoolVar(&o.Force, "force", false, "with --full, replace files that are there and differ (never images.yaml)")
@@ -57,6 +59,9 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	case !o.Full && (o.Force || o.Direct || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
 		return fleet.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
 	}
+	if err := o.output.check(); err != nil {
+		return err
+	}
 	o.Version = "latest"
 	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
 		o.Version = v
@@ -72,6 +77,9 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	}
 	if o.dryRun {
 		files, diffs := plan.Changes()
+		if o.output.forPrograms() {
+			return report.Print(env.Out, o.output.value, newFileList(files, true))
+		}
 		for i := range files {
 			if diffs[i] == "" { // an empty file
 				diffs[i] = "--- /dev/null\n+++ " + files[i] + "\n"
@@ -83,6 +91,12 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 		return env.infof("%s would be written", plural.Count(len(files), "file"))
 	}
 	written, err := plan.Write()
+	if o.output.forPrograms() {
+		if err != nil {
+			return err
+		}
+		return report.Print(env.Out, o.output.value, newFileList(written, false))
+	}
 	for _, file := range written {
 		if err := env.infof("wrote %s", file); err != nil {
 			return err

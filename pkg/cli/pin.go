@@ -11,7 +11,7 @@ import (
 )
 
 func newPin(env *Env, paths *pathFlags) *cobra.Command {
-	output, partial := "", false
+	output, partial := &outputFlag{}, false
 	cmd := &cobra.Command{
 		Use:   "pin NAME",
 		Short: "Print the lock: the digests that a build of an image should use",
@@ -25,7 +25,7 @@ with it is enrolled with source.pinBases: true.`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: imageNames(paths),
 		RunE: func(_ *cobra.Command, names []string) error {
-			if err := checkOutput(output, "json", "source-policy"); err != nil {
+			if err := output.check(); err != nil {
 				return err
 			}
 			f, err := fleet.Open(paths.paths())
@@ -39,13 +39,13 @@ with it is enrolled with source.pinBases: true.`,
 			if err := checkLock(env, lock, partial); err != nil {
 				return err
 			}
-			if output == "source-policy" {
+			if output.value == "source-policy" {
 				return report.JSON(env.Out, lock.SourcePolicy())
 			}
-			return report.JSON(env.Out, lock)
+			return report.Print(env.Out, output.value, Lock{report.NewMeta("Lock"), lock})
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or source-policy")
+	output.add(cmd, "json", "source-policy")
 	cmd.Flags().BoolVar(&partial, "partial", false, "print what is known when the digest of a base is not")
 	return cmd
 }

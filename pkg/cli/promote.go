@@ -25,7 +25,7 @@ type promoteOptions struct {
 	dryRun     bool
 	offline    bool
 	quiet      bool
-	output     string
+	output     outputFlag
 }
 
 // executorFlags say what starts rebuilds.
@@ -76,7 +76,7 @@ analyses may share.`,
 	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
 	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.output.add(cmd, "table")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	return cmd
@@ -89,7 +89,7 @@ func (o *promoteOptions) check() error {
 	case o.wait < 0 || o.poll <= 0:
 		return fleet.Usagef("--wait and --poll are durations such as 2h and 30s")
 	}
-	return checkOutput(o.output, "table", "json")
+	return o.output.check()
 }
 
 func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptions) error {
@@ -103,7 +103,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	}
 	defer leave()
 	if o.dryRun {
-		return showStartable(ctx, env, st, o.output)
+		return showStartable(ctx, env, st, &o.output)
 	}
 	pass := promote.Options{
 		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress(o.quiet)), Sweep: !o.offline, Now: env.Now,
@@ -164,15 +164,15 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 }
 
 // showStartable prints what promote would start.
-func showStartable(ctx context.Context, env *Env, st store.Store, output string) error {
+func showStartable(ctx context.Context, env *Env, st store.Store, output *outputFlag) error {
 	f, err := store.View(ctx, st)
 	if err != nil {
 		return err
 	}
 	now := env.Now()
 	start := f.Startable(now)
-	if output == "json" {
-		return report.JSON(env.Out, start)
+	if output.forPrograms() {
+		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start})
 	}
 	rows := make([][]string, len(start))
 	for i := range start {
@@ -185,8 +185,8 @@ func showStartable(ctx context.Context, env *Env, st store.Store, output string)
 }
 
 func (o *promoteOptions) print(env *Env, r *promote.Report) error {
-	if o.output == "json" {
-		if err := report.JSON(env.Out, r); err != nil {
+	if o.output.forPrograms() {
+		if err := report.Print(env.Out, o.output.value, PromoteReport{report.NewMeta("PromoteReport"), r}); err != nil {
 			return err
 		}
 	} else if len(r.Started)+len(r.Ended)+len(r.Dropped) > 0 {

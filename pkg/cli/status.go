@@ -8,7 +8,7 @@ import (
 )
 
 func newStatus(env *Env, paths *pathFlags) *cobra.Command {
-	output := ""
+	output := &outputFlag{}
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
 		Short: "Show what every image is doing, and why",
@@ -20,7 +20,7 @@ shows the first 200 characters of a reason; -o json has up to 500 of each messag
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
 		RunE: func(_ *cobra.Command, names []string) error {
-			if err := checkOutput(output, "table", "json"); err != nil {
+			if err := output.check(); err != nil {
 				return err
 			}
 			f, err := fleet.Open(paths.paths())
@@ -32,12 +32,12 @@ shows the first 200 characters of a reason; -o json has up to 500 of each messag
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return report.JSON(env.Out, decisions)
+			if output.forPrograms() {
+				return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), decisions})
 			}
 			return report.Decisions(env.Out, decisions, now)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	output.add(cmd, "table")
 	return cmd
 }

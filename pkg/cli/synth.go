@@ -17,6 +17,7 @@ import (
 
 type synthOptions struct {
 	dryRun, diff, check, split bool
+	output                     outputFlag
 	keepLayout                 bool // --split is not given: dist stays split or one file
 }
 
@@ -38,6 +39,7 @@ per resource stays so; --split=false writes one file again.`,
 		},
 	}
 	f := cmd.Flags()
+	o.output.add(cmd, "text")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the resources and write nothing")
 	f.BoolVar(&o.diff, "diff", false, "print what would change in dist and write nothing")
 	f.BoolVar(&o.check, "check", false, "like --diff, with exit code 3 when something would change")
@@ -48,6 +50,9 @@ per resource stays so; --split=false writes one file again.`,
 func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 	if o.dryRun && (o.diff || o.check) || o.diff && o.check {
 		return fleet.Usagef("--dry-run, --diff and --check exclude each other")
+	}
+	if err := o.output.check(); err != nil {
+		return err
 	}
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
@@ -63,21 +68,37 @@ func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 	if err := report.Findings(env.Err, leftOut); err != nil {
 		return err
 	}
-	if o.dryRun {
+	if o.dryRun && !o.output.forPrograms() {
 		return printFiles(env, files)
 	}
-	if o.diff || o.check {
+	if o.diff || o.check || o.dryRun {
 		return compareDist(env, paths.out, files, o)
 	}
 	changes, err := manifest.Write(paths.out, files)
 	if err != nil {
 		return err
 	}
+	if o.output.forPrograms() {
+		return report.Print(env.Out, o.output.value, distFiles(paths.out, changes, false))
+	}
 	if len(changes) == 0 {
 		return env.infof("%s is up to date", paths.out)
 	}
 	resources := manifest.CompareResources(changes, files)
 	return env.infof("%s: %s", distOf(paths.out, files), &resources)
+}
+
+// distFiles lists the files that synth changes.
+func distFiles(dist string, changes []manifest.Change, dryRun bool) FileList {
+	l := newFileList(nil, dryRun)
+	for i := range changes {
+		action := "written"
+		if changes[i].Action == manifest.Removed {
+			action = "removed"
+		}
+		l.Items = append(l.Items, FileItem{path.Join(filepath.ToSlash(dist), changes[i].File), action})
+	}
+	return l
 }
 
 // distOf names the one file of dist, or its folder when it holds several.
@@ -96,6 +117,15 @@ func compareDist(env *Env, dist string, files map[string][]byte, o *synthOptions
 	changes, err := manifest.Compare(dist, files)
 	if err != nil {
 		return err
+	}
+	if o.output.forPrograms() {
+		if err := report.Print(env.Out, o.output.value, distFiles(dist, changes, true)); err != nil {
+			return err
+		}
+		if o.check && len(changes) > 0 {
+			return errDifference
+		}
+		return nil
 	}
 	if len(changes) == 0 {
 		return env.infof("%s is up to date", dist)

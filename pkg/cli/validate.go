@@ -10,7 +10,7 @@ import (
 )
 
 type validateOptions struct {
-	output string
+	output outputFlag
 	crds   string
 	strict bool
 }
@@ -32,14 +32,14 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 		RunE: func(*cobra.Command, []string) error { return runValidate(env, paths, o) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "text", "text, json, sarif or github")
+	o.output.add(cmd, "text", "sarif", "github")
 	f.StringVar(&o.crds, "crds", "", "`folder` of CRDs to check the generated resources against")
 	f.BoolVar(&o.strict, "strict", false, "exit with 2 for warnings too")
 	return cmd
 }
 
 func runValidate(env *Env, paths *pathFlags, o *validateOptions) error {
-	if err := checkOutput(o.output, "text", "json", "sarif", "github"); err != nil {
+	if err := o.output.check(); err != nil {
 		return err
 	}
 	list, err := fleet.Validate(paths.paths(), o.crds, env.Now())
@@ -49,9 +49,9 @@ func runValidate(env *Env, paths *pathFlags, o *validateOptions) error {
 	if list == nil {
 		list = finding.List{}
 	}
-	switch o.output {
-	case "json":
-		err = report.JSON(env.Out, list)
+	switch o.output.value {
+	case "json", "yaml", "name":
+		err = report.Print(env.Out, o.output.value, FindingList{report.NewMeta("FindingList"), list})
 	case "sarif":
 		err = report.SARIF(env.Out, list, version())
 	case "github":

@@ -87,10 +87,10 @@ func TestEveryRule(t *testing.T) {
 				args = append(args, "--crds", dir+"/crds")
 			}
 			got := run(t, dir, args...)
-			var list finding.List
+			var list struct{ Items finding.List }
 			require.NoError(t, json.Unmarshal([]byte(got.out), &list), got.err)
 			var found finding.List
-			for _, f := range list {
+			for _, f := range list.Items {
 				if f.Rule == rule.ID {
 					found = append(found, f)
 				}
@@ -104,7 +104,7 @@ func TestEveryRule(t *testing.T) {
 			assert.Contains(t, line, tt.text)
 
 			wantCode := 0
-			if list.Err() != nil {
+			if list.Items.Err() != nil {
 				wantCode = 2
 			}
 			assert.Equal(t, wantCode, got.code)

@@ -23,7 +23,7 @@ type build struct {
 }
 
 func newVersion(env *Env) *cobra.Command {
-	output := ""
+	output := &outputFlag{}
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version, and what it was built from",
@@ -31,18 +31,18 @@ func newVersion(env *Env) *cobra.Command {
   imagefactory version -o json`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			if err := checkOutput(output, "text", "json"); err != nil {
+			if err := output.check(); err != nil {
 				return err
 			}
 			b := thisBuild()
-			if output == "json" {
-				return report.JSON(env.Out, b)
+			if output.forPrograms() {
+				return report.Print(env.Out, output.value, Version{report.NewMeta("Version"), b})
 			}
 			_, err := fmt.Fprintf(env.Out, "imagefactory %s (commit %s, %s, %s)\n", b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.Platform)
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output.add(cmd, "text")
 	return cmd
 }
 

@@ -1,0 +1,126 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/cli"
+)
+
+// kinds are the objects that commands print for programs.
+var kinds = map[string]any{
+	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{},
+	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
+	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
+}
+
+const schemaDir = repositoryRoot + "/docs/schemas"
+
+// TestSchemas: docs/schemas holds the schema of every kind; -update writes them.
+func TestSchemas(t *testing.T) {
+	for kind, value := range kinds {
+		r := &jsonschema.Reflector{ExpandedStruct: true, Anonymous: true}
+		s := r.Reflect(value)
+		version, found := s.Properties.Get("apiVersion")
+		require.True(t, found, kind)
+		version.Const = "imagefactory/v1"
+		name, _ := s.Properties.Get("kind")
+		name.Const = kind
+		s.Title = kind + " of imagefactory"
+		want, err := json.MarshalIndent(s, "", "  ")
+		require.NoError(t, err)
+		file := filepath.Join(schemaDir, kind+".json")
+		if *update {
+			require.NoError(t, os.MkdirAll(schemaDir, 0o750))
+			require.NoError(t, os.WriteFile(file, append(want, '\n'), 0o600))
+			continue
+		}
+		have, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.Equal(t, string(want)+"\n", string(have), "run `go test ./pkg/cli -run TestSchemas -update`")
+	}
+	files, err := os.ReadDir(schemaDir)
+	require.NoError(t, err)
+	assert.Len(t, files, len(kinds))
+}
+
+// checkObjects checks JSON output of a command against the schemas, and returns the kinds of its objects.
+func checkObjects(out string) ([]string, error) {
+	var found []string
+	for decoder := json.NewDecoder(strings.NewReader(out)); decoder.More(); {
+		var object map[string]any
+		if err := decoder.Decode(&object); err != nil {
+			return nil, err
+		}
+		kind, _ := object["kind"].(string)
+		schema, err := validator.NewCompiler().Compile(filepath.Join(schemaDir, kind+".json"))
+		if err != nil {
+			return nil, err
+		}
+		if err := schema.Validate(object); err != nil {
+			return nil, err
+		}
+		found = append(found, kind)
+	}
+	return found, nil
+}
+
+// TestKinds: what commands print for programs has the documented kind and is valid, and YAML says the same as JSON.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	fixture := map[string]string{
+		"images.yaml":        withURL + "- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n- {name: old, repository: acme/old}\n",
+		"src/web/Dockerfile": "FROM node:22\n",
+	}
+	facts := map[string]string{ // what a registry would have said, and an image that is gone
+		"state/images/gone.yaml":         "name: gone\nrepository: ghcr.io/acme/gone\n",
+		"state/base-images/node-22.yaml": "name: node-22\nregistry: docker.io\nrepository: library/node\ntag: \"22\"\ncurrentDigest: sha256:" + strings.Repeat("b", 64) + "\nbaseline:\n  digest: sha256:" + strings.Repeat("a", 64) + "\n  firstSeen: \"2026-01-01T00:00:00Z\"\ncandidates:\n- digest: sha256:" + strings.Repeat("b", 64) + "\n  firstSeen: \"2026-02-27T12:00:00Z\"\n",
+	}
+	commands := map[string]string{
+		"status": "StatusList", "status web": "StatusList", "promote --dry-run": "StatusList", "promote --offline --direct": "PromoteReport",
+		"analyze --source-dir src --offline web": "AnalyzeReport", "validate": "FindingList", "doctor --offline": "CheckList",
+		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
+		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
+		"hold node:22 --reason bad --dry-run": "StateChange",
+		"init --full --dry-run":               "FileList",
+	}
+	seen := map[string]bool{}
+	for command, kind := range commands {
+		outputs := map[string]string{}
+		for _, format := range []string{"json", "yaml", "name"} {
+			dir := t.TempDir()
+			writeFiles(t, dir, fixture)
+			args := strings.Fields(strings.ReplaceAll(command, "--source-dir src", "--source-dir "+dir+"/src/web"))
+			if command != "analyze --source-dir src --offline web" {
+				require.Zero(t, run(t, dir, "analyze", "--source-dir", dir+"/src/web", "--offline").code)
+				writeFiles(t, dir, facts)
+			}
+			got := run(t, dir, append(args, "-o", format)...)
+			outputs[format] = strings.ReplaceAll(got.out, dir, "DIR")
+			require.NotContains(t, got.err, "--help`)", command)
+		}
+		found, err := checkObjects(outputs["json"])
+		require.NoError(t, err, "%s\n%s", command, outputs["json"])
+		require.Equal(t, []string{kind}, found, command)
+		var fromJSON, fromYAML any
+		require.NoError(t, json.Unmarshal([]byte(outputs["json"]), &fromJSON))
+		require.NoError(t, yaml.Unmarshal([]byte(outputs["yaml"]), &fromYAML), outputs["yaml"])
+		back, err := json.Marshal(fromYAML)
+		require.NoError(t, err)
+		assert.JSONEq(t, outputs["json"], string(back), command)
+		assert.NotContains(t, outputs["name"], "{", command)
+		seen[kind] = true
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(kinds)), slices.Collect(maps.Keys(seen)))
+}

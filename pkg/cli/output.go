@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/doctor"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/promote"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+// The kinds of output for programs. docs/json.md documents each; docs/schemas has their JSON schemas.
+type (
+	// StatusList is the output of status, and of promote --dry-run.
+	StatusList struct {
+		report.Meta
+		Items []policy.Decision `json:"items"`
+	}
+	// PromoteReport is the output of promote, one for each pass.
+	PromoteReport struct {
+		report.Meta
+		*promote.Report
+	}
+	// AnalyzeReport is the output of analyze.
+	AnalyzeReport struct {
+		report.Meta
+		*analyze.Report
+	}
+	// FindingList is the output of validate.
+	FindingList struct {
+		report.Meta
+		Items []finding.Finding `json:"items"`
+	}
+	// CheckList is the output of doctor.
+	CheckList struct {
+		report.Meta
+		Items []doctor.Finding `json:"items"`
+	}
+	// Graph is the output of graph.
+	Graph struct {
+		report.Meta
+		report.Drawing
+	}
+	// Lock is the output of pin.
+	Lock struct {
+		report.Meta
+		*fleet.Lock
+	}
+	// Version is the output of version.
+	Version struct {
+		report.Meta
+		build
+	}
+	// StateChange is the output of release, hold, reset and prune.
+	StateChange struct {
+		report.Meta
+		DryRun  bool     `json:"dryRun,omitempty"` // nothing was kept
+		Changes []string `json:"changes"`          // one line each, for people
+		Files   []string `json:"files"`            // state files, below the state folder
+		Commit  string   `json:"commit,omitempty"` // that was pushed
+	}
+	// FileList is the output of synth, enroll, init and migrate: the files that were written, or would be.
+	FileList struct {
+		report.Meta
+		DryRun bool       `json:"dryRun,omitempty"` // nothing was written
+		Items  []FileItem `json:"items"`
+	}
+	// FileItem is one file that a command writes.
+	FileItem struct {
+		Path   string `json:"path"`
+		Action string `json:"action"` // written or removed
+	}
+)
+
+// Names implements [report.Object].
+func (l StatusList) Names() []string {
+	return namesOf(l.Items, func(d *policy.Decision) string { return d.Image })
+}
+
+// Names implements [report.Object].
+func (r PromoteReport) Names() []string {
+	return namesOf(r.Started, func(s *promote.Started) string { return s.Image })
+}
+
+// Names implements [report.Object].
+func (r AnalyzeReport) Names() []string {
+	return namesOf(r.Images, func(i *analyze.ImageReport) string { return i.Image })
+}
+
+// Names implements [report.Object].
+func (l FindingList) Names() []string {
+	return namesOf(l.Items, func(f *finding.Finding) string { return f.Rule })
+}
+
+// Names implements [report.Object].
+func (l CheckList) Names() []string {
+	return namesOf(l.Items, func(f *doctor.Finding) string { return f.Check })
+}
+
+// Names implements [report.Object].
+func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *report.Node) string { return n.ID }) }
+
+// Names implements [report.Object].
+func (l Lock) Names() []string { return []string{l.Image} }
+
+// Names implements [report.Object].
+func (v Version) Names() []string { return []string{v.build.Version} }
+
+// Names implements [report.Object].
+func (c StateChange) Names() []string { return c.Files }
+
+// Names implements [report.Object].
+func (l FileList) Names() []string {
+	return namesOf(l.Items, func(f *FileItem) string { return f.Path })
+}
+
+func namesOf[T any](items []T, name func(*T) string) []string {
+	out := make([]string, len(items))
+	for i := range items {
+		out[i] = name(&items[i])
+	}
+	return out
+}
+
+// newFileList returns the list of files with one action.
+func newFileList(paths []string, dryRun bool) FileList {
+	l := FileList{Meta: report.NewMeta("FileList"), DryRun: dryRun, Items: []FileItem{}}
+	for _, p := range paths {
+		l.Items = append(l.Items, FileItem{Path: p, Action: "written"})
+	}
+	return l
+}
+
+// outputFlag is the flag --output. Its first format is the default and for people.
+type outputFlag struct {
+	value string
+	own   []string // formats of the command beside those of [report.Formats]
+}
+
+func (o *outputFlag) add(cmd *cobra.Command, own ...string) {
+	o.own = own
+	formats := o.formats()
+	cmd.Flags().StringVarP(&o.value, "output", "o", formats[0], strings.Join(formats[:len(formats)-1], ", ")+" or "+formats[len(formats)-1])
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+}
+
+func (o *outputFlag) formats() []string {
+	var out []string
+	for _, f := range slices.Concat(o.own[:1], report.Formats(), o.own[1:]) {
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (o *outputFlag) check() error { return checkOutput(o.value, o.formats()...) }
+
+// forPrograms reports whether the output is an object for programs.
+func (o *outputFlag) forPrograms() bool { return slices.Contains(report.Formats(), o.value) }
