@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	_ "time/tzdata" // schedules name time zones, and the image has no other files of them
 
@@ -21,14 +22,19 @@ func main() {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var interrupted atomic.Bool
 	go func() {
-		<-signals
+		interrupted.Store(<-signals == os.Interrupt)
 		signal.Stop(signals) // the next one ends the process
 		if progress.IsTerminal(os.Stderr) {
 			fmt.Fprintln(os.Stderr) // below the bar
 		}
-		fmt.Fprintln(os.Stderr, "imagefactory: stopping, and keeping what was learnt; a second signal stops at once")
+		fmt.Fprintln(os.Stderr, "imagefactory: stopping; results so far are saved (press Ctrl-C again to abort)")
 		cancel()
 	}()
-	os.Exit(cli.Main(ctx, os.Args[1:], cli.System()))
+	code := cli.Main(ctx, os.Args[1:], cli.System())
+	if code != 0 && interrupted.Load() {
+		code = 128 + int(syscall.SIGINT)
+	}
+	os.Exit(code)
 }

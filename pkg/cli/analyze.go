@@ -25,7 +25,6 @@ type analyzeOptions struct {
 	sourceDir string
 	offline   bool
 	dryRun    bool
-	quiet     bool
 	all       bool
 	promote   bool
 	timeout   time.Duration
@@ -72,7 +71,6 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.StringVar(&o.sourceDir, "source-dir", "", "`folder` of local checkouts to read Dockerfiles from, instead of asking forges")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
-	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
 	f.BoolVar(&o.all, "all", false, "everything that is enrolled (the default without names)")
 	f.StringVar(&o.event.Image, "image", "", "`name` of the enrolled image that an event told of")
 	f.StringVar(&o.event.Base, "base-image", "", "`name` of the base image that an event told of")
@@ -119,7 +117,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	if o.dryRun || o.url != "" && !o.push {
 		target, o.dryRun = dry, true
 	}
-	clients, err := c.analysis(o.sourceDir, o.offline, c.progress(o.quiet))
+	clients, err := c.analysis(o.sourceDir, o.offline, c.progress())
 	if err != nil {
 		return err
 	}
@@ -158,7 +156,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
 	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now})
 	if err != nil {
-		return env.infof("warning: promoting failed, and is left to the next run of promote: %s", err)
+		return env.errorf("warning: promoting failed, and is left to the next run of promote: %s", err)
 	}
 	return printPromotion(env, r)
 }
@@ -272,7 +270,11 @@ func listed(names []string) string {
 
 func infoLines(env *Env, text string) error {
 	for line := range strings.Lines(text) {
-		if err := env.infof("%s", strings.TrimSuffix(line, "\n")); err != nil {
+		printf := env.infof
+		if strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "warning: ") {
+			printf = env.errorf
+		}
+		if err := printf("%s", strings.TrimSuffix(line, "\n")); err != nil {
 			return err
 		}
 	}

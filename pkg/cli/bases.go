@@ -84,7 +84,7 @@ func runBases(ctx context.Context, env *Env, o *basesOptions, files []string) er
 	for _, file := range files {
 		found, warnings := basesOf(ctx, env, file, opts)
 		for _, warning := range warnings {
-			if err := env.infof("warning: %s: %s", at(file, warning.Line), warning.Message); err != nil {
+			if err := env.errorf("warning: %s: %s", at(file, warning.Line), warning.Message); err != nil {
 				return err
 			}
 		}
@@ -97,7 +97,7 @@ func runBases(ctx context.Context, env *Env, o *basesOptions, files []string) er
 		}
 		rows = append(rows, basesRows(found)...)
 		if found.Error != "" {
-			if err := env.infof("error: %s", found.Error); err != nil {
+			if err := env.errorf("error: %s", found.Error); err != nil {
 				return err
 			}
 		}

@@ -52,6 +52,7 @@ does. The reason goes into the state file and, with --push, into the commit.`,
 func newVerdictCmd(env *Env, paths *pathFlags, cmd *cobra.Command, verb func(*fleet.Fleet, string, string, time.Time) (*fleet.Change, error)) *cobra.Command {
 	o := &stateEdit{}
 	cmd.Args = args(cobra.ExactArgs(1))
+	cmd.ValidArgsFunction = baseNames(paths)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if o.reason == "" {
 			return fleet.Usagef("give a --reason: it stays in the record")

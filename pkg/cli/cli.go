@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,10 +55,20 @@ type Env struct {
 	Now    func() time.Time
 	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
 	Getenv func(string) string
+
+	quiet bool // errors and warnings only
 }
 
-// infof prints a line for people to stderr. Control characters of untrusted text are replaced.
+// infof prints a line for people to stderr, unless --quiet is given.
 func (env *Env) infof(format string, a ...any) error {
+	if env.quiet {
+		return nil
+	}
+	return env.errorf(format, a...)
+}
+
+// errorf prints an error or a warning to stderr. Control characters of untrusted text are replaced.
+func (env *Env) errorf(format string, a ...any) error {
 	_, err := fmt.Fprintln(env.Err, sanitize.Terminal(fmt.Sprintf(format, a...)))
 	return err
 }
@@ -95,13 +107,13 @@ func Main(ctx context.Context, args []string, env *Env) int {
 		_ = report.Findings(env.Err, findings) // nothing better can be done when stderr is gone
 		return exitUsage
 	case errors.As(err, &usage):
-		_ = env.infof("imagefactory: %s", err)
+		_ = env.errorf("imagefactory: %s", err)
 		return exitUsage
 	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
-		_ = env.infof("imagefactory: %s", unknownCommand(err))
+		_ = env.errorf("imagefactory: %s", unknownCommand(err))
 		return exitUsage
 	default:
-		_ = env.infof("imagefactory: %s", err)
+		_ = env.errorf("imagefactory: %s", err)
 		return exitFailed
 	}
 }
@@ -132,6 +144,18 @@ func (p *pathFlags) beside() {
 	}
 }
 
+// groups are the headings of the list of commands.
+var groups = []struct {
+	id, title string
+	commands  []string
+}{
+	{"start", "Set up:", []string{"init", "enroll", "migrate", "doctor"}},
+	{"run", "Analyze and rebuild:", []string{"analyze", "synth", "promote", "validate"}},
+	{"see", "Look:", []string{"status", "graph", "bases", "pin"}},
+	{"decide", "Decide by hand:", []string{"release", "hold", "reset", "prune"}},
+	{"other", "Other:", []string{"completion", "schema", "version"}},
+}
+
 func newRoot(env *Env) *cobra.Command {
 	paths := &pathFlags{}
 	root := &cobra.Command{
@@ -145,6 +169,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
   imagefactory analyze --source-dir .. --offline       # Dockerfiles to state/
   imagefactory synth                                   # state/ to dist/
   imagefactory status                                  # what is due, and why`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -152,10 +177,14 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
 	flags.StringVar(&paths.state, "state-dir", env.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
 	flags.StringVar(&paths.out, "out-dir", env.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
+	flags.BoolVarP(&env.quiet, "quiet", "q", false, "print errors and warnings only, and no progress")
 	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 	})
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+	}
 	root.AddCommand(
 		newAnalyze(env, paths), newSynth(env, paths), newValidate(env, paths), newBases(env), newEnroll(env, paths), newInit(env, paths),
 		newStatus(env, paths), newGraph(env, paths), newPin(env, paths), newPromote(env, paths), newDoctor(env, paths),
@@ -163,6 +192,15 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		newCompletion(env),
 	)
 	root.SetHelpCommand(newHelp())
+	for _, g := range groups {
+		for _, name := range g.commands {
+			if cmd, _, err := root.Find([]string{name}); err == nil {
+				cmd.GroupID = g.id
+			}
+		}
+	}
+	root.SetHelpCommandGroupID("other")
+	root.SetVersionTemplate("imagefactory {{.Version}}\n")
 	return root
 }
 
@@ -170,10 +208,24 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
+			_, operands, _ := strings.Cut(cmd.Use, " ")
+			switch {
+			case len(args) == 0 && operands != "":
+				return fleet.Usagef("%s needs %s, e.g. %s", cmd.Name(), operands, firstExample(cmd))
+			case operands == "":
+				return fleet.Usagef("%s takes no arguments: %q (see `%s --help`)", cmd.Name(), args[0], cmd.CommandPath())
+			}
 			return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 		}
 		return nil
 	}
+}
+
+// firstExample returns the first example of a command, without its comment.
+func firstExample(cmd *cobra.Command) string {
+	line, _, _ := strings.Cut(cmd.Example, "\n")
+	line, _, _ = strings.Cut(line, "  #")
+	return strings.TrimSpace(line)
 }
 
 // checkOutput checks the value of the flag --output.
@@ -194,5 +246,17 @@ func imageNames(paths *pathFlags) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveError
 		}
 		return cfg.Names(), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// baseNames completes the names of base images.
+func baseNames(paths *pathFlags) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		paths.beside()
+		f, err := fleet.Open(paths.paths())
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return slices.Sorted(maps.Keys(f.State.Bases)), cobra.ShellCompDirectiveNoFileComp
 	}
 }

@@ -44,7 +44,7 @@ where it is built from (--repo and those around it) the image is external: watch
   imagefactory enroll postgres --repository library/postgres --tag 16`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) != 1 {
-				return fleet.Usagef("enroll needs one NAME, such as `imagefactory enroll web --repository acme/web`")
+				return fleet.Usagef("enroll needs NAME, e.g. imagefactory enroll web --repository acme/web")
 			}
 			o.image.Name = names[0]
 			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)

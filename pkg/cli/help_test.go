@@ -16,11 +16,13 @@ var commandLine = regexp.MustCompile(`(?m)^  ([a-z]+) +[A-Z]`)
 func TestHelp(t *testing.T) {
 	root := run(t, t.TempDir(), "--help")
 	require.Equal(t, 0, root.code)
-	_, list, found := strings.Cut(root.out, "Available Commands:\n")
+	_, list, found := strings.Cut(root.out, "\nSet up:\n")
 	require.True(t, found)
-	list, _, _ = strings.Cut(list, "\n\n")
+	list, _, found = strings.Cut(list, "\nFlags:\n")
+	require.True(t, found)
+	assert.NotContains(t, list, "Additional Commands", "every command has a group")
 	commands := commandLine.FindAllStringSubmatch(list, -1)
-	require.Len(t, commands, strings.Count(list, "\n")+1)
+	require.Len(t, commands, strings.Count("\n"+list, "\n  "))
 	for _, c := range commands {
 		t.Run(c[1], func(t *testing.T) {
 			got := run(t, t.TempDir(), c[1], "--help")

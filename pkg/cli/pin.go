@@ -59,7 +59,7 @@ func checkLock(env *Env, lock *fleet.Lock, partial bool) error {
 		if !partial {
 			return fmt.Errorf("pinning %q: no digest of %s is known yet, and a build would take what its tag holds; analyze with the registry first, or give --partial to accept that", lock.Image, b.Ref)
 		}
-		if err := env.infof("warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
+		if err := env.errorf("warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,6 @@ type promoteOptions struct {
 	wait, poll time.Duration
 	dryRun     bool
 	offline    bool
-	quiet      bool
 	output     outputFlag
 }
 
@@ -73,7 +72,6 @@ analyses may share.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be started, from state alone, and start nothing")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry: tags are not resolved again")
-	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
 	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
 	o.output.add(cmd, "table")
@@ -106,7 +104,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		return showStartable(ctx, env, st, &o.output)
 	}
 	pass := promote.Options{
-		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress(o.quiet)), Sweep: !o.offline, Now: env.Now,
+		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
@@ -152,7 +150,7 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 		if more := len(unfinished) - most; more > 0 {
 			names += fmt.Sprintf(" and %d more", more)
 		}
-		if err := c.env.infof("error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
+		if err := c.env.errorf("error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
 			return err
 		}
 		return errReported
@@ -213,17 +211,17 @@ func printPromotion(env *Env, r *promote.Report) error {
 		if p.Image != "" {
 			p.Error = p.Image + ": " + p.Error
 		}
-		if err := env.infof("error: %s", p.Error); err != nil {
+		if err := env.errorf("error: %s", p.Error); err != nil {
 			return err
 		}
 	}
 	for _, p := range r.NotReady {
-		if err := env.infof("warning: %s is due and was not started: %s", p.Image, p.Error); err != nil {
+		if err := env.errorf("warning: %s is due and was not started: %s", p.Image, p.Error); err != nil {
 			return err
 		}
 	}
 	for _, text := range r.Warnings {
-		if err := env.infof("warning: %s", text); err != nil {
+		if err := env.errorf("warning: %s", text); err != nil {
 			return err
 		}
 	}

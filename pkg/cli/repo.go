@@ -196,16 +196,16 @@ func cacheDir(env *Env) string {
 }
 
 // progress shows how far long work is, on stderr.
-func (o *clients) progress(quiet bool) *progress.Progress {
+func (o *clients) progress() *progress.Progress {
 	return progress.New(o.env.Err, progress.Options{
-		Terminal: progress.IsTerminal(o.env.Err), Width: progress.Width(o.env.Err), Quiet: quiet, Now: time.Now, Unit: "image",
+		Terminal: progress.IsTerminal(o.env.Err), Width: progress.Width(o.env.Err), Quiet: o.env.quiet, Now: time.Now, Unit: "image",
 	})
 }
 
 // printUsage reports what registries were asked, and what a server said of the clock.
 func (o *clients) printUsage() error {
 	if doubt := o.clock.Doubt(); doubt != "" {
-		if err := o.env.infof("warning: %s", doubt); err != nil {
+		if err := o.env.errorf("warning: %s", doubt); err != nil {
 			return err
 		}
 	}

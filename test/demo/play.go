@@ -152,7 +152,7 @@ func (d *demo) finish() int {
 }
 
 func (d *demo) play() error {
-	analyze := []string{"analyze", "--source-dir", d.sources, "--quiet"}
+	analyze := []string{"analyze", "--source-dir", d.sources}
 	err := d.scene("Monday. Five images; whatever the registries hold now is the baseline.", analyze, []string{"status"})
 	d.later(24 * time.Hour)
 	d.push(debian)
@@ -160,7 +160,7 @@ func (d *demo) play() error {
 	err = errors.Join(err, d.scene("Tuesday. debian:trixie-slim and node:24-trixie-slim have moved: both wait for 7 days.",
 		analyze, []string{"status"}, []string{"promote", "--direct"}))
 	d.later(7*24*time.Hour + time.Hour)
-	promote := []string{"promote", "--direct", "--quiet"}
+	promote := []string{"promote", "--direct"}
 	err = errors.Join(err, d.scene("Tuesday, a week later. base-os is rebuilt first; the images built on it wait for it.",
 		promote, []string{"status"}))
 	for _, title := range []string{
