@@ -103,7 +103,7 @@ func runBases(ctx context.Context, env *Env, o *basesOptions, files []string) er
 		}
 	}
 	if o.output == "table" {
-		if err := report.Table(env.Out, []string{"FILE", "LINE", "KIND", "STAGE", "IMAGE"}, rows); err != nil {
+		if err := env.style(true).Table(env.Out, []string{"FILE", "LINE", "KIND", "STAGE", "IMAGE"}, rows); err != nil {
 			return err
 		}
 	}

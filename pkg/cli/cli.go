@@ -23,6 +23,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
+	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -56,7 +57,23 @@ type Env struct {
 	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
 	Getenv func(string) string
 
-	quiet bool // errors and warnings only
+	quiet bool   // errors and warnings only
+	color string // auto, always or never
+}
+
+// colors are the values of --color.
+var colors = []string{"auto", "always", "never"}
+
+// style returns how tables on stdout look. Unless they are wide, they fit the width of a terminal.
+func (env *Env) style(wide bool) report.Style {
+	s := report.Style{Color: env.color == "always"}
+	if progress.IsTerminal(env.Out) {
+		if !wide {
+			s.Width = progress.Width(env.Out)
+		}
+		s.Color = s.Color || env.color == "auto" && env.Getenv("NO_COLOR") == ""
+	}
+	return s
 }
 
 // infof prints a line for people to stderr, unless --quiet is given.
@@ -177,8 +194,16 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
 	flags.StringVar(&paths.state, "state-dir", env.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
 	flags.StringVar(&paths.out, "out-dir", env.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
+	flags.StringVar(&env.color, "color", "auto", "colour of tables: auto (on a terminal, unless NO_COLOR is set), always or never")
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(colors, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	flags.BoolVarP(&env.quiet, "quiet", "q", false, "print errors and warnings only, and no progress")
-	root.PersistentPreRun = func(*cobra.Command, []string) { paths.beside() }
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		paths.beside()
+		if !slices.Contains(colors, env.color) {
+			return fleet.Usagef("--color %q: want %s", env.color, strings.Join(colors, ", "))
+		}
+		return nil
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
 	})

@@ -109,5 +109,5 @@ func printDoctor(env *Env, found []doctor.Finding, output *outputFlag) error {
 			rows = append(rows, []string{"", "", "fix: " + f.Fix})
 		}
 	}
-	return report.Table(env.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
+	return env.style(true).Table(env.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
 }

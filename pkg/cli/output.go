@@ -164,3 +164,6 @@ func (o *outputFlag) check() error { return checkOutput(o.value, o.formats()...)
 
 // forPrograms reports whether the output is an object for programs.
 func (o *outputFlag) forPrograms() bool { return slices.Contains(report.Formats(), o.value) }
+
+// wide reports whether tables show all of every cell.
+func (o *outputFlag) wide() bool { return o.value == "wide" }

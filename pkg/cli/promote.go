@@ -74,7 +74,7 @@ analyses may share.`,
 	f.BoolVar(&o.offline, "offline", false, "ask no registry: tags are not resolved again")
 	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
-	o.output.add(cmd, "table")
+	o.output.add(cmd, "table", "wide")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	return cmd
@@ -176,7 +176,7 @@ func showStartable(ctx context.Context, env *Env, st store.Store, output *output
 	for i := range start {
 		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
 	}
-	if err := report.Table(env.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
+	if err := env.style(output.wide()).Table(env.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
 	return env.infof("%s would be started", plural.Count(len(start), "rebuild"))
@@ -198,7 +198,7 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 		for _, e := range r.Ended {
 			rows = append(rows, []string{e.Image, e.Rebuild, string(e.Status), e.Message, ""})
 		}
-		if err := report.Table(env.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
+		if err := env.style(o.output.wide()).Table(env.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 		Short: "Show what every image is doing, and why",
 		Long: `Status shows for every enrolled image, from state alone, whether it is current, waiting until a date, due, starting,
 running, blocked (a rebuild is recorded and could not be started), failed, held, opted out or unknown, and why. The table
-shows the first 200 characters of a reason; -o json has up to 500 of each message.`,
+shortens reasons to fit the terminal; -o wide shows them in full.`,
 		Example: `  imagefactory status
   imagefactory status web -o json`,
 		Args:              args(cobra.ArbitraryArgs),
@@ -35,9 +35,9 @@ shows the first 200 characters of a reason; -o json has up to 500 of each messag
 			if output.forPrograms() {
 				return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), decisions})
 			}
-			return report.Decisions(env.Out, decisions, now)
+			return env.style(output.wide()).Decisions(env.Out, decisions, now, output.wide())
 		},
 	}
-	output.add(cmd, "table")
+	output.add(cmd, "table", "wide")
 	return cmd
 }

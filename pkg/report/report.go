@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
@@ -53,27 +52,6 @@ func escapeUnsafe(data []byte) []byte {
 	return b.Bytes()
 }
 
-// Table prints rows below a header, aligned. Control characters of untrusted text are replaced.
-func Table(w io.Writer, header []string, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	writeRow(tw, header)
-	for _, row := range rows {
-		writeRow(tw, row)
-	}
-	if err := tw.Flush(); err != nil {
-		return fmt.Errorf("printing table: %w", err)
-	}
-	return nil
-}
-
-func writeRow(w io.Writer, cells []string) {
-	clean := make([]string, len(cells))
-	for i, c := range cells {
-		clean[i] = sanitize.Terminal(c)
-	}
-	_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(clean, "\t"), "\t ")) // a tabwriter reports errors when it is flushed
-}
-
 // Diff prints a unified diff of files that others may have written, line by line and each with [sanitize.Terminal] applied.
 func Diff(w io.Writer, diff string) error {
 	var b strings.Builder
@@ -93,23 +71,27 @@ func Diff(w io.Writer, diff string) error {
 	return nil
 }
 
-// Decisions prints what every image is doing, followed by a line of totals.
-func Decisions(w io.Writer, decisions []policy.Decision, now time.Time) error {
+// Decisions prints what every image is doing, followed by a line of totals. Wide prints reasons in full.
+func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time, wide bool) error {
 	rows := make([][]string, len(decisions))
 	counts := map[policy.Status]int{}
 	for i := range decisions {
 		d := &decisions[i]
 		counts[d.Status]++
-		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), Why(d)}
+		why := Why(d)
+		if !wide {
+			why = sanitize.Cut(why, maxWhy)
+		}
+		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), why}
 	}
-	if err := Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
+	if err := s.Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", Totals(counts))
 	return err
 }
 
-const maxWhy = 200 // characters of a table's last column; JSON has the rest
+const maxWhy = 200 // characters of a table's last column; -o wide has the rest
 
 // Why returns in one short line why an image has its status.
 func Why(d *policy.Decision) string {
@@ -123,7 +105,7 @@ func Why(d *policy.Decision) string {
 	if d.Failure != "" && !strings.Contains(d.Reason, d.Failure) {
 		parts = append(parts, "last rebuild: "+d.Failure)
 	}
-	return sanitize.Cut(sanitize.Words(strings.Join(parts, "; ")), maxWhy)
+	return sanitize.Words(strings.Join(parts, "; "))
 }
 
 // Totals counts images by status: "2 due, 1 waiting, 7 current".
@@ -150,6 +132,8 @@ func statusWord(s policy.Status) string {
 // When returns until when an image waits or since when it is due, with the distance from now.
 func When(d *policy.Decision, now time.Time) string {
 	switch {
+	case d.After != "":
+		return "after " + d.After
 	case !d.Until.IsZero():
 		return "until " + d.Until.UTC().Format("2006-01-02 15:04") + " (" + ahead(d.Until.Sub(now)) + ")"
 	case !d.Since.IsZero():
