@@ -16,10 +16,11 @@ func newRelease(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
 		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. What was withdrawn, because
-its tag went back, must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim). It takes
-back a hold. The reason goes into the state file and, with --push, into the commit.`,
+its tag went back, must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
+digits of DIGEST are enough where they are unique. It takes back a hold. The reason goes into the state file and, with
+--push, into the commit.`,
 		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
-  imagefactory release node-22-slim@sha256:0123... --reason "tested by hand"`,
+  imagefactory release node-22-slim@0123abcd4567 --reason "tested by hand"`,
 	}, (*fleet.Fleet).Release)
 }
 
@@ -28,7 +29,8 @@ func newHold(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "hold BASE[@DIGEST]",
 		Short: "Keep a digest of a base image from becoming due",
 		Long: `Hold keeps the newest candidate of a base image from becoming due, or the one that DIGEST names, until it is released.
-Others pass. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim). The reason goes into the
+Others pass. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
+digits of DIGEST are enough where they are unique. The reason goes into the
 state file and, with --push, into the commit.`,
 		Example: `  imagefactory hold node:22-slim --reason "breaks TLS" --push`,
 	}, (*fleet.Fleet).Hold)
@@ -87,12 +89,14 @@ stay until every enrolled image has been analyzed: before, nobody knows what it 
 // stateEdit is what the commands share by which a person changes state.
 type stateEdit struct {
 	repoFlags
+	verb   string // name of the command
 	reason string
 	dryRun bool
 	output outputFlag
 }
 
 func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
+	o.verb = cmd.Name()
 	o.repoFlags.add(env, cmd)
 	cmd.Flags().StringVar(&o.reason, "reason", reason, "why, for the record")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
@@ -110,7 +114,7 @@ func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb fu
 	}
 	text := "%s"
 	if o.dryRun {
-		text = "not kept: %s"
+		text = "dry run: %s"
 	}
 	for _, line := range change.News() {
 		if err := env.infof(text, line); err != nil {
@@ -151,7 +155,7 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 	case saved.Commit != "":
 		return change, env.infof("%s pushed to %s as %s", plural.Count(saved.Files, "state file"), saved.Where, saved.Commit)
 	case len(change.Changed) == 0:
-		return change, env.infof("nothing to change")
+		return change, env.infof("nothing to %s", o.verb)
 	}
 	return change, env.infof("%s written; commit and push it", plural.Count(saved.Files, "state file"))
 }

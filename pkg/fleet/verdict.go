@@ -75,6 +75,23 @@ func (f *Fleet) Base(nameOrRef string) string {
 	return ""
 }
 
+// candidatesOf returns the candidates of a base image whose digest is the given one, or begins with it: "sha256:0123abcd"
+// or "0123abcd".
+func candidatesOf(base *state.Base, digest string) []*state.Candidate {
+	const minDigits = 4
+	digits := strings.TrimPrefix(digest, "sha256:")
+	if len(digits) < minDigits {
+		return nil
+	}
+	var out []*state.Candidate
+	for i := range base.Candidates {
+		if c := &base.Candidates[i]; strings.HasPrefix(c.Digest, "sha256:"+digits) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // candidate finds what BASE or BASE@DIGEST means.
 func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 	name, digest, pinned := strings.Cut(spec, "@")
@@ -93,8 +110,12 @@ func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 		last := base.Candidates[len(base.Candidates)-1].Digest
 		return nil, Usagef("the tag of %s went back behind all its candidates: to mean one that was withdrawn, name it: %s@%s", base.Ref(), name, last)
 	}
-	if c := base.Find(digest); c != nil {
-		return c, nil
+	found := candidatesOf(base, digest)
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, Usagef("ambiguous digest %s: %d candidates of %s begin with it", digest, len(found), base.Ref())
 	}
 	return nil, Usagef("unknown candidate %s of %s (the newest is %s)", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
 }
