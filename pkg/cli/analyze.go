@@ -126,7 +126,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	}
 	r, saved, err := analyze.Run(ctx, target, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		if err := env.infof("interrupted: nothing was looked at, and nothing is saved"); err != nil {
+		if err := env.infof("interrupted before anything was analyzed; nothing saved"); err != nil {
 			return err
 		}
 		return errReported
@@ -156,7 +156,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
 	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now})
 	if err != nil {
-		return env.errorf("warning: promoting failed, and is left to the next run of promote: %s", err)
+		return env.errorf("warning: promote failed and will be retried by the next run: %s", err)
 	}
 	return printPromotion(env, r)
 }

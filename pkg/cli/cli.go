@@ -225,6 +225,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		}
 	}
 	root.SetHelpCommandGroupID("other")
+	root.Flags().Bool("version", false, "print the version")
 	root.SetVersionTemplate("imagefactory {{.Version}}\n")
 	return root
 }

@@ -496,7 +496,7 @@ func TestCtrlCBeforeAnythingWasLookedAt(t *testing.T) {
 	before := s.commits()
 	got := s.runUntil(ctx, "analyze", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml", "--push")
 	assert.Equal(t, 1, got.code)
-	assert.Equal(t, "interrupted: nothing was looked at, and nothing is saved\n", got.err)
+	assert.Equal(t, "interrupted before anything was analyzed; nothing saved\n", got.err)
 	assert.Equal(t, before, s.commits())
 }
 

@@ -110,7 +110,7 @@ func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *report.Node) s
 func (l Lock) Names() []string { return []string{l.Image} }
 
 // Names implements [report.Object].
-func (v Version) Names() []string { return []string{v.build.Version} }
+func (v Version) Names() []string { return []string{v.Version} }
 
 // Names implements [report.Object].
 func (c StateChange) Names() []string { return c.Files }

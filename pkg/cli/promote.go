@@ -118,7 +118,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		}
 		over := o.wait == 0 || err == nil && r.Active+r.Blocked == 0 && len(r.Started) == 0
 		if !over && err != nil && waiting.Err() == nil {
-			if err := env.infof("this pass failed, and the next one tries again: %s", err); err != nil {
+			if err := env.infof("this pass failed; retrying with the next one: %s", err); err != nil {
 				return err
 			}
 		}
