@@ -268,7 +268,7 @@ func (a *analysis) unknownConfigs() []UnknownConfig {
 			u.Error = err.Error()
 		}
 		ref, _ := state.ParseRef(text)
-		base := a.bases[state.BaseName(ref)]
+		base := a.bases[a.Graph.BaseName(ref)]
 		if base != nil && base.err != nil && !ref.Pinned() || registry.IsNotFound(err) && a.enrolled(ref) {
 			continue
 		}

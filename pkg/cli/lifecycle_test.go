@@ -434,7 +434,7 @@ func TestLifecycle(t *testing.T) {
 		assert.Contains(t, got.err, "0 rebuilds would be started")
 
 		got = s.ok("prune", "--reason", "managed now")
-		assert.Contains(t, got.err, "archive node-22-")
+		assert.Contains(t, got.err, "archive node-22: ")
 		s.now = s.now.Add(week)
 		node2 := s.registry.Base("library/node:22", "2")
 		s.ok("analyze")
@@ -557,7 +557,7 @@ func TestABaseThatKargoCannotWatch(t *testing.T) {
 			s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/odd/a--b:1\nCOPY --from="+s.registry.Host+"/"+second+" /a /a\n")
 			s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &odd})
 			s.ok("analyze")
-			s.kube.AddFreight("base-"+state.BaseName(state.Ref{Registry: s.registry.Host, Repository: "library/node", Tag: "22"}), other.Digest)
+			s.kube.AddFreight("base-node-22", other.Digest)
 
 			s.registry.Base("odd/a--b:1", "2")
 			s.ok("analyze")

@@ -63,12 +63,16 @@ func (f *Fleet) inherit(img *config.Image) *state.Image {
 // restore returns the first state of a base image that has none: what is known of it under another spelling of its host, or
 // what the archive kept. The old file stays, for Prune.
 func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
-	if old := f.State.Respelled(name); old != nil {
+	ref, _ = ref.WithoutDigest()
+	if old := f.State.Respelled(ref); old != nil {
+		old.Name = name
 		return old
 	}
-	if old := state.LoadArchivedBase(f.files, name); old != nil && len(old.Faults()) == 0 {
-		old.Archived = ""
-		return old
+	for _, archived := range []string{name, state.BaseName(ref)} {
+		if old := state.LoadArchivedBase(f.files, archived); old != nil && old.Ref() == ref.String() && len(old.Faults()) == 0 {
+			old.Archived, old.Name = "", name
+			return old
+		}
 	}
 	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
 }
@@ -118,7 +122,7 @@ func (f *Fleet) inherited(name string) bool {
 	if err != nil {
 		return false
 	}
-	heir := state.BaseName(ref)
+	heir := f.Graph.BaseName(ref)
 	return len(f.Graph.Dependents(heir)) > 0 && f.State.Bases[heir] == nil
 }
 

@@ -69,7 +69,7 @@ func (f *Fleet) Base(nameOrRef string) string {
 	if err != nil || f.Config.Find(nameOrRef) != nil {
 		return ""
 	}
-	if name := state.BaseName(ref); len(f.Graph.Dependents(name)) > 0 {
+	if name := f.Graph.BaseName(ref); len(f.Graph.Dependents(name)) > 0 {
 		return name
 	}
 	return ""

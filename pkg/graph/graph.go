@@ -33,6 +33,7 @@ type Graph struct {
 	children   map[string][]string
 	dependents map[string][]string // base image name to image names
 	refs       map[string]state.Ref
+	names      map[state.Ref]string // of base images
 }
 
 // Build computes the graph of the enrolled images.
@@ -42,11 +43,15 @@ func Build(cfg *config.Config, st *state.State) *Graph {
 		dependents: map[string][]string{}, refs: map[string]state.Ref{},
 	}
 	b := builder{Graph: g, publishers: publishersOf(cfg, st), parsed: map[string]parsed{}}
+	var used []*config.Image
 	for i := range cfg.Images {
-		img := &cfg.Images[i]
-		if facts := st.Images[img.Name]; img.Managed() && facts != nil {
-			b.addDeps(img.Name, facts)
+		if img := &cfg.Images[i]; img.Managed() && st.Images[img.Name] != nil {
+			used = append(used, img)
 		}
+	}
+	b.nameBases(st, used)
+	for _, img := range used {
+		b.addDeps(img.Name, st.Images[img.Name])
 	}
 	for _, m := range []map[string][]string{g.children, g.dependents} {
 		for k := range m {
@@ -65,9 +70,25 @@ type builder struct {
 }
 
 type parsed struct {
-	ref          state.Ref
-	parent, base string
-	ok           bool
+	ref    state.Ref
+	parent string
+	ok     bool
+}
+
+// nameBases finds the names of all base images. They depend on each other: see [state.State.BaseNames].
+func (g *builder) nameBases(st *state.State, used []*config.Image) {
+	for _, img := range used {
+		for i := range st.Images[img.Name].BaseImages {
+			g.parse(st.Images[img.Name].BaseImages[i].Ref)
+		}
+	}
+	refs := make([]state.Ref, 0, len(g.parsed))
+	for _, p := range g.parsed {
+		if tag, ok := p.ref.WithoutDigest(); p.ok && ok && p.parent == "" {
+			refs = append(refs, tag)
+		}
+	}
+	g.names = st.BaseNames(refs)
 }
 
 func (g *builder) parse(text string) parsed {
@@ -79,9 +100,6 @@ func (g *builder) parse(text string) parsed {
 	p = parsed{ref: ref, ok: err == nil}
 	if p.ok && !ref.Pinned() {
 		p.parent = publisherOf(g.publishers, ref)
-	}
-	if tag, ok := ref.WithoutDigest(); p.ok && ok && p.parent == "" {
-		p.base = state.BaseName(tag)
 	}
 	g.parsed[text] = p
 	return p
@@ -95,7 +113,11 @@ func (g *builder) addDeps(name string, facts *state.Image) {
 		if !p.ok {
 			continue // validation reports what is no reference
 		}
-		d := Dep{Ref: p.ref, Parent: p.parent, Base: p.base, Uses: withoutSyntax(use.Uses), Final: use.Final}
+		base := ""
+		if p.parent == "" {
+			base = g.BaseName(p.ref)
+		}
+		d := Dep{Ref: p.ref, Parent: p.parent, Base: base, Uses: withoutSyntax(use.Uses), Final: use.Final}
 		if len(d.Uses) == 0 {
 			continue
 		}
@@ -185,6 +207,12 @@ func (g *Graph) Dependents(base string) []string { return g.dependents[base] }
 
 // Bases returns the names of all base images in use, sorted.
 func (g *Graph) Bases() []string { return slices.Sorted(maps.Keys(g.dependents)) }
+
+// BaseName returns the name of a base image in use, or "". A digest in the reference makes no difference.
+func (g *Graph) BaseName(r state.Ref) string {
+	r.Digest = ""
+	return g.names[r]
+}
 
 // BaseRef returns the reference of a base image in use.
 func (g *Graph) BaseRef(base string) state.Ref { return g.refs[base] }

@@ -168,7 +168,7 @@ func (b *builder) watchedAsBase(img *config.Image, tags config.Tags) bool {
 		return false
 	}
 	ref, err := state.ParseRef(img.Ref() + ":" + tags.Constraint)
-	return err == nil && b.g.Watched(state.BaseName(ref))
+	return err == nil && b.g.Watched(b.g.BaseName(ref))
 }
 
 // repoURL is the repository as a Warehouse watches it: at the first mirror of its registry where there is one, so that

@@ -131,7 +131,8 @@ func (b *Base) Faults() []Fault {
 		f.add(b.Repository, "invalid reference %q of a base image", b.Ref())
 		return f.list
 	}
-	if want := BaseName(Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag}); want != b.Name {
+	r := Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag}
+	if want := BaseName(r); b.Name != want && b.Name != hashedName(r) && b.Name != plainName(r) {
 		f.add(b.Name, "the state of %s belongs into %s.yaml", b.Ref(), want)
 	}
 	f.digest(b.CurrentDigest)

@@ -63,8 +63,8 @@ func Load(fsys fs.FS, display string) (*State, error) {
 			st.addRespelled(b)
 		}
 	}
-	for name, old := range st.respelled {
-		if b := st.Bases[name]; b != nil {
+	for r, old := range st.respelled {
+		if b := st.Recorded(r); b != nil {
 			b.takeWords(old)
 		}
 	}

@@ -276,7 +276,7 @@ type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name
 
-	respelled map[string]*Base // by the name they have now; see Respelled
+	respelled map[Ref]*Base // by their present reference; see Respelled
 }
 
 // New returns an empty State.
@@ -284,7 +284,7 @@ func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string
 
 // Respelled returns what is known of a base image under another spelling of its host, which earlier versions took for a host
 // of its own, or nil. What people held or released there holds for the base image under its present name too.
-func (s *State) Respelled(name string) *Base { return s.respelled[name] }
+func (s *State) Respelled(r Ref) *Base { return s.respelled[r] }
 
 // Base returns the state of a base image reference, or nil.
 func (s *State) Base(ref string) *Base {
@@ -292,5 +292,6 @@ func (s *State) Base(ref string) *Base {
 	if err != nil || r.Tag == "" {
 		return nil
 	}
-	return s.Bases[BaseName(r)]
+	r.Digest = ""
+	return s.Recorded(r)
 }

@@ -104,16 +104,16 @@ func (s *State) addRespelled(b *Base) {
 	if err != nil {
 		return
 	}
-	if known := s.respelled[BaseName(r)]; known != nil {
+	if known := s.respelled[r]; known != nil {
 		known.takeWords(b)
 		return
 	}
 	now := *b.Clone()
 	now.Name, now.Registry, now.Repository = BaseName(r), r.Registry, r.Repository
 	if s.respelled == nil {
-		s.respelled = map[string]*Base{}
+		s.respelled = map[Ref]*Base{}
 	}
-	s.respelled[now.Name] = &now
+	s.respelled[r] = &now
 }
 
 // takeWords takes over the holds and releases of the same base image under another spelling, where they are the later word.
@@ -164,11 +164,10 @@ var hashAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPa
 
 var hashSuffix = regexp.MustCompile(`-[a-z2-7]{13}$`)
 
-// BaseName is the name of a base image: of its state file and its Kargo objects. It is a DNS-1123 label of at most 40
-// characters and depends on the reference alone, so it is stable over time. A reference of Docker's official images
-// that can be read back from its name has a plain one (node-22-bookworm-slim); every other name ends in a hash of the
-// whole reference. So no two references have the same name: plain ones lead back to one reference each, and none of them
-// looks like one with a hash.
+// BaseName returns the name that a base image can always have, whatever other base images there are: a DNS-1123 label of at
+// most 40 characters that depends on the reference alone. A reference of Docker's official images that can be read back from
+// its name has a plain one (node-22-bookworm-slim); every other name ends in a hash of the whole reference. The name in use
+// can be a shorter one, see [State.BaseNames].
 func BaseName(r Ref) string {
 	repository := strings.TrimPrefix(r.Repository, "library/")
 	plain := slug(repository + "-" + r.Tag)
@@ -176,6 +175,12 @@ func BaseName(r Ref) string {
 		!hashSuffix.MatchString(plain) && readBack(plain) == repository+":"+r.Tag {
 		return plain
 	}
+	return hashedName(r)
+}
+
+// hashedName returns the name of a base image that ends in a hash of its reference.
+func hashedName(r Ref) string {
+	plain := slug(strings.TrimPrefix(r.Repository, "library/") + "-" + r.Tag)
 	sum := sha256.Sum256([]byte(r.Registry + "/" + r.Repository + ":" + r.Tag))
 	head := plain
 	if room := maxBaseName - hashLength - 1; len(head) > room {

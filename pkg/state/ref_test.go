@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -188,4 +189,67 @@ func FuzzBaseName(f *testing.F) {
 			t.Fatalf("%q and %q are both %q", s, other, name)
 		}
 	})
+}
+
+func TestBaseNames(t *testing.T) {
+	part := func(_ string, of ...string) *rapid.Generator[string] { return rapid.SampledFrom(of) }
+	ref := rapid.Custom(func(t *rapid.T) state.Ref {
+		return state.Ref{
+			Registry:   part("registry", "docker.io", "ghcr.io", "quay.io").Draw(t, "registry"),
+			Repository: part("repository", "library/node", "acme/base-node", "acme/base", "acme/"+strings.Repeat("long", 12), "acme/x-abcdefghijklm").Draw(t, "repository"),
+			Tag:        part("tag", "22", "22.1", "22-1", "node-22", "abcdefghijklm", "Latest").Draw(t, "tag"),
+		}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		st := state.New()
+		recorded := map[state.Ref]string{}
+		for round := range 3 { // each adds references, and records some of those in use
+			refs := rapid.SliceOfN(ref, 0, 12).Draw(t, fmt.Sprintf("refs%d", round))
+			names := st.BaseNames(refs)
+			shuffled := rapid.Permutation(refs).Draw(t, fmt.Sprintf("shuffled%d", round))
+			require.Equal(t, names, st.BaseNames(append(shuffled, refs...)), "order and repetition make no difference")
+			byName := map[string]state.Ref{}
+			for r, name := range names {
+				require.Regexp(t, label, name)
+				require.LessOrEqual(t, len(name), 40)
+				other, taken := byName[name]
+				require.False(t, taken, "%v and %v are both %s", r, other, name)
+				byName[name] = r
+				if b := st.Bases[name]; b != nil {
+					require.Equal(t, r.String(), b.Ref(), "the file of another reference")
+				}
+				if old, known := recorded[r]; known {
+					require.Equal(t, old, name, "a recorded name stays")
+				}
+			}
+			for _, r := range refs {
+				if rapid.Bool().Draw(t, "record") && st.Recorded(r) == nil {
+					name := st.BaseNames(refs)[r]
+					if rapid.Bool().Draw(t, "old") && st.Bases[state.BaseName(r)] == nil { // an earlier version did
+						name = state.BaseName(r)
+					}
+					b := &state.Base{Name: name, Registry: r.Registry, Repository: r.Repository, Tag: r.Tag}
+					require.Empty(t, b.Faults())
+					st.Bases[name], recorded[r] = b, name
+					require.Same(t, b, st.Base(r.String()))
+				}
+			}
+		}
+	})
+}
+
+func TestBaseNamesKeepTheTag(t *testing.T) {
+	parse := func(s string) state.Ref {
+		r, err := state.ParseRef(s)
+		require.NoError(t, err)
+		return r
+	}
+	ours, theirs, hub := parse("ghcr.io/acme/base-node:22"), parse("quay.io/acme/base-node:22"), parse("node:22")
+	assert.Equal(t, map[state.Ref]string{ours: "acme-base-node-22", hub: "node-22"}, state.New().BaseNames([]state.Ref{ours, hub}))
+	both := state.New().BaseNames([]state.Ref{ours, theirs})
+	assert.Regexp(t, `^acme-base-node-22-[a-z2-7]{13}$`, both[ours])
+	assert.Regexp(t, `^acme-base-node-22-[a-z2-7]{13}$`, both[theirs])
+	assert.NotEqual(t, both[ours], both[theirs])
+	mirror := parse("public.ecr.aws/library/node:22")
+	assert.Equal(t, "node-22", state.New().BaseNames([]state.Ref{mirror, hub})[hub], "Docker's official image has the plain name")
 }
