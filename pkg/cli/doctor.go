@@ -20,6 +20,7 @@ type doctorOptions struct {
 	repoFlags
 	project string
 	offline bool
+	direct  bool
 	timeout time.Duration
 	output  outputFlag
 }
@@ -28,21 +29,23 @@ func newDoctor(env *Env, paths *pathFlags) *cobra.Command {
 	o := &doctorOptions{}
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check what usually goes wrong around a fleet, and say how to put it right",
+		Short: "Check tokens, workflows, registries and the cluster",
 		Long: `Doctor checks images.yaml and state, dist, the token for each forge, each workflow or project that builds, the state
 repository, each registry, and in the cluster Kargo, Argo Rollouts, the Project, its Secrets, the permissions of the
 account, and whether the Stages are those of dist. It changes nothing and shows no secret.
 
-It looks with what is here: on a person's machine with their credentials and kubeconfig, in CI with those of CI, in the
-cluster as a Job (which init --full writes) with those that the Jobs have. What this account may not see is said to be
-not checked. The exit code is 1 when anything is an error.`,
+It uses the credentials and the kubeconfig of the machine it runs on: yours, those of CI, or in the cluster those of the Jobs
+(init --full writes a Job for it). A check that these do not allow is reported as not checked. For a fleet without a
+cluster, --direct leaves out dist, the credentials of the Jobs and the cluster. The exit code is 1 if there is an error.`,
 		Example: `  imagefactory doctor
+  imagefactory doctor --direct                 # without a cluster (init --full --direct)
   imagefactory doctor --offline                # only files
   imagefactory doctor -o json > findings.json`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), env, paths, o) },
 	}
 	f := cmd.Flags()
+	f.BoolVar(&o.direct, "direct", false, "leave out what only Kargo needs: dist, the credentials of the Jobs, the cluster")
 	f.BoolVar(&o.offline, "offline", false, "leave out what needs the network")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long one check may take")
 	f.StringVar(&o.project, "project", "", "Kargo `project` and namespace (default factory.project)")
@@ -60,6 +63,8 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 		return fleet.Usagef("--timeout is a duration such as 20s")
 	case o.offline && o.url != "":
 		return fleet.Usagef("--offline and --state-repo exclude each other")
+	case o.direct && o.project != "":
+		return fleet.Usagef("--direct and --project exclude each other")
 	}
 	c := o.clients(env)
 	st, leave, err := o.open(ctx, c, paths)
@@ -67,7 +72,7 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 		return err
 	}
 	defer leave()
-	options := doctor.Options{Now: env.Now, Store: st, Branch: o.branch, Offline: o.offline, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
+	options := doctor.Options{Now: env.Now, Store: st, Branch: o.branch, Offline: o.offline, Direct: o.direct, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
 			Credentials: c.credentials, Registry: c.registry(f), Now: env.Now, HTTP: c.http(),
 			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },

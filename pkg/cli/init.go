@@ -129,7 +129,7 @@ func printNext(env *Env, direct bool) error {
 			"next:",
 			"  1. imagefactory analyze, then commit and push all of it",
 			"  2. create the secrets that the CI configuration names",
-			"  3. run it once by hand, and look at imagefactory status",
+			"  3. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
 		}
 	}
 	for _, line := range lines {

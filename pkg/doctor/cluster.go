@@ -30,6 +30,9 @@ const (
 
 // cluster checks what Kargo needs. Without a cluster there is one finding that says so.
 func (d *doctor) cluster() []Check {
+	if d.Tools.Cluster == nil {
+		return nil
+	}
 	in, err := d.Cluster()
 	if errors.Is(err, cluster.ErrNoCluster) {
 		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{notChecked(useOfIt, "no cluster is known here")} }}}

@@ -74,7 +74,7 @@ type Fleet struct {
 type Tools struct {
 	Credentials *credentials.Store
 	Registry    *registry.Client
-	Cluster     func() (*cluster.Inspector, error)
+	Cluster     func() (*cluster.Inspector, error) // nil for a fleet without a cluster
 	Project     string
 	Now         func() time.Time
 	HTTP        httpx.Options // of the transports to forges and git servers

@@ -246,6 +246,17 @@ func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
 	return problems, all
 }
 
+// TestWithoutCluster: a fleet that no Kargo runs is checked without one.
+func TestWithoutCluster(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.inside = nil
+	problems, all := w.run(t)
+	assert.Empty(t, problems)
+	for _, f := range all {
+		assert.Regexp(t, "^(token|workflow|pipeline|state repository|registry)", f.Check)
+	}
+}
+
 func TestHealthy(t *testing.T) {
 	w := newWorld(t, gitServer(t))
 	problems, all := w.run(t)

@@ -23,11 +23,12 @@ type Options struct {
 	Location *kargo.Options // where the Jobs find state; what images.yaml and the checkout say when nil
 	Branch   string         // of state; factory.state.branch when empty
 	Offline  bool           // leave out what needs the network
+	Direct   bool           // the fleet has no cluster: leave out what only Kargo needs
 	Timeout  time.Duration  // of each check
 	Tools    func(*fleet.Fleet) Tools
 }
 
-// Run checks what usually goes wrong, and says how to put it right.
+// Run checks for common problems of a fleet.
 func Run(ctx context.Context, o Options) []Finding {
 	f, out := o.input(ctx)
 	if f == nil {
@@ -44,19 +45,31 @@ func Run(ctx context.Context, o Options) []Finding {
 	} else {
 		in.Location, _ = f.Location() // validate has said so
 	}
+	if !o.Direct {
+		out = append(out, o.generated(f, &in)...)
+	}
+	if o.Offline {
+		return append(out, Finding{
+			Check: "all else", Result: NotChecked, Message: "tokens, workflows, registries, the state repository and the cluster need the network", Fix: "run it without --offline",
+		})
+	}
+	tools := o.Tools(f)
+	if o.Direct {
+		tools.Cluster = nil
+	}
+	return append(out, Inspect(ctx, in, tools, o.Timeout)...)
+}
+
+// generated checks what Kargo gets from the fleet: its resources, which in gets as well, and the credential of the Jobs.
+func (o *Options) generated(f *fleet.Fleet, in *Fleet) []Finding {
+	var out []Finding
 	var err error
 	if in.Objects, _, err = kargo.Objects(in.Config, in.State, in.Graph, in.Location); err != nil {
 		out = append(out, Finding{Check: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"})
 	} else if o.Local != nil {
 		out = append(out, distFinding(f))
 	}
-	out = append(out, pushFinding(in)...)
-	if o.Offline {
-		return append(out, Finding{
-			Check: "all else", Result: NotChecked, Message: "tokens, workflows, registries, the state repository and the cluster need the network", Fix: "run it without --offline",
-		})
-	}
-	return append(out, Inspect(ctx, in, o.Tools(f), o.Timeout)...)
+	return append(out, pushFinding(*in)...)
 }
 
 // input reads images.yaml and state. The fleet is nil when they are not valid.
@@ -137,7 +150,7 @@ func distFinding(f *fleet.Fleet) Finding {
 			Fix: "imagefactory synth, and `imagefactory init --full` for a .gitattributes that keeps LF",
 		}
 	case len(changes) > 0:
-		return Finding{Check: "dist", Result: Error, Message: "it is out of date", Fix: "imagefactory synth, and commit it"}
+		return Finding{Check: "dist", Result: Error, Message: "it is out of date", Fix: "imagefactory synth, and commit it; without a cluster, run doctor --direct"}
 	}
 	return Finding{Check: "dist", Result: OK, Message: "it is up to date"}
 }
