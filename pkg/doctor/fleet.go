@@ -49,9 +49,11 @@ func Run(ctx context.Context, o Options) []Finding {
 		out = append(out, o.generated(f, &in)...)
 	}
 	if o.Offline {
-		return append(out, Finding{
-			Check: "all else", Result: NotChecked, Message: "tokens, workflows, registries, the state repository and the cluster need the network", Fix: "run it without --offline",
-		})
+		needs := "tokens, workflows, registries, the state repository and the cluster need the network"
+		if o.Direct {
+			needs = "tokens, workflows, registries and the state repository need the network"
+		}
+		return append(out, Finding{Check: "all else", Result: NotChecked, Message: needs, Fix: "run it without --offline"})
 	}
 	tools := o.Tools(f)
 	if o.Direct {
