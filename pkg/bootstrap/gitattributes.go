@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 const attributesHint = "# Written by imagefactory with LF line endings; reviews fold them."
@@ -48,7 +49,7 @@ func (plan *InitPlan) keepLF(file string, dirs ...string) error {
 }
 
 // plainFolder has no character that means something in a pattern of git.
-var plainFolder = regexp.MustCompile(`^[A-Za-z0-9._/ -]+$`)
+var plainFolder = lazy.Regexp(`^[A-Za-z0-9._/ -]+$`)
 
 // below returns a folder as seen from another one, with slashes; empty when it is not below it, or has a name that git
 // would take for a pattern.
@@ -63,7 +64,7 @@ func below(root, dir string) (string, error) {
 	}
 	rel, err := filepath.Rel(from, to)
 	rel = filepath.ToSlash(rel)
-	if err != nil || rel == "." || rel == ".." || strings.HasPrefix(rel, "../") || !plainFolder.MatchString(rel) {
+	if err != nil || rel == "." || rel == ".." || strings.HasPrefix(rel, "../") || !plainFolder().MatchString(rel) {
 		return "", nil //nolint:nilerr // on another drive it is not below either
 	}
 	return rel, nil

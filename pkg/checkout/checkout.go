@@ -7,12 +7,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // Checkout is a git checkout on this machine.
@@ -113,12 +113,12 @@ func originOf(gitDir string) (string, error) {
 	return HTTPSURL(cfg.Section("remote").Subsection("origin").Option("url")), nil
 }
 
-var scpForm = regexp.MustCompile(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/].*)$`)
+var scpForm = lazy.Regexp(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/].*)$`)
 
 // HTTPSURL turns a remote's URL into the https URL of the same repository, without credentials: the Jobs in the cluster
 // have tokens, not ssh keys. A URL that has no such form (a local path) gives "".
 func HTTPSURL(remote string) string {
-	if m := scpForm.FindStringSubmatch(remote); m != nil && !strings.Contains(remote, "://") {
+	if m := scpForm().FindStringSubmatch(remote); m != nil && !strings.Contains(remote, "://") {
 		return hostname.URL("https://" + m[1] + "/" + m[2])
 	}
 	u, err := url.Parse(remote)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
@@ -447,7 +447,7 @@ func (c *Client) explain(err error, what string) error {
 		advice = "invalid token (run this with the ServiceAccount of dist, or with a kubeconfig that may)"
 	case refusedByPolicy(message): // whatever it says
 		advice = admission
-	case strings.Contains(message, "is not permitted to"), cannot.MatchString(message): // Kargo's webhook; the API server
+	case strings.Contains(message, "is not permitted to"), cannot().MatchString(message): // Kargo's webhook; the API server
 		advice = "apply the Role and RoleBinding of dist, and run this with their ServiceAccount"
 	case strings.Contains(message, "denied the request"), strings.Contains(message, "denied request"), strings.Contains(message, "exceeded quota"):
 		advice = admission
@@ -468,11 +468,11 @@ func (c *Client) explain(err error, what string) error {
 
 // refusedByPolicy reports whether an admission check other than Kargo's own, which checks the Role, refused the request.
 func refusedByPolicy(message string) bool {
-	webhook := webhookName.FindStringSubmatch(message)
+	webhook := webhookName().FindStringSubmatch(message)
 	return strings.Contains(message, "ValidatingAdmissionPolicy ") || webhook != nil && !strings.HasSuffix(webhook[1], ".kargo.akuity.io")
 }
 
-var webhookName = regexp.MustCompile(`admission webhook "([^"]*)" denied the request`)
+var webhookName = lazy.Regexp(`admission webhook "([^"]*)" denied the request`)
 
 // cannot matches how the API server reports a missing Role.
-var cannot = regexp.MustCompile(` cannot \S+ resource`)
+var cannot = lazy.Regexp(` cannot \S+ resource`)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // Jobs is what a cluster needs around the Jobs: the analysis and the CronJob promote.
@@ -206,7 +206,7 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 	for _, name := range slices.Sorted(maps.Keys(j.Env)) {
 		key, value, where := orNode(keyNode(n, name), n), j.Env[name], at+"."+name
 		switch upper := strings.ToUpper(name); {
-		case !variableForm.MatchString(name):
+		case !variableForm().MatchString(name):
 			v.check(key, at, fmt.Errorf("invalid variable name %q: want letters, digits and _", name))
 		case name == "HOME":
 			v.check(key, where, errors.New("the Jobs set it to /tmp, the only folder that they can write to"))
@@ -228,7 +228,7 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 
 func (p *Proxy) used() bool { return p.HTTP != nil || p.HTTPS != nil || len(p.NoProxy) > 0 }
 
-var noProxyForm = regexp.MustCompile(`^[A-Za-z0-9.*:/_\[\]-]+$`)
+var noProxyForm = lazy.Regexp(`^[A-Za-z0-9.*:/_\[\]-]+$`)
 
 func (v *validator) proxy(n *yaml.Node, at string, p *Proxy) {
 	for _, key := range []string{"http", "https"} {
@@ -242,7 +242,7 @@ func (v *validator) proxy(n *yaml.Node, at string, p *Proxy) {
 		}
 	}
 	for i, host := range p.NoProxy {
-		if !noProxyForm.MatchString(host) {
+		if !noProxyForm().MatchString(host) {
 			v.check(item(child(n, "noProxy"), i), fmt.Sprintf("%s.noProxy[%d]", at, i), fmt.Errorf("invalid host %s: want a host, .domain, address or network", shown(host)))
 		}
 	}
@@ -385,10 +385,10 @@ func (v *validator) quantity(n *yaml.Node, at, s string) (resource.Quantity, boo
 
 var (
 	// secretName matches names of variables that hold secrets, unless they are about a place: TOKEN_FILE.
-	secretName = regexp.MustCompile(`(?i)(^|_)(token|password|passwd|secret|apikey|api_key|private_key|access_key|auth_config)(_|$)`)
-	placeName  = regexp.MustCompile(`(?i)_(file|path|dir|url|name|id|endpoint)$`)
+	secretName = lazy.Regexp(`(?i)(^|_)(token|password|passwd|secret|apikey|api_key|private_key|access_key|auth_config)(_|$)`)
+	placeName  = lazy.Regexp(`(?i)_(file|path|dir|url|name|id|endpoint)$`)
 	// secretForm matches tokens of well-known forms, private keys, credentials of docker, and URLs with a password.
-	secretForm = regexp.MustCompile(`(?i)gh[opsur]_\w{10}|github_pat_\w|gl[a-z]{2,5}-[\w-]{10}|dckr_(pat|oat)_\w|xox[abprs]-\w|npm_\w{20}|AKIA[0-9A-Z]{12}|` +
+	secretForm = lazy.Regexp(`(?i)gh[opsur]_\w{10}|github_pat_\w|gl[a-z]{2,5}-[\w-]{10}|dckr_(pat|oat)_\w|xox[abprs]-\w|npm_\w{20}|AKIA[0-9A-Z]{12}|` +
 		`eyJ[\w-]{10,}\.[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY|"auths"|://[^/?#\s]*:[^/?#\s]*@|[?&](access_|private_)?token=`)
 )
 
@@ -397,7 +397,7 @@ func holdsSecret(name, value string) bool {
 	if value == "" {
 		return false
 	}
-	return secretName.MatchString(name) && !placeName.MatchString(name) || secretForm.MatchString(value)
+	return secretName().MatchString(name) && !placeName().MatchString(name) || secretForm().MatchString(value)
 }
 
 // plainCharacters refuses what no environment variable can hold, and what is hard to see.

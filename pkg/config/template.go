@@ -13,7 +13,7 @@ type Part struct{ Text, Placeholder string }
 func Parts(template string) []Part {
 	var parts []Part
 	last := 0
-	for _, m := range placeholder.FindAllStringSubmatchIndex(template, -1) {
+	for _, m := range placeholder().FindAllStringSubmatchIndex(template, -1) {
 		name := strings.TrimSpace(template[m[2]:m[3]])
 		if !slices.Contains(Placeholders, name) {
 			continue

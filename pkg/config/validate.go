@@ -21,6 +21,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // minInterval is the shortest poll interval; Kargo refuses nothing shorter, but a registry would.
@@ -248,7 +249,7 @@ func (v *validator) repository(img *Image) (message, fix string) {
 }
 
 // publicRegistry matches the registries that nobody has as a folder in a registry of their own, unless as a cache of them.
-var publicRegistry = regexp.MustCompile(`(?i)^(([-\w.]+\.)?docker\.(io|com)|ghcr\.io|quay\.io|([-\w]+\.)?gcr\.io|[-\w]+-docker\.pkg\.dev|mcr\.microsoft\.com|` +
+var publicRegistry = lazy.Regexp(`(?i)^(([-\w.]+\.)?docker\.(io|com)|ghcr\.io|quay\.io|([-\w]+\.)?gcr\.io|[-\w]+-docker\.pkg\.dev|mcr\.microsoft\.com|` +
 	`public\.ecr\.aws|registry\.k8s\.io|registry\.gitlab\.com|[-\w]+\.azurecr\.io|[-\w.]+\.amazonaws\.com)$`)
 
 // isHost reports whether the first part of a repository is a registry. A folder may have a dot in its name: a registry that
@@ -262,7 +263,7 @@ func (v *validator) isHost(first string, img *Image) bool {
 	case !strings.Contains(first, "."):
 		return false
 	}
-	return registry == DefaultExternalReg || registry == DefaultRegistry || img.Managed() && publicRegistry.MatchString(first)
+	return registry == DefaultExternalReg || registry == DefaultRegistry || img.Managed() && publicRegistry().MatchString(first)
 }
 
 // suggestRegistry returns how to write a reference in the keys of an entry.
@@ -296,7 +297,7 @@ func (v *validator) tags(n *yaml.Node, at string, t *Tags) {
 			v.check(child(n, "constraint"), at+".constraint", err)
 		}
 	case Digest:
-		if !tagPattern.MatchString(t.Constraint) {
+		if !tagPattern().MatchString(t.Constraint) {
 			v.add(finding.BadValue, n, fmt.Sprintf("%s: strategy Digest follows one tag: invalid tag %q", at, t.Constraint), "set constraint to the tag")
 		}
 	case NewestBuild, Lexical:
@@ -315,15 +316,15 @@ func (v *validator) tags(n *yaml.Node, at string, t *Tags) {
 }
 
 var (
-	tagPattern   = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
-	ownerRepo    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]*/[A-Za-z0-9_.][-A-Za-z0-9_.]*$`)
-	gitPath      = regexp.MustCompile(`^[-A-Za-z0-9_.~+/]+$`)
-	groupProject = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$`)
-	platformForm = regexp.MustCompile(`(?i)^[a-z0-9]+(\([0-9]+(\.[0-9]+)*\))?/[-a-z0-9_]+(/[a-z0-9.]+)?$`)
-	placeholder  = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
-	hostForm     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
-	workflowForm = regexp.MustCompile(`^[A-Za-z0-9_.][-A-Za-z0-9_. ]*$`)
-	variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	tagPattern   = lazy.Regexp(`^[\w][\w.-]{0,127}$`)
+	ownerRepo    = lazy.Regexp(`^[A-Za-z0-9][-A-Za-z0-9_.]*/[A-Za-z0-9_.][-A-Za-z0-9_.]*$`)
+	gitPath      = lazy.Regexp(`^[-A-Za-z0-9_.~+/]+$`)
+	groupProject = lazy.Regexp(`^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)+$`)
+	platformForm = lazy.Regexp(`(?i)^[a-z0-9]+(\([0-9]+(\.[0-9]+)*\))?/[-a-z0-9_]+(/[a-z0-9.]+)?$`)
+	placeholder  = lazy.Regexp(`\{\{([^{}]*)\}\}`)
+	hostForm     = lazy.Regexp(`^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+	workflowForm = lazy.Regexp(`^[A-Za-z0-9_.][-A-Za-z0-9_. ]*$`)
+	variableForm = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // Placeholders are the names that workflow inputs and pipeline variables may use between double braces.
@@ -357,7 +358,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.templates(child(n, "inputs"), at+".inputs", s.Inputs)
 	v.templates(child(n, "variables"), at+".variables", s.Variables)
 	for name := range s.Variables {
-		if !variableForm.MatchString(name) {
+		if !variableForm().MatchString(name) {
 			v.add(finding.BadValue, keyNode(child(n, "variables"), name), fmt.Sprintf("%s.variables: invalid variable name %q", at, name), "want letters, digits and _")
 		}
 	}
@@ -378,16 +379,16 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 		v.missing(n, "repo", at+": repo is missing")
 	case hasDots(s.Repo):
 		bad(shown(s.Repo)+" contains a . or .. as part of its path", "")
-	case s.Provider == GitHub && !ownerRepo.MatchString(s.Repo):
+	case s.Provider == GitHub && !ownerRepo().MatchString(s.Repo):
 		bad("invalid GitHub repository "+shown(s.Repo), "want owner/repo; a self-hosted server goes into host")
-	case s.Provider == GitLab && !groupProject.MatchString(s.Repo):
+	case s.Provider == GitLab && !groupProject().MatchString(s.Repo):
 		bad("invalid GitLab project "+shown(s.Repo), "want group/project; a self-hosted server goes into host")
 	case s.Provider != Git:
 	case strings.Contains(s.Repo, "://"):
 		v.check(node, at+".repo", checkRepoURL(s.Repo))
 	case s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
 		v.missing(n, "host", at+": host is missing: a git server is known by a URL in repo, or by host and a path in repo")
-	case !strings.HasPrefix(s.Repo, "/") && !gitPath.MatchString(s.Repo):
+	case !strings.HasPrefix(s.Repo, "/") && !gitPath().MatchString(s.Repo):
 		bad("invalid path of a repository "+shown(s.Repo), "want a path on host, such as group/project")
 	}
 }
@@ -406,7 +407,7 @@ func (v *validator) onlyFor(n *yaml.Node, at string, got, want Provider, keys ..
 
 func (v *validator) templates(n *yaml.Node, at string, values map[string]string) {
 	for key, value := range values {
-		for _, m := range placeholder.FindAllStringSubmatch(value, -1) {
+		for _, m := range placeholder().FindAllStringSubmatch(value, -1) {
 			if !slices.Contains(Placeholders, strings.TrimSpace(m[1])) {
 				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, key, m[0]), suggest(strings.TrimSpace(m[1]), Placeholders))
 			}
@@ -415,7 +416,7 @@ func (v *validator) templates(n *yaml.Node, at string, values map[string]string)
 }
 
 func (v *validator) workflow(n *yaml.Node, at, name string) {
-	if name != "" && (!workflowForm.MatchString(name) || strings.Trim(name, ". ") == "") {
+	if name != "" && (!workflowForm().MatchString(name) || strings.Trim(name, ". ") == "") {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid workflow file name %q", at, name), "want the name of a file in .github/workflows, such as build.yml")
 	}
 }
@@ -434,7 +435,7 @@ func (v *validator) policy(n *yaml.Node, at string, p RebuildPolicy) {
 
 func (v *validator) platforms(n *yaml.Node, at string, list []string) {
 	for i, p := range list {
-		if !platformForm.MatchString(p) {
+		if !platformForm().MatchString(p) {
 			v.add(finding.BadValue, item(n, i), fmt.Sprintf("%s[%d]: invalid platform %q", at, i, p), "want os/arch, such as linux/arm64 or windows(10.0.20348)/amd64")
 		}
 	}
@@ -514,23 +515,23 @@ func (v *validator) label(n *yaml.Node, at, name string, longest int) {
 		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q: it has %d characters, and at most %d fit", at, name, len(name), longest), "")
 	case len(validation.IsDNS1123Label(name)) > 0:
 		fix := "use lower case letters, digits and dashes"
-		if near := notInLabel.ReplaceAllString(strings.ToLower(name), "-"); len(validation.IsDNS1123Label(near)) == 0 {
+		if near := notInLabel().ReplaceAllString(strings.ToLower(name), "-"); len(validation.IsDNS1123Label(near)) == 0 {
 			fix += fmt.Sprintf(": did you mean %q?", near)
 		}
 		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q", at, name), fix)
 	}
 }
 
-var notInLabel = regexp.MustCompile(`[^a-z0-9]+`)
+var notInLabel = lazy.Regexp(`[^a-z0-9]+`)
 
 func checkHost(host string) error {
 	if strings.Contains(host, "://") {
 		return errors.New("want a host without scheme") // not shown: a URL can hold a password
 	}
-	if name, rest, isPath := strings.Cut(host, "/"); isPath && hostForm.MatchString(name) && !strings.ContainsAny(rest, "@?#") {
+	if name, rest, isPath := strings.Cut(host, "/"); isPath && hostForm().MatchString(name) && !strings.ContainsAny(rest, "@?#") {
 		return fmt.Errorf("%q is a path: want the host %q alone", host, name)
 	}
-	if len(host) > 255 || !hostForm.MatchString(host) || strings.Contains(host, "..") {
+	if len(host) > 255 || !hostForm().MatchString(host) || strings.Contains(host, "..") {
 		return fmt.Errorf("invalid host %s", shown(host))
 	}
 	if _, port, ok := strings.Cut(host, ":"); ok {

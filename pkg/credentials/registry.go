@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	ecr "github.com/awslabs/amazon-ecr-credential-helper/ecr-login"
@@ -18,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/google"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
@@ -146,8 +146,8 @@ func below(dir, path string) string {
 type clouds struct{}
 
 var (
-	ecrHost = regexp.MustCompile(`^(\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws)|public\.ecr\.aws)$`)
-	acrHost = regexp.MustCompile(`\.azurecr\.(io|cn|de|us)$`)
+	ecrHost = lazy.Regexp(`^(\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws)|public\.ecr\.aws)$`)
+	acrHost = lazy.Regexp(`\.azurecr\.(io|cn|de|us)$`)
 )
 
 // Resolve implements authn.Keychain.
@@ -161,9 +161,9 @@ func (clouds) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authe
 	case host == "gcr.io", strings.HasSuffix(host, ".gcr.io"), strings.HasSuffix(host, ".pkg.dev"):
 		auth, err := authn.Resolve(ctx, google.Keychain, r)
 		return auth, neterr.Clean(err)
-	case ecrHost.MatchString(host):
+	case ecrHost().MatchString(host):
 		return authn.Resolve(ctx, authn.NewKeychainFromHelper(ecr.NewECRHelper(ecr.WithLogger(io.Discard))), r)
-	case acrHost.MatchString(host):
+	case acrHost().MatchString(host):
 		return authn.Resolve(ctx, authn.NewKeychainFromHelper(acr.NewACRCredentialsHelper()), r)
 	}
 	return authn.Anonymous, nil

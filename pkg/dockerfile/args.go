@@ -3,12 +3,13 @@ package dockerfile
 import (
 	"cmp"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // globals are the variables that FROM instructions see: the predefined ones
@@ -159,12 +160,12 @@ func (a assumption) Keys() []string { return a.g.Keys() }
 
 // variable matches the start of a variable and the modifier in braces:
 // 1 is the brace, 2 the name, 3 the modifier.
-var variable = regexp.MustCompile(`\$(\{?)([\pL\pN_]+)(:?[-+]|[#%/]?)`)
+var variable = lazy.Regexp(`\$(\{?)([\pL\pN_]+)(:?[-+]|[#%/]?)`)
 
 // leavesHole reports whether a word uses an unset variable without a modifier
 // that handles it: ${A:-x}, ${A-x}, ${A:+x}, ${A+x}.
 func leavesHole(word, name string) bool {
-	for _, m := range variable.FindAllStringSubmatch(word, -1) {
+	for _, m := range variable().FindAllStringSubmatch(word, -1) {
 		handled := m[1] != "" && (strings.HasSuffix(m[3], "-") || strings.HasSuffix(m[3], "+"))
 		if m[2] == name && !handled {
 			return true

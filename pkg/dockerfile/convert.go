@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +29,8 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // convert lets BuildKit plan the build. It returns the references that
@@ -158,13 +159,13 @@ type unknownConfig struct {
 	lenient bool // lint rules that depend on it do not count
 }
 
-var variableName = regexp.MustCompile(`\$\{?([\pL_][\pL\pN_]*)`)
+var variableName = lazy.Regexp(`\$\{?([\pL_][\pL\pN_]*)`)
 
 // richConfig is an image that sets every variable that a Dockerfile uses. The
 // value 1 is a valid user, mode, port, signal, path and flag.
 func richConfig(src []byte) dockerspec.DockerOCIImageConfig {
 	names := map[string]struct{}{}
-	for _, m := range variableName.FindAllSubmatch(src, -1) {
+	for _, m := range variableName().FindAllSubmatch(src, -1) {
 		names[string(m[1])] = struct{}{}
 	}
 	delete(names, "PATH") // is always set

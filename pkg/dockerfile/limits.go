@@ -120,7 +120,7 @@ func (b *budget) spend(line int, units int) error {
 func (b *budget) text(text string, s *scope, line int) (int, error) {
 	const most = 1 << 40
 	total := len(text)
-	matches := variable.FindAllStringSubmatchIndex(text, -1)
+	matches := variable().FindAllStringSubmatchIndex(text, -1)
 	sizes := make([]int, len(matches))
 	for i := len(matches) - 1; i >= 0; i-- {
 		m := matches[i]
@@ -319,7 +319,7 @@ func (b *budget) ports(ports []string, s *scope, at int) error {
 		if err != nil {
 			return err
 		}
-		literal := strings.Trim(variable.ReplaceAllString(port, ""), "}")
+		literal := strings.Trim(variable().ReplaceAllString(port, ""), "}")
 		if size-len(port)+len(literal) <= len("1-999") {
 			continue
 		}

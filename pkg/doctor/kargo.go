@@ -6,13 +6,13 @@ import (
 	"maps"
 	"net/http"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -20,7 +20,7 @@ import (
 // leastKargo is the oldest minor version of Kargo 1 that dist works with.
 const leastKargo = 11
 
-var versionForm = regexp.MustCompile(`^v?(\d+)\.(\d+)(\.|$)`)
+var versionForm = lazy.Regexp(`^v?(\d+)\.(\d+)(\.|$)`)
 
 func (c *inCluster) kargo(ctx context.Context) []Finding {
 	const fix = "install Kargo 1.11 or later with its CRDs"
@@ -68,11 +68,11 @@ func versionOf(deployment map[string]any) string {
 		container, _ := container.(map[string]any)
 		image, _ := container["image"].(string)
 		name, tag, _ := strings.Cut(path.Base(strings.SplitN(image, "@", 2)[0]), ":")
-		if strings.HasPrefix(name, "kargo") && versionForm.MatchString(tag) {
+		if strings.HasPrefix(name, "kargo") && versionForm().MatchString(tag) {
 			return tag
 		}
 	}
-	if v := text(deployment, "metadata", "labels", "app.kubernetes.io/version"); versionForm.MatchString(v) {
+	if v := text(deployment, "metadata", "labels", "app.kubernetes.io/version"); versionForm().MatchString(v) {
 		return v
 	}
 	return ""
@@ -80,7 +80,7 @@ func versionOf(deployment map[string]any) string {
 
 // minor returns the major and minor number of a version.
 func minor(version string) (numbers [2]int) {
-	if m := versionForm.FindStringSubmatch(version); m != nil {
+	if m := versionForm().FindStringSubmatch(version); m != nil {
 		numbers[0], _ = strconv.Atoi(m[1])
 		numbers[1], _ = strconv.Atoi(m[2])
 	}

@@ -2,13 +2,13 @@ package kargo
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -35,12 +35,12 @@ func Watchable(cfg *config.Config, registry, repository string) bool {
 }
 
 // repoForm is what Kargo's admission webhook accepts as an image repository.
-var repoForm = regexp.MustCompile(`^(\w+([.-]\w+)*(:\d+)?/)?\w+([.-]\w+)*(/\w+([.-]\w+)*)*$`)
+var repoForm = lazy.Regexp(`^(\w+([.-]\w+)*(:\d+)?/)?\w+([.-]\w+)*(/\w+([.-]\w+)*)*$`)
 
 // repositoryProblem returns why Kargo refuses to watch a repository; empty when it does not.
 func repositoryProblem(repoURL string) string {
 	switch {
-	case repoForm.MatchString(repoURL):
+	case repoForm().MatchString(repoURL):
 		return ""
 	case strings.HasPrefix(repoURL, "["):
 		return "Kargo accepts no IPv6 address as the host of a repository"

@@ -192,7 +192,7 @@ func TestEveryReference(t *testing.T) {
 		for _, o := range objects {
 			if w, ok := o.(*Warehouse); ok {
 				url := w.Spec.Subscriptions[0].Image.RepoURL
-				require.Regexp(t, repoForm, url)
+				require.Regexp(t, repoForm(), url)
 				watched[url] = true
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // entry is one entry of the old images.yaml on its way.
@@ -177,10 +177,10 @@ func (m *migration) newNames(entries []*entry) map[string]string {
 	return out
 }
 
-var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+var notInNames = lazy.Regexp(`[^a-z0-9]+`)
 
 func slug(s string, longest int) string {
-	s = strings.Trim(notInNames.ReplaceAllString(strings.ToLower(s), "-"), "-")
+	s = strings.Trim(notInNames().ReplaceAllString(strings.ToLower(s), "-"), "-")
 	if len(s) > longest {
 		s = strings.Trim(s[:longest], "-")
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -267,9 +267,9 @@ func valueOf(n *yaml.Node, valid func(string) bool, keys ...string) string {
 	return ""
 }
 
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var digestForm = lazy.Regexp(`^sha256:[0-9a-f]{64}$`)
 
-func validDigest(s string) bool { return digestForm.MatchString(s) }
+func validDigest(s string) bool { return digestForm().MatchString(s) }
 
 // digest returns a digest, and reports an invalid one.
 func (m *migration) digest(d *document, key string) string {
@@ -402,7 +402,7 @@ func (m *migration) published(d *document, img *state.Image) {
 	version := get(d.root, "currentVersion")
 	switch t := text(version); {
 	case version == nil || isEmpty(version):
-	case tagForm.MatchString(t):
+	case tagForm().MatchString(t):
 		img.CurrentVersion = t
 	default:
 		m.warn(d.file, keyNode(d.root, "currentVersion"), fmt.Sprintf("%s: currentVersion is not carried over: invalid tag %s", d.name, describe(version)), "nothing to do; analyze asks the registry")

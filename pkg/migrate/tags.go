@@ -8,12 +8,14 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // anyTag is the pattern of the old tool for an entry without one.
 const anyTag = "^.*$"
 
-var tagForm = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
+var tagForm = lazy.Regexp(`^[\w][\w.-]{0,127}$`)
 
 // tags converts which tags of an external image count. Of a managed image the old tool never asked.
 func (m *migration) tags(e *entry) {
@@ -149,7 +151,7 @@ func tagsOf(strategy, constraint string, allow []string) (tags *yaml.Node, why s
 		one = onlyTag(allow[0])
 	}
 	switch {
-	case strategy == "Digest" && tagForm.MatchString(constraint):
+	case strategy == "Digest" && tagForm().MatchString(constraint):
 		return digestOf(constraint), ""
 	case one != "":
 		return digestOf(one), ""
@@ -195,7 +197,7 @@ func digestOf(tag string) *yaml.Node {
 
 // onlyTag is the one tag that a regular expression of the form ^tag$ means. People rarely escape the dot in ^3.22$.
 func onlyTag(re string) string {
-	if tag := strings.TrimSuffix(strings.TrimPrefix(re, "^"), "$"); len(tag) == len(re)-2 && tagForm.MatchString(tag) {
+	if tag := strings.TrimSuffix(strings.TrimPrefix(re, "^"), "$"); len(tag) == len(re)-2 && tagForm().MatchString(tag) {
 		return tag
 	}
 	parsed, err := syntax.Parse(re, syntax.Perl)
@@ -207,7 +209,7 @@ func onlyTag(re string) string {
 		p.Sub[2].Op != syntax.OpEndText || p.Sub[1].Flags&syntax.FoldCase != 0 {
 		return ""
 	}
-	if tag := string(p.Sub[1].Rune); tagForm.MatchString(tag) {
+	if tag := string(p.Sub[1].Rune); tagForm().MatchString(tag) {
 		return tag
 	}
 	return ""

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // The old tool read and wrote git with this Secret. The one that started builds (github-workflow-token, key token) is
@@ -209,7 +209,7 @@ func commented(n *yaml.Node, prefix string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := anyLineEnd.Split(strings.TrimRight(text, "\n"), -1)
+	lines := anyLineEnd().Split(strings.TrimRight(text, "\n"), -1)
 	for i := range lines {
 		lines[i] = strings.TrimRight(prefix+printable(lines[i]), " ")
 	}
@@ -217,7 +217,7 @@ func commented(n *yaml.Node, prefix string) ([]string, error) {
 }
 
 // anyLineEnd matches a line break of YAML.
-var anyLineEnd = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+var anyLineEnd = lazy.Regexp("\r\n|[\n\r\u0085\u2028\u2029]")
 
 // printable replaces characters that YAML does not allow.
 func printable(s string) string {
@@ -369,7 +369,7 @@ func withComments(text, old string, list *yaml.Node) []byte {
 func comments(old string, list *yaml.Node) []string {
 	var out []string
 	add := func(s string) {
-		for _, l := range anyLineEnd.Split(s, -1) {
+		for _, l := range anyLineEnd().Split(s, -1) {
 			if l = strings.TrimSpace(printable(l)); len(l) > 1 && l[0] == '#' {
 				out = append(out, l)
 			}

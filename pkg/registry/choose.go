@@ -161,7 +161,7 @@ func (ch *chooser) counting(ctx context.Context, tags config.Tags) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(slices.Clone(all), referrerTag.MatchString)
+	list := slices.DeleteFunc(slices.Clone(all), referrerTag().MatchString)
 	if len(list) == 0 {
 		return nil, noneCounts(all, "only signatures and attestations have tags")
 	}

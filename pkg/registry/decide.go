@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/tagrule"
 )
 
@@ -90,12 +90,12 @@ func (ch *chooser) weigh(ctx context.Context, version Choice, list, versions []s
 }
 
 // pullRequest matches the usual tags of images of pull and merge requests, which are not released.
-var pullRequest = regexp.MustCompile(`^(pr|mr|pull|merge)[-_.]?\d+(\W|$)`)
+var pullRequest = lazy.Regexp(`^(pr|mr|pull|merge)[-_.]?\d+(\W|$)`)
 
 // others returns the tags that are neither versions, nor prefixes of one (1.2 moves with 1.2.3), nor of a pull request.
 func others(list, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(tag string) bool {
-		if pullRequest.MatchString(tag) {
+		if pullRequest().MatchString(tag) {
 			return true
 		}
 		number, suffix, _ := strings.Cut(strings.TrimPrefix(tag, "v"), "-")
@@ -154,10 +154,10 @@ func (ch *chooser) date(ctx context.Context, b *build, chosen Choice) (err error
 }
 
 // calendarForm matches tags that begin with a date of fixed width: 2026.02.03, 2026-02, 20260203.
-var calendarForm = regexp.MustCompile(`^v?20\d\d[.-]?(0[1-9]|1[0-2])([.-]?([0-2]\d|3[01]))?([.-]?\d+)?$`)
+var calendarForm = lazy.Regexp(`^v?20\d\d[.-]?(0[1-9]|1[0-2])([.-]?([0-2]\d|3[01]))?([.-]?\d+)?$`)
 
 // IsDate reports whether a tag begins with a date whose alphabetical order is that of time.
-func IsDate(tag string) bool { return calendarForm.MatchString(tag) }
+func IsDate(tag string) bool { return calendarForm().MatchString(tag) }
 
 // isCalendar reports whether all tags, at least two, are dates of one form in alphabetical order. Dates without leading zeros
 // are semantic versions.
@@ -182,7 +182,7 @@ func outgrown(tag string, list []string, counts func(tag string) bool) string {
 	return last
 }
 
-var anyDigit = regexp.MustCompile(`\d`)
+var anyDigit = lazy.Regexp(`\d`)
 
 // shape returns a tag without its digits.
-func shape(tag string) string { return anyDigit.ReplaceAllString(tag, "0") }
+func shape(tag string) string { return anyDigit().ReplaceAllString(tag, "0") }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // ErrUnpublished reports that, according to the registry itself, a repository does not exist or has no tag.
@@ -83,7 +83,7 @@ func saysUnknown(status int, codes []string, known []string) bool {
 }
 
 // errorCode matches error codes of the OCI distribution specification.
-var errorCode = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,39}$`)
+var errorCode = lazy.Regexp(`^[A-Z][A-Z0-9_]{0,39}$`)
 
 // statusError returns the error for a status, with what to do.
 func statusError(host string, status int, code string, retryAfter time.Duration) *Error {
@@ -103,7 +103,7 @@ func statusError(host string, status int, code string, retryAfter time.Duration)
 	case status >= http.StatusInternalServerError:
 		problem = fmt.Sprintf("registry unavailable (%d %s)", status, http.StatusText(status))
 	}
-	if errorCode.MatchString(code) {
+	if errorCode().MatchString(code) {
 		problem += " [" + code + "]"
 	}
 	return &Error{Host: host, Status: status, problem: problem}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"mime"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -327,8 +327,8 @@ func descriptorPlatform(d *v1.Descriptor) string {
 }
 
 var (
-	platformForm = regexp.MustCompile(`^[a-z0-9_-]+(\([a-zA-Z0-9._+-]+\))?/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
-	notInOption  = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
+	platformForm = lazy.Regexp(`^[a-z0-9_-]+(\([a-zA-Z0-9._+-]+\))?/[a-z0-9._-]+(/[a-z0-9._-]+)?$`)
+	notInOption  = lazy.Regexp(`[^a-zA-Z0-9._-]+`)
 )
 
 const (
@@ -342,7 +342,7 @@ func platformName(p ocispecs.Platform) string {
 		return ""
 	}
 	option := func(s string) string {
-		s = notInOption.ReplaceAllString(s, "_")
+		s = notInOption().ReplaceAllString(s, "_")
 		return s[:min(len(s), maxPlatformOption)]
 	}
 	p = platforms.Normalize(p) // a copy of the features, too
@@ -351,7 +351,7 @@ func platformName(p ocispecs.Platform) string {
 		p.OSFeatures[i] = option(p.OSFeatures[i])
 	}
 	s := platforms.FormatAll(p)
-	if len(p.OSFeatures) > maxPlatformFeatures || !platformForm.MatchString(s) {
+	if len(p.OSFeatures) > maxPlatformFeatures || !platformForm().MatchString(s) {
 		return ""
 	}
 	if again, err := platforms.Parse(s); err != nil || platforms.FormatAll(platforms.Normalize(again)) != s {

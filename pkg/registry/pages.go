@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // pageSizes are tried in turn: some registries refuse a size above their limit, some refuse any.
@@ -85,7 +86,7 @@ func (l *tagList) add(a *response) (next string, err error) {
 	l.named = page.Name != "" && isOf(page.Name, l.at.repo.RepositoryStr())
 	before := len(l.seen)
 	for _, t := range page.tags {
-		if !l.seen[t] && tagForm.MatchString(t) {
+		if !l.seen[t] && tagForm().MatchString(t) {
 			l.tags = append(l.tags, t)
 		}
 		l.seen[t] = true
@@ -143,8 +144,8 @@ func isOf(name, repository string) bool {
 
 // link matches one link of a Link header with its parameters, and linkRel what it is.
 var (
-	link    = regexp.MustCompile(`<([^<>]*)>([^<]*)`)
-	linkRel = regexp.MustCompile(`(?i);\s*rel\s*=\s*(?:"([^"]*)"|'?([^\s;,"']+))`)
+	link    = lazy.Regexp(`<([^<>]*)>([^<]*)`)
+	linkRel = lazy.Regexp(`(?i);\s*rel\s*=\s*(?:"([^"]*)"|'?([^\s;,"']+))`)
 )
 
 // nextLink finds the link to the next page in Link headers. A link that does not say what it is counts as one. It is not ok
@@ -153,9 +154,9 @@ func nextLink(headers []string) (target string, ok bool) {
 	if len(headers) == 0 {
 		return "", true
 	}
-	links := link.FindAllStringSubmatch(strings.Join(headers, ", "), -1)
+	links := link().FindAllStringSubmatch(strings.Join(headers, ", "), -1)
 	for _, l := range links {
-		rel := linkRel.FindStringSubmatch(l[2])
+		rel := linkRel().FindStringSubmatch(l[2])
 		if rel == nil || slices.ContainsFunc(strings.Fields(rel[1]+" "+rel[2]), func(r string) bool { return strings.EqualFold(r, "next") }) {
 			return l[1], true
 		}

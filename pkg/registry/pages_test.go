@@ -111,7 +111,7 @@ func FuzzParsePage(f *testing.F) {
 		_, err = list.add(&response{body: body, header: http.Header{}, url: "https://registry.example/"})
 		require.NoError(t, err)
 		for _, tag := range list.tags {
-			assert.Regexp(t, tagForm, tag)
+			assert.Regexp(t, tagForm(), tag)
 		}
 		if e := errorOf(list.empty()); len(list.seen) == 0 && e.unknown {
 			assert.Contains(t, []string{"team/app", "app"}, p.Name)

@@ -75,7 +75,7 @@ func FuzzParsePURL(f *testing.F) {
 			require.NoError(t, err)
 		}
 		if m.platform != "" {
-			require.Regexp(t, platformForm, m.platform)
+			require.Regexp(t, platformForm(), m.platform)
 		}
 	})
 }
@@ -110,7 +110,7 @@ func FuzzParseManifest(f *testing.F) {
 		require.Equal(t, m.index, m.Config == nil)
 		for i := range m.Manifests {
 			if p := descriptorPlatform(&m.Manifests[i]); p != "" {
-				require.Regexp(t, platformForm, p)
+				require.Regexp(t, platformForm(), p)
 			}
 		}
 	})

@@ -3,10 +3,10 @@ package registry
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -19,9 +19,9 @@ const (
 )
 
 var (
-	tagForm = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
+	tagForm = lazy.Regexp(`^\w[\w.-]{0,127}$`)
 	// referrerTag matches the tags by which signatures and attestations refer to a digest.
-	referrerTag = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64,128}(\..+)?$`)
+	referrerTag = lazy.Regexp(`^sha(256|512)-[0-9a-f]{64,128}(\..+)?$`)
 )
 
 // Tags returns the tags of a repository, in the order of the registry. More than 50,000 tags or 200 pages are an error, since

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
@@ -22,8 +22,8 @@ const (
 )
 
 var (
-	digestForm  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	rebuildForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // also a label of Kubernetes
+	digestForm  = lazy.Regexp(`^sha256:[0-9a-f]{64}$`)
+	rebuildForm = lazy.Regexp(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // also a label of Kubernetes
 )
 
 // Text returns text from outside in the form in which state keeps it: one line of at most MaxText characters.
@@ -48,7 +48,7 @@ func (f *faults) add(value, format string, args ...any) {
 }
 
 func (f *faults) digest(d string) {
-	if d == "" || digestForm.MatchString(d) || f.bad[d] {
+	if d == "" || digestForm().MatchString(d) || f.bad[d] {
 		return
 	}
 	if f.bad == nil {
@@ -116,7 +116,7 @@ func (f *faults) rebuild(r *Rebuild) {
 	if r.Failures < 0 {
 		f.add(strconv.Itoa(r.Failures), "invalid number of failures in a row: %d", r.Failures)
 	}
-	if r.Status == Requested && !rebuildForm.MatchString(r.ID) { // workflows get it as an input
+	if r.Status == Requested && !rebuildForm().MatchString(r.ID) { // workflows get it as an input
 		f.add(r.ID, "invalid id %q of a rebuild", r.ID)
 	}
 	for _, target := range r.Bases {
@@ -167,7 +167,7 @@ func (i *Image) Writable() error {
 		return fmt.Errorf("too many references: %d in the Dockerfile cannot be resolved, and at most %d are recorded", n, MaxReferences)
 	}
 	for _, b := range i.BaseImages {
-		if r, err := ParseRef(b.Ref); err == nil && r.Pinned() && !digestForm.MatchString(r.Digest) {
+		if r, err := ParseRef(b.Ref); err == nil && r.Pinned() && !digestForm().MatchString(r.Digest) {
 			return fmt.Errorf("unsupported digest of %s: only sha256 is known", b.Ref)
 		}
 	}
@@ -194,7 +194,7 @@ func (b *Base) Writable() error {
 }
 
 func writable(name string, found []Fault, snapshots []Snapshot, encode func() ([]byte, error)) error {
-	if !fileName.MatchString(name + ".yaml") {
+	if !fileName().MatchString(name + ".yaml") {
 		return fmt.Errorf("%q cannot name a state file", name)
 	}
 	for _, s := range snapshots {
@@ -234,7 +234,7 @@ func sized(data []byte) error {
 // Check returns why a state file, given by its path below the state folder or the archive, must not be written: Load would
 // refuse it, or read something else than was meant.
 func Check(file string, data []byte) error {
-	if !fileName.MatchString(path.Base(file)) {
+	if !fileName().MatchString(path.Base(file)) {
 		return fmt.Errorf("%q cannot name a state file", path.Base(file))
 	}
 	if err := sized(data); err != nil {

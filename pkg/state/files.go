@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
 )
@@ -33,7 +33,7 @@ const (
 // can write anything into it.
 const maxFileBytes = 1 << 20
 
-var fileName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
+var fileName = lazy.Regexp(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
 
 const header = "# Written by imagefactory. Facts only; do not edit.\n"
 
@@ -112,7 +112,7 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, f
 	bad := func(message, fix string) (*T, finding.List) {
 		return nil, finding.List{finding.BadState.At(shown, 0, 0, message, fix)}
 	}
-	if !fileName.MatchString(name) {
+	if !fileName().MatchString(name) {
 		return bad(fmt.Sprintf("invalid state file name %q", name), "state files are named by an image: lower case letters, digits and dashes")
 	}
 	info, err := fs.Lstat(fsys, at)
@@ -278,7 +278,7 @@ func Changed(before, after map[string][]byte) map[string][]byte {
 }
 
 // leftover is a file that a process was writing when it was killed.
-var leftover = regexp.MustCompile(`^\.[-a-z0-9]+\.yaml[0-9]+$`)
+var leftover = lazy.Regexp(`^\.[-a-z0-9]+\.yaml[0-9]+$`)
 
 // RemoveLeftovers removes what processes have left behind that were killed while they wrote. None may be writing.
 func RemoveLeftovers(dir string) error {
@@ -288,7 +288,7 @@ func RemoveLeftovers(dir string) error {
 			return fmt.Errorf("reading state folder: %w", err)
 		}
 		for _, e := range entries {
-			if !leftover.MatchString(e.Name()) {
+			if !leftover().MatchString(e.Name()) {
 				continue
 			}
 			if err := os.Remove(filepath.Join(dir, folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,7 +6,7 @@ import "strings"
 // one that is too long, or whose name looks like one with a hash.
 func plainName(r Ref) string {
 	name := slug(strings.TrimPrefix(r.Repository, "library/") + "-" + r.Tag)
-	if name == "" || len(name) > maxBaseName || hashSuffix.MatchString(name) {
+	if name == "" || len(name) > maxBaseName || hashSuffix().MatchString(name) {
 		return ""
 	}
 	return name

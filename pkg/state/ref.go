@@ -4,13 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // Ref is an image reference in its parts, normalised as Docker and BuildKit do, and with one spelling for each host.
@@ -162,7 +162,7 @@ const (
 
 var hashAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-var hashSuffix = regexp.MustCompile(`-[a-z2-7]{13}$`)
+var hashSuffix = lazy.Regexp(`-[a-z2-7]{13}$`)
 
 // BaseName returns the name that a base image can always have, whatever other base images there are: a DNS-1123 label of at
 // most 40 characters that depends on the reference alone. A reference of Docker's official images that can be read back from
@@ -172,7 +172,7 @@ func BaseName(r Ref) string {
 	repository := strings.TrimPrefix(r.Repository, "library/")
 	plain := slug(repository + "-" + r.Tag)
 	if official := r.Registry == "docker.io" && repository != r.Repository; official && len(plain) <= maxBaseName &&
-		!hashSuffix.MatchString(plain) && readBack(plain) == repository+":"+r.Tag {
+		!hashSuffix().MatchString(plain) && readBack(plain) == repository+":"+r.Tag {
 		return plain
 	}
 	return hashedName(r)

@@ -4,11 +4,12 @@ package sanitize
 import (
 	"encoding/base64"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // Line replaces each unprintable rune, line breaks included, with a space.
@@ -57,13 +58,13 @@ func Foreign(s string, secrets ...string) string {
 			s = strings.ReplaceAll(s, form, "[token]")
 		}
 	}
-	s = userinfo.ReplaceAllString(Words(s), "$1")
-	return afterPath.ReplaceAllString(s, "$1")
+	s = userinfo().ReplaceAllString(Words(s), "$1")
+	return afterPath().ReplaceAllString(s, "$1")
 }
 
 var (
-	userinfo  = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*:/{1,2})[^\s/?#"'<>]*@`)
-	afterPath = regexp.MustCompile(`(/[^\s?#"'<>]*)[?#][^\s"'<>]*`)
+	userinfo  = lazy.Regexp(`([A-Za-z][A-Za-z0-9+.-]*:/{1,2})[^\s/?#"'<>]*@`)
+	afterPath = lazy.Regexp(`(/[^\s?#"'<>]*)[?#][^\s"'<>]*`)
 )
 
 // formsOf returns a secret and its encodings in URLs and headers, the longest first.

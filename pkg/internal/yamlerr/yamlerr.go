@@ -5,7 +5,6 @@ package yamlerr
 
 import (
 	"errors"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	yaml4 "go.yaml.in/yaml/v4"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
 // Problem is the cause and position of a YAML error.
@@ -100,12 +101,12 @@ var fixes = map[string]string{
 	"did not find expected '-' indicator":                          "check the indentation",
 }
 
-var lineOf = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors: )?(?:line (\d+): )?`)
+var lineOf = lazy.Regexp(`^(?:yaml: )?(?:unmarshal errors: )?(?:line (\d+): )?`)
 
 // parse splits the text of a yaml.v3 error into line and message.
 func parse(text string) Problem {
 	text = strings.Join(strings.Fields(text), " ")
-	m := lineOf.FindStringSubmatch(text)
+	m := lineOf().FindStringSubmatch(text)
 	p := Problem{Line: 1, Column: 1, Message: text[len(m[0]):]}
 	if line, err := strconv.Atoi(m[1]); err == nil {
 		p.Line = line
@@ -114,14 +115,14 @@ func parse(text string) Problem {
 }
 
 var (
-	marker    = regexp.MustCompile(`^(<{7}|>{7}|\|{7})( |$)`)
-	separator = regexp.MustCompile(`^={7}$`)
+	marker    = lazy.Regexp(`^(<{7}|>{7}|\|{7})( |$)`)
+	separator = lazy.Regexp(`^={7}$`)
 )
 
 // conflict returns the line of git's first conflict marker, or 0.
 func conflict(text []byte) int {
 	for i, line := range lines(text) {
-		if marker.MatchString(line) || separator.MatchString(line) {
+		if marker().MatchString(line) || separator().MatchString(line) {
 			return i + 1
 		}
 	}

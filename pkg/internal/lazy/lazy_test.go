@@ -1,0 +1,73 @@
+package lazy
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRegexp(t *testing.T) {
+	form := Regexp(`^a+$`)
+	assert.True(t, form().MatchString("aa"))
+	assert.Same(t, form(), form(), "compiled twice")
+	assert.Panics(t, func() { Regexp(`(`)() })
+}
+
+// TestExpressions compiles the expressions of all packages: a wrong one would only panic when it is used.
+func TestExpressions(t *testing.T) {
+	found := 0
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			call, ok := node.(*ast.CallExpr)
+			if !ok || !isLazyRegexp(call.Fun) {
+				return true
+			}
+			found++
+			_, err := regexp.Compile(literal(t, call.Args[0]))
+			assert.NoError(t, err, path)
+			return true
+		})
+		return nil
+	})
+	require.NoError(t, err)
+	assert.NotZero(t, found)
+}
+
+func isLazyRegexp(fun ast.Expr) bool {
+	selector, ok := fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	pkg, ok := selector.X.(*ast.Ident)
+	return ok && pkg.Name == "lazy" && selector.Sel.Name == "Regexp"
+}
+
+// literal is the value of a string literal, or of several joined by +.
+func literal(t *testing.T, expr ast.Expr) string {
+	switch expr := expr.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(expr.Value)
+		require.NoError(t, err)
+		return text
+	case *ast.BinaryExpr:
+		return literal(t, expr.X) + literal(t, expr.Y)
+	}
+	require.Fail(t, "not a literal")
+	return ""
+}
