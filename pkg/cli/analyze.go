@@ -154,7 +154,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 // promoteAfter starts what the analysis made due. That it cannot is no failure of the analysis, which is recorded; the
 // hourly pass does it then.
 func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
-	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now})
+	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now, Log: env.log})
 	if err != nil {
 		return env.errorf("warning: promote failed and will be retried by the next run: %s", err)
 	}

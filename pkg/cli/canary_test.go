@@ -129,7 +129,7 @@ func TestServersThatRepeatCredentials(t *testing.T) {
 		group.Go(func() {
 			ctx := context.Background()
 			command := func(name string, args ...string) {
-				s.runUntil(ctx, append([]string{name, "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
+				s.runUntil(ctx, append([]string{name, "--verbose", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
 			}
 			s.forge.Break(mirror(answer))
 			command("promote", "--push", "--direct") // dispatches, and keeps why it could not
@@ -163,6 +163,7 @@ func TestServersThatRepeatCredentials(t *testing.T) {
 					}
 				}
 			}
+			assert.Contains(t, s.said.String(), `msg="http request" method=GET`, "the log is looked at")
 			assert.Contains(t, s.said.String(), s.registry.Host, "the servers were asked")
 			assert.Contains(t, s.said.String(), s.forge.Host, "the servers were asked")
 		})

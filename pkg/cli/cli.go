@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -57,8 +58,9 @@ type Env struct {
 	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
 	Getenv func(string) string
 
-	quiet bool   // errors and warnings only
-	color string // auto, always or never
+	quiet bool         // errors and warnings only
+	color string       // auto, always or never
+	log   *slog.Logger // set from --verbose and the environment
 }
 
 // colors are the values of --color.
@@ -101,6 +103,9 @@ var errReported = errors.New("failed")
 
 // Main runs a command line and returns its exit code.
 func Main(ctx context.Context, args []string, env *Env) int {
+	own := *env
+	own.log = slog.New(slog.DiscardHandler)
+	env = &own
 	root := newRoot(env)
 	root.SetArgs(args)
 	root.SetIn(env.In)
@@ -197,12 +202,14 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 	flags.StringVar(&env.color, "color", "auto", "colour of tables: auto (on a terminal, unless NO_COLOR is set), always or never")
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(colors, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	flags.BoolVarP(&env.quiet, "quiet", "q", false, "print errors and warnings only, and no progress")
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	verbose := flags.Bool("verbose", false, "log requests, decisions and changes of state to stderr (env IMAGEFACTORY_LOG=debug)")
+	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		paths.beside()
 		if !slices.Contains(colors, env.color) {
 			return fleet.Usagef("--color %q: want %s", env.color, strings.Join(colors, ", "))
 		}
-		return nil
+		env.log, err = newLogger(env, *verbose)
+		return err
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())

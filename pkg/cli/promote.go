@@ -104,7 +104,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		return showStartable(ctx, env, st, &o.output)
 	}
 	pass := promote.Options{
-		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now,
+		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now, Log: env.log,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()

@@ -80,7 +80,7 @@ func (r *repoFlags) clients(env *Env) *clients {
 }
 
 // http configures the clients of servers.
-func (o *clients) http() httpx.Options { return httpx.Options{Clock: o.clock} }
+func (o *clients) http() httpx.Options { return httpx.Options{Clock: o.clock, Logger: o.env.log} }
 
 // git returns the transport to the state repository. It skips no host: what was learned is pushed until the deadline.
 func (o *clients) git() *httpx.Transport {
@@ -92,7 +92,7 @@ func (o *clients) git() *httpx.Transport {
 // open returns where the fleet is, and how to leave it.
 func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st store.Store, leave func(), err error) {
 	if !r.remote() {
-		return store.Folder{Paths: paths.paths()}, func() {}, nil
+		return store.Logged(store.Folder{Paths: paths.paths()}, o.env.log), func() {}, nil
 	}
 	at := *r
 	configPath := filepath.ToSlash(paths.config)
@@ -125,7 +125,7 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 		return nil, nil, fleet.Usagef("%s", err)
 	}
 	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
-	return s, func() { _ = repo.Close() }, nil
+	return store.Logged(s, o.env.log), func() { _ = repo.Close() }, nil
 }
 
 // clients returns what an analysis looks with.

@@ -19,7 +19,7 @@ shortens reasons to fit the terminal; -o wide shows them in full.`,
   imagefactory status web -o json`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
-		RunE: func(_ *cobra.Command, names []string) error {
+		RunE: func(cmd *cobra.Command, names []string) error {
 			if err := output.check(); err != nil {
 				return err
 			}
@@ -32,6 +32,7 @@ shortens reasons to fit the terminal; -o wide shows them in full.`,
 			if err != nil {
 				return err
 			}
+			fleet.LogDecisions(cmd.Context(), env.log, decisions)
 			if output.forPrograms() {
 				return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), decisions})
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -67,7 +68,9 @@ func (a *attempt) claimOrphans(take func(*config.Image) bool) {
 func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {
 	f := a.fleet
 	var ready []policy.Decision
-	for _, d := range a.decide() {
+	decisions := a.decide()
+	fleet.LogDecisions(ctx, a.opts.Log, decisions)
+	for _, d := range decisions {
 		img := f.Config.Find(d.Image)
 		if d.Status != policy.Due || !img.Source.Triggerable() || a.failed(&d) {
 			continue
