@@ -163,7 +163,7 @@ func find[T Object](t require.TestingT, objects []Object, name string) T {
 
 const maxAttempts = 5
 
-// run runs the steps from the first, as after a restart of the controller too, and says whether all succeeded.
+// run runs the steps from the first, as after a restart of the controller too, and reports whether all succeeded.
 func (p *promotion) run() bool {
 	step := find[*Stage](p.t, p.objects, p.stage).Spec.PromotionTemplate.Spec.Steps[0]
 	require.Equal(p.t, TaskAlias, step.As)
