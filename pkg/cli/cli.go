@@ -232,8 +232,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		}
 	}
 	root.SetHelpCommandGroupID("other")
-	root.Flags().Bool("version", false, "print the version")
-	root.SetVersionTemplate("imagefactory {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version") // in the form of cobra: a template of our own would link text/template
 	return root
 }
 
