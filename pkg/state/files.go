@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -299,23 +300,72 @@ func RemoveLeftovers(dir string) error {
 	return nil
 }
 
-// WriteFiles writes files below dir, each atomically, in a fixed order. A nil content removes the file.
+// writers is how many files are written at once. Writing mostly waits for the disk, which syncs several files in about the
+// time of one.
+const writers = 32
+
+// WriteFiles writes files below dir, each atomically, then removes those of nil content. The first error in the order of
+// paths is returned; which of the other files are written by then is not defined.
 func WriteFiles(dir string, files map[string][]byte) error {
+	var write, remove []string
 	for _, p := range slices.Sorted(maps.Keys(files)) {
-		target := filepath.Join(dir, filepath.FromSlash(p))
 		if files[p] == nil {
-			if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing state file: %w", err)
-			}
+			remove = append(remove, p)
+		} else {
+			write = append(write, p)
+		}
+	}
+	if err := makeFolders(dir, write); err != nil {
+		return err
+	}
+	if err := writeAll(dir, write, files); err != nil {
+		return err
+	}
+	for _, p := range remove {
+		if err := os.Remove(filepath.Join(dir, filepath.FromSlash(p))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing state file: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeFolders makes the folders of files.
+func makeFolders(dir string, files []string) error {
+	made := ""
+	for _, p := range files {
+		if path.Dir(p) == made {
 			continue
 		}
-		if err := unlinked(os.DirFS(dir), path.Dir(p)); err != nil {
+		made = path.Dir(p)
+		target := filepath.Join(dir, filepath.FromSlash(p))
+		if err := unlinked(os.DirFS(dir), made); err != nil {
 			return fmt.Errorf("writing state file %s: %w", target, err)
 		}
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return fmt.Errorf("making state folder: %w", err)
 		}
-		if err := renameio.WriteFile(target, files[p], 0o644, renameio.WithTempDir(filepath.Dir(target))); err != nil {
+	}
+	return nil
+}
+
+// writeAll writes files, several at once, until one cannot be written.
+func writeAll(dir string, names []string, files map[string][]byte) error {
+	errs := make([]error, len(names))
+	group, failed := errgroup.WithContext(context.Background())
+	group.SetLimit(writers)
+	for i, p := range names {
+		if failed.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			target := filepath.Join(dir, filepath.FromSlash(p))
+			errs[i] = renameio.WriteFile(target, files[p], 0o644, renameio.WithTempDir(filepath.Dir(target)))
+			return errs[i]
+		})
+	}
+	_ = group.Wait() // the error is one of errs
+	for _, err := range errs {
+		if err != nil {
 			return fmt.Errorf("writing state file: %w", err)
 		}
 	}

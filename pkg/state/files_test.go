@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -87,4 +88,39 @@ futureTop: {a: null, b: true}
 	for _, key := range []string{"futureUse", "futureBase", "futureRebuild", "futureTop"} {
 		require.Contains(t, string(files["images/web.yaml"]), key)
 	}
+}
+
+func TestManyFilesAreWrittenAndRemoved(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string][]byte{}
+	for i := range 200 {
+		files[fmt.Sprintf("images/web-%d.yaml", i)] = fmt.Appendf(nil, "name: web-%d\n", i)
+	}
+	require.NoError(t, state.WriteFiles(dir, files))
+	for p := range files {
+		data, err := os.ReadFile(filepath.Join(dir, p))
+		require.NoError(t, err)
+		require.Equal(t, files[p], data, p)
+		files[p] = nil
+	}
+	files["base-images/node.yaml"] = []byte("name: node\n")
+	require.NoError(t, state.WriteFiles(dir, files))
+	left, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "base-images", "node.yaml")}, left)
+}
+
+func TestAFileThatCannotBeWrittenIsReported(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string][]byte{"images/gone.yaml": nil}
+	for i := range 50 {
+		files[fmt.Sprintf("images/web-%02d.yaml", i)] = []byte("new\n")
+	}
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "images", "web-07.yaml", "in-the-way"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images", "gone.yaml"), nil, 0o644))
+	require.ErrorContains(t, state.WriteFiles(dir, files), "web-07.yaml")
+	require.FileExists(t, filepath.Join(dir, "images", "gone.yaml"), "nothing is removed before all is written")
+	left, err := filepath.Glob(filepath.Join(dir, "images", ".*"))
+	require.NoError(t, err)
+	require.Empty(t, left, "no temporary file stays")
 }
