@@ -343,8 +343,8 @@ func TestProblems(t *testing.T) {
 		"Secret key":     {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
 		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still is the placeholder"},
 		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "this account may not: create promotions, promote stages rebuild-api"},
-		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1-"},
-		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1-"},
+		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1"},
+		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1"},
 		"Stage too many": {func(w *world) {
 			w.kube.Add("stages", map[string]any{"metadata": map[string]any{"name": "old", "labels": map[string]any{"app.kubernetes.io/managed-by": "imagefactory"}}})
 		}, "warning dist in the cluster: Stages no longer needed: old"},
