@@ -44,13 +44,17 @@ const (
 func Compare(dir string, want map[string][]byte) ([]Change, error) {
 	var changes []Change
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		have, err := read(dir, name)
+		same, err := holds(dir, name, want[name])
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			changes = append(changes, Change{name, Added, nil, want[name]})
 		case err != nil:
 			return nil, err
-		case !bytes.Equal(have, want[name]):
+		case !same:
+			have, err := read(dir, name)
+			if err != nil {
+				return nil, err
+			}
 			changes = append(changes, Change{name, Changed, have, want[name]})
 		}
 	}
@@ -67,6 +71,30 @@ func Compare(dir string, want map[string][]byte) ([]Change, error) {
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.File, b.File) })
 	return changes, nil
+}
+
+// holds reports whether a file has this content, without having all of it in memory.
+func holds(dir, name string, want []byte) (bool, error) {
+	if err := checkName(name); err != nil {
+		return false, err
+	}
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return false, fmt.Errorf("reading generated file: %w", err)
+	}
+	defer f.Close()
+	for part := make([]byte, 64<<10); ; {
+		n, err := f.Read(part)
+		rest, same := bytes.CutPrefix(want, part[:n])
+		switch want = rest; {
+		case !same:
+			return false, nil
+		case errors.Is(err, io.EOF):
+			return len(want) == 0, nil
+		case err != nil:
+			return false, fmt.Errorf("reading generated file: %w", err)
+		}
+	}
 }
 
 func read(dir, name string) ([]byte, error) {

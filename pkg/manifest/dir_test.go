@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -185,4 +186,20 @@ func TestDiffIsBounded(t *testing.T) {
 	assert.Less(t, len(changes[0].Diff()), maxDiff+100)
 	assert.Regexp(t, `\n\(\d+ more lines\)\n$`, changes[0].Diff())
 	assert.Equal(t, "--- /dev/null\n+++ b.yaml\n(too large to show: 0 bytes before, 35000075 after)\n", changes[1].Diff())
+}
+
+func TestCompareReadsLargeFilesToTheirEnd(t *testing.T) {
+	dir := t.TempDir()
+	text := ours(strings.Repeat("a: 1\n", 60000))
+	write(t, dir, "a.yaml", text)
+	for name, want := range map[string][]byte{
+		"same":    text,
+		"shorter": text[:len(text)-1],
+		"longer":  append(bytes.Clone(text), 'x'),
+		"differs": append(bytes.Clone(text[:len(text)-1]), 'x'),
+	} {
+		changes, err := Compare(dir, map[string][]byte{"a.yaml": want})
+		require.NoError(t, err)
+		assert.Equal(t, name == "same", len(changes) == 0, name)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -29,33 +30,33 @@ func (r *Resources) Same() bool { return len(r.Added)+len(r.Changed)+len(r.Remov
 // CompareResources returns how the resources of want differ from those that the changed files had before. Comments, the
 // order of resources and the files that hold them make no difference.
 func CompareResources(changes []Change, want map[string][]byte) Resources {
-	before, after := map[string]resourceText{}, map[string]resourceText{}
 	out := Resources{}
 	for name, data := range want {
 		if isResources(name) {
 			out.Total += bytes.Count(data, []byte("\nkind: "))
 		}
 	}
-	for i := range changes {
-		if c := &changes[i]; isResources(c.File) {
-			have, _ := plainText(c.have)
-			readDocuments(before, have)
-			readDocuments(after, c.want)
+	before := map[resourceKey]resourceSum{}
+	eachChanged := func(text func(*Change) []byte, do func(resourceSum)) {
+		for i := range changes {
+			if c := &changes[i]; isResources(c.File) {
+				eachResource(text(c), do)
+			}
 		}
 	}
-	for key, d := range after {
-		old, known := before[key]
+	eachChanged(func(c *Change) []byte { have, _ := plainText(c.have); return have }, func(d resourceSum) { before[d.key()] = d })
+	eachChanged(func(c *Change) []byte { return c.want }, func(d resourceSum) {
+		old, known := before[d.key()]
 		switch {
 		case !known:
 			out.Added = append(out.Added, d.Resource)
-		case !bytes.Equal(old.text, d.text):
+		case old.sum != d.sum:
 			out.Changed = append(out.Changed, d.Resource)
 		}
-	}
-	for key, d := range before {
-		if _, wanted := after[key]; !wanted {
-			out.Removed = append(out.Removed, d.Resource)
-		}
+		delete(before, d.key())
+	})
+	for _, d := range before {
+		out.Removed = append(out.Removed, d.Resource)
 	}
 	for _, list := range [][]Resource{out.Added, out.Changed, out.Removed} {
 		slices.SortFunc(list, func(a, b Resource) int {
@@ -68,40 +69,53 @@ func CompareResources(changes []Change, want map[string][]byte) Resources {
 // isResources reports whether a generated file holds resources, as all do but the kustomization.
 func isResources(file string) bool { return file != KustomizationFile }
 
-type resourceText struct {
+type resourceKey struct{ kind, name string }
+
+// resourceSum is a resource in a file. Of its text only a hash is kept: a large dist holds many.
+type resourceSum struct {
 	Resource
-	text []byte // without comments
+	sum uint64 // of the lines without comments
 }
 
-// readDocuments adds the resources of a file as [Render] writes it, by kind and name.
-func readDocuments(to map[string]resourceText, data []byte) {
-	for _, text := range bytes.Split(append([]byte("\n"), data...), []byte("\n---\n")) {
-		d := resourceText{}
-		for line := range bytes.SplitSeq(text, []byte("\n")) {
-			if len(line) == 0 || line[0] == '#' {
-				continue
-			}
-			d.text = append(append(d.text, line...), '\n')
-			d.read(string(line))
+func (d *resourceSum) key() resourceKey { return resourceKey{d.Kind, d.Name} }
+
+var hashSeed = maphash.MakeSeed()
+
+// eachResource calls do with each resource of a file as [Render] writes it.
+func eachResource(data []byte, do func(resourceSum)) {
+	var d resourceSum
+	var hash maphash.Hash
+	hash.SetSeed(hashSeed)
+	finish := func() {
+		if d.sum = hash.Sum64(); d.Kind != "" {
+			do(d)
 		}
-		if d.Kind != "" {
-			to[d.Kind+"/"+d.Name] = d
+		d = resourceSum{}
+		hash.Reset()
+	}
+	for line := range bytes.Lines(data) {
+		switch {
+		case bytes.Equal(line, []byte("---\n")):
+			finish()
+		case line[0] != '\n' && line[0] != '#':
+			hash.Write(line)
+			d.read(line)
 		}
 	}
+	finish()
 }
 
 // read takes over what a line says of the resource.
-func (d *resourceText) read(line string) {
-	for prefix, to := range map[string]*string{
-		"kind: ":                   &d.Kind,
-		"  name: ":                 &d.Name,
-		"    imagefactory/image: ": &d.Owner,
-		"    imagefactory/base: ":  &d.Owner,
-	} {
-		if rest, ok := strings.CutPrefix(line, prefix); ok && *to == "" {
-			*to = strings.Trim(rest, `"'`)
+func (d *resourceSum) read(line []byte) {
+	take := func(to *string, prefix string) {
+		if rest, ok := bytes.CutPrefix(line, []byte(prefix)); ok && *to == "" {
+			*to = string(bytes.Trim(rest, "\"'\n"))
 		}
 	}
+	take(&d.Kind, "kind: ")
+	take(&d.Name, "  name: ")
+	take(&d.Owner, "    imagefactory/image: ")
+	take(&d.Owner, "    imagefactory/base: ")
 }
 
 // String returns a line such as "59 resources (+3 newsvc, ~1 Role)".
