@@ -40,19 +40,19 @@ func newAnalyze(env *Env, paths *pathFlags) *cobra.Command {
 	o := &analyzeOptions{}
 	cmd := &cobra.Command{
 		Use:   "analyze [NAME...]",
-		Short: "Find what builds use and what registries hold, and record it in state",
-		Long: `Analyze looks at every enrolled image, or at the named ones, and records what it finds in state:
+		Short: "Read Dockerfiles and registries, and record the result in state",
+		Long: `Analyze reads every enrolled image, or the named ones, and records in state:
 
-  - the Dockerfile, read where it lives (or from --source-dir), and every image that BuildKit would use for the build;
-  - what the tags of these base images hold now;
-  - the published image, and what it was built on, by the best evidence there is.
+  - the Dockerfile, read from the forge (or from --source-dir), and every image that BuildKit would use for the build;
+  - the current digest of each of these base images;
+  - the published image and the digests it was built on, by the best evidence there is.
 
-What fails is reported and keeps its state; the rest is recorded, and the exit code is 1. Without --push, state is the
-folder beside images.yaml. With --push it is a git repository: what is new is committed and pushed, and computed again
-when somebody else was faster. A run that learns nothing changes nothing.
+If an image fails, its state stays unchanged, the others are recorded, and the exit code is 1. Without --push, state is
+the folder beside images.yaml. With --push it is a git repository: analyze commits and pushes the changes, and computes
+them again if another writer pushed first. A run without news makes no commit.
 
-With --image or --base-image it is the analysis step of Kargo: it records that image or base image, and what else is
-new, unless another run has done so already.
+Kargo's analysis Jobs use --image or --base-image: analyze records that image or base image, and whatever else is new,
+unless another run has done so already.
 
 Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
 		Example: `  imagefactory analyze                                      # everything, into the state folder
@@ -71,13 +71,13 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.StringVar(&o.sourceDir, "source-dir", "", "`folder` of local checkouts to read Dockerfiles from, instead of asking forges")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
-	f.BoolVar(&o.all, "all", false, "everything that is enrolled (the default without names)")
-	f.StringVar(&o.event.Image, "image", "", "`name` of the enrolled image that an event told of")
-	f.StringVar(&o.event.Base, "base-image", "", "`name` of the base image that an event told of")
-	f.StringVar(&o.event.Tag, "tag", "", "`tag` that the event told of")
-	f.StringVar(&o.event.Digest, "digest", "", "`digest` that the event told of")
-	f.BoolVar(&o.promote, "promote", false, "then start what that made due, through Kargo")
-	f.DurationVar(&o.timeout, "timeout", 0, "record what was found after this time, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
+	f.BoolVar(&o.all, "all", false, "all enrolled images (the default without names)")
+	f.StringVar(&o.event.Image, "image", "", "(Jobs only) `name` of the enrolled image that changed")
+	f.StringVar(&o.event.Base, "base-image", "", "(Jobs only) `name` of the base image that changed")
+	f.StringVar(&o.event.Tag, "tag", "", "(Jobs only) `tag` that changed")
+	f.StringVar(&o.event.Digest, "digest", "", "(Jobs only) new `digest` of the tag")
+	f.BoolVar(&o.promote, "promote", false, "then start the rebuilds that became due, through Kargo")
+	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time, record the results so far, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
 	o.output.add(cmd, "text")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
@@ -87,13 +87,13 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 func (o *analyzeOptions) check(names []string) error {
 	switch event := o.event.Name(); {
 	case o.event.Image != "" && o.event.Base != "":
-		return fleet.Usagef("--image and --base-image are two different events: give one of them")
+		return fleet.Usagef("--image and --base-image exclude each other")
 	case event != "" && len(names) > 0, o.all && len(names) > 0, o.all && event != "":
 		return fleet.Usagef("names, --all and --image or --base-image exclude each other")
 	case event == "" && o.event.Digest+o.event.Tag != "":
-		return fleet.Usagef("--tag and --digest belong to --image or --base-image")
+		return fleet.Usagef("--tag and --digest need --image or --base-image")
 	case o.promote && event == "":
-		return fleet.Usagef("--promote belongs to --image or --base-image; else run `imagefactory promote`")
+		return fleet.Usagef("--promote needs --image or --base-image (otherwise run `imagefactory promote`)")
 	case o.timeout < 0:
 		return fleet.Usagef("--timeout is a duration such as 10m")
 	case o.offline && o.sourceDir == "":

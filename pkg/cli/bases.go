@@ -40,10 +40,10 @@ func newBases(env *Env) *cobra.Command {
 	o := &basesOptions{}
 	cmd := &cobra.Command{
 		Use:   "bases FILE...",
-		Short: "List every image that BuildKit resolves for a build of a Dockerfile",
+		Short: "List every image that a build of a Dockerfile uses",
 		Long: `Bases lists every image reference that BuildKit resolves for a build of each FILE ("-" is stdin): FROM, COPY --from,
-RUN --mount, ONBUILD triggers of a parent stage, and the syntax directive. References are normalised. What has no value is
-listed as unresolved; a file that BuildKit refuses gets an error with its line, and the exit code is 1.
+RUN --mount, ONBUILD triggers of a parent stage, and the syntax directive. References are normalised. A reference whose
+variables have no value is listed as unresolved; a file that BuildKit refuses is an error with its line, and the exit code is 1.
 
 Bases asks no registry. The ONBUILD triggers and the environment of a base image are known only if --base-config gives
 its config, as in the output of "crane config REF".`,
@@ -54,12 +54,12 @@ its config, as in the output of "crane config REF".`,
 		RunE: func(cmd *cobra.Command, files []string) error { return runBases(cmd.Context(), env, o, files) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.target, "target", "", "stage that is built (default the last)")
-	f.StringVar(&o.platform, "platform", "linux/amd64", "platform that is built for")
+	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
+	f.StringVar(&o.platform, "platform", "linux/amd64", "platform of the build")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE`; NAME alone takes the environment's")
 	f.StringArrayVar(&o.contexts, "build-context", nil, "named context `NAME=VALUE`, as for docker buildx build: docker-image://REF is an image")
 	f.StringArrayVar(&o.configs, "base-config", nil, "image config of a base image `REF=FILE` (JSON)")
-	f.BoolVar(&o.allStages, "all-stages", false, "count stages that the target does not need, too")
+	f.BoolVar(&o.allStages, "all-stages", false, "also count stages that the target does not need")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json (one line per file)")
 	return cmd
 }

@@ -15,9 +15,9 @@ func newRelease(env *Env, paths *pathFlags) *cobra.Command {
 	return newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
-		Long: `Release makes the newest candidate of a base image due now, or the one that DIGEST names. What was withdrawn, because
-its tag went back, must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
-digits of DIGEST are enough where they are unique. It takes back a hold. The reason goes into the state file and, with
+		Long: `Release makes a candidate of a base image due now: the newest, or the one that DIGEST names. A withdrawn candidate (its tag
+moved back) must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
+digits of DIGEST are enough where they are unique. It also ends a hold. The reason goes into the state file and, with
 --push, into the commit.`,
 		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
   imagefactory release node-22-slim@0123abcd4567 --reason "tested by hand"`,
@@ -28,8 +28,8 @@ func newHold(env *Env, paths *pathFlags) *cobra.Command {
 	return newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "hold BASE[@DIGEST]",
 		Short: "Keep a digest of a base image from becoming due",
-		Long: `Hold keeps the newest candidate of a base image from becoming due, or the one that DIGEST names, until it is released.
-Others pass. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
+		Long: `Hold keeps a candidate of a base image from becoming due until it is released: the newest, or the one that DIGEST names.
+Other candidates are not affected. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
 digits of DIGEST are enough where they are unique. The reason goes into the
 state file and, with --push, into the commit.`,
 		Example: `  imagefactory hold node:22-slim --reason "breaks TLS" --push`,
@@ -39,9 +39,9 @@ state file and, with --push, into the commit.`,
 func newReset(env *Env, paths *pathFlags) *cobra.Command {
 	cmd := newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "reset NAME",
-		Short: "Start the rebuilds of an image again after it failed too often",
-		Long: `Reset forgets the failures in a row of an image, so that its rebuilds start again. After three of them nothing else
-does. The reason goes into the state file and, with --push, into the commit.`,
+		Short: "Allow rebuilds of an image again after three failures",
+		Long: `Reset clears the failures of an image. After three failures in a row, imagefactory starts no rebuild of an image until
+then. The reason goes into the state file and, with --push, into the commit.`,
 		Example: `  imagefactory reset web --reason "the workflow is fixed" --push`,
 	}, func(f *fleet.Fleet, name, reason string, _ time.Time) (*fleet.Change, error) {
 		return f.Reset(name, reason)
@@ -57,7 +57,7 @@ func newVerdictCmd(env *Env, paths *pathFlags, cmd *cobra.Command, verb func(*fl
 	cmd.ValidArgsFunction = baseNames(paths)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if o.reason == "" {
-			return fleet.Usagef("give a --reason: it stays in the record")
+			return fleet.Usagef("--reason is required: it is recorded in state")
 		}
 		return o.run(cmd.Context(), env, paths, func(f *fleet.Fleet) (*fleet.Change, error) {
 			return verb(f, names[0], o.reason, env.Now())
@@ -71,7 +71,7 @@ func newPrune(env *Env, paths *pathFlags) *cobra.Command {
 	o := &stateEdit{}
 	cmd := &cobra.Command{
 		Use:   "prune",
-		Short: "Archive the state of what is no longer enrolled",
+		Short: "Archive the state of images that are no longer enrolled or used",
 		Long: `Prune moves the state of images that are no longer enrolled, and of base images that nothing uses any longer, into the
 folder archive of the state folder. When one of them is enrolled or used again, it goes on where it stopped. Base images
 stay until every enrolled image has been analyzed: before, nobody knows what it uses.`,
@@ -98,7 +98,7 @@ type stateEdit struct {
 func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
 	o.verb = cmd.Name()
 	o.repoFlags.add(env, cmd)
-	cmd.Flags().StringVar(&o.reason, "reason", reason, "why, for the record")
+	cmd.Flags().StringVar(&o.reason, "reason", reason, "reason, recorded in state")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 	o.output.add(cmd, "text")
 }

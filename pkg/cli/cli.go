@@ -1,4 +1,4 @@
-// Package cli is the command line of imagefactory: it parses, calls one use case of package factory, and prints. Data
+// Package cli is the command line of imagefactory: each command parses its flags, makes one call, and prints. Data
 // goes to stdout, everything else to stderr.
 package cli
 
@@ -183,10 +183,10 @@ func newRoot(env *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "imagefactory",
 		Short: "Keep container images fresh when their base images change",
-		Long: `imagefactory keeps the images that a team builds fresh when the public base images under them change.
+		Long: `imagefactory rebuilds your images when their base images change, after a delay and in the right order.
 
-It reads images.yaml (what is enrolled), analyzes Dockerfiles as BuildKit does, keeps the facts in state/ in git,
-generates the Kargo resources in dist/ that watch registries and execute rebuilds, and decides what is due.`,
+You list your images in images.yaml. imagefactory analyzes their Dockerfiles as BuildKit does, asks the registries, records
+what it finds in state/ in git, decides which rebuilds are due, and starts them at GitHub or GitLab, directly or through Kargo.`,
 		Example: `  imagefactory init                                    # a first images.yaml
   imagefactory analyze --source-dir .. --offline       # Dockerfiles to state/
   imagefactory synth                                   # state/ to dist/
@@ -196,7 +196,7 @@ generates the Kargo resources in dist/ that watch registries and execute rebuild
 		SilenceErrors: true,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`file` that enrolls images (env IMAGEFACTORY_CONFIG)")
+	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`path` of images.yaml (env IMAGEFACTORY_CONFIG)")
 	flags.StringVar(&paths.state, "state-dir", env.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
 	flags.StringVar(&paths.out, "out-dir", env.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
 	flags.StringVar(&env.color, "color", "auto", "colour of tables: auto (on a terminal, unless NO_COLOR is set), always or never")

@@ -38,8 +38,9 @@ func newEnroll(env *Env, paths *pathFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...]",
 		Short: "Add an image to images.yaml",
-		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. Without a flag that says
-where it is built from (--repo and those around it) the image is external: watched, never rebuilt. The file is checked as a whole before it is written.`,
+		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. With --repo and the flags around it
+the image is managed: rebuilt when its base images change. Without them it is external: watched, never rebuilt. The whole
+file is checked before it is written.`,
 		Example: `  imagefactory enroll web --repository acme/web --provider github --repo acme/web --workflow build.yml
   imagefactory enroll postgres --repository library/postgres --tag 16`,
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -18,9 +18,9 @@ func newGraph(env *Env, paths *pathFlags) *cobra.Command {
 	o := &graphOptions{}
 	cmd := &cobra.Command{
 		Use:   "graph [NAME]",
-		Short: "Draw what is built on what",
-		Long: `Graph draws the images and the base images that they are built on: the whole fleet, or one image with what it is
-built on (--up), what is built on it (--down), or both; or a base image (node:22) with what is built on it. Edges that follow from others are left out of drawings.`,
+		Short: "Draw which images are built on which",
+		Long: `Graph draws the images and their base images: the whole fleet, or one image with its bases (--up), the images built on it
+(--down), or both; or a base image (node:22) with the images built on it. Drawings leave out edges that follow from others.`,
 		Example: `  imagefactory graph                       # Mermaid, for a README
   imagefactory graph base-node --down -o dot | dot -Tsvg > graph.svg
   imagefactory graph web --up -o json`,
@@ -30,8 +30,8 @@ built on (--up), what is built on it (--down), or both; or a base image (node:22
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "mermaid", "dot")
-	f.BoolVar(&o.up, "up", false, "what NAME is built on")
-	f.BoolVar(&o.down, "down", false, "what is built on NAME")
+	f.BoolVar(&o.up, "up", false, "show the bases of NAME")
+	f.BoolVar(&o.down, "down", false, "show the images built on NAME")
 	return cmd
 }
 

@@ -27,25 +27,25 @@ func newInit(env *Env, paths *pathFlags) *cobra.Command {
 		Long: `Init writes images.yaml with comments, the folders of state and dist, and lines into .gitignore and .gitattributes. It
 overwrites nothing.
 
-With --full it also writes, from images.yaml as it is, what is needed around it: the Argo CD Application for dist and the
-namespace of the Kargo Project, the CI configuration that keeps state and dist, the Secrets to create (with placeholders,
-and as ExternalSecrets), and a Job that runs doctor. These files are yours from then on: one that is there and differs is
-an error, and nothing is written, unless --force is given. images.yaml itself is never replaced.
+With --full it also writes, from the current images.yaml: the Argo CD Application for dist and the namespace of the Kargo
+Project, the CI configuration that updates state and dist, templates for the Secrets (with placeholders, and as
+ExternalSecrets), and a Job that runs doctor. These files are yours from then on: if one exists and differs, init fails
+and writes nothing, unless --force is given. images.yaml itself is never replaced.
 
 With --full --direct it writes CI configuration for a fleet without a cluster: every hour, CI analyzes and starts the builds
 that are due.`,
 		Example: `  imagefactory init
-  imagefactory init --full                       # after enrolling images: the Secrets are those that they need
+  imagefactory init --full                       # after enrolling images, which decide the Secrets
   imagefactory init --full --direct              # without a cluster: one scheduled workflow
-  imagefactory init --full --force --dry-run     # what would change in the files that are there`,
+  imagefactory init --full --force --dry-run     # what would change in existing files`,
 		Args: args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return runInit(env, paths, o) },
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "text")
-	f.BoolVar(&o.Full, "full", false, "also write what is needed around images.yaml: Argo CD, CI, Secrets")
+	f.BoolVar(&o.Full, "full", false, "also write files for Argo CD, CI and Secrets")
 	f.BoolVar(&o.Direct, "direct", false, "with --full, no cluster: CI starts the rebuilds on a schedule")
-	f.BoolVar(&o.Force, "force", false, "with --full, replace files that are there and differ (never images.yaml)")
+	f.BoolVar(&o.Force, "force", false, "with --full, replace existing files that differ (never images.yaml)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
 	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab or both (default that of the repository's host)")
 	f.StringVar(&o.ArgoCDNamespace, "argocd-namespace", defaultArgoCDNamespace, "with --full, `namespace` of Argo CD")
@@ -108,7 +108,7 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	case !o.Full:
 		return env.infof("next: imagefactory enroll NAME --repository OWNER/NAME ...")
 	case len(written) == 0:
-		return env.infof("everything is there already")
+		return env.infof("all files exist already")
 	}
 	return printNext(env, o.Direct)
 }

@@ -44,7 +44,7 @@ func TestByHandWithPush(t *testing.T) {
 	s.ok("analyze")
 	got := s.do("hold", s.baseName())
 	assert.Equal(t, 2, got.code)
-	assert.Contains(t, got.err, "give a --reason")
+	assert.Contains(t, got.err, "--reason is required")
 
 	s.ok("hold", s.baseName(), "--reason", "breaks TLS")
 	assert.Equal(t, "breaks TLS", s.base().Candidates[0].Reason)

@@ -34,11 +34,11 @@ func newMigrate(env *Env) *cobra.Command {
 	o := &migrateOptions{}
 	cmd := &cobra.Command{
 		Use:   "migrate [DIR]",
-		Short: "Move a team from the older cdk8s tool to this one",
+		Short: "Convert the files of the older cdk8s tool",
 		Long: `Migrate reads images.yaml and the state files of the older cdk8s tool in DIR (default the current folder), in either of
 its layouts: everything under image-factory/, or a repository of its own with images.yaml, images/ and base-images/.
-It writes the new images.yaml and state/ into a folder beside them, deletes nothing, and says what it could not carry
-over. On stdout it prints the kubectl commands that delete the old Kargo objects; with --dry-run a diff.
+It writes the new images.yaml and state/ into a folder beside them, deletes nothing, and reports what it could not
+convert. On stdout it prints the kubectl commands that delete the old Kargo objects; with --dry-run a diff.
 
 The exit code is 1 when an entry could not be enrolled; it stays in the new images.yaml as a comment.`,
 		Example: `  imagefactory migrate --dry-run          # what would be written
@@ -57,7 +57,7 @@ The exit code is 1 when an entry could not be enrolled; it stays in the new imag
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "`folder` that the new files go to (default imagefactory in DIR)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
-	f.BoolVar(&o.force, "force", false, "overwrite other contents of the files that are written")
+	f.BoolVar(&o.force, "force", false, "overwrite existing files that differ")
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func runMigrate(env *Env, o *migrateOptions, dir string) error {
 		return fmt.Errorf("migrating %q: %w", dir, err)
 	}
 	if same(filepath.Join(dir, filepath.FromSlash(plan.Layout.Config)), filepath.Join(to, config.DefaultConfigFile)) {
-		return fleet.Usagef("--to %q: the new images.yaml would take the place of the old one, which is kept to go back to: name another folder", to)
+		return fleet.Usagef("--to %q: the new images.yaml would replace the old one, which you need to go back (name another folder)", to)
 	}
 	if err := report.Findings(env.Err, plan.Findings); err != nil {
 		return err

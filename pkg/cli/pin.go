@@ -16,7 +16,7 @@ func newPin(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "pin NAME",
 		Short: "Print the lock: the digests that a build of an image should use",
 		Long: `Pin prints, from state alone, which digest of each base a build of the image should use: the newest one that is due,
-but never older than what the published image was built on. A build with it never uses a digest that has not waited for
+but never an older one than the published image was built on. A build with it never uses a digest that has not waited for
 the rebuildDelay. As a source policy, BuildKit applies it without a change to the Dockerfile. A workflow that builds
 with it is enrolled with source.pinBases: true.`,
 		Example: `  imagefactory pin web -o json
@@ -46,7 +46,7 @@ with it is enrolled with source.pinBases: true.`,
 		},
 	}
 	output.add(cmd, "json", "source-policy")
-	cmd.Flags().BoolVar(&partial, "partial", false, "print what is known when the digest of a base is not")
+	cmd.Flags().BoolVar(&partial, "partial", false, "leave out bases whose digest is not known yet, instead of failing")
 	return cmd
 }
 
@@ -57,9 +57,9 @@ func checkLock(env *Env, lock *fleet.Lock, partial bool) error {
 			continue
 		}
 		if !partial {
-			return fmt.Errorf("pinning %q: no digest of %s is known yet, and a build would take what its tag holds; analyze with the registry first, or give --partial to accept that", lock.Image, b.Ref)
+			return fmt.Errorf("pinning %q: no digest of %s is known yet, so a build would use whatever its tag holds (run `imagefactory analyze`, or accept this with --partial)", lock.Image, b.Ref)
 		}
-		if err := env.errorf("warning: no digest of %s is known yet: a build takes what its tag holds", b.Ref); err != nil {
+		if err := env.errorf("warning: no digest of %s is known yet: a build uses whatever its tag holds", b.Ref); err != nil {
 			return err
 		}
 	}

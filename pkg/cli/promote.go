@@ -51,19 +51,19 @@ func newPromote(env *Env, paths *pathFlags) *cobra.Command {
 	o := &promoteOptions{}
 	cmd := &cobra.Command{
 		Use:   "promote",
-		Short: "Start the rebuilds that are due, and record what became of those before",
-		Long: `Promote makes one pass: it takes over what became of the rebuilds that were started, resolves again the tags that
-something waits for, decides what is due, records that, and starts it: at most factory.maxConcurrentRebuilds on one
-forge, parents before what is built on them. A rebuild is recorded before it is started and has an id, so that neither a
-crash nor a second promoter loses it or starts it twice.
+		Short: "Start the rebuilds that are due, and record the results of earlier ones",
+		Long: `Promote makes one pass: it records the results of earlier rebuilds, resolves the tags that images wait for, decides which
+rebuilds are due, records them, and starts them: parents before the images built on them, and at most
+factory.maxConcurrentRebuilds per forge. Each rebuild has an ID and is recorded before it starts, so a crash or a second
+promoter neither loses it nor starts it twice.
 
 Rebuilds are started through Kargo: in the cluster with the token of the service account, elsewhere with the kubeconfig.
-With --direct they are started at GitHub and GitLab themselves, and no cluster is needed; with --wait passes are repeated
-until nothing runs any longer. What was due and could not be started is blocked: each pass says why, and its exit code is 1.
+With --direct they are started at GitHub and GitLab, without a cluster. With --wait, passes are repeated until no rebuild
+runs. A rebuild that is due but cannot be started is blocked: each pass prints the reason, and its exit code is 1.
 
 Without --push, state is the folder beside images.yaml. With --push it is a git repository that several promoters and
 analyses may share.`,
-		Example: `  imagefactory promote --dry-run                       # what would be started now, from state alone
+		Example: `  imagefactory promote --dry-run                       # the rebuilds that would start now, from state alone
   imagefactory promote --push                          # one pass, through Kargo
   imagefactory promote --push --direct --wait 2h       # without a cluster, from any scheduler`,
 		Args: args(cobra.NoArgs),
@@ -72,7 +72,7 @@ analyses may share.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be started, from state alone, and start nothing")
 	f.BoolVar(&o.offline, "offline", false, "ask no registry: tags are not resolved again")
-	f.DurationVar(&o.wait, "wait", 0, "repeat passes until nothing runs any longer, at most this long; exit code 1 if something still does")
+	f.DurationVar(&o.wait, "wait", 0, "repeat passes until no rebuild runs, at most this long; exit code 1 if one still does")
 	f.DurationVar(&o.poll, "poll", 30*time.Second, "with --wait, the time between two passes")
 	o.output.add(cmd, "table", "wide")
 	o.repoFlags.add(env, cmd)

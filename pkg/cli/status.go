@@ -11,9 +11,9 @@ func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 	output := &outputFlag{}
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
-		Short: "Show what every image is doing, and why",
-		Long: `Status shows for every enrolled image, from state alone, whether it is current, waiting until a date, due, starting,
-running, blocked (a rebuild is recorded and could not be started), failed, held, opted out or unknown, and why. The table
+		Short: "Show the status of every image, and the reason",
+		Long: `Status shows the status of every enrolled image and the reason, from state alone: current, waiting until a date, due,
+starting, running, blocked (a recorded rebuild could not be started), failed, held, opted out or unknown. The table
 shortens reasons to fit the terminal; -o wide shows them in full.`,
 		Example: `  imagefactory status
   imagefactory status web -o json`,

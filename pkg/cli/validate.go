@@ -19,7 +19,7 @@ func newValidate(env *Env, paths *pathFlags) *cobra.Command {
 	o := &validateOptions{}
 	cmd := &cobra.Command{
 		Use:   "validate",
-		Short: "Find everything that is wrong in images.yaml and state",
+		Short: "Check images.yaml and state, and report all problems at once",
 		Long: `Validate checks images.yaml and the state files, reports every problem at once as FILE:LINE:COLUMN, and lints both.
 With --crds it also checks the resources that synth would write against the CRDs in a folder, as an API server does:
 schema, defaults, CEL rules, and unknown fields as errors.

@@ -26,7 +26,7 @@ func newVersion(env *Env) *cobra.Command {
 	output := &outputFlag{}
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version, and what it was built from",
+		Short: "Print the version and how it was built",
 		Example: `  imagefactory version
   imagefactory version -o json`,
 		Args: args(cobra.NoArgs),

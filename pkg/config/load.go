@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"reflect"
@@ -24,8 +25,8 @@ import (
 func LoadFile(file string) (*Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("reading %q: no such file: run `imagefactory init` to write a first one, or name yours with --config", file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading %q: %w (run `imagefactory init` to write a first one, or pass --config)", file, fs.ErrNotExist)
 		}
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}

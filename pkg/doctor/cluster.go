@@ -35,7 +35,7 @@ func (d *doctor) cluster() []Check {
 	}
 	in, err := d.Cluster()
 	if errors.Is(err, cluster.ErrNoCluster) {
-		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{notChecked(useOfIt, "no cluster is known here")} }}}
+		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{notChecked(useOfIt, "no cluster configured")} }}}
 	}
 	if err != nil {
 		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{bad("correct the kubeconfig", "%s", err)} }}}
@@ -62,7 +62,7 @@ type inCluster struct {
 func unanswered(what string, err error) Finding {
 	switch {
 	case cluster.IsStatus(err, http.StatusForbidden):
-		return notChecked("run it as somebody who may", "this account may not read %s", what)
+		return notChecked("run it with an account that may", "this account may not read %s", what)
 	case cluster.IsStatus(err, http.StatusUnauthorized):
 		return bad("sign in to the cluster again", "the API server refuses the credential (401)")
 	}
@@ -95,7 +95,7 @@ func (c *inCluster) rollouts(ctx context.Context) []Finding {
 	if f := c.installed(ctx, argoAPI, "Argo Rollouts", "install Argo Rollouts: Kargo runs the analysis with it", "analysisruns", "analysistemplates"); f != nil {
 		return []Finding{*f}
 	}
-	return []Finding{ok("AnalysisTemplate and AnalysisRun are there")}
+	return []Finding{ok("AnalysisTemplate and AnalysisRun are installed")}
 }
 
 func (c *inCluster) namespace(ctx context.Context) []Finding {
@@ -114,9 +114,9 @@ func (c *inCluster) namespace(ctx context.Context) []Finding {
 	case cluster.IsStatus(err, http.StatusNotFound):
 		return []Finding{bad("have Argo CD apply dist: kubectl apply -f "+bootstrap.ApplicationFile, "there is no Project %s", c.Project)}
 	case err != nil:
-		return []Finding{ok("it is labelled for Kargo"), unanswered("the Project", err)}
+		return []Finding{ok("labelled for Kargo"), unanswered("the Project", err)}
 	}
-	return []Finding{ok("it is labelled for Kargo, and the Project is there")}
+	return []Finding{ok("labelled for Kargo; the Project exists")}
 }
 
 // secrets looks at the Secrets that images.yaml asks for. What they hold is compared with the placeholder, and shown nowhere;
@@ -134,7 +134,7 @@ func (c *inCluster) secrets(ctx context.Context) []Finding {
 		out = append(out, c.jobObject(ctx, o))
 	}
 	if len(out) == 0 {
-		out = append(out, ok("images.yaml asks for none"))
+		out = append(out, ok("images.yaml needs none"))
 	}
 	return out
 }
@@ -157,7 +157,7 @@ func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Finding {
 	case o.Key != "" && have.Data[o.Key] == nil:
 		return warning("add the key, or correct factory.jobs", "%s of factory.jobs.%s has no key %q: the Jobs run without it", what, o.Use, o.Key)
 	}
-	return ok("%s of factory.jobs.%s is there", what, o.Use)
+	return ok("%s of factory.jobs.%s exists", what, o.Use)
 }
 
 func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
@@ -221,7 +221,7 @@ func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.Secre
 			return c.checkToken(ctx, s, token, true, "put it into "+token.From+", and keep the label")
 		}
 	}
-	return ok("nothing is started at %s", u.Host)
+	return ok("no build is started at %s", u.Host)
 }
 
 // permissions checks what the Jobs need. An administrator may do all of that, so it says something in a Job only.
@@ -298,7 +298,7 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 		out = append(out, warning("let Argo CD prune them", "Stages no longer needed: %s", some(extra)))
 	}
 	if out == nil {
-		out = append(out, ok("all Stages are there and up to date"))
+		out = append(out, ok("all Stages exist and are up to date"))
 	}
 	return out
 }

@@ -393,7 +393,7 @@ func TestCRDsTellTheVersion(t *testing.T) {
 	w.stageSchema("freightHistory", "autoPromotionHolds")
 	problems, all := w.run(t)
 	assert.Empty(t, problems)
-	assert.Contains(t, all, doctor.Finding{Check: "Kargo", Result: doctor.OK, Message: "its CRDs are there, of version 1.11 or later"})
+	assert.Contains(t, all, doctor.Finding{Check: "Kargo", Result: doctor.OK, Message: "CRDs installed, version 1.11 or later"})
 }
 
 // TestHolds names the Stage, and how to resume; many are counted.
@@ -445,7 +445,7 @@ func TestObjectsOfTheJobs(t *testing.T) {
 		"warning Secrets: Secret gone of factory.jobs.env.A is missing: the Jobs run without it",
 		"not checked Secrets: this account may not read Secret hidden",
 	}, problems)
-	for _, message := range []string{"ConfigMap there of factory.jobs.envFrom is there", "Secret pull of factory.jobs.imagePullSecrets is there"} {
+	for _, message := range []string{"ConfigMap there of factory.jobs.envFrom exists", "Secret pull of factory.jobs.imagePullSecrets exists"} {
 		assert.Contains(t, all, doctor.Finding{Check: "Secrets", Result: doctor.OK, Message: message})
 	}
 }

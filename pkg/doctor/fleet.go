@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"time"
 
@@ -33,7 +34,7 @@ func Run(ctx context.Context, o Options) []Finding {
 	f, out := o.input(ctx)
 	if f == nil {
 		return append(out, Finding{
-			Check: "all else", Result: NotChecked, Message: "it needs valid images.yaml and state", Fix: "correct them first",
+			Check: "all else", Result: NotChecked, Message: "valid images.yaml and state are needed", Fix: "correct them first",
 		})
 	}
 	if o.Branch != "" {
@@ -84,7 +85,10 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Finding) {
 				Fix: "check its URL, the network, and the credential (factory.credentials, use git)",
 			}}
 		}
-		return nil, []Finding{{Check: check, Result: Error, Message: err.Error(), Fix: "docs/operate.md says how to repair them"}}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, []Finding{{Check: check, Result: Error, Message: fmt.Sprintf("no file %q", o.Local.Config), Fix: "run imagefactory init, or pass --config"}}
+		}
+		return nil, []Finding{{Check: check, Result: Error, Message: err.Error(), Fix: "correct the file, or restore it from git"}}
 	}
 	var list finding.List
 	if o.Local != nil {
@@ -115,9 +119,9 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Finding) {
 		return nil, out
 	}
 	if n := len(list.Warnings()); n > 0 {
-		return f, []Finding{{Check: check, Result: Warning, Message: "they are valid, with " + plural.Count(n, "warning"), Fix: "imagefactory validate shows them"}}
+		return f, []Finding{{Check: check, Result: Warning, Message: "valid, with " + plural.Count(n, "warning"), Fix: "imagefactory validate shows them"}}
 	}
-	return f, []Finding{{Check: check, Result: OK, Message: fmt.Sprintf("they are valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
+	return f, []Finding{{Check: check, Result: OK, Message: fmt.Sprintf("valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
 }
 
 // pushFinding reports whether images.yaml names the credential with which the Jobs push state. What this machine has says nothing of them.
@@ -129,11 +133,11 @@ func pushFinding(in Fleet) []Finding {
 	}
 	if c := in.Config.Factory.Credentials[at.Host]; c.Git == nil && c.API == nil {
 		return []Finding{{
-			Check: check, Result: Warning, Message: "images.yaml names no Secret with which the Jobs push state to " + at.Host,
+			Check: check, Result: Warning, Message: "images.yaml names no Secret for pushing state to " + at.Host,
 			Fix: "set factory.credentials (" + at.Host + ": {git: {secret: NAME, key: KEY}}); `imagefactory init --full` has the form of the Secret",
 		}}
 	}
-	return []Finding{{Check: check, Result: OK, Message: "images.yaml names the Secret with which they push state to " + at.Host}}
+	return []Finding{{Check: check, Result: OK, Message: "images.yaml names the Secret for pushing state to " + at.Host}}
 }
 
 // distFinding checks whether dist is up to date.
@@ -152,7 +156,7 @@ func distFinding(f *fleet.Fleet) Finding {
 			Fix: "imagefactory synth, and `imagefactory init --full` for a .gitattributes that keeps LF",
 		}
 	case len(changes) > 0:
-		return Finding{Check: "dist", Result: Error, Message: "it is out of date", Fix: "imagefactory synth, and commit it; without a cluster, run doctor --direct"}
+		return Finding{Check: "dist", Result: Error, Message: "out of date", Fix: "imagefactory synth, and commit it; without a cluster, run doctor --direct"}
 	}
-	return Finding{Check: "dist", Result: OK, Message: "it is up to date"}
+	return Finding{Check: "dist", Result: OK, Message: "up to date"}
 }

@@ -32,17 +32,17 @@ func (c *inCluster) kargo(ctx context.Context) []Finding {
 	case version != "" && tooOld(version):
 		return []Finding{bad("upgrade Kargo to 1.11 or later", "its version is %s, %s", version, kargo.UnknownBefore111)}
 	case version != "":
-		return []Finding{ok("its CRDs are there, and its version is %s", version)}
+		return []Finding{ok("CRDs installed, version %s", version)}
 	}
 	if old, known := c.oldCRDs(ctx); known && old {
 		return []Finding{bad("upgrade Kargo and its CRDs to 1.11 or later", "its CRDs are of a version below 1.11, %s", kargo.UnknownBefore111)}
 	} else if known {
-		return []Finding{ok("its CRDs are there, of version 1.11 or later")}
+		return []Finding{ok("CRDs installed, version 1.11 or later")}
 	}
 	if err != nil {
-		return []Finding{ok("its CRDs are there"), unanswered("Deployments, and so Kargo's version", err)}
+		return []Finding{ok("CRDs installed"), unanswered("Deployments, and so Kargo's version", err)}
 	}
-	return []Finding{ok("its CRDs are there"), notChecked("it must be 1.11 or later", "no Deployment tells the version of Kargo")}
+	return []Finding{ok("CRDs installed"), notChecked("it must be 1.11 or later", "no Deployment shows the version of Kargo")}
 }
 
 // kargoVersion returns the oldest version that a Deployment of Kargo runs; empty when none tells it.
@@ -144,7 +144,7 @@ func (c *inCluster) holds(ctx context.Context) []Finding {
 	case held == 0:
 		return []Finding{ok("no observe Stage is on hold")}
 	case held > most:
-		out = append(out, warning("the same for each", "%d more observe Stages are on hold", held-most))
+		out = append(out, warning("resume each of them in the same way", "%d more observe Stages are on hold", held-most))
 	}
 	return out
 }

@@ -161,7 +161,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 		}
 	}
 	if !img.Source.Triggerable() && img.Rebuilds() {
-		at(finding.NoTrigger, "a plain git server cannot be asked for a build: it is watched, and shown when it is due", "set autoRebuild: false to say that this is meant")
+		at(finding.NoTrigger, "a plain git server cannot start builds: the image is only watched, and shown when it is due", "set autoRebuild: false to accept this")
 	}
 	return l
 }
@@ -186,7 +186,7 @@ func (f *Fleet) lintFleet(ignored *ignores) finding.List {
 	var l finding.List
 	if len(undecided) > 0 {
 		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
-			"which tags count is not decided yet, and semantic versions are assumed, for "+listed(undecided),
+			"the tags that count are not known yet, so semantic versions are assumed, for "+listed(undecided),
 			"set `tags`, or let `analyze` ask the registry"))
 	}
 	if len(unlocked) > 0 {
