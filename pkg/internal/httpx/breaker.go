@@ -170,7 +170,10 @@ func (h *host) recordRequest(resp *http.Response, err *Error, before int) {
 	defer h.mu.Unlock()
 	skipped := &Error{Host: h.name, Reason: Failing}
 	if err != nil {
-		if !err.MaybeDone || timedOut(err.cause) { // without a connection, a request ends soon; timeouts are counted by attempt
+		switch {
+		case timedOut(err.cause): // counted by attempt
+			return
+		case !err.MaybeDone && (err.Reason != Connection || !h.o.RetryUnreachable): // such a request ends soon
 			return
 		}
 		skipped.Problem, skipped.cause = err.Problem, err.cause

@@ -42,7 +42,8 @@ type Options struct {
 	Backoff func() backoff.BackOff
 	// LimitWait is the wait after a rate limit that does not say how long it lasts. Default: that of Backoff.
 	LimitWait time.Duration
-	// RetryUnreachable also retries when no connection can be made: refused, or an unknown host.
+	// RetryUnreachable also retries when no connection can be made: refused, or an unknown host. As that takes time, such
+	// requests count as failures of the host.
 	RetryUnreachable bool
 	// Timeout bounds one attempt, including its body; with Stream, until its header. Default 30 seconds.
 	Timeout time.Duration
@@ -134,7 +135,8 @@ func def[T comparable](field *T, value T) {
 }
 
 // OneShot returns a Transport that shares limits, breakers and counts with t, but sends each request once, and counts only
-// missing responses against the host. It is for servers that can be done without, such as mirrors.
+// missing responses against the host. It is for servers that can be done without, such as mirrors, and for callers that retry a
+// whole exchange.
 func (t *Transport) OneShot() *Transport {
 	once := *t
 	once.Attempts, once.oneShot = 1, true
