@@ -55,13 +55,14 @@ type Options struct {
 }
 
 // NewTransport returns a transport for git servers. It hands on bodies while they arrive, and sends each request once: Update
-// retries all of an exchange. Repositories that share one share what is known of a host that fails.
+// retries all of an exchange. Repositories that share one share what is known of a host that does not respond in time; other
+// failures may be those of one repository.
 func NewTransport(o httpx.Options) *httpx.Transport {
-	o.Stream, o.Attempts, o.Concurrency, o.MaxBody, o.PasswordsOnly = true, 1, -1, maxBody, true
+	o.Stream, o.Concurrency, o.MaxBody, o.PasswordsOnly = true, -1, maxBody, true
 	if o.Timeout == 0 {
 		o.Timeout = headerTimeout
 	}
-	return httpx.New(o)
+	return httpx.New(o).OneShot()
 }
 
 // Repo is one branch of a git repository on a server. It keeps fetched objects in memory. It may be used by many goroutines;

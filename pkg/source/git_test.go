@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -164,3 +165,27 @@ func TestAGitServerThatNeverAnswersIsLeftAlone(t *testing.T) {
 	}
 	assert.Equal(t, int32(3), server.asked.Load())
 }
+
+func TestABrokenRepositoryDoesNotStopTheOthersOfItsHost(t *testing.T) {
+	git := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
+	url := git.Init("web", map[string]string{"Dockerfile": "FROM node:22\n"})
+	base := transport(func(r *http.Request) (*http.Response, error) {
+		if strings.HasPrefix(r.URL.Path, "/broken/") {
+			return &http.Response{StatusCode: http.StatusServiceUnavailable, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	r := source.NewForges(source.Options{
+		Credentials: credentials.New(credentials.Options{Getenv: func(string) string { return canary }}),
+		HTTP:        httpx.Options{Base: base, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+	})
+	_, err := r.Dockerfile(t.Context(), gitImage("http://"+git.Host+"/broken/web.git", "Dockerfile"), source.Known{})
+	require.ErrorContains(t, err, "status 503")
+	file, err := r.Dockerfile(t.Context(), gitImage(url, "Dockerfile"), source.Known{})
+	require.NoError(t, err)
+	assert.Equal(t, "FROM node:22\n", string(file.Content))
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
