@@ -282,6 +282,24 @@ func TestAForgeThatRefusesIsLeftAlone(t *testing.T) {
 	})
 }
 
+// The library for GitLab would wait as long as the header says, which is a minute and a half here.
+func TestALimitOfTheServerDelaysNoRequest(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.repo.Commit("Dockerfile", "FROM node:22") // in one line, so that it costs a second request
+		w.transport = transport(func(r *http.Request) (*http.Response, error) {
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			if err == nil {
+				resp.Header.Set("RateLimit-Limit", "1")
+			}
+			return resp, err
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := w.run().Dockerfile(ctx, w.image("Dockerfile"), source.Known{})
+		require.NoError(t, err)
+	})
+}
+
 func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
 	defer elsewhere.Close()

@@ -133,12 +133,18 @@ func (c *Clients) GitLab(ctx context.Context, s *config.Source, needs string) (*
 		return nil, err
 	}
 	client, err := gitlab.NewAuthSourceClient(gitlab.Unauthenticated{}, gitlab.WithHTTPClient(&http.Client{Transport: e}),
-		gitlab.WithBaseURL(e.api.String()), gitlab.WithoutRetries())
+		gitlab.WithBaseURL(e.api.String()), gitlab.WithoutRetries(), gitlab.WithCustomLimiter(unlimited{}))
 	if err != nil {
 		return nil, fmt.Errorf("invalid source.host %q: %w", s.Host, err)
 	}
 	return &GitLab{client, e}, nil
 }
+
+// unlimited replaces the rate limiter of the library, which waits as long as a header of the server says.
+type unlimited struct{}
+
+// Wait implements [gitlab.RateLimiter].
+func (unlimited) Wait(ctx context.Context) error { return ctx.Err() }
 
 // Endpoint is the API of one host, with the token for it. It is the transport of the API libraries: every error that it
 // returns is an [*Error], unless the context ended.
