@@ -21,14 +21,14 @@ import (
 
 // Clients are the external services that an analysis uses.
 type Clients struct {
-	Source   source.Source      // of Dockerfiles; may be nil when none is to be read
+	Source   source.Source      // of Dockerfiles; may be nil if Scope.Dockerfiles is empty
 	Registry *registry.Client   // nil: no registry is asked
 	Progress *progress.Progress // nil: none is shown
 	Now      func() time.Time
-	Clock    *servertime.Clock // what servers say of Now; may be nil
+	Clock    *servertime.Clock // compares Now with the Date headers of servers; may be nil
 }
 
-// CheckClock fails when servers contradict the clock: what a wrong one records would stay wrong.
+// CheckClock returns an error if servers contradict the clock: times recorded by a wrong clock would stay wrong.
 func (s *Clients) CheckClock() error {
 	if err := s.Clock.Check(); err != nil {
 		return fmt.Errorf("nothing was recorded or started: %w", err)
@@ -36,16 +36,16 @@ func (s *Clients) CheckClock() error {
 	return nil
 }
 
-// NewClients makes the Clients for a fleet.
+// NewClients returns the [Clients] for a fleet.
 type NewClients func(*fleet.Fleet) (Clients, error)
 
-// Scope is what an analysis looks at, beside the base images that it finds and that were never looked at.
+// Scope selects what an analysis reads. Base images without recorded digests are always read.
 type Scope struct {
-	Dockerfiles []string      // the Dockerfiles of these images
-	Published   []string      // what the registry holds of these images
-	Bases       []string      // what the tags of these base images hold, by name
-	AllBases    bool          // those of all base images in use
-	Turn        fair.Rotation // where to begin, when there is not enough time for everything
+	Dockerfiles []string      // images whose Dockerfiles are read
+	Published   []string      // images whose tags are read from the registry
+	Bases       []string      // names of base images whose tags are resolved
+	AllBases    bool          // resolve all base images in use
+	Rotation    fair.Rotation // order of the work under a deadline
 }
 
 // Everything returns the scope of all enrolled images.
@@ -53,7 +53,8 @@ func Everything(f *fleet.Fleet) Scope {
 	return Scope{Dockerfiles: f.Graph.Order(), Published: f.Graph.Order(), AllBases: true}
 }
 
-// scopeOf returns all there is to know about the named images, which must be enrolled: a name that is not is a UsageError.
+// scopeOf returns the scope of the named images: their Dockerfiles, published tags and base images. An unknown name is a
+// [fleet.UsageError].
 func scopeOf(f *fleet.Fleet, names []string) (Scope, error) {
 	images, err := f.Images(names)
 	if err != nil {
@@ -72,62 +73,63 @@ func scopeOf(f *fleet.Fleet, names []string) (Scope, error) {
 	return s, nil
 }
 
-// ImageReport is what analyzing one image came to.
+// ImageReport is the result of analyzing one image.
 type ImageReport struct {
 	Image      string          `json:"image"`
 	Kind       string          `json:"kind"` // managed or external
 	Dockerfile string          `json:"dockerfile,omitempty"`
-	Version    string          `json:"version,omitempty"` // the published tag that counts
+	Version    string          `json:"version,omitempty"` // the newest published tag that matches the tag rule
 	Digest     string          `json:"digest,omitempty"`
 	Bases      []string        `json:"bases,omitempty"`
 	Parents    []string        `json:"parents,omitempty"`
 	Unresolved []state.Missing `json:"unresolved,omitempty"`
 	Warnings   []string        `json:"warnings,omitempty"`
 	Error      string          `json:"error,omitempty"`
-	NotSeen    bool            `json:"notSeen,omitempty"` // ctx ended before all of it was looked at
+	NotSeen    bool            `json:"notSeen,omitempty"` // ctx ended before it was analyzed completely
 }
 
-// BaseReport is what looking at one tag of a base image came to.
+// BaseReport is the result of resolving the tag of one base image.
 type BaseReport struct {
 	Base   string `json:"base"`
 	Ref    string `json:"ref"`
 	Digest string `json:"digest,omitempty"`
 	Error  string `json:"error,omitempty"`
-	// NotSeen says that ctx ended before the tag was looked at.
+	// NotSeen reports that ctx ended before the tag was resolved.
 	NotSeen bool `json:"notSeen,omitempty"`
 }
 
-// Report is what an analysis came to.
+// Report is the result of an analysis.
 type Report struct {
 	Images []ImageReport `json:"images"`
 	Bases  []BaseReport  `json:"bases,omitempty"`
-	// UnknownConfigs are images that Dockerfiles build on and of which the config could not be read.
+	// UnknownConfigs are the images that Dockerfiles build on whose config could not be read.
 	UnknownConfigs []UnknownConfig `json:"unknownConfigs,omitempty"`
 	fleet.Change
 	Failed      int  `json:"failed"`                // images and base images that keep their state
-	Interrupted bool `json:"interrupted,omitempty"` // not everything was looked at
-	// Skipped is why there was nothing to analyze.
+	Interrupted bool `json:"interrupted,omitempty"` // ctx ended before everything was analyzed
+	// Skipped is the reason why nothing was analyzed; empty otherwise.
 	Skipped string `json:"-"`
 }
 
-// looks is how many things are looked at at once. Most of that is waiting; clients bound what one host is asked.
-const looks = 32
+// maxParallel bounds the concurrent tasks of an analysis. Most of the time is spent waiting; clients limit the requests to
+// one host.
+const maxParallel = 32
 
-// Fleet looks at everything in scope and updates the fleet's state in memory: Dockerfiles, then the tags of enrolled and
-// of base images, then what new images were built on. What fails is reported and keeps its state; the rest goes on. When
-// ctx ends, what was not looked at yet keeps its state too. Nothing is written: see Store.
+// Fleet analyzes everything in scope and updates the state of f in memory: Dockerfiles first, then the tags of enrolled and
+// of base images, then the base images that new images were built on. Failures are reported and leave the state of their
+// image unchanged, and so does the end of ctx. Fleet writes nothing: [Run] saves the change in a [store.Store].
 func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*Report, error) {
 	before, err := f.State.Encode()
 	if err != nil {
 		return nil, err
 	}
 	a := &analysis{
-		Fleet: f, Clients: clients, now: clients.Now(), turn: scope.Turn,
-		files: map[string]*dockerfileFound{}, images: map[string]*publicationFound{}, bases: map[string]*baseFound{},
-		configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configRead{}},
+		Fleet: f, Clients: clients, now: clients.Now(), rotation: scope.Rotation,
+		files: map[string]*dockerfileResult{}, images: map[string]*publicationResult{}, bases: map[string]*baseResult{},
+		configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configResult{}},
 	}
-	if a.turn.Pass == 0 {
-		a.turn.Pass = a.now.Unix() / int64(time.Hour/time.Second)
+	if a.rotation.Pass == 0 {
+		a.rotation.Pass = a.now.Unix() / int64(time.Hour/time.Second)
 	}
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
@@ -135,17 +137,17 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	if len(scope.Dockerfiles) > 0 {
 		phases = 4
 	}
-	within := func(look func(context.Context)) { // no phase takes the time of those after it
-		part, cancel := fair.Share(ctx, phases, "it")
+	runPhase := func(phase func(context.Context)) { // each phase gets an equal share of the remaining time
+		part, cancel := fair.Share(ctx, phases, "this phase")
 		defer cancel()
-		look(part)
+		phase(part)
 		phases--
 	}
 	if phases == 4 {
-		within(func(ctx context.Context) { a.dockerfiles(ctx, scope.Dockerfiles) })
+		runPhase(func(ctx context.Context) { a.dockerfiles(ctx, scope.Dockerfiles) })
 	}
 	if a.Registry != nil {
-		within(func(ctx context.Context) { a.published(ctx, scope.Published) })
+		runPhase(func(ctx context.Context) { a.published(ctx, scope.Published) })
 	}
 	f.Graph = graph.Build(f.Config, f.State)
 	if err := a.refuseCycles(); err != nil {
@@ -155,11 +157,11 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 		f.AddBases(name)
 	}
 	if a.Registry != nil {
-		within(func(ctx context.Context) { a.tags(ctx, scope) })
-		a.rememberTriggers()
-		within(func(ctx context.Context) { a.evidence(ctx, scope.Published) })
+		runPhase(func(ctx context.Context) { a.resolveBases(ctx, scope) })
+		a.recordTriggers()
+		runPhase(func(ctx context.Context) { a.recordBuiltOn(ctx, scope.Published) })
 	}
-	a.rememberAnswers(ctx)
+	a.recordAnalyses(ctx)
 	if err := a.CheckClock(); err != nil {
 		return nil, err
 	}
@@ -171,16 +173,16 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	return report, nil
 }
 
-// analysis is what one Analyze has found so far.
+// analysis is the state of one call of [Fleet].
 type analysis struct {
 	*fleet.Fleet
 	Clients
-	now    time.Time
-	turn   fair.Rotation
-	files  map[string]*dockerfileFound  // by image
-	images map[string]*publicationFound // by image
-	bases  map[string]*baseFound        // by base image
-	asked  map[string]bool              // base images to be looked at
+	now      time.Time
+	rotation fair.Rotation
+	files    map[string]*dockerfileResult  // by image
+	images   map[string]*publicationResult // by image
+	bases    map[string]*baseResult        // by base image
+	asked    map[string]bool               // base images in scope
 
 	snapshots once[state.Snapshot] // of tags, by reference
 	configs   configs              // of what Dockerfiles build on
@@ -194,14 +196,14 @@ func setOf(names []string) map[string]bool {
 	return out
 }
 
-// each looks at every task, many at once, until ctx is done. The tasks that were not looked at are not in the answer, nor
-// those during which ctx ended: their errors say nothing of them.
-func each[T any](ctx context.Context, a *analysis, tasks []fair.Task, look func(context.Context, string) T) map[string]T {
+// forEach calls fn for every task, up to [maxParallel] at a time, until ctx is done. Results of calls that were skipped or
+// interrupted are left out.
+func forEach[T any](ctx context.Context, a *analysis, tasks []fair.Task, fn func(context.Context, string) T) map[string]T {
 	found := make([]*T, len(tasks))
-	fair.Run(ctx, looks, tasks, func(i int) {
+	fair.Run(ctx, maxParallel, tasks, func(i int) {
 		done := a.Progress.Item(tasks[i].Name)
 		defer done()
-		if f := look(ctx, tasks[i].Name); ctx.Err() == nil {
+		if f := fn(ctx, tasks[i].Name); ctx.Err() == nil {
 			found[i] = &f
 		}
 	})
@@ -214,10 +216,10 @@ func each[T any](ctx context.Context, a *analysis, tasks []fair.Task, look func(
 	return out
 }
 
-// tasks makes a task of each name, in the order of this pass.
+// tasks returns a task for each name, rotated if ctx has a deadline.
 func (a *analysis) tasks(ctx context.Context, names []string, of func(name string) fair.Task) []fair.Task {
 	if _, bounded := ctx.Deadline(); bounded {
-		names = a.turn.Order(names)
+		names = a.rotation.Order(names)
 	}
 	out := make([]fair.Task, len(names))
 	for i, name := range names {
@@ -227,7 +229,7 @@ func (a *analysis) tasks(ctx context.Context, names []string, of func(name strin
 	return out
 }
 
-// sourceOf is the task to read the Dockerfile of an image.
+// sourceOf returns the task that reads the Dockerfile of an image.
 func (a *analysis) sourceOf(name string) fair.Task {
 	t := fair.Task{Owner: name}
 	if src := a.Config.Find(name).Source; src != nil {
@@ -236,12 +238,12 @@ func (a *analysis) sourceOf(name string) fair.Task {
 	return t
 }
 
-// registryOf is the task to look at the published image.
+// registryOf returns the task that reads the published tags of an image.
 func (a *analysis) registryOf(name string) fair.Task {
 	return fair.Task{Host: a.Config.Find(name).Registry, Owner: name}
 }
 
-// refuseCycles takes back what this analysis learnt of images that are built on each other, so that the others go on.
+// refuseCycles reverts the Dockerfiles that make images depend on each other, so that the analysis of the others is kept.
 func (a *analysis) refuseCycles() error {
 	found := fleet.Cycles(a.Config, a.Graph)
 	if len(found) == 0 {
@@ -335,7 +337,7 @@ func (a *analysis) describe(img *config.Image) ImageReport {
 	return r
 }
 
-// assume fills in what nothing proves, parents first.
+// assume records assumed base digests where there is no evidence, parents first.
 func (a *analysis) assume() {
 	for _, name := range a.Graph.Order() {
 		policy.Assume(a.Config.Find(name), a.State, a.Graph)

@@ -14,32 +14,32 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// UnknownConfig is an image that Dockerfiles build on and of which the config is not known: neither its ONBUILD triggers
-// nor its environment.
+// UnknownConfig is an image that Dockerfiles build on whose config is not known: neither its ONBUILD triggers nor its
+// environment.
 type UnknownConfig struct {
 	Ref   string `json:"ref"`
-	Error string `json:"error,omitempty"` // empty when no registry was asked
+	Error string `json:"error,omitempty"` // empty if no registry was asked
 }
 
 // configKey identifies the config of an image that Dockerfiles build on.
 type configKey struct{ ref, platform string }
 
-// configRead is what was learnt of a config. Partial is nil when its triggers are not known.
-type configRead struct {
-	digest         string // of what the reference holds now
+// configResult is the result of reading a config. Its field partial is nil if the ONBUILD triggers are not known.
+type configResult struct {
+	digest         string // that the reference resolves to
 	partial, whole *dockerfile.BaseConfig
 	err            error
 }
 
-// configs are those that an analysis has read so far.
+// configs holds the configs that an analysis wants and has read.
 type configs struct {
 	mu     sync.Mutex
-	wanted map[configKey]bool // true where more is wanted than the triggers
-	read   map[configKey]*configRead
+	wanted map[configKey]bool // true if more than the triggers is wanted
+	read   map[configKey]*configResult
 }
 
-// baseConfig returns what is known of an image that a Dockerfile builds on, and notes that it is wanted.
-func (a *analysis) baseConfig(d *dockerfileFound) dockerfile.BaseFunc {
+// baseConfig returns a lookup of the known configs of images that a Dockerfile builds on. It records which ones are wanted.
+func (a *analysis) baseConfig(d *dockerfileResult) dockerfile.BaseFunc {
 	return func(_ context.Context, text, platform string, whole bool) (found *dockerfile.BaseConfig) {
 		ref, err := state.ParseRef(text)
 		if err != nil {
@@ -62,17 +62,17 @@ func (a *analysis) baseConfig(d *dockerfileFound) dockerfile.BaseFunc {
 	}
 }
 
-// readConfigs asks registries for the configs that Dockerfiles want, and resolves the Dockerfiles again for which that is
-// news. Triggers can make other images part of a build, so it goes on until nothing more is wanted.
+// readConfigs reads the wanted configs from registries and resolves the affected Dockerfiles again. ONBUILD triggers can add
+// further images to a build, so it repeats until no config is missing.
 func (a *analysis) readConfigs(ctx context.Context) {
-	const rounds = 10 // more than any build needs that was not made to need them
+	const rounds = 10 // more than any ordinary build needs
 	for range rounds {
 		keys := a.configs.missing()
 		if len(keys) == 0 || ctx.Err() != nil {
 			return
 		}
 		a.Progress.Add(len(keys))
-		read := each(ctx, a, a.tasks(ctx, slices.Sorted(maps.Keys(keys)), a.configsOf(keys)), func(ctx context.Context, text string) *configRead {
+		read := forEach(ctx, a, a.tasks(ctx, slices.Sorted(maps.Keys(keys)), a.configsOf(keys)), func(ctx context.Context, text string) *configResult {
 			return a.readConfig(ctx, keys[text], a.configs.wanted[keys[text]])
 		})
 		news := map[configKey]bool{}
@@ -90,14 +90,14 @@ func (a *analysis) readConfigs(ctx context.Context) {
 		}
 		a.Progress.Add(len(again))
 		slices.Sort(again)
-		maps.Copy(a.files, each(ctx, a, a.tasks(ctx, again, a.sourceOf), func(ctx context.Context, name string) *dockerfileFound {
+		maps.Copy(a.files, forEach(ctx, a, a.tasks(ctx, again, a.sourceOf), func(ctx context.Context, name string) *dockerfileResult {
 			return a.resolveAgain(ctx, name)
 		}))
 	}
 }
 
-// configsOf returns the task of reading a config: for the image that wants the fewest, so that one that wants many does not
-// keep the others waiting.
+// configsOf returns a function that makes the task of reading a config. Its owner is the image that wants the fewest configs,
+// so that an image that wants many does not delay the others.
 func (a *analysis) configsOf(keys map[string]configKey) func(text string) fair.Task {
 	owners := map[configKey]string{}
 	for _, name := range slices.Sorted(maps.Keys(a.files)) {
@@ -114,8 +114,8 @@ func (a *analysis) configsOf(keys map[string]configKey) func(text string) fair.T
 	}
 }
 
-// configDigest returns the digest that the config for a platform is read by: that of its manifest, or of the index when the
-// manifests of several versions of an operating system are for it.
+// configDigest returns the digest by which the config for a platform is read: that of its manifest, or that of the index if
+// several manifests match (versions of an operating system).
 func configDigest(s state.Snapshot, platform string) string {
 	if len(s.Manifests(platform)) > 1 {
 		return s.Digest
@@ -123,15 +123,15 @@ func configDigest(s state.Snapshot, platform string) string {
 	return s.Effective(platform)
 }
 
-// resolveAgain resolves a Dockerfile that was read.
-func (a *analysis) resolveAgain(ctx context.Context, name string) *dockerfileFound {
+// resolveAgain resolves a Dockerfile that was read before with the configs known by now.
+func (a *analysis) resolveAgain(ctx context.Context, name string) *dockerfileResult {
 	old := a.files[name]
-	d := &dockerfileFound{file: old.file, before: old.before, revert: old.revert}
+	d := &dockerfileResult{file: old.file, before: old.before, revert: old.revert}
 	d.resolve(ctx, a.Config.Find(name), a.baseConfig(d))
 	return d
 }
 
-// missing returns the configs to read, by a name for each.
+// missing returns the configs to read, by task name.
 func (c *configs) missing() map[string]configKey {
 	out := map[string]configKey{}
 	for k, whole := range c.wanted {
@@ -146,17 +146,17 @@ func sameTriggers(x, y *dockerfile.BaseConfig) bool {
 	return x == nil && y == nil || x != nil && y != nil && slices.Equal(x.OnBuild, y.OnBuild)
 }
 
-// readConfig finds out what the reference holds now, and reads its config unless state has the triggers of that.
-func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *configRead {
-	r := &configRead{}
+// readConfig resolves the reference and reads its config, unless state has the triggers of that digest and they suffice.
+func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *configResult {
+	r := &configResult{}
 	ref, err := state.ParseRef(k.ref)
 	if err != nil {
-		return &configRead{err: err}
+		return &configResult{err: err}
 	}
 	if r.digest = ref.Digest; r.digest == "" {
 		s, err := a.snapshot(ctx, ref, a.knownSnapshot(ref))
 		if err != nil {
-			return &configRead{err: err}
+			return &configResult{err: err}
 		}
 		r.digest = configDigest(s, k.platform)
 		if !registry.Holds(s, k.platform) { // an index is pushed one platform at a time: it need not be read again until it changes
@@ -178,7 +178,7 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 		r.whole = nil
 		return r
 	}
-	// Where the triggers are enough, they are what state will have: the next analysis comes to the same end.
+	// If the triggers suffice, only they are recorded and used, so that the next analysis has the same result.
 	r.partial = r.whole
 	if sources, ok := r.whole.Sources(ctx); ok {
 		r.partial = &dockerfile.BaseConfig{OnBuild: sources, Partial: true}
@@ -186,7 +186,7 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 	return r
 }
 
-// knownSnapshot returns what state knows a tag to hold, nil when it knows nothing.
+// knownSnapshot returns the snapshot of a tag in state, or nil.
 func (a *analysis) knownSnapshot(ref state.Ref) *state.Snapshot {
 	if base := a.State.Base(ref.String()); base != nil {
 		return base.Current()
@@ -202,7 +202,7 @@ func (a *analysis) knownSnapshot(ref state.Ref) *state.Snapshot {
 	return nil
 }
 
-// recordedTriggers returns the triggers that state has of what a tag held last, nil when it has none.
+// recordedTriggers returns the triggers in state of the current digest of a tag, or nil.
 func (a *analysis) recordedTriggers(ref state.Ref, platform string) *dockerfile.BaseConfig {
 	base := a.State.Base(ref.String())
 	switch {
@@ -214,7 +214,7 @@ func (a *analysis) recordedTriggers(ref state.Ref, platform string) *dockerfile.
 	return a.triggersOf(ref, platform, configDigest(*base.Current(), platform))
 }
 
-// triggersOf returns the triggers that state has of a digest, nil when it has none.
+// triggersOf returns the triggers of a digest in state, or nil.
 func (a *analysis) triggersOf(ref state.Ref, platform, digest string) *dockerfile.BaseConfig {
 	base := a.State.Base(ref.String())
 	if base == nil {
@@ -231,8 +231,8 @@ func (a *analysis) triggersOf(ref state.Ref, platform, digest string) *dockerfil
 	return c
 }
 
-// manifestOf returns the digest that the config is read by of a digest that the tag of a base image has held. A reference
-// that is pinned gives that of an index.
+// manifestOf returns the digest by which the config is read, for a digest that the tag of a base image has or had. A pinned
+// reference may name an index.
 func manifestOf(base *state.Base, digest, platform string) string {
 	if s := base.Seen(digest); s != nil && len(s.Platforms) > 0 {
 		return configDigest(*s, platform)
@@ -240,13 +240,13 @@ func manifestOf(base *state.Base, digest, platform string) string {
 	return digest
 }
 
-// snapshot resolves a tag, once in an analysis.
+// snapshot resolves a tag, once per analysis.
 func (a *analysis) snapshot(ctx context.Context, ref state.Ref, known *state.Snapshot) (state.Snapshot, error) {
 	return a.snapshots.get(ctx, ref.String(), func() (state.Snapshot, error) { return a.Registry.Snapshot(ctx, ref, known) })
 }
 
-// unknownConfigs lists the images of which the config is not known. It leaves out what is reported anyway: a tag that
-// could not be resolved, and an enrolled image that was never published.
+// unknownConfigs returns the images whose config is not known. It omits those that are reported elsewhere: tags that could
+// not be resolved, and enrolled images that were never published.
 func (a *analysis) unknownConfigs() []UnknownConfig {
 	unknown := map[string]error{}
 	for _, d := range a.files {
@@ -254,8 +254,8 @@ func (a *analysis) unknownConfigs() []UnknownConfig {
 			switch r := a.configs.read[k]; {
 			case r != nil:
 				unknown[k.ref] = r.err
-			case a.Registry != nil: // the time ran out
-				unknown[k.ref] = fmt.Errorf("reading the config of %q: not looked at in this run", k.ref)
+			case a.Registry != nil: // no time was left
+				unknown[k.ref] = fmt.Errorf("reading the config of %q: not read in this run", k.ref)
 			default:
 				unknown[k.ref] = nil
 			}
@@ -281,8 +281,8 @@ func (a *analysis) enrolled(ref state.Ref) bool {
 	return slices.ContainsFunc(a.Config.Images, func(img config.Image) bool { return img.Ref() == ref.Registry+"/"+ref.Repository })
 }
 
-// rememberTriggers records the triggers of what the tags of base images hold.
-func (a *analysis) rememberTriggers() {
+// recordTriggers records the ONBUILD triggers of the current digests of base images.
+func (a *analysis) recordTriggers() {
 	for k, r := range a.configs.read {
 		base := a.State.Base(k.ref)
 		if base == nil || r.whole == nil || r.partial == r.whole {
@@ -295,7 +295,7 @@ func (a *analysis) rememberTriggers() {
 	}
 }
 
-// once does things once by key, for many callers. The zero value is ready.
+// once calls a function once per key and shares its result among callers. The zero value is ready to use.
 type once[T any] struct {
 	mu   sync.Mutex
 	jobs map[string]*job[T]
@@ -308,7 +308,7 @@ type job[T any] struct {
 	err   error
 }
 
-// get returns what do returns. What was stopped because ctx ended is done again.
+// get returns the result of do for the key. A call that was interrupted by the end of ctx is repeated by the next caller.
 func (o *once[T]) get(ctx context.Context, key string, do func() (T, error)) (T, error) {
 	o.mu.Lock()
 	if o.jobs == nil {

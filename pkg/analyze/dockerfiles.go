@@ -16,28 +16,28 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// dockerfileFound is what the Dockerfile of one image says.
-type dockerfileFound struct {
+// dockerfileResult is the result of analyzing the Dockerfile of one image.
+type dockerfileResult struct {
 	file       *source.File
-	before     []state.BaseUse // what was known of it
-	wants      []configKey     // of images that it builds on
-	unknown    []configKey     // of these, without an answer
+	before     []state.BaseUse // uses recorded by an earlier analysis
+	wants      []configKey     // configs of the images that it builds on
+	unknown    []configKey     // those of wants that are not known
 	uses       []state.BaseUse
 	unresolved []state.Missing
 	warnings   []string
 	err        error
-	answer     string // what err says, if it holds until somebody changes something
-	revert     func() // takes back what was recorded of it
+	answer     string // text of err, if it is permanent until the Dockerfile or images.yaml changes
+	revert     func() // reverts what was recorded from it
 
-	answers map[configKey]baseAnswer // what is known of the images in wants
-	whole   bool                     // more than triggers was needed of one of them
-	kept    bool                     // uses holds some that are only known from before
-	foreign bool                     // the file is for another frontend
+	answers map[configKey]baseAnswer // answers to the lookups in wants
+	whole   bool                     // a lookup needed more than triggers
+	kept    bool                     // uses includes some of an earlier analysis
+	foreign bool                     // the file is written for another frontend
 }
 
-// dockerfiles reads the Dockerfiles of images and records what they use.
+// dockerfiles reads and resolves the Dockerfiles of the named images and records the result.
 func (a *analysis) dockerfiles(ctx context.Context, names []string) {
-	a.files = each(ctx, a, a.tasks(ctx, names, a.sourceOf), func(ctx context.Context, name string) *dockerfileFound {
+	a.files = forEach(ctx, a, a.tasks(ctx, names, a.sourceOf), func(ctx context.Context, name string) *dockerfileResult {
 		return a.readDockerfile(ctx, a.Config.Find(name))
 	})
 	if a.Registry != nil {
@@ -46,15 +46,15 @@ func (a *analysis) dockerfiles(ctx context.Context, names []string) {
 	for _, name := range slices.Sorted(maps.Keys(a.files)) {
 		switch d, img := a.files[name], a.Config.Find(name); {
 		case d.err == nil:
-			a.learn(img, d)
+			a.recordDockerfile(img, d)
 		case d.answer != "":
 			a.ImageState(img).AnalysisError = state.Text(d.answer)
 		}
 	}
 }
 
-func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *dockerfileFound {
-	d := &dockerfileFound{revert: func() {}}
+func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *dockerfileResult {
+	d := &dockerfileResult{revert: func() {}}
 	if !img.Managed() {
 		return d
 	}
@@ -65,7 +65,7 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 		d.before = facts.BaseImages
 	}
 	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
-		if !a.answerStands(d, img) {
+		if !a.reuseAnalysis(d, img) {
 			d.resolve(ctx, img, a.baseConfig(d))
 		}
 	} else if text, ok := source.Problem(d.err); ok {
@@ -74,23 +74,23 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	return d
 }
 
-// resolveWithin bounds the work for one Dockerfile: the limits of pkg/dockerfile admit a few seconds for each platform.
-const resolveWithin = 30 * time.Second
+// resolveTimeout bounds the work for one Dockerfile. The limits of pkg/dockerfile allow a few seconds per platform.
+const resolveTimeout = 30 * time.Second
 
-// resolve finds what a build uses, for each platform that is built.
-func (d *dockerfileFound) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
-	within, cancel := context.WithTimeout(ctx, resolveWithin)
+// resolve determines the images that a build uses, for each platform.
+func (d *dockerfileResult) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+	within, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	d.resolvePlatforms(within, img, base)
 	if ctx.Err() == nil && errors.Is(d.err, context.DeadlineExceeded) {
-		d.err = fmt.Errorf("%s: resolving it takes longer than %s (split it, or build fewer platforms)", d.file.Path, resolveWithin)
+		d.err = fmt.Errorf("%s: resolving took longer than %s (split it, or build fewer platforms)", d.file.Path, resolveTimeout)
 	}
 }
 
-func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+func (d *dockerfileResult) resolvePlatforms(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
 	var kept []state.BaseUse
-	byUse := map[useKey][]string{} // to the platforms that a build for them uses it on
-	final := map[string]bool{}     // references that the image itself is built on
+	byUse := map[useKey][]string{} // platforms, by use
+	final := map[string]bool{}     // by reference: whether the final stage is built on it
 	missing := map[string]state.Missing{}
 	for _, platform := range img.Source.Platforms {
 		res, err := dockerfile.Resolve(ctx, d.file.Content, dockerfile.Options{
@@ -98,7 +98,7 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 			Base: base,
 		})
 		if err == nil {
-			err = normalise(res)
+			err = normalize(res)
 		}
 		if err != nil {
 			if d.err = positioned(d.file.Path, err); ctx.Err() == nil {
@@ -146,8 +146,8 @@ func (d *dockerfileFound) resolvePlatforms(ctx context.Context, img *config.Imag
 	})
 }
 
-// normalise writes references as state does. One that state cannot hold is an error.
-func normalise(res *dockerfile.Result) error {
+// normalize writes references in the canonical form of state. It returns an error for a reference that state cannot hold.
+func normalize(res *dockerfile.Result) error {
 	for n := range res.Images {
 		i := &res.Images[n]
 		ref, err := state.ParseRef(i.Ref)
@@ -175,7 +175,7 @@ func positioned(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// placeOf is a line of a file, or the file for line 0.
+// placeOf returns "path:line", or the path for line 0.
 func placeOf(path string, line int) string {
 	if line == 0 {
 		return path
@@ -183,9 +183,9 @@ func placeOf(path string, line int) string {
 	return fmt.Sprintf("%s:%d", path, line)
 }
 
-// keeps returns the known uses of which nothing was learnt: those of a file that is for another frontend, and those of the
-// ONBUILD triggers of a base image whose config could not be read.
-func (d *dockerfileFound) keeps(res *dockerfile.Result) []state.BaseUse {
+// keeps returns the uses of the earlier analysis that this one could not determine: those of a file for another frontend, and
+// those of ONBUILD triggers of a base image whose config could not be read.
+func (d *dockerfileResult) keeps(res *dockerfile.Result) []state.BaseUse {
 	var kept []state.BaseUse
 	for _, old := range d.before {
 		use := state.BaseUse{Ref: old.Ref, Final: old.Final}
@@ -207,8 +207,8 @@ func (d *dockerfileFound) keeps(res *dockerfile.Result) []state.BaseUse {
 	return kept
 }
 
-// wasBuiltOn reports whether a stage was known to be built on the image before.
-func (d *dockerfileFound) wasBuiltOn(b dockerfile.UnknownBase) bool {
+// wasBuiltOn reports whether the stage was built on the image according to the earlier analysis.
+func (d *dockerfileResult) wasBuiltOn(b dockerfile.UnknownBase) bool {
 	return slices.ContainsFunc(d.before, func(old state.BaseUse) bool {
 		return old.Ref == b.Ref && slices.ContainsFunc(old.Uses, func(u state.Use) bool {
 			return u.Kind == string(dockerfile.KindFrom) && u.Stage == b.Stage
@@ -216,7 +216,7 @@ func (d *dockerfileFound) wasBuiltOn(b dockerfile.UnknownBase) bool {
 	})
 }
 
-// withKept adds uses to those that were found.
+// withKept returns uses merged with kept ones.
 func withKept(uses, kept []state.BaseUse) []state.BaseUse {
 	for _, k := range kept {
 		i, found := slices.BinarySearchFunc(uses, k.Ref, func(u state.BaseUse, ref string) int { return strings.Compare(u.Ref, ref) })
@@ -238,7 +238,7 @@ type useKey struct {
 	use state.UseKey
 }
 
-// baseUses groups uses by reference. A use that holds for all of the image's platforms names none.
+// baseUses groups uses by reference. A use on all platforms of the image names no platform.
 func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []string) []state.BaseUse {
 	byRef := map[string][]state.Use{}
 	for k, on := range byUse {
@@ -260,16 +260,16 @@ func baseUses(byUse map[useKey][]string, final map[string]bool, platforms []stri
 	return out
 }
 
-// learn makes facts of what the Dockerfile of an image says.
-func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
+// recordDockerfile records the result for the Dockerfile of an image.
+func (a *analysis) recordDockerfile(img *config.Image, d *dockerfileResult) {
 	facts := a.ImageState(img)
 	facts.AnalysisError = ""
 	if !img.Managed() {
-		facts.Dockerfile = nil // of the time when it was managed
+		facts.Dockerfile = nil // left from when it was managed
 		return
 	}
 	old := *facts
-	if facts.Dockerfile == nil && facts.CurrentDigest != "" { // external until now: nobody has looked at what it was built on
+	if facts.Dockerfile == nil && facts.CurrentDigest != "" { // external until now: its base images were never determined
 		facts.Published = nil
 	}
 	d.revert = func() {
@@ -285,7 +285,7 @@ func (a *analysis) learn(img *config.Image, d *dockerfileFound) {
 	}
 }
 
-// errorOf is the first finding about an image, or the first of all.
+// errorOf returns the first finding about an image as an error, or else the first finding.
 func errorOf(found finding.List, img *config.Image) error {
 	for _, f := range found {
 		if f.Line == img.Line {

@@ -22,9 +22,9 @@ func TestResolvingIsBounded(t *testing.T) {
 		return nil
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d := &dockerfileFound{file: &source.File{Path: "Dockerfile", Content: []byte("FROM alpine")}}
+		d := &dockerfileResult{file: &source.File{Path: "Dockerfile", Content: []byte("FROM alpine")}}
 		d.resolve(t.Context(), img, slow)
-		require.EqualError(t, d.err, "Dockerfile: resolving it takes longer than 30s (split it, or build fewer platforms)")
+		require.EqualError(t, d.err, "Dockerfile: resolving took longer than 30s (split it, or build fewer platforms)")
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -55,7 +55,7 @@ func TestKeptUses(t *testing.T) {
 		"another frontend":          {foreign: true, want: before},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &dockerfileFound{before: before}
+			d := &dockerfileResult{before: before}
 			kept := d.keeps(&dockerfile.Result{Unknown: tt.unknown, Foreign: tt.foreign})
 			assert.Equal(t, tt.want, kept)
 			assert.Equal(t, tt.want, withKept(withKept(nil, kept), kept))

@@ -39,7 +39,7 @@ func hostileFleet(t *testing.T, good *registrytest.Registry, slow, others int) *
 
 func TestSlowRegistriesOfOneImageDoNotStarveTheOthers(t *testing.T) {
 	good := registrytest.New(t)
-	f := hostileFleet(t, good, 2*looks, 12)
+	f := hostileFleet(t, good, 2*maxParallel, 12)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var mu sync.Mutex

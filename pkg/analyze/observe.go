@@ -15,33 +15,33 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// publicationFound is what the registry holds of one enrolled image.
-type publicationFound struct {
-	tag         string // the newest that counts
+// publicationResult is the result of observing the published tags of one enrolled image.
+type publicationResult struct {
+	tag         string // the newest tag that matches the rule
 	snapshot    state.Snapshot
-	decided     *registry.Choice          // with the rule that was decided now
-	again       bool                      // because of a rebuild that was not seen
-	unpublished bool                      // by the registry's own word
-	uncounted   []string                  // tags that exist, while none counts
-	others      map[string]state.Snapshot // what the tags hold that other images are built on
+	decided     *registry.Choice          // set if the tag rule was chosen by this analysis
+	again       bool                      // the rule was chosen again because the image of a rebuild was not found
+	unpublished bool                      // the registry reports that nothing is published
+	uncounted   []string                  // existing tags, if none matches the rule
+	others      map[string]state.Snapshot // snapshots of further tags that other images are built on, by tag
 	created     time.Time
 	builtOn     []state.BuiltOn
 	warnings    []string
-	notSeen     bool // ctx ended before it was known what it was built on
-	unlooked    bool // state has it from elsewhere, and nobody looked at what it was built on
+	notSeen     bool // ctx ended before its base digests were determined
+	unlooked    bool // recorded before, but its base digests were never determined
 	err         error
 }
 
-// baseFound is what the tag of one base image holds.
-type baseFound struct {
+// baseResult is the result of resolving the tag of one base image.
+type baseResult struct {
 	snapshot state.Snapshot
 	err      error
 }
 
-// published looks at what registries hold of enrolled images and records what their tags hold.
+// published observes the tags of the named images and records their digests.
 func (a *analysis) published(ctx context.Context, names []string) {
 	tags := a.tagsInUse()
-	a.images = each(ctx, a, a.tasks(ctx, names, a.registryOf), func(ctx context.Context, name string) *publicationFound {
+	a.images = forEach(ctx, a, a.tasks(ctx, names, a.registryOf), func(ctx context.Context, name string) *publicationResult {
 		img := a.Config.Find(name)
 		return a.observe(ctx, img, tags[img.Ref()])
 	})
@@ -82,7 +82,7 @@ func (a *analysis) published(ctx context.Context, names []string) {
 	}
 }
 
-// tagsInUse are the tags of repositories that Dockerfiles build on, sorted.
+// tagsInUse returns the tags that Dockerfiles build on, sorted, by repository.
 func (a *analysis) tagsInUse() map[string][]string {
 	out := map[string][]string{}
 	for _, facts := range a.State.Images {
@@ -99,11 +99,12 @@ func (a *analysis) tagsInUse() map[string][]string {
 	return out
 }
 
-func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string) *publicationFound {
-	p := &publicationFound{others: map[string]state.Snapshot{}}
+// observe reads the tags of an image from its registry: the newest one, and tags, which other images are built on.
+func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string) *publicationResult {
+	p := &publicationResult{others: map[string]state.Snapshot{}}
 	facts := a.State.Images[img.Name]
 	if facts != nil && facts.Repository != img.Ref() {
-		facts = nil // what is known is about another repository
+		facts = nil // recorded for another repository
 	}
 	a.choose(ctx, img, facts, p)
 	var none *registry.NoneCountsError
@@ -129,7 +130,7 @@ func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string
 		}
 		s, err := a.tagOf(ctx, img, facts, tag)
 		if registry.IsAbsent(err) || errors.Is(err, registry.ErrNoImage) {
-			continue // by the registry's word not one of its tags: it stays a base image
+			continue // not a tag of this image: it stays a base image
 		}
 		if p.err = err; err != nil {
 			return p
@@ -139,16 +140,16 @@ func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string
 	return p
 }
 
-// choose finds the published tag that counts. The rule for that is decided where images.yaml does not say it and nothing was
-// decided before, or where that holds no longer.
-func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.Image, p *publicationFound) {
+// choose determines the newest published tag. The tag rule comes from images.yaml, or else from state; without either, or if
+// the rule in state no longer fits, choose selects one.
+func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.Image, p *publicationResult) {
 	wanted, decided := graph.TagsOf(img, facts)
 	p.again = decided && img.Tags == nil && policy.Unseen(facts.Rebuild) && facts.Rebuild.FinishedAt.After(facts.Tags.DecidedAgain.Time)
 	if p.again || !decided {
 		wanted, decided = config.Tags{}, false
 	}
 	choice, err := a.Registry.Newest(ctx, img.Ref(), wanted, decided, known(facts))
-	if decided && img.Tags == nil && holdsNoLonger(&choice, err) {
+	if decided && img.Tags == nil && outdated(&choice, err) {
 		decided = false
 		choice, err = a.Registry.Newest(ctx, img.Ref(), config.Tags{}, false, known(facts))
 	}
@@ -161,9 +162,9 @@ func (a *analysis) choose(ctx context.Context, img *config.Image, facts *state.I
 	}
 }
 
-// holdsNoLonger reports whether a rule that was decided earlier finds nothing, by the alphabet something else than a date, or
-// what is not the last of its series.
-func holdsNoLonger(c *registry.Choice, err error) bool {
+// outdated reports whether a recorded tag rule no longer fits: it matches nothing, it selects a non-date tag lexically, or a
+// tag that is not the last of its series.
+func outdated(c *registry.Choice, err error) bool {
 	var none *registry.NoneCountsError
 	if err != nil {
 		return errors.As(err, &none)
@@ -171,11 +172,11 @@ func holdsNoLonger(c *registry.Choice, err error) bool {
 	return c.Outgrown != "" || c.Used.Strategy == config.Lexical && !registry.IsDate(c.Tag)
 }
 
-// known returns what the tags of an image were last seen to hold.
+// known returns a lookup of the recorded snapshots of an image's tags.
 func known(facts *state.Image) registry.Known {
 	return func(tag string) *state.Snapshot {
 		if facts != nil {
-			if before := facts.PublishedTag(tag); before != nil && len(before.Platforms) > 0 { // earlier versions took a chart for an image without platforms
+			if before := facts.PublishedTag(tag); before != nil && len(before.Platforms) > 0 { // earlier versions recorded charts as images without platforms
 				return &before.Snapshot
 			}
 		}
@@ -183,7 +184,7 @@ func known(facts *state.Image) registry.Known {
 	}
 }
 
-// tagOf is what a tag of an enrolled image holds.
+// tagOf returns the snapshot of a tag of an enrolled image.
 func (a *analysis) tagOf(ctx context.Context, img *config.Image, facts *state.Image, tag string) (state.Snapshot, error) {
 	ref, err := state.ParseRef(img.Ref() + ":" + tag)
 	if err != nil {
@@ -192,8 +193,8 @@ func (a *analysis) tagOf(ctx context.Context, img *config.Image, facts *state.Im
 	return a.snapshot(ctx, ref, known(facts)(tag))
 }
 
-// tags looks at what tags of base images hold, and at all that were never looked at, and records it.
-func (a *analysis) tags(ctx context.Context, scope Scope) {
+// resolveBases resolves the tags of the base images in scope and of those never resolved, and records their digests.
+func (a *analysis) resolveBases(ctx context.Context, scope Scope) {
 	var names []string
 	wanted := setOf(scope.Bases)
 	for _, name := range a.Graph.Bases() {
@@ -203,9 +204,9 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	}
 	a.Progress.Add(len(names))
 	a.asked = setOf(names)
-	a.bases = each(ctx, a, a.tasks(ctx, names, a.tagsOf(names)), func(ctx context.Context, name string) *baseFound {
+	a.bases = forEach(ctx, a, a.tasks(ctx, names, a.tagsOf(names)), func(ctx context.Context, name string) *baseResult {
 		base := a.State.Bases[name]
-		found := &baseFound{}
+		found := &baseResult{}
 		found.snapshot, found.err = a.snapshot(ctx, a.Graph.BaseRef(name), base.Current())
 		return found
 	})
@@ -223,8 +224,8 @@ func (a *analysis) tags(ctx context.Context, scope Scope) {
 	}
 }
 
-// tagsOf returns how to make the task of each base image. It is for the image that uses the fewest of them, among those that
-// use it: so an image that uses a hundred delays only itself.
+// tagsOf returns a function that makes the task of each base image. Its owner is, among the images that use it, the one that
+// uses the fewest: so an image that uses a hundred delays only itself.
 func (a *analysis) tagsOf(bases []string) func(base string) fair.Task {
 	uses := map[string]int{}
 	for _, base := range bases {
@@ -243,9 +244,9 @@ func (a *analysis) tagsOf(bases []string) func(base string) fair.Task {
 	}
 }
 
-// evidence finds what new images were built on, and records the images with it: half of it would be the wrong outcome of a
-// rebuild.
-func (a *analysis) evidence(ctx context.Context, names []string) {
+// recordBuiltOn determines the base digests of new images and records both together: one without the other would give a
+// rebuild the wrong outcome.
+func (a *analysis) recordBuiltOn(ctx context.Context, names []string) {
 	var fresh []string
 	for _, name := range names {
 		if p := a.images[name]; p != nil && p.err == nil && !p.unpublished && a.Config.Find(name).Managed() &&
@@ -254,18 +255,18 @@ func (a *analysis) evidence(ctx context.Context, names []string) {
 		}
 	}
 	a.Progress.Add(len(fresh))
-	done := each(ctx, a, a.tasks(ctx, fresh, a.registryOf), func(ctx context.Context, name string) bool {
-		a.images[name].err = a.examine(ctx, a.Config.Find(name))
+	done := forEach(ctx, a, a.tasks(ctx, fresh, a.registryOf), func(ctx context.Context, name string) bool {
+		a.images[name].err = a.readBuiltOn(ctx, a.Config.Find(name))
 		return true
 	})
-	looked := setOf(fresh)
+	started := setOf(fresh)
 	for _, name := range a.Graph.Order() {
 		p := a.images[name]
-		if p != nil && looked[name] && !done[name] {
-			p.notSeen, p.err = true, nil // its error says nothing
+		if p != nil && started[name] && !done[name] {
+			p.notSeen, p.err = true, nil // its error comes from the end of ctx
 		}
 		if p != nil && p.unlooked && (p.err != nil || p.notSeen) {
-			a.State.Images[name].Published = nil // the next analysis looks again
+			a.State.Images[name].Published = nil // the next analysis tries again
 		}
 		if p == nil || p.err != nil || p.unpublished || p.notSeen {
 			continue
@@ -283,15 +284,15 @@ func (a *analysis) evidence(ctx context.Context, names []string) {
 	a.assume()
 }
 
-// examine finds out about a new image of ours.
-func (a *analysis) examine(ctx context.Context, img *config.Image) error {
+// readBuiltOn reads the base digests of a new image, and the build time of the first one.
+func (a *analysis) readBuiltOn(ctx context.Context, img *config.Image) error {
 	p := a.images[img.Name]
 	ref, err := state.ParseRef(img.Ref() + ":" + p.tag)
 	if err != nil {
 		return err
 	}
 	ref.Digest = p.snapshot.Digest
-	if a.State.Images[img.Name].CurrentDigest == "" { // it is believed of the first one only
+	if a.State.Images[img.Name].CurrentDigest == "" { // later images take the time of their observation
 		if p.created, err = a.Registry.Built(ctx, ref, img.Source.Platforms[0]); err != nil {
 			return err
 		}
@@ -304,7 +305,7 @@ func (a *analysis) examine(ctx context.Context, img *config.Image) error {
 	return nil
 }
 
-// basesOf lists what an image's build uses, with what is known of each.
+// basesOf returns the base images of an image with their known snapshots.
 func (a *analysis) basesOf(img *config.Image) []registry.Base {
 	var out []registry.Base
 	for _, dep := range a.Graph.Deps(img.Name) {

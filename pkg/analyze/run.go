@@ -12,7 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
-// Event is a digest that Kargo saw under a tag of an enrolled image or of a base image.
+// Event is a digest that Kargo observed for a tag of an enrolled image or of a base image.
 type Event struct {
 	Image  string // name of the enrolled image; else
 	Base   string // name of the base image
@@ -28,7 +28,7 @@ func (e Event) Name() string {
 	return e.Base
 }
 
-// skip returns why there is nothing to do about the event; empty when there is something.
+// skip returns why the event needs no analysis; empty if it does.
 func (e Event) skip(f *fleet.Fleet) string {
 	switch {
 	case e.Name() == "":
@@ -41,7 +41,7 @@ func (e Event) skip(f *fleet.Fleet) string {
 	return ""
 }
 
-// used reports whether the fleet uses what the event is about: meanwhile it may be no longer enrolled.
+// used reports whether the image of the event is still enrolled or in use.
 func (e Event) used(f *fleet.Fleet) bool {
 	if e.Image != "" {
 		return f.Config.Find(e.Image) != nil
@@ -49,7 +49,7 @@ func (e Event) used(f *fleet.Fleet) bool {
 	return len(f.Graph.Dependents(e.Base)) > 0
 }
 
-// recorded reports whether state holds the digest of the event already, because another analysis was faster.
+// recorded reports whether another analysis has recorded the digest of the event already.
 func (e Event) recorded(f *fleet.Fleet) bool {
 	if e.Image != "" {
 		facts := f.State.Images[e.Image]
@@ -64,10 +64,10 @@ func (e Event) recorded(f *fleet.Fleet) bool {
 	return seen != nil && len(seen.Platforms) > 0
 }
 
-// scopeOfEvent returns what the event is about, and beside it everything of which news can be expected: one analysis records what it can
-// see, so that many events at once cost few commits.
+// scopeOfEvent returns the scope of an event: its image, all base images, and every image that is new or being rebuilt. So
+// many events at once need few commits.
 func scopeOfEvent(f *fleet.Fleet, e Event) Scope {
-	scope := Scope{AllBases: true, Turn: fair.Rotation{First: map[string]bool{e.Name(): true}}}
+	scope := Scope{AllBases: true, Rotation: fair.Rotation{First: map[string]bool{e.Name(): true}}}
 	if e.Image != "" {
 		scope.Dockerfiles, scope.Published = []string{e.Image}, []string{e.Image}
 	}
@@ -84,22 +84,22 @@ func scopeOfEvent(f *fleet.Fleet, e Event) Scope {
 	return scope
 }
 
-// expected reports whether news of the published image can be expected: it was never looked at, or is being rebuilt.
+// expected reports whether a new published image is expected: none was ever observed, or it is being rebuilt.
 func expected(facts *state.Image) bool {
 	return facts == nil || facts.CurrentDigest == "" && facts.Unpublished.IsZero() ||
 		facts.Rebuild != nil && facts.Rebuild.Status.Active()
 }
 
-// Options say what Run analyzes, and with what. Without Names and an Event, it is everything.
+// Options select what [Run] analyzes. Without Names and Event, it analyzes everything.
 type Options struct {
 	Clients NewClients
-	Timeout time.Duration // after which what was found by then is recorded; 0 for none
+	Timeout time.Duration // after which partial results are recorded; 0 for none
 	Names   []string      // of enrolled images
 	Event   Event
 }
 
-// Run analyzes the fleet of a store and records what it finds. It returns the report of the last try, when somebody else
-// changed the state meanwhile; the report is nil when ctx ended before there was one.
+// Run analyzes the fleet of a store and saves the change. If another writer changed the state in the meantime, the analysis
+// is repeated and Run returns the last report. The report is nil if ctx ended before there was one.
 func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, error) {
 	var report *Report
 	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
@@ -141,7 +141,7 @@ func (o *Options) scope(f *fleet.Fleet) (Scope, error) {
 	return Everything(f), nil
 }
 
-// Late returns how many images and base images were not looked at.
+// Late returns the numbers of images and base images that were not analyzed in time.
 func (r *Report) Late() (images, bases int) {
 	for i := range r.Images {
 		if r.Images[i].NotSeen {
@@ -156,7 +156,7 @@ func (r *Report) Late() (images, bases int) {
 	return images, bases
 }
 
-// Done reports whether what the event is about was analyzed without an error.
+// Done reports whether the image of the event was analyzed without an error.
 func (r *Report) Done(e Event) bool {
 	for i := range r.Images {
 		if img := &r.Images[i]; e.Image != "" && img.Image == e.Image {

@@ -18,13 +18,13 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// An analysis of a Dockerfile is a function of its content, the options in images.yaml, the version of the analyzer and the
-// triggers that state has of its base images. A state file keeps a hash of these and of the answer that they gave
-// (dockerfile.analysis): where the hash of what there is now is the same, the answer stands, and nothing is converted. The hash
-// vouches for itself, so a file that was merged or edited is no danger. An answer with warnings, or one that state does not hold
-// in full, has none.
+// The analysis of a Dockerfile is a function of its content, the options in images.yaml, the version of the analyzer and the
+// recorded ONBUILD triggers of its base images. A state file keeps a hash of these inputs and of the result
+// (dockerfile.analysis). If the hash is still the same, the result is reused and nothing is converted. The hash covers the
+// result, so a merged or edited state file is detected. Results with warnings, or that state does not hold in full, have no
+// hash.
 
-// baseAnswer is what an analysis was told about an image that a Dockerfile builds on.
+// baseAnswer is the answer to one config lookup of an analysis.
 type baseAnswer struct {
 	Ref, Platform string
 	Known         bool
@@ -38,9 +38,9 @@ func answerOf(k configKey, c *dockerfile.BaseConfig) baseAnswer {
 	return baseAnswer{Ref: k.ref, Platform: k.platform, Known: true, OnBuild: c.OnBuild}
 }
 
-// answerStands reports whether the last analysis of a Dockerfile with this content says what another one would say, and takes
-// it over then.
-func (a *analysis) answerStands(d *dockerfileFound, img *config.Image) bool {
+// reuseAnalysis reports whether the inputs of the last analysis of a Dockerfile are unchanged, and copies its result to d if
+// so.
+func (a *analysis) reuseAnalysis(d *dockerfileResult, img *config.Image) bool {
 	facts := a.State.Images[img.Name]
 	if facts == nil || facts.Dockerfile == nil || facts.Dockerfile.Analysis == "" || facts.AnalysisError != "" ||
 		len(facts.Unresolved) > 0 || facts.Dockerfile.Digest != contentDigest(d.file.Content) {
@@ -66,7 +66,7 @@ func (a *analysis) answerStands(d *dockerfileFound, img *config.Image) bool {
 	return true
 }
 
-// recordedAnswers returns what state has of the images that an image is built on, given its uses.
+// recordedAnswers returns the answers that state gives for the base images in uses.
 func (a *analysis) recordedAnswers(img *config.Image, uses []state.BaseUse) []baseAnswer {
 	seen := map[configKey]bool{}
 	var out []baseAnswer
@@ -99,7 +99,7 @@ func (a *analysis) recordedOf(k configKey) *dockerfile.BaseConfig {
 	return a.recordedTriggers(ref, k.platform)
 }
 
-// platformKey returns a platform in the form in which an analysis asks for configs.
+// platformKey returns a platform in the form used in config lookups.
 func platformKey(text string) string {
 	p, err := platforms.Parse(text)
 	if err != nil {
@@ -117,7 +117,7 @@ func sortAnswers(answers []baseAnswer) {
 	})
 }
 
-// analysisKey returns the hash of everything that an analysis depends on, and of its answer.
+// analysisKey returns the hash of all inputs of an analysis and of its result.
 func analysisKey(img *config.Image, digest string, uses []state.BaseUse, answers []baseAnswer) string {
 	hash := sha256.New()
 	_ = json.NewEncoder(hash).Encode(struct { // none of these types can fail to encode, nor can a hash fail
@@ -131,9 +131,9 @@ func analysisKey(img *config.Image, digest string, uses []state.BaseUse, answers
 	return hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
-// rememberAnswers records the answers that stand until something changes. Whether one does is decided by what state holds at
-// the end, so that a registry that was not asked, or did not answer, makes no difference to a file.
-func (a *analysis) rememberAnswers(ctx context.Context) {
+// recordAnalyses records the hashes of reusable results. It compares with the final state, so that a registry that was not
+// asked, or did not respond, does not change a file.
+func (a *analysis) recordAnalyses(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for name, d := range a.files {
@@ -142,14 +142,14 @@ func (a *analysis) rememberAnswers(ctx context.Context) {
 			continue
 		}
 		group.Go(func() error { // each writes to the facts of its own image
-			a.rememberAnswer(ctx, img, facts, d)
+			a.recordAnalysis(ctx, img, facts, d)
 			return nil
 		})
 	}
 	_ = group.Wait()
 }
 
-func (a *analysis) rememberAnswer(ctx context.Context, img *config.Image, facts *state.Image, d *dockerfileFound) {
+func (a *analysis) recordAnalysis(ctx context.Context, img *config.Image, facts *state.Image, d *dockerfileResult) {
 	answers := a.recordedAnswers(img, facts.BaseImages)
 	key := analysisKey(img, facts.Dockerfile.Digest, facts.BaseImages, answers)
 	switch {
@@ -159,7 +159,7 @@ func (a *analysis) rememberAnswer(ctx context.Context, img *config.Image, facts 
 		facts.Dockerfile.Analysis = key
 		return
 	}
-	again := &dockerfileFound{file: d.file, before: facts.BaseImages}
+	again := &dockerfileResult{file: d.file, before: facts.BaseImages}
 	again.resolve(ctx, img, func(_ context.Context, text, platform string, whole bool) *dockerfile.BaseConfig {
 		ref, err := state.ParseRef(text)
 		if err != nil {
@@ -170,7 +170,7 @@ func (a *analysis) rememberAnswer(ctx context.Context, img *config.Image, facts 
 		again.asked(k, c, whole)
 		return c
 	})
-	if ctx.Err() != nil { // what was known before vouches for itself
+	if ctx.Err() != nil { // the recorded hash remains valid
 		return
 	}
 	facts.Dockerfile.Analysis = ""
@@ -179,8 +179,8 @@ func (a *analysis) rememberAnswer(ctx context.Context, img *config.Image, facts 
 	}
 }
 
-// asked records what the analysis of a Dockerfile was told.
-func (d *dockerfileFound) asked(k configKey, c *dockerfile.BaseConfig, whole bool) {
+// asked records the answer to a config lookup.
+func (d *dockerfileResult) asked(k configKey, c *dockerfile.BaseConfig, whole bool) {
 	if d.answers == nil {
 		d.answers = map[configKey]baseAnswer{}
 	}
@@ -188,8 +188,8 @@ func (d *dockerfileFound) asked(k configKey, c *dockerfile.BaseConfig, whole boo
 	d.whole = d.whole || whole || c != nil && !c.Partial
 }
 
-// repeats reports whether an analysis that is told answers comes to what state holds and to nothing else.
-func (d *dockerfileFound) repeats(facts *state.Image, answers []baseAnswer) bool {
+// repeats reports whether an analysis with these answers results in exactly what state holds.
+func (d *dockerfileResult) repeats(facts *state.Image, answers []baseAnswer) bool {
 	if d.whole || d.kept || d.foreign || len(d.warnings) > 0 || len(d.unresolved) > 0 || len(answers) != len(d.answers) {
 		return false
 	}
@@ -203,7 +203,7 @@ func (d *dockerfileFound) repeats(facts *state.Image, answers []baseAnswer) bool
 	return sameUses(d.uses, facts.BaseImages)
 }
 
-// sameUses compares what this version knows of uses.
+// sameUses reports whether uses are equal in the fields that this version knows.
 func sameUses(x, y []state.BaseUse) bool {
 	a, _ := json.Marshal(x)
 	b, _ := json.Marshal(y)

@@ -209,12 +209,12 @@ func TestAnswerStands(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(f)
 			}
-			a := &analysis{Fleet: f, Clients: Clients{Source: texts{"i0": tt.after}}, configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configRead{}}}
-			d := &dockerfileFound{}
+			a := &analysis{Fleet: f, Clients: Clients{Source: texts{"i0": tt.after}}, configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configResult{}}}
+			d := &dockerfileResult{}
 			var err error
 			d.file, err = a.Source.Dockerfile(t.Context(), f.Config.Find("i0"), source.Known{})
 			require.NoError(t, err)
-			assert.Equal(t, tt.want, a.answerStands(d, f.Config.Find("i0")))
+			assert.Equal(t, tt.want, a.reuseAnalysis(d, f.Config.Find("i0")))
 		})
 	}
 }

@@ -39,7 +39,7 @@ func (a *attempt) scope() analyze.Scope {
 	if a.opts.Sweep {
 		addSweepShard(a.fleet, &scope, a.now)
 	}
-	scope.Turn = fair.Rotation{Pass: passAt(a.fleet, a.now), First: a.missed.names}
+	scope.Rotation = fair.Rotation{Pass: passAt(a.fleet, a.now), First: a.missed.names}
 	return scope
 }
 

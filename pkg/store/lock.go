@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// lock waits until no other process holds the folder, or ctx ends. The lock ends with the process, if not before.
+// lock locks the folder against other processes. It waits until ctx is done. The lock ends with the process at the latest.
 func lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -25,14 +25,14 @@ func lock(ctx context.Context, dir string) (unlock func(), err error) {
 		case <-done:
 			err = waited
 		case <-ctx.Done():
-			go func() { // nothing interrupts the wait
+			go func() { // flock cannot be interrupted
 				<-done
 				_ = f.Close()
 			}()
 			return nil, fmt.Errorf("waiting for another process that writes %s: %w", dir, context.Cause(ctx))
 		}
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) { // some network file systems lock nothing
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK) { // some network file systems have no locks
 		_ = f.Close()
 		return nil, fmt.Errorf("locking state folder %s: %w", dir, err)
 	}

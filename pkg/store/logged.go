@@ -9,7 +9,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Logged returns a Store that logs every file that it stored, and why it changed, at info level.
+// Logged returns a [Store] that logs every saved file and its changes at info level.
 func Logged(store Store, log *slog.Logger) Store { return logged{store, log} }
 
 type logged struct {

@@ -17,15 +17,15 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Store is where a fleet is read from and where a change of its state is kept.
+// Store opens a fleet and saves changes of its state.
 type Store interface {
-	// Update opens the fleet, has do change its state in memory, and keeps the change. When somebody else changed the
-	// state meanwhile, do is called again, on the newer fleet, and what it did before is forgotten. A nil change, or one
-	// that changes no file, keeps nothing.
+	// Update opens the fleet, calls do to change its state in memory, and saves the change. If another writer changed the
+	// state in the meantime, the change is discarded and do is called again with the newer fleet. A nil change, or one
+	// without changed files, saves nothing.
 	Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error)
 }
 
-// View opens the fleet of a Store without changing anything.
+// View opens the fleet of a [Store] without changing anything.
 func View(ctx context.Context, store Store) (*fleet.Fleet, error) {
 	var f *fleet.Fleet
 	_, err := store.Update(ctx, func(_ context.Context, opened *fleet.Fleet) (*fleet.Change, error) {
@@ -35,25 +35,25 @@ func View(ctx context.Context, store Store) (*fleet.Fleet, error) {
 	return f, err
 }
 
-// Saved is the outcome of saving a change.
+// Saved is the result of [Store.Update].
 type Saved struct {
-	Files  int    // state files that were written
-	Commit string // that was pushed; empty for a folder, or when there was nothing to push
-	Where  string // for people
+	Files  int    // number of state files written
+	Commit string // pushed commit; empty for a folder, or if nothing was pushed
+	Where  string // folder or repository, for display
 }
 
-// Folder is a Store on this machine.
+// Folder is a [Store] in a local folder.
 type Folder struct{ Paths fleet.Paths }
 
-// maxRaces is how often a change of a folder is computed again because another process wrote meanwhile. The second time
-// nobody else may write: only where the file system knows no locks can there be more.
+// maxRaces bounds how often a change is computed again because another process wrote to the folder. The second attempt holds
+// the lock, so more are only needed on file systems without locks.
 const maxRaces = 20
 
-// saveWithin is how long an interrupted command waits for others that write the folder.
-const saveWithin = 10 * time.Second
+// saveTimeout is how long an interrupted command waits for the lock of the folder.
+const saveTimeout = 10 * time.Second
 
-// Update implements Store. Writers that come at once wait for each other: a change that another process was faster than is
-// computed again while the folder is locked.
+// Update implements [Store]. A change that lost a race against another process is computed again while the folder is
+// locked.
 func (s Folder) Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error) {
 	for race := range maxRaces {
 		saved, written, err := s.try(ctx, do, race > 0)
@@ -61,12 +61,12 @@ func (s Folder) Update(ctx context.Context, do func(context.Context, *fleet.Flee
 			return saved, err
 		}
 	}
-	return Saved{}, fmt.Errorf("writing state: other processes went on changing %s", s.Paths.StateDir)
+	return Saved{}, fmt.Errorf("writing state: other processes kept changing %s", s.Paths.StateDir)
 }
 
-// try computes a change and writes it, unless the folder holds something else by then than what it was computed from.
-func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error), alone bool) (_ Saved, written bool, err error) {
-	if alone {
+// try computes a change and writes it. It writes nothing if the folder was changed in the meantime.
+func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error), locked bool) (_ Saved, written bool, err error) {
+	if locked {
 		unlock, err := s.lock(ctx)
 		if err != nil {
 			return Saved{}, false, err
@@ -85,10 +85,10 @@ func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) 
 	if len(c.After) == 0 {
 		return saved, true, nil
 	}
-	if !alone {
-		if ctx.Err() != nil { // what was learnt by then is kept, unless others go on writing
+	if !locked {
+		if ctx.Err() != nil { // results so far are saved if the lock is free soon
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 			defer cancel()
 		}
 		unlock, err := s.lock(ctx)
@@ -103,13 +103,12 @@ func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) 
 
 func (s Folder) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(s.Paths.StateDir, 0o755); err != nil {
-		return nil, fmt.Errorf("making state folder: %w", err)
+		return nil, fmt.Errorf("creating state folder: %w", err)
 	}
 	return lock(ctx, s.Paths.StateDir)
 }
 
-// write writes a change into the locked folder, unless that holds something else by now than what the change was computed
-// from.
+// write writes a change to the locked folder, unless its files differ from those that the change was computed from.
 func (s Folder) write(c *fleet.Change) (written bool, err error) {
 	now, err := state.Load(os.DirFS(s.Paths.StateDir), s.Paths.StateDir)
 	if err != nil {
@@ -125,7 +124,7 @@ func (s Folder) write(c *fleet.Change) (written bool, err error) {
 	return true, state.WriteFiles(s.Paths.StateDir, c.After)
 }
 
-// Repository is a Store in a shared git repository: each change is a commit that is pushed.
+// Repository is a [Store] in a shared git repository. Each change is pushed as one commit.
 type Repository struct {
 	Repo      *gitrepo.Repo
 	StatePath string // of the state folder
@@ -133,7 +132,7 @@ type Repository struct {
 	ConfigRef string // branch or tag that images.yaml is read from; empty for the branch of the state
 }
 
-// Update implements Store.
+// Update implements [Store].
 func (s *Repository) Update(ctx context.Context, do func(context.Context, *fleet.Fleet) (*fleet.Change, error)) (Saved, error) {
 	saved := Saved{}
 	result, err := s.Repo.Update(ctx, func(ctx context.Context, t gitrepo.Tree) (gitrepo.Change, error) {
@@ -177,7 +176,7 @@ func (s *Repository) open(ctx context.Context, t gitrepo.Tree) (*fleet.Fleet, er
 		}
 		data, err := fs.ReadFile(from, s.Config)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading images.yaml: there is no %q in %s%s: say where it is with --config and --config-ref",
+			return nil, fmt.Errorf("reading images.yaml: no file %q in %s%s (set --config and --config-ref)",
 				s.Config, s.Repo, atRef(s.ConfigRef))
 		}
 		if err != nil {

@@ -1,4 +1,7 @@
-// Package fair shares workers and time among hosts and owners, so that a slow one does not use up what the others need.
+// Package fair shares workers and time among hosts and owners, so that a slow one does not starve the others.
+//
+// An errgroup with a limit cannot do this: it starts functions in the order of the calls, so the slow tasks of one host come
+// to occupy every worker.
 package fair
 
 import (
@@ -9,26 +12,26 @@ import (
 	"time"
 )
 
-// Task is one of many items to work on.
+// Task is a unit of work for [Run].
 type Task struct {
 	Name  string
-	Host  string // that is asked
-	Owner string // whom it is for; may be empty
+	Host  string // that it sends requests to
+	Owner string // image that it is done for; may be empty
 }
 
-// schedule chooses the next Task. It prefers hosts and owners that have little in flight, and then those that were not
-// served for the longest time: so the slow tasks of one of them never occupy every worker while another one has tasks left.
+// schedule selects the next Task. It prefers hosts and owners with the fewest tasks in flight, then the least recently served:
+// so slow tasks of one of them never occupy every worker while another one has tasks left.
 type schedule struct {
 	hosts    []*hostQueue
-	inFlight map[Task]int // by host and by owner, without the rest
+	inFlight map[Task]int // by Host alone and by Owner alone
 	served   int
 }
 
 // hostQueue holds the tasks of one host.
 type hostQueue struct {
 	host   string
-	owners []*ownerQueue // the one to be served next comes first
-	served int           // when a Task of it was last chosen
+	owners []*ownerQueue // least recently served first
+	served int           // value of schedule.served when it was last selected
 }
 
 type ownerQueue struct {
@@ -57,7 +60,7 @@ func newSchedule(tasks []Task) *schedule {
 	return s
 }
 
-// next returns the index of the next Task; ok is false when none is left.
+// next returns the index of the next Task; ok is false if none is left.
 func (s *schedule) next() (index int, ok bool) {
 	var host *hostQueue
 	at, least := 0, 0
@@ -85,7 +88,7 @@ func (s *schedule) next() (index int, ok bool) {
 	return index, true
 }
 
-// best returns the owner of a host that has the least in flight, and what that one or the host has, whichever is more.
+// best returns the index of the owner of h with the fewest tasks in flight, and the larger of the counts of owner and host.
 func (s *schedule) best(h *hostQueue) (at, load int) {
 	floor, least := s.inFlight[Task{Host: h.host}], -1
 	for i, q := range h.owners {
@@ -97,7 +100,7 @@ func (s *schedule) best(h *hostQueue) (at, load int) {
 			at, least = i, n
 		}
 		if least <= floor {
-			break // no other one makes it less
+			break // the host's own count is the minimum
 		}
 	}
 	return at, max(floor, least)
@@ -110,7 +113,8 @@ func (s *schedule) count(t Task, n int) {
 	}
 }
 
-// Run runs tasks, at most so many at once, until ctx is done. It returns when all that were begun have ended.
+// Run calls run for every task, with at most workers calls at a time, until ctx is done. It returns after all calls have
+// returned.
 func Run(ctx context.Context, workers int, tasks []Task, run func(i int)) {
 	s, running, ended := newSchedule(tasks), 0, make(chan int)
 	for {
@@ -133,8 +137,8 @@ func Run(ctx context.Context, workers int, tasks []Task, run func(i int)) {
 	}
 }
 
-// Share returns a context for the next of so many parts of some work: it ends when an equal share of the time that ctx
-// leaves is over. Without a deadline it does not end before ctx.
+// Share returns a context for the next of the remaining parts of some work, with an equal share of the time left until the
+// deadline of ctx. Without a deadline, it returns a context that ends with ctx. The cause of its end names what.
 func Share(ctx context.Context, parts int, what string) (context.Context, context.CancelFunc) {
 	end, bounded := ctx.Deadline()
 	if !bounded {
@@ -144,11 +148,11 @@ func Share(ctx context.Context, parts int, what string) (context.Context, contex
 	return context.WithTimeoutCause(ctx, part, fmt.Errorf("%s used up its share of the time (%s)", what, part.Round(time.Second)))
 }
 
-// leastShare is the least time for an item that is left: an answer that is slow needs it.
-const leastShare = 30 * time.Second
+// minShare is the shortest useful share of time for an item: a slow response needs it.
+const minShare = 30 * time.Second
 
-// ByHost calls ask for every item. Each host gets an equal share of the time, and loses the rest of it when it does not
-// answer. The items that are left then get equal shares of what remains, while those are long enough to be of use.
+// ByHost calls ask for every item. Each host gets an equal share of the time, and loses the rest of its share when it does not
+// respond. The remaining items then get equal shares of the time that is left, but not less than [minShare].
 func ByHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask func(context.Context, T) (answered bool)) {
 	var hosts []string
 	grouped := map[string][]T{}
@@ -176,7 +180,7 @@ func ByHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask fu
 	for i, item := range later {
 		parts := len(later) - i
 		if end, bounded := ctx.Deadline(); bounded {
-			parts = max(min(parts, int(time.Until(end)/leastShare)), 1)
+			parts = max(min(parts, int(time.Until(end)/minShare)), 1)
 		}
 		within, cancel := Share(ctx, parts, hostOf(item))
 		ask(within, item)
@@ -184,13 +188,13 @@ func ByHost[T any](ctx context.Context, items []T, hostOf func(T) string, ask fu
 	}
 }
 
-// Rotation holds where a pass begins, so that what one pass does not get to comes first in another one.
+// Rotation varies the order of work between passes, so that items that one pass does not reach come first in another one.
 type Rotation struct {
-	Pass  int64           // number of the pass, by the clock: each begins at another place
-	First map[string]bool // names to begin with
+	Pass  int64           // number of the pass; each starts at another name
+	First map[string]bool // names that come first
 }
 
-// Order returns names in the order in which a pass is to look at them.
+// Order returns names in the order for this pass.
 func (t Rotation) Order(names []string) []string {
 	n := int64(len(names))
 	if n < 2 {
@@ -210,8 +214,8 @@ func (t Rotation) Order(names []string) []string {
 	return out
 }
 
-// stride is how far the start moves from one pass to the next. It has no factor in common with n, so that n passes begin at
-// every place once; and it is near the golden section of n, so that a few passes in a row begin far from each other.
+// stride returns how far the start moves between passes. It is coprime to n, so that n passes start at every name once, and
+// near the golden section of n, so that consecutive passes start far apart.
 func stride(n int64) int64 {
 	for s := max(n*618/1000, 1); ; s++ {
 		a, b := s, n
@@ -224,5 +228,5 @@ func stride(n int64) int64 {
 	}
 }
 
-// ErrLate is the error of work that a pass had no time for.
-var ErrLate = errors.New("not looked at: no time was left in this pass")
+// ErrLate is the error of work that a pass had no time left for.
+var ErrLate = errors.New("not checked: no time left in this pass")
