@@ -499,7 +499,11 @@ func dueReason(bases []BaseDecision) string {
 	say(newer, "newer digest of %s is due")
 	say(released, "newer digest of %s was released")
 	say(withdrawn, builtOnWithdrawn)
-	say(parents, "parent %s was published")
+	if parents = slices.Compact(slices.Sorted(slices.Values(parents))); len(parents) > 1 {
+		say(parents, "parents %s were published")
+	} else {
+		say(parents, "parent %s was published")
+	}
 	return strings.Join(parts, "; ")
 }
 

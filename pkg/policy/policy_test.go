@@ -673,6 +673,17 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 	assert.Equal(t, "built on a withdrawn digest of node:22", got.Reason)
 }
 
+func TestTheReasonNamesAllParents(t *testing.T) {
+	refs := []string{"ghcr.io/acme/one:latest", "ghcr.io/acme/two:latest"}
+	f := enroll(t, mature, map[string][]string{"one": {}, "two": {}, "child": refs}, nil)
+	for _, r := range refs {
+		f.on("child", r, "0")
+	}
+	assert.Equal(t, "parents one, two were published", f.decide()["child"].Reason)
+	f.st.Images["child"].SetBuiltOn(state.BuiltOn{Ref: refs[0], Snapshot: state.Snapshot{Digest: dig("one")}, Evidence: state.Provenance})
+	assert.Equal(t, "parent two was published", f.decide()["child"].Reason)
+}
+
 // Nothing is known yet of what an image is built on, whatever is known of the image.
 func TestAParentWithoutState(t *testing.T) {
 	for name, change := range map[string]func(*state.Image){
