@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,9 +26,9 @@ type goPackage struct {
 	Deps       []string
 }
 
-// listPackages lists every package of the module, by the path below it.
+// listPackages lists every package of the module, by the path below it, with the build tags of the Makefile.
 func listPackages(t *testing.T) map[string]goPackage {
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags=grpcnotrace", "-json=ImportPath,Imports,Deps", "./...")
 	cmd.Dir = repositoryRoot
 	out, err := cmd.Output()
 	require.NoError(t, err)
@@ -96,6 +100,50 @@ func TestBinary(t *testing.T) {
 		assert.False(t, slices.ContainsFunc(deps, func(dep string) bool { return strings.HasPrefix(dep, banned) }), banned)
 	}
 	assert.NotContains(t, deps, "testing")
+}
+
+// TestStart: packages that would make every start slower and larger are not linked into what is shipped. What is linked is
+// initialized in every run, and Linux counts the pages that this touches as memory (docs/performance.md).
+func TestStart(t *testing.T) {
+	deps := listPackages(t)["cmd/imagefactory"].Deps
+	require.NotEmpty(t, deps)
+	for banned, instead := range map[string]string{
+		"html/template":                              "pkg/bootstrap renders with text/template/parse",
+		"golang.org/x/net/trace":                     "build with the tag grpcnotrace",
+		"net/http/pprof":                             "no command serves HTTP",
+		"k8s.io/client-go/kubernetes":                "use k8s.io/client-go/dynamic",
+		"k8s.io/client-go/informers":                 "use k8s.io/client-go/dynamic",
+		"k8s.io/client-go/discovery":                 "use k8s.io/client-go/dynamic",
+		"k8s.io/kubectl":                             "use k8s.io/client-go/dynamic",
+		"k8s.io/apiserver/pkg/server":                "pkg/crd needs the validation only",
+		"k8s.io/apiserver/pkg/endpoints":             "pkg/crd needs the validation only",
+		"github.com/docker/docker/client":            "ask registries, not a daemon",
+		"github.com/moby/buildkit/client/connhelper": "only BuildKit's converter is needed, not its daemon",
+	} {
+		assert.False(t, slices.ContainsFunc(deps, func(dep string) bool {
+			return dep == banned || strings.HasPrefix(dep, banned+"/")
+		}), "%s: %s", banned, instead)
+	}
+}
+
+// TestNoTemplates: a template calls methods by name, so the linker keeps every exported method of every type once something calls
+// one: half as much binary again (docs/performance.md). Cobra links text/template only where its templates are set.
+func TestNoTemplates(t *testing.T) {
+	setters := regexp.MustCompile(`\.(Set(Usage|Help|Version)Template|AddTemplateFuncs?)\(|"(text|html)/template"`)
+	files := 0
+	for _, folder := range []string{"cmd", "pkg"} {
+		err := fs.WalkDir(os.DirFS(filepath.Join(repositoryRoot, folder)), ".", func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			text, err := os.ReadFile(filepath.Join(repositoryRoot, folder, path))
+			assert.NotRegexp(t, setters, string(text), path)
+			return err
+		})
+		require.NoError(t, err)
+	}
+	assert.NotZero(t, files)
 }
 
 // TestNoProcessIsStarted: what is no argument of a process cannot be read from the list of processes. Only pkg/credentials and

@@ -8,15 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
@@ -120,9 +119,7 @@ func (c *candidates) add(run Run, ended bool) {
 
 // rebuildPattern matches what {{promotion}} becomes: the ID of a rebuild, or the name that Kargo gives to a Promotion of a
 // rebuild Stage.
-var rebuildPattern = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`\b(r-[0-9a-f]{16}|rebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7})\b`)
-})
+var rebuildPattern = lazy.Regexp(`\b(r-[0-9a-f]{16}|rebuild-[-a-z0-9]+\.[0-9a-z]{26}\.[0-9a-f]{7})\b`)
 
 // names reports whether the title of a run names a rebuild, and whether it names this one.
 func names(title, rebuild string) (named, ours bool) {

@@ -22,7 +22,8 @@ func TestRegexp(t *testing.T) {
 	assert.Panics(t, func() { Regexp(`(`)() })
 }
 
-// TestExpressions compiles the expressions of all packages: a wrong one would only panic when it is used.
+// TestExpressions compiles the expressions of all packages, since a wrong one would only panic when it is used, and finds those
+// that are compiled at the start.
 func TestExpressions(t *testing.T) {
 	found := 0
 	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
@@ -34,8 +35,15 @@ func TestExpressions(t *testing.T) {
 			return err
 		}
 		ast.Inspect(file, func(node ast.Node) bool {
+			if _, isFunc := node.(*ast.FuncDecl); isFunc {
+				return false
+			}
 			call, ok := node.(*ast.CallExpr)
-			if !ok || !isLazyRegexp(call.Fun) {
+			if !ok {
+				return true
+			}
+			assert.False(t, isCallOf(call, "regexp", "MustCompile"), "%s: compiled at the start; use lazy.Regexp", path)
+			if !isCallOf(call, "lazy", "Regexp") {
 				return true
 			}
 			found++
@@ -49,13 +57,14 @@ func TestExpressions(t *testing.T) {
 	assert.NotZero(t, found)
 }
 
-func isLazyRegexp(fun ast.Expr) bool {
-	selector, ok := fun.(*ast.SelectorExpr)
-	if !ok {
+// isCallOf reports whether call calls a function of a package.
+func isCallOf(call *ast.CallExpr, pkg, function string) bool {
+	selector, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || selector.Sel.Name != function {
 		return false
 	}
-	pkg, ok := selector.X.(*ast.Ident)
-	return ok && pkg.Name == "lazy" && selector.Sel.Name == "Regexp"
+	x, ok := selector.X.(*ast.Ident)
+	return ok && x.Name == pkg
 }
 
 // literal is the value of a string literal, or of several joined by +.
