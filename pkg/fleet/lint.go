@@ -278,7 +278,7 @@ func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, _, err := f.Objects()
+	objects, _, _, err := f.each()
 	if err != nil {
 		return nil, err
 	}

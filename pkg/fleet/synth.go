@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -19,19 +20,19 @@ import (
 // OutFile is the one file that Synth writes into dist.
 const OutFile = "image-factory.k8s.yaml"
 
-// Objects generates the Kargo resources of the fleet. The findings name what is left out.
-func (f *Fleet) Objects() ([]kargo.Object, finding.List, error) {
+// each generates the Kargo resources of the fleet, n in number. The findings name what is left out.
+func (f *Fleet) each() (objects iter.Seq[kargo.Object], n int, leftOut finding.List, err error) {
 	if err := f.needState(); err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
 	location, err := f.Location()
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, nil, err
 	}
-	objects, omitted, err := kargo.Objects(f.Config, f.State, f.Graph, location)
-	leftOut := newIgnores(f.Config).apply(append(f.omissions(omitted), f.neverAnalyzed()...))
+	objects, n, omitted, err := kargo.Each(f.Config, f.State, f.Graph, location)
+	leftOut = newIgnores(f.Config).apply(append(f.omissions(omitted), f.neverAnalyzed()...))
 	leftOut.Sort()
-	return objects, leftOut, err
+	return objects, n, leftOut, err
 }
 
 // neverAnalyzed are the findings about managed images without state: of them, synth knows no base images.
@@ -128,7 +129,7 @@ func (f *Fleet) needState() error {
 // Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource. The findings
 // name what is left out.
 func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
-	objects, leftOut, err := f.Objects()
+	objects, n, leftOut, err := f.each()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +137,7 @@ func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
 		files, err := manifest.RenderSplit(objects)
 		return files, leftOut, err
 	}
-	data, err := manifest.Render(objects)
+	data, err := manifest.Render(objects, n)
 	if err != nil {
 		return nil, nil, err
 	}

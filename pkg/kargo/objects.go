@@ -2,6 +2,7 @@ package kargo
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -18,20 +19,40 @@ type Options struct {
 	ConfigPath string // path of images.yaml in it
 }
 
-// Objects returns every object of dist: first what exists once, then each base image's, then each enrolled image's, by
-// name. An object that Kargo would refuse is left out, with all that needs it, and named in the omissions. Objects fails
-// without a state repository, and for a mirror that Kargo cannot watch.
+// Objects returns what [Each] does, as a slice.
 func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) ([]Object, []Omission, error) {
-	if opts.StateURL == "" {
-		return nil, nil, errors.New("no state repository (set factory.state.url in images.yaml)")
-	}
-	b := newBuilder(cfg, st, g, opts)
-	if err := errors.Join(RefusedMirrors(cfg, g)...); err != nil {
+	objects, n, omitted, err := Each(cfg, st, g, opts)
+	if err != nil {
 		return nil, nil, err
 	}
-	b.bases()
-	b.images()
-	return slices.Concat(b.fleet(), b.objects), b.omitted, nil
+	return slices.AppendSeq(make([]Object, 0, n), objects), omitted, nil
+}
+
+// Each returns every object of dist, and how many there are: first what exists once, then each base image's, then each
+// enrolled image's, by name. The objects are made one after the other as they are asked for, since a large fleet has many.
+// An object that Kargo would refuse is left out, with all that needs it, and named in the omissions. Each fails without a
+// state repository, and for a mirror that Kargo cannot watch.
+func Each(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) (objects iter.Seq[Object], n int, omitted []Omission, err error) {
+	if opts.StateURL == "" {
+		return nil, 0, nil, errors.New("no state repository (set factory.state.url in images.yaml)")
+	}
+	if err := errors.Join(RefusedMirrors(cfg, g)...); err != nil {
+		return nil, 0, nil, err
+	}
+	// The Roles, which come first, name the rebuild Stages. So all is made twice, which is faster than keeping it.
+	count := 0
+	first := newBuilder(cfg, st, g, opts, func(Object) { count++ })
+	first.ofImages()
+	fleet := first.fleet()
+	objects = func(yield func(Object) bool) {
+		more := true
+		emit := func(o Object) { more = more && yield(o) }
+		for _, o := range fleet {
+			emit(o)
+		}
+		newBuilder(cfg, st, g, opts, emit).ofImages()
+	}
+	return objects, len(fleet) + count, first.omitted, nil
 }
 
 type builder struct {
@@ -40,18 +61,21 @@ type builder struct {
 	g    *graph.Graph
 	opts Options
 
-	objects  []Object
+	emit     func(Object)             // is called with each object of an image or base image
 	rebuilds []string                 // names of the rebuild Stages
 	tasks    map[config.Provider]bool // PromotionTasks in use
 	omitted  []Omission
 	missing  map[string]bool // Warehouses that were left out
 }
 
-func newBuilder(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) *builder {
-	return &builder{
-		cfg: cfg, st: st, g: g, opts: opts, tasks: map[config.Provider]bool{}, missing: map[string]bool{},
-		objects: make([]Object, 0, 16+3*len(cfg.Images)+2*len(g.Bases())),
-	}
+func newBuilder(cfg *config.Config, st *state.State, g *graph.Graph, opts Options, emit func(Object)) *builder {
+	return &builder{cfg: cfg, st: st, g: g, opts: opts, emit: emit, tasks: map[config.Provider]bool{}, missing: map[string]bool{}}
+}
+
+// ofImages makes the objects of base images and of images.
+func (b *builder) ofImages() {
+	b.bases()
+	b.images()
 }
 
 func (b *builder) header(api, kind, name string) Header {
@@ -206,7 +230,8 @@ func (b *builder) watch(s subject) {
 	stage.comment, stage.Metadata.Labels = s.comment, s.labels
 	stage.Metadata.Labels.Role = Observe
 	stage.Metadata.Annotations = Annotations{description: "Records new digests of " + s.shown}
-	b.objects = append(b.objects, w, stage)
+	b.emit(w)
+	b.emit(stage)
 }
 
 // observed is a step without side effects: a Stage without steps passes Freight on and verifies nothing.

@@ -23,9 +23,8 @@ type Omission struct {
 
 // Omissions returns what [Objects] leaves out.
 func Omissions(cfg *config.Config, st *state.State, g *graph.Graph) []Omission {
-	b := newBuilder(cfg, st, g, Options{})
-	b.bases()
-	b.images()
+	b := newBuilder(cfg, st, g, Options{}, func(Object) {})
+	b.ofImages()
 	return b.omitted
 }
 

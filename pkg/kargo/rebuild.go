@@ -41,7 +41,7 @@ func (b *builder) rebuild(img *config.Image) {
 	stage.Metadata.Labels.Image, stage.Metadata.Labels.Role = img.Name, Rebuild
 	stage.Metadata.Annotations = Annotations{description: "Starts a build of " + shown(img.Ref())}
 	stage.comment = b.describeImage(img)
-	b.objects = append(b.objects, stage)
+	b.emit(stage)
 	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,9 +100,9 @@ func TestWriteLeavesUnchangedFilesAlone(t *testing.T) {
 func TestWriteSwitchesBetweenLayouts(t *testing.T) {
 	dir := t.TempDir()
 	objs := objects(t, 2)
-	split, err := RenderSplit(objs)
+	split, err := RenderSplit(slices.Values(objs))
 	require.NoError(t, err)
-	single, err := Render(objs)
+	single, err := render(objs)
 	require.NoError(t, err)
 	require.NoError(t, put(dir, split))
 	assert.Len(t, names(t, dir), len(split))

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -24,15 +25,14 @@ const (
 // bytesPerObject is the usual size of an object.
 const bytesPerObject = 1024
 
-// Render returns all objects as the documents of one file, in their order.
-func Render(objs []kargo.Object) ([]byte, error) {
-	buf := make([]byte, 0, len(Header)+bytesPerObject*len(objs))
+// Render returns all objects, about n in number, as the documents of one file, in their order.
+func Render(objs iter.Seq[kargo.Object], n int) ([]byte, error) {
+	buf := make([]byte, 0, len(Header)+bytesPerObject*n)
 	buf = append(buf, Header+"\n"...)
-	comment := ""
-	for i, o := range objs {
-		if i > 0 {
-			buf = append(buf, "---\n"...)
-		}
+	comment, separator := "", ""
+	for o := range objs {
+		buf = append(buf, separator...)
+		separator = "---\n"
 		if o.Comment() != comment { // once for all objects of an image
 			comment = o.Comment()
 			buf = appendComment(buf, comment)
@@ -46,10 +46,10 @@ func Render(objs []kargo.Object) ([]byte, error) {
 }
 
 // RenderSplit returns a file per object, named KIND-NAME.k8s.yaml in lower case, and a kustomization that lists them.
-func RenderSplit(objs []kargo.Object) (map[string][]byte, error) {
-	files := make(map[string][]byte, len(objs)+1)
-	k := kustomization{APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: make([]string, 0, len(objs))}
-	for _, o := range objs {
+func RenderSplit(objs iter.Seq[kargo.Object]) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	k := kustomization{APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: []string{}}
+	for o := range objs {
 		name := fileName(o)
 		if files[name] != nil {
 			return nil, fmt.Errorf("rendering %s %q: two objects would be written to %q", o.Kind(), o.Name(), name)

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,7 +62,7 @@ func parse(data []byte) []document {
 
 func TestRender(t *testing.T) {
 	objs := objects(t, 3)
-	got, err := Render(objs)
+	got, err := render(objs)
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(string(got), Header+"\napiVersion: "))
 	docs := parse(got)
@@ -70,20 +71,20 @@ func TestRender(t *testing.T) {
 		assert.Equal(t, o.Kind(), docs[i].Kind)
 		assert.Equal(t, o.Name(), docs[i].Metadata.Name)
 	}
-	again, err := Render(objects(t, 3))
+	again, err := render(objects(t, 3))
 	require.NoError(t, err)
 	assert.Equal(t, string(got), string(again))
 }
 
 func TestRenderNothing(t *testing.T) {
-	got, err := Render(nil)
+	got, err := render(nil)
 	require.NoError(t, err)
 	assert.Equal(t, Header+"\n", string(got))
 }
 
 func TestRenderSplit(t *testing.T) {
 	objs := objects(t, 2)
-	files, err := RenderSplit(objs)
+	files, err := RenderSplit(slices.Values(objs))
 	require.NoError(t, err)
 	require.Len(t, files, len(objs)+1)
 	for name, data := range files {
@@ -113,21 +114,21 @@ func broken() kargo.Object {
 }
 
 func TestRenderFails(t *testing.T) {
-	_, err := Render([]kargo.Object{broken()})
+	_, err := render([]kargo.Object{broken()})
 	require.ErrorContains(t, err, `rendering Odd "x"`)
-	_, err = RenderSplit([]kargo.Object{broken()})
+	_, err = RenderSplit(slices.Values([]kargo.Object{broken()}))
 	require.ErrorContains(t, err, `rendering Odd "x"`)
 	twice := objects(t, 1)
-	_, err = RenderSplit(append(twice, twice[0]))
+	_, err = RenderSplit(slices.Values(append(twice, twice[0])))
 	require.ErrorContains(t, err, `two objects would be written to "project-image-factory-kargo.k8s.yaml"`)
 }
 
 // TestSize keeps what docs/kargo.md says about the cost of an image true.
 func TestSize(t *testing.T) {
 	small, large := objects(t, 100), objects(t, 1100)
-	few, err := Render(small)
+	few, err := render(small)
 	require.NoError(t, err)
-	many, err := Render(large)
+	many, err := render(large)
 	require.NoError(t, err)
 	perImage := float64(len(many)-len(few)) / 1000
 	assert.InDelta(t, 3.2, float64(len(large)-len(small))/1000, 0.001, "objects per image, with a tenth of a base image")
@@ -139,7 +140,7 @@ func BenchmarkRender(b *testing.B) {
 	objs := objects(b, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
-		data, err := Render(objs)
+		data, err := render(objs)
 		require.NoError(b, err)
 		b.SetBytes(int64(len(data)))
 	}
@@ -147,7 +148,7 @@ func BenchmarkRender(b *testing.B) {
 
 func BenchmarkCompare(b *testing.B) {
 	dir := b.TempDir()
-	data, err := Render(objects(b, 1000))
+	data, err := render(objects(b, 1000))
 	require.NoError(b, err)
 	require.NoError(b, put(dir, map[string][]byte{DefaultFile: data}))
 	for name, want := range map[string][]byte{
@@ -185,11 +186,11 @@ func TestCommentsStayComments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOf(rapid.SampledFrom([]string{"\n", "\r", "\u0085", "\u2028", "---", "kind: Evil", "x", " ", "\x00", "\ufeff", "#", "%YAML 1.2"})).Draw(t, "comment"), "")
 		o := &commented{Header: kargo.Header{ObjectKind: "Odd", Metadata: kargo.Metadata{Name: "x"}}, comment: text}
-		plain, err := Render([]kargo.Object{&o.Header})
+		plain, err := render([]kargo.Object{&o.Header})
 		require.NoError(t, err)
-		one, err := Render([]kargo.Object{o, o})
+		one, err := render([]kargo.Object{o, o})
 		require.NoError(t, err)
-		split, err := RenderSplit([]kargo.Object{o})
+		split, err := RenderSplit(slices.Values([]kargo.Object{o}))
 		require.NoError(t, err)
 		require.Len(t, parse(one), 2)
 		file := string(split["odd-x.k8s.yaml"])
@@ -200,11 +201,11 @@ func TestCommentsStayComments(t *testing.T) {
 
 func TestOneCommentForTheObjectsOfAnImage(t *testing.T) {
 	objs := objects(t, 2)
-	got, err := Render(objs)
+	got, err := render(objs)
 	require.NoError(t, err)
 	comment := "\n---\n# service-0001: ghcr.io/acme/service-0001, built on node:22.0 and service-0000\napiVersion: "
 	assert.Equal(t, 1, strings.Count(string(got), comment), string(got))
-	files, err := RenderSplit(objs)
+	files, err := RenderSplit(slices.Values(objs))
 	require.NoError(t, err)
 	for _, name := range []string{"warehouse-image-service-0001.k8s.yaml", "stage-rebuild-service-0001.k8s.yaml"} {
 		assert.Contains(t, string(files[name]), Header+strings.TrimPrefix(comment, "\n---"), name)
@@ -214,11 +215,11 @@ func TestOneCommentForTheObjectsOfAnImage(t *testing.T) {
 
 func TestCompareResources(t *testing.T) {
 	before, after := objects(t, 30), objects(t, 40)
-	have, err := Render(before)
+	have, err := render(before)
 	require.NoError(t, err)
-	one, err := Render(after)
+	one, err := render(after)
 	require.NoError(t, err)
-	split, err := RenderSplit(after)
+	split, err := RenderSplit(slices.Values(after))
 	require.NoError(t, err)
 
 	dir := t.TempDir()
@@ -243,3 +244,5 @@ func TestCompareResources(t *testing.T) {
 	same := CompareResources(changes, map[string][]byte{DefaultFile: have})
 	assert.True(t, same.Same(), "comments are no change")
 }
+
+func render(objs []kargo.Object) ([]byte, error) { return Render(slices.Values(objs), len(objs)) }
