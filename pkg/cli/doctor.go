@@ -66,6 +66,7 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	case o.direct && o.project != "":
 		return fleet.Usagef("--direct and --project exclude each other")
 	}
+	o.once = true
 	c := o.clients(env)
 	st, leave, err := o.open(ctx, c, paths)
 	if err != nil {

@@ -29,6 +29,7 @@ type repoFlags struct {
 	url, branch, path, configRef string
 	push                         bool
 	credentials                  string
+	once                         bool // do not retry: a person waits, and nothing would be lost
 }
 
 func (r *repoFlags) add(env *Env, cmd *cobra.Command) {
@@ -114,8 +115,12 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 	if at.configRef == at.branch {
 		at.configRef = ""
 	}
+	maxFailures := 0 // the default
+	if r.once {
+		maxFailures = 1
+	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
-		URL: at.url, Branch: at.branch, Path: at.path, Now: o.env.Now, MaxBlob: maxStateBlob, Transport: o.git(),
+		URL: at.url, Branch: at.branch, Path: at.path, Now: o.env.Now, MaxBlob: maxStateBlob, Transport: o.git(), MaxFailures: maxFailures,
 		Auth: func(ctx context.Context, host string) (string, string, error) {
 			t, err := o.credentials.Token(ctx, credentials.Git, host)
 			return t.Username, t.Value, err

@@ -91,7 +91,7 @@ func (r *Repo) fetchSingle(ctx context.Context, file plumbing.Hash) (plumbing.En
 	for troubles := 1; ; troubles++ {
 		o, err := r.trySingle(ctx, file)
 		var again *retry
-		if !errors.As(err, &again) || troubles >= maxFailures {
+		if !errors.As(err, &again) || troubles >= r.opts.MaxFailures {
 			return o, err
 		}
 		wait := max(again.after, failureWait<<(troubles-1))

@@ -43,6 +43,8 @@ type Options struct {
 	Sleep func(context.Context, time.Duration) error
 	// Deadline bounds the time that one Update spends on requests and on waiting between them. Default 10 minutes.
 	Deadline time.Duration
+	// MaxFailures is how often in a row the server may fail before Update gives up; lost races do not count. Default 6.
+	MaxFailures int
 	// MaxBlob leaves out files with more bytes, if the server supports that. Zero fetches all.
 	MaxBlob uint64
 	// Lazy fetches the content of a file when it is read, if the server supports that. It suits reading a few files of a large
@@ -103,7 +105,7 @@ const (
 	stepTimeout     = 5 * time.Minute  // of one exchange with the server
 	pushGrace       = 20 * time.Second // for a push after ctx ended: less than the 30 seconds that Kubernetes grants a pod
 	defaultDeadline = 10 * time.Minute
-	maxFailures     = 6                      // of the server in a row; lost races do not count
+	maxFailures     = 6
 	failureWait     = 250 * time.Millisecond // after the first failure, doubling
 	maxBody         = 1 << 30
 	defaultMaxFetch = 256 << 20
@@ -135,6 +137,9 @@ func Open(_ context.Context, o Options) (*Repo, error) {
 	}
 	if o.Deadline == 0 {
 		o.Deadline = defaultDeadline
+	}
+	if o.MaxFailures == 0 {
+		o.MaxFailures = maxFailures
 	}
 	if o.MaxFetch == 0 {
 		o.MaxFetch = defaultMaxFetch
@@ -181,7 +186,7 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 		if again.conflict {
 			failures = 0
 		}
-		if failures >= maxFailures {
+		if failures >= r.opts.MaxFailures {
 			return Result{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		wait := pause.NextBackOff()

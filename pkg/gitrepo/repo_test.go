@@ -372,6 +372,15 @@ func TestTroubleThatStays(t *testing.T) {
 	assert.Equal(t, []string{"First"}, git.Log("fleet"))
 }
 
+func TestAServerIsAskedNoMoreThanIsWanted(t *testing.T) {
+	o := options("http://127.0.0.1:1/fleet.git")
+	o.MaxFailures = 1
+	waits := impatient(&o)
+	_, err := open(t, o).View(t.Context())
+	require.ErrorContains(t, err, "connection refused")
+	assert.Zero(t, *waits)
+}
+
 func TestWhoMayNotIsToldWhatToDo(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "bot", Password: canary})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
