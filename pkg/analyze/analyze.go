@@ -1,3 +1,5 @@
+// Package analyze runs an analysis: it reads the Dockerfiles of images, asks registries for base images and published images,
+// and records the result in the state of a fleet.
 package analyze
 
 import (

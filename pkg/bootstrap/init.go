@@ -39,7 +39,7 @@ type InitOptions struct {
 	Version         string // of imagefactory that CI installs
 }
 
-// InitPlan is what Init would write.
+// InitPlan lists the files that Init would write.
 type InitPlan struct {
 	Note  string // what may not be meant
 	files []planned

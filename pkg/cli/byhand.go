@@ -116,7 +116,7 @@ func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb fu
 	if o.dryRun {
 		text = "dry run: %s"
 	}
-	for _, line := range change.News() {
+	for _, line := range change.Summary() {
 		if err := env.infof(text, line); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 		return nil, err
 	case o.output.forPrograms():
 		return change, report.Print(env.Out, o.output.value, StateChange{
-			report.NewMeta("StateChange"), o.dryRun, append([]string{}, change.News()...), change.Changed, saved.Commit,
+			report.NewMeta("StateChange"), o.dryRun, append([]string{}, change.Summary()...), change.Changed, saved.Commit,
 		})
 	case o.dryRun:
 		return change, report.Diff(env.Out, change.Diff(o.shown(paths)))

@@ -20,7 +20,7 @@ import (
 // ErrNoCluster is returned if there is neither a kubeconfig nor a ServiceAccount.
 var ErrNoCluster = errors.New("no cluster is configured")
 
-// StatusError is an answer of the API server that is no success.
+// StatusError is a response of the API server other than success.
 type StatusError struct {
 	Code    int
 	Message string

@@ -1,4 +1,4 @@
-// Package crd says what a Kubernetes API server would say about an object: it validates against
+// Package crd checks an object as a Kubernetes API server would: it validates against
 // CustomResourceDefinitions read from a folder, with the API server's own libraries and in its order:
 // unknown fields, defaults, schema, metadata, list types, CEL rules. The few built-in kinds that go with
 // custom resources in a release are decoded strictly into their Go type.

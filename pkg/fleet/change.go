@@ -15,7 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Change is what a verb changed of the state, in memory so far: see Store.
+// Change is a change of the state in memory; package store saves it.
 type Change struct {
 	Changed []string `json:"changed"` // state files, below the state folder
 	// Before holds all state files as they were.
@@ -67,14 +67,14 @@ func (c *Change) Diff(stateDir string) string {
 	return b.String()
 }
 
-// News returns a line for each change that a person wants to know.
-func (c *Change) News() []string {
+// Summary returns a line for each change that matters to a person.
+func (c *Change) Summary() []string {
 	if c.news != nil {
 		return c.news
 	}
 	var out []string
 	for _, p := range c.Changed {
-		out = append(out, state.News(p, c.Before[p], c.After[p])...)
+		out = append(out, state.Summary(p, c.Before[p], c.After[p])...)
 	}
 	return out
 }
@@ -86,7 +86,7 @@ const (
 
 // Message is the commit message of the change.
 func (c *Change) Message() string {
-	news := c.News()
+	news := c.Summary()
 	for i := range news {
 		news[i] = sanitize.Line(news[i])
 	}

@@ -36,7 +36,7 @@ func (f *Fleet) Startable(now time.Time) []policy.Decision {
 	return append([]policy.Decision{}, policy.Startable(f.Config, policy.Decide(f.Config, f.State, f.Graph, now))...) // never null in JSON
 }
 
-// Lock is what a build of an image should use for each base.
+// Lock holds the digest that a build of an image should use for each base.
 type Lock struct {
 	Image string                `json:"image"`
 	Bases []policy.BaseDecision `json:"bases"`

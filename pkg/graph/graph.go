@@ -1,4 +1,4 @@
-// Package graph says what depends on what: which managed images are built on which others (edges), and which base
+// Package graph holds the dependencies of a fleet: which managed images are built on which others (edges), and which base
 // images they use. It is computed from images.yaml and the facts in state, and does no I/O.
 package graph
 

@@ -3,7 +3,7 @@ package kargo
 // The types of this file are the parts of Kubernetes' own kinds that are written. k8s.io/api is not used for them: its
 // types emit `status: {}`, `creationTimestamp: null` and `resources: {}`, which Argo CD shows as differences.
 
-// ServiceAccount is what the Jobs run as.
+// ServiceAccount is the account that the Jobs run as.
 type ServiceAccount struct {
 	Header
 	AutomountToken bool `json:"automountServiceAccountToken"`

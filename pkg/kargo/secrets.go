@@ -28,7 +28,7 @@ type Secret struct {
 	Keys     []SecretUse
 }
 
-// SecretUse is what a key of a Secret is for.
+// SecretUse is the purpose of a key of a Secret.
 type SecretUse struct {
 	Key   string
 	Use   string // api, git or registry, as in factory.credentials

@@ -8,7 +8,7 @@ type Object interface {
 	Comment() string   // one line for a reviewer: the image that the object belongs to; may be empty
 }
 
-// Header is what every object starts with.
+// Header holds the fields that every object starts with.
 type Header struct {
 	APIVersion string   `json:"apiVersion"`
 	ObjectKind string   `json:"kind"`
@@ -120,7 +120,7 @@ type WarehouseSpec struct {
 	Subscriptions         []Subscription `json:"subscriptions"`
 }
 
-// Subscription is what a Warehouse watches.
+// Subscription is an artifact that a Warehouse watches.
 type Subscription struct {
 	Image ImageSubscription `json:"image"`
 }
@@ -166,7 +166,7 @@ type FreightSources struct {
 	Direct bool `json:"direct"`
 }
 
-// PromotionTemplate is what a Promotion to a Stage does.
+// PromotionTemplate holds the steps of the Promotions to a Stage.
 type PromotionTemplate struct {
 	Spec PromotionTemplateSpec `json:"spec"`
 }

@@ -1,5 +1,5 @@
-// Package policy decides what is due and says why. It is pure: images.yaml, facts, and a clock in; decisions out.
-// Everything that shows or acts (promote, status, pin) asks it, so that all of them say the same.
+// Package policy decides which rebuilds are due, and why. It is pure: it takes images.yaml, facts and the time, and returns
+// decisions. All commands (promote, status, pin) use it, so they agree.
 package policy
 
 import (
@@ -29,7 +29,7 @@ const (
 	WithdrawalWait = state.WithdrawalWait
 )
 
-// Status is what an image is doing.
+// Status is the status of an image.
 type Status string
 
 // Statuses of an image.

@@ -49,7 +49,7 @@ type Publication struct {
 }
 
 // RecordPublication records the newest published image and what it was built on, gives the rebuild that it ends its
-// outcome, and says whether anything is news. What its tags hold (state.Image.ObservePublished) is to be recorded
+// outcome, and reports whether anything changed. What its tags hold (state.Image.ObservePublished) is to be recorded
 // first, so that nothing that is built on it is due a moment too early.
 //
 // Without evidence, an image that appears while our rebuild is active is taken for its result, built on what the rebuild
@@ -112,8 +112,8 @@ func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Tim
 	}
 }
 
-// recordBuiltOn records what a rebuilt image was built on if there is no evidence. It would rather name
-// a digest that is too old than one that is too new: that costs one more rebuild, the other would lose an update.
+// recordBuiltOn records what a rebuilt image was built on if there is no evidence. When in
+// doubt it records the older digest: that costs an extra rebuild, whereas a newer one would lose an update.
 func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn, now time.Time) {
 	facts := st.Images[img.Name]
 	requested := facts.Rebuild.RequestedAt.Time
@@ -164,8 +164,8 @@ func forgetUnused(facts *state.Image, deps []graph.Dep) {
 }
 
 // Assume records, for each reference of which it is not known what the published image was built on, that it was the
-// baseline, or what the parent has published by now. It says whether that is news. It is for every analysis to do, since
-// a base or a parent may become known later than the image.
+// baseline, or what the parent has published by now. It reports whether anything changed. Every analysis
+// calls it, since a base or a parent may become known later than the image.
 func Assume(img *config.Image, st *state.State, g *graph.Graph) bool {
 	facts := st.Images[img.Name]
 	if facts == nil || facts.CurrentDigest == "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Backend is what starts rebuilds: [Kargo] or [Direct].
+// Backend starts rebuilds: [Kargo] or [Direct].
 type Backend interface {
 	// executor returns a new Executor for one pass.
 	executor(f *fleet.Fleet) (Executor, error)

@@ -30,7 +30,7 @@ func (r *Report) Unfinished() []string {
 	return slices.Sorted(maps.Keys(r.unfinished))
 }
 
-// Missed is what a pass had no time for, so that the next one of the same process begins with it.
+// Missed lists what a pass had no time for; the next pass of the same process begins with it.
 type Missed struct {
 	names    map[string]bool // images and base images that were not observed
 	rebuilds []string        // images whose rebuild was not asked for, longest wait first

@@ -11,7 +11,7 @@ import (
 // APIVersion is the version of every object that is printed for programs.
 const APIVersion = "imagefactory/v1"
 
-// Meta is what every object for programs begins with.
+// Meta holds the fields that every object for programs begins with.
 type Meta struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`

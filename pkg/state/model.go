@@ -52,7 +52,7 @@ func (t *Time) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Snapshot is what a tag held: the index (or single manifest) digest and the effective digests.
+// Snapshot is the content of a tag: the index (or single manifest) digest and the effective digests.
 type Snapshot struct {
 	Digest    string    `yaml:"digest" json:"digest"`
 	Platforms Platforms `yaml:"platforms,omitempty" json:"platforms,omitempty"`
@@ -200,7 +200,7 @@ type BuiltOn struct {
 	Extra    Extra    `yaml:",inline" json:"-"`
 }
 
-// Tags is how the tag that counts is chosen; decided from what the registry holds, unless images.yaml says.
+// Tags is the rule that chooses the tag that counts; analyze derives it from the registry unless images.yaml sets it.
 type Tags struct {
 	Strategy   string `yaml:"strategy" json:"strategy"`
 	Constraint string `yaml:"constraint,omitempty" json:"constraint,omitempty"`
@@ -211,7 +211,7 @@ type Tags struct {
 	Extra        Extra  `yaml:",inline" json:"-"`
 }
 
-// Published is what a tag of a managed image holds, kept for the tags that other images are built on.
+// Published is the content of a tag of a managed image, kept for the tags that other images are built on.
 type Published struct {
 	Tag      string `yaml:"tag" json:"tag"`
 	Snapshot `yaml:",inline"`
@@ -219,7 +219,7 @@ type Published struct {
 	Extra    Extra `yaml:",inline" json:"-"`
 }
 
-// Status is how far a rebuild got.
+// Status is the status of a rebuild.
 type Status string
 
 // Statuses of a rebuild.

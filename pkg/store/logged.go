@@ -28,7 +28,7 @@ func (l logged) Update(ctx context.Context, do func(context.Context, *fleet.Flee
 		return saved, err
 	}
 	for _, file := range change.Changed {
-		why := strings.Join(state.News(file, change.Before[file], change.After[file]), "; ")
+		why := strings.Join(state.Summary(file, change.Before[file], change.After[file]), "; ")
 		l.log.InfoContext(ctx, "state file", "file", file, "change", why, "commit", saved.Commit)
 	}
 	return saved, nil

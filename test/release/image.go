@@ -121,11 +121,12 @@ func (s *source) image(platform *v1.Platform, files v1.Layer, binary []byte) (v1
 	return mutate.Annotations(img, s.annotations()).(v1.Image), nil
 }
 
-// annotations returns the annotations of an image, which are also its labels. There is no key for licenses as long as there is no LICENSE.
+// annotations returns the annotations of an image, which are also its labels.
 func (s *source) annotations() map[string]string {
 	return map[string]string{
 		specs.AnnotationTitle:       "imagefactory",
-		specs.AnnotationDescription: "Keeps container images fresh when their base images change",
+		specs.AnnotationDescription: "Rebuilds container images when their base images change",
+		specs.AnnotationLicenses:    "Apache-2.0",
 		specs.AnnotationSource:      sourceURL,
 		specs.AnnotationRevision:    s.commit,
 		specs.AnnotationVersion:     s.version,

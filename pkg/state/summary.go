@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// News returns in short lines what is new in a state file, given by its path below the state folder: what a commit message
-// tells of it. Either content may be nil.
-func News(file string, before, after []byte) []string {
+// Summary describes the changes of a state file, one line per change, for the commit message. file is its path below the
+// state folder; before and after may be nil.
+func Summary(file string, before, after []byte) []string {
 	name := strings.TrimSuffix(path.Base(file), ".yaml")
 	if after == nil {
 		return []string{name + ": removed"}
