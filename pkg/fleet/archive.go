@@ -68,11 +68,10 @@ func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
 		old.Name = name
 		return old
 	}
-	for _, archived := range []string{name, state.BaseName(ref)} {
-		if old := state.LoadArchivedBase(f.files, archived); old != nil && old.Ref() == ref.String() && len(old.Faults()) == 0 {
-			old.Archived, old.Name = "", name
-			return old
-		}
+	if old := f.State.ArchivedBase(ref); old != nil && len(old.Faults()) == 0 {
+		old = old.Clone()
+		old.Archived, old.Name = "", name
+		return old
 	}
 	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
 }
@@ -144,8 +143,8 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 	for _, name := range f.unusedBases() {
 		base := f.State.Bases[name]
 		delete(f.State.Bases, name)
-		base.Archived = state.Text(reason)
-		gone.Bases[name], names = base, append(names, name)
+		base.Archived, base.Name = state.Text(reason), f.State.ArchiveName(base)
+		gone.Bases[base.Name], names = base, append(names, name)
 	}
 	c := f.ChangeSince(before)
 	archived, refused := gone.ChangedSince(nil)

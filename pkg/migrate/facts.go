@@ -37,14 +37,7 @@ func (m *migration) facts() {
 		m.image(d, bases, gone)
 	}
 	m.breakCycles()
-	g := graph.Build(m.cfg, m.st)
-	for name, b := range m.st.Bases {
-		if len(g.Dependents(name)) == 0 {
-			delete(m.st.Bases, name)
-			b.Archived = archived
-			gone.Bases[name] = b
-		}
-	}
+	m.nameBases(gone)
 	m.Bases = len(m.st.Bases)
 	for _, d := range m.images {
 		m.reportDates(d)
@@ -57,6 +50,23 @@ func (m *migration) facts() {
 		for name, data := range files {
 			m.Files[path.Join(config.DefaultStateFolder, folder, name)] = data
 		}
+	}
+}
+
+// nameBases gives the base images the names that analyze would give them. Those not in use go to the archive.
+func (m *migration) nameBases(gone *state.State) {
+	carried := m.st.Bases
+	m.st.Bases = map[string]*state.Base{}
+	g := graph.Build(m.cfg, m.st)
+	for name, b := range carried {
+		used := g.BaseName(state.Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag})
+		if len(g.Dependents(used)) == 0 {
+			b.Archived = archived
+			gone.Bases[name] = b
+			continue
+		}
+		b.Name = used
+		m.st.Bases[used] = b
 	}
 }
 
@@ -178,7 +188,7 @@ func (m *migration) addBase(b *oldBase) {
 		m.warn(b.file, keyNode(b.root, "currentDigest"), fmt.Sprintf("%s: two files of %s name different digests: %s is left out", b.name, ref, base.CurrentDigest), "run analyze: it asks the registry")
 		return
 	}
-	m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: merged with another file of %s into base image %s", b.name, ref, known.Name), "nothing to do")
+	m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: merged with another file of %s", b.name, ref), "nothing to do")
 }
 
 // digests carries over what the tag was seen to hold. What it held before is the baseline, and what it holds now a

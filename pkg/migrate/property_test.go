@@ -55,7 +55,8 @@ func checkPlan(t require.TestingT, p *migrate.Plan, dir string) {
 		ref, err := state.ParseRef(b.Ref())
 		require.NoError(t, err)
 		require.Equal(t, b.Ref(), ref.String())
-		require.Equal(t, name, state.BaseName(ref))
+		require.Equal(t, name, g.BaseName(ref))
+		require.Equal(t, name, graph.Build(cfg, &state.State{Images: st.Images}).BaseName(ref), "as analyze would name it")
 		require.NotEmpty(t, g.Dependents(name), "nothing uses %s", name)
 		require.True(t, b.Baseline == nil || isDigest(b.Baseline.Digest) && !b.Baseline.FirstSeen.After(now))
 		for _, c := range b.Candidates {

@@ -131,9 +131,9 @@ func (b *Base) Faults() []Fault {
 		f.add(b.Repository, "invalid reference %q of a base image", b.Ref())
 		return f.list
 	}
-	r := Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag}
+	r := b.tag()
 	if want := BaseName(r); b.Name != want && b.Name != hashedName(r) && b.Name != plainName(r) {
-		f.add(b.Name, "the state of %s belongs into %s.yaml", b.Ref(), want)
+		f.add(b.Name, "the state of %s belongs in %s.yaml", b.Ref(), want)
 	}
 	f.digest(b.CurrentDigest)
 	f.digest(b.PreviousDigest)

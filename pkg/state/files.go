@@ -43,6 +43,7 @@ const header = "# Written by imagefactory. Facts only; do not edit.\n"
 // paths.
 func Load(fsys fs.FS, display string) (*State, error) {
 	st := New()
+	st.archivedBases = loadArchivedBases(fsys)
 	var problems finding.List
 	images, err := loadFolder(fsys, display, ImagesFolder, &problems, kindOfImage)
 	if err != nil {

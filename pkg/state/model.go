@@ -276,7 +276,8 @@ type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name
 
-	respelled map[Ref]*Base // by their present reference; see Respelled
+	respelled     map[Ref]*Base    // by their present reference; see Respelled
+	archivedBases map[string]*Base // by name, nil for a file that cannot be read; see ArchivedBase
 }
 
 // New returns an empty State.

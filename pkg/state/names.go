@@ -13,18 +13,41 @@ func plainName(r Ref) string {
 }
 
 // Recorded returns the state of a base image, given by its reference without digest, or nil. A file keeps its name.
-func (s *State) Recorded(r Ref) *Base {
-	for _, name := range []string{BaseName(r), plainName(r)} {
-		if b := s.Bases[name]; b != nil && b.Registry == r.Registry && b.Repository == r.Repository && b.Tag == r.Tag {
+func (s *State) Recorded(r Ref) *Base { return baseOf(s.Bases, r) }
+
+// baseOf returns the base image of a reference under one of the names that it can have, or nil.
+func baseOf(bases map[string]*Base, r Ref) *Base {
+	for _, name := range []string{BaseName(r), plainName(r), hashedName(r)} {
+		if b := bases[name]; b != nil && b.tag() == r {
 			return b
 		}
 	}
 	return nil
 }
 
-// BaseNames returns the name of each base image in use. One that is recorded keeps its name. Another gets its repository and
-// tag as its name; with a hash of the reference where that is taken or where two new ones compete for it. So names depend on
-// the state and on the set of references, never on their order.
+// tag returns the reference of the base image as its file spells it.
+func (b *Base) tag() Ref { return Ref{Registry: b.Registry, Repository: b.Repository, Tag: b.Tag} }
+
+// knownName returns the name that a base image has in the state or in the archive, or "".
+func (s *State) knownName(r Ref) string {
+	if b := s.Recorded(r); b != nil {
+		return b.Name
+	}
+	if b := s.ArchivedBase(r); b != nil && s.Bases[b.Name] == nil {
+		return b.Name
+	}
+	return ""
+}
+
+// taken reports whether a name belongs to a base image in the state or in the archive.
+func (s *State) taken(name string) bool {
+	_, archived := s.archivedBases[name]
+	return archived || s.Bases[name] != nil
+}
+
+// BaseNames returns the name of each base image in use. One that is recorded keeps its name, and one that comes back from the
+// archive too. Another gets its repository and tag as its name, with a hash of the reference if that is taken or if two new
+// ones compete for it. So names depend on the state and on the set of references, never on their order.
 func (s *State) BaseNames(refs []Ref) map[Ref]string {
 	names := make(map[Ref]string, len(refs))
 	claims := map[string]int{}
@@ -32,16 +55,9 @@ func (s *State) BaseNames(refs []Ref) map[Ref]string {
 		if _, seen := names[r]; seen {
 			continue
 		}
-		names[r] = ""
-		if b := s.Recorded(r); b != nil {
-			names[r] = b.Name
-		} else {
+		if names[r] = s.knownName(r); names[r] == "" {
 			claims[plainName(r)]++
 		}
-	}
-	taken := make(map[string]bool, len(names))
-	for _, name := range names {
-		taken[name] = true
 	}
 	for r, name := range names {
 		if name != "" {
@@ -49,7 +65,7 @@ func (s *State) BaseNames(refs []Ref) map[Ref]string {
 		}
 		plain := plainName(r)
 		official := BaseName(r) == plain // of two that compete, Docker's official image has the plain name
-		if plain == "" || taken[plain] || s.Bases[plain] != nil || claims[plain] > 1 && !official {
+		if plain == "" || s.taken(plain) || claims[plain] > 1 && !official {
 			plain = hashedName(r)
 		}
 		names[r] = plain
