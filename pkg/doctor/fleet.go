@@ -152,11 +152,15 @@ func distFinding(f *fleet.Fleet) Finding {
 		return Finding{Check: "dist", Result: Error, Message: err.Error()}
 	case manifest.OnlyLayout(changes) != "":
 		return Finding{
-			Check: "dist", Result: Warning, Message: "it differs from what synth would write only in how its lines end: " + manifest.OnlyLayout(changes),
+			Check: "dist", Result: Warning, Message: "only its line endings differ: " + manifest.OnlyLayout(changes),
 			Fix: "imagefactory synth, and `imagefactory init --full` for a .gitattributes that keeps LF",
 		}
 	case len(changes) > 0:
-		return Finding{Check: "dist", Result: Error, Message: "out of date", Fix: "imagefactory synth, and commit it; without a cluster, run doctor --direct"}
+		resources := manifest.CompareResources(changes, want)
+		return Finding{
+			Check: "dist", Result: Error, Message: "out of date: " + resources.Pending(),
+			Fix: "run `imagefactory synth` and commit; without a cluster, run doctor --direct",
+		}
 	}
 	return Finding{Check: "dist", Result: OK, Message: "up to date"}
 }
