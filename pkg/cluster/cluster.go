@@ -76,6 +76,9 @@ func New(o Options) (*Client, error) {
 	if o.Config == nil {
 		var err error
 		o.Config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+		if clientcmd.IsEmptyConfig(err) {
+			err = ErrNoCluster
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reaching the cluster: %w (run this in the cluster, set KUBECONFIG, or pass --direct to promote without a cluster)", configProblem(err))
 		}

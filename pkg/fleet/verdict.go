@@ -98,7 +98,7 @@ func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 	base := f.State.Bases[f.Base(name)]
 	switch {
 	case base == nil:
-		return nil, Usagef("nothing is known of base image %q: `imagefactory graph` shows those in use", name)
+		return nil, Usagef("unknown base image %q (`imagefactory graph` shows those in use)", name)
 	case len(base.Candidates) == 0:
 		return nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
 	case !pinned:
@@ -108,7 +108,7 @@ func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
 			}
 		}
 		last := base.Candidates[len(base.Candidates)-1].Digest
-		return nil, Usagef("the tag of %s went back behind all its candidates: to mean one that was withdrawn, name it: %s@%s", base.Ref(), name, last)
+		return nil, Usagef("all candidates of %s were withdrawn; name one: %s@%s", base.Ref(), name, last)
 	}
 	found := candidatesOf(base, digest)
 	switch {
