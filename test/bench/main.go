@@ -1,13 +1,16 @@
 // Command bench times analyze and synth as whole processes on generated fleets, beside the floor: a program that parses
-// the same files and writes the same bytes and does nothing else. It prints a table of wall time and peak memory.
+// the same files and writes the same bytes and does nothing else. It prints a table of wall time, CPU time and peak memory,
+// and how many times these are those of the floor; of version, those of an empty program.
 //
 //	bench BINARY FLOOR EMPTY [SIZE...]
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,11 +51,12 @@ func run(ctx context.Context, args []string) error {
 	if len(sizes) == 0 {
 		sizes = []string{"100", "1000", "5000", "20000"}
 	}
-	fmt.Println("| images | command | best wall ms | least CPU ms | peak MiB |\n|---|---|---|---|---|")
-	if err := row(ctx, "", "version", startRuns, args[0], "version"); err != nil {
-		return err
-	}
-	if err := row(ctx, "", "an empty program", startRuns, args[2]); err != nil {
+	fmt.Println("| images | command | best wall ms | least CPU ms | peak MiB | wall, CPU and peak as multiples of the floor |\n|---|---|---|---|---|---|")
+	err := table(ctx, "", []step{
+		{"version", startRuns, []string{args[0], "version"}},
+		{"floor of version: an empty program", startRuns, []string{args[2]}},
+	})
+	if err != nil {
 		return err
 	}
 	for _, size := range sizes {
@@ -70,51 +74,69 @@ func benchSize(ctx context.Context, binary, floor, size string) error {
 	}
 	defer os.RemoveAll(dir)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	if err := self(ctx, "generate", dir, size); err != nil {
+	if err := self(ctx, os.Stdout, "generate", dir, size); err != nil {
 		return err
 	}
 	files := []string{"--config", in("images.yaml"), "--state-dir", in("state"), "--out-dir", in("dist")}
 	analyze := append([]string{binary, "analyze", "--offline", "--source-dir", in("src")}, files...)
-	steps := []struct {
-		name    string
-		command []string
-	}{
-		{"analyze, first", analyze},
-		{"analyze, nothing new", analyze},
-		{"synth", append([]string{binary, "synth"}, files...)},
-		{"floor of synth", []string{floor, in("images.yaml"), in("state"), in("dist/image-factory.k8s.yaml"), in("floor.out")}},
-	}
+	return table(ctx, size, []step{
+		{"analyze, first", 1, analyze}, // the first is only once the first
+		{"analyze, nothing new", runs, analyze},
+		{"synth", runs, append([]string{binary, "synth"}, files...)},
+		{"floor of synth", runs, []string{floor, in("images.yaml"), in("state"), in("dist/image-factory.k8s.yaml"), in("floor.out")}},
+	})
+}
+
+// step is a command to measure, and how often it is run.
+type step struct {
+	name    string
+	runs    int
+	command []string
+}
+
+// table measures steps and prints a row for each. The last step is the floor of the one before it.
+func table(ctx context.Context, size string, steps []step) error {
+	took := make([]figures, len(steps))
 	for i, s := range steps {
-		n := runs
-		if i == 0 { // the first is only once the first
-			n = 1
-		}
-		if err := row(ctx, size, s.name, n, s.command...); err != nil {
+		var out bytes.Buffer
+		if err := self(ctx, &out, append([]string{"measure", strconv.Itoa(s.runs)}, s.command...)...); err != nil {
 			return err
 		}
+		if _, err := fmt.Sscan(out.String(), &took[i].wall, &took[i].cpu, &took[i].peak); err != nil {
+			return fmt.Errorf("reading the figures of %q: %w", s.name, err)
+		}
+	}
+	last := len(steps) - 1
+	for i, s := range steps {
+		multiples := ""
+		if i == last-1 {
+			multiples = took[i].over(took[last])
+		}
+		fmt.Printf("| %s | %s | %.0f | %.0f | %.0f | %s |\n", size, s.name, took[i].wall, took[i].cpu, took[i].peak, multiples)
 	}
 	return nil
 }
 
-// row prints a row of the table: what n runs of a command take.
-func row(ctx context.Context, size, name string, n int, command ...string) error {
-	fmt.Printf("| %s | %s |", size, name)
-	return self(ctx, append([]string{"measure", strconv.Itoa(n)}, command...)...)
+// figures are the best wall time and the least CPU time in milliseconds, and the highest peak memory in MiB.
+type figures struct{ wall, cpu, peak float64 }
+
+func (f figures) over(floor figures) string {
+	return fmt.Sprintf("%.1f, %.1f, %.1f", f.wall/floor.wall, f.cpu/floor.cpu, f.peak/floor.peak)
 }
 
 // self runs this program again, so that what is measured is the child of a small process: Linux counts the memory of
 // the process that it was forked from towards a child's peak.
-func self(ctx context.Context, args ...string) error {
+func self(ctx context.Context, out io.Writer, args ...string) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, exe, args...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	return cmd.Run()
 }
 
-// measure runs a command several times and prints the best wall time and the least CPU time in milliseconds, and the highest peak memory in MiB.
+// measure runs a command several times and prints its figures.
 func measure(ctx context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -135,6 +157,7 @@ func measure(ctx context.Context, args []string) error {
 			peak = max(peak, usage.Maxrss)
 		}
 	}
-	fmt.Printf(" %d | %d | %d |\n", slices.Min(walls).Milliseconds(), slices.Min(cpus).Milliseconds(), peak/1024)
+	ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
+	fmt.Println(ms(slices.Min(walls)), ms(slices.Min(cpus)), float64(peak)/1024)
 	return nil
 }
