@@ -140,7 +140,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	if err := o.print(env, paths, r, saved); err != nil {
 		return err
 	}
-	if err := c.printUsage(); err != nil {
+	if err := c.printUsage(ctx); err != nil {
 		return err
 	}
 	if o.promote && saved.Files > 0 {
@@ -212,36 +212,48 @@ func printAnalysis(env *Env, r *analyze.Report, saved store.Saved, dryRun bool) 
 		}
 	}
 	unknownConfigs(&b, r.UnknownConfigs)
-	lateImages, lateBases := r.Late()
-	images, bases, late := len(r.Images)-lateImages, len(r.Bases)-lateBases, lateImages+lateBases
-	verb := "analyzed "
-	if r.Interrupted {
-		verb = "interrupted: analyzed "
-	}
-	b.WriteString(verb + plural.Count(images, "image"))
-	if bases > 0 {
-		b.WriteString(" and " + plural.Count(bases, "base image"))
-	}
-	if late > 0 {
-		fmt.Fprintf(&b, ", %d not looked at", late)
-		if !r.Interrupted {
-			b.WriteString(" in time (--timeout)")
-		}
-	}
-	if r.Failed > 0 {
-		fmt.Fprintf(&b, ", %d failed and keep their state", r.Failed)
-	}
+	b.WriteString(counts(r))
 	switch {
 	case len(r.Changed) == 0:
 		b.WriteString("; nothing new")
 	case dryRun:
-		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " would change")
+		b.WriteString("; " + plural.Count(len(r.Changed), "file") + " would change")
 	case saved.Commit != "":
-		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " pushed to " + saved.Where + " as " + saved.Commit)
+		b.WriteString("; " + plural.Count(len(r.Changed), "file") + " pushed to " + saved.Where + " as " + saved.Commit)
 	default:
-		b.WriteString("; " + plural.Count(len(r.Changed), "state file") + " written")
+		b.WriteString("; " + plural.Count(len(r.Changed), "file") + " written")
 	}
 	return infoLines(env, b.String())
+}
+
+// counts returns how many images and base images were analyzed, and what became of the others.
+func counts(r *analyze.Report) string {
+	total := plural.Count(len(r.Images), "image")
+	if len(r.Bases) > 0 {
+		total += " and " + plural.Count(len(r.Bases), "base image")
+	}
+	images, bases := r.Late()
+	late := images + bases
+	text := "analyzed " + total
+	if r.Failed+late > 0 {
+		text = fmt.Sprintf("%s: %d analyzed", total, max(len(r.Images)+len(r.Bases)-r.Failed-late, 0))
+	}
+	switch {
+	case r.Failed == 1:
+		text += ", 1 failed (its state is unchanged)"
+	case r.Failed > 1:
+		text += fmt.Sprintf(", %d failed (their state is unchanged)", r.Failed)
+	}
+	if late > 0 {
+		text += fmt.Sprintf(", %d not reached", late)
+		if !r.Interrupted {
+			text += " in time (--timeout)"
+		}
+	}
+	if r.Interrupted {
+		text = "interrupted: " + text
+	}
+	return text
 }
 
 // unknownConfigs warns of base images of which the config is not known.
@@ -255,17 +267,8 @@ func unknownConfigs(b *strings.Builder, unknown []analyze.UnknownConfig) {
 		fmt.Fprintf(b, "warning: %s (images that its ONBUILD triggers use are not known; those in state are kept)\n", u.Error)
 	}
 	if len(unasked) > 0 {
-		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", listed(unasked))
+		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", plural.Listed(unasked))
 	}
-}
-
-// listed names the first few of a list.
-func listed(names []string) string {
-	const most = 3
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func infoLines(env *Env, text string) error {
@@ -281,16 +284,22 @@ func infoLines(env *Env, text string) error {
 	return nil
 }
 
-// budgets returns how much each registry was asked, one line for each host.
-func budgets(usage map[string]registry.Usage) []string {
+// fewPulls is the number of remaining pulls below which a registry is worth a line.
+const fewPulls = 20
+
+// requestCounts returns a line for each registry: of all, or of those that have few pulls left.
+func requestCounts(usage map[string]registry.Usage, all bool) []string {
 	var out []string
 	for host, u := range usage {
+		if !all && (u.Remaining < 0 || u.Remaining >= fewPulls) {
+			continue
+		}
 		line := fmt.Sprintf("%s: %s, %s", host, plural.Count(u.Requests, "request"), plural.Count(u.Pulls, "pull"))
 		if u.Remaining >= 0 {
 			line += fmt.Sprintf(", %d pulls left", u.Remaining)
 		}
 		out = append(out, line)
 	}
-	slices.SortFunc(out, strings.Compare)
+	slices.Sort(out)
 	return out
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,6 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
 func newRelease(env *Env, paths *pathFlags) *cobra.Command {
@@ -108,29 +111,38 @@ func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb fu
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	change, err := o.change(ctx, env, paths, verb)
-	if err != nil || len(change.Changed) == 0 || o.output.forPrograms() {
+	change, saved, err := o.change(ctx, env, paths, verb)
+	switch {
+	case err != nil:
 		return err
-	}
-	text := "%s"
-	if o.dryRun {
-		text = "dry run: %s"
-	}
-	for _, line := range change.Summary() {
-		if err := env.infof(text, line); err != nil {
+	case o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, StateChange{
+			report.NewMeta("StateChange"), o.dryRun, append([]string{}, change.Summary()...), change.Changed, saved.Commit,
+		})
+	case len(change.Changed) == 0:
+		return env.infof("nothing to %s", o.verb)
+	case o.dryRun:
+		if err := report.Diff(env.Out, change.Diff(o.shown(paths))); err != nil {
 			return err
 		}
+		return env.infof("dry run: would %s", change.Plan)
+	case saved.Commit != "":
+		return env.infof("%s. Pushed to %s as %s.", change.Done, saved.Where, saved.Commit)
 	}
-	return nil
+	files := make([]string, len(change.Changed))
+	for i, p := range change.Changed {
+		files[i] = path.Join(filepath.ToSlash(o.shown(paths)), p)
+	}
+	return env.infof("%s. Commit and push %s.", change.Done, plural.Listed(files))
 }
 
-func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, error) {
+func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, store.Saved, error) {
 	if o.url != "" && !o.push {
 		o.dryRun = true
 	}
 	st, leave, err := o.open(ctx, o.clients(env), paths)
 	if err != nil {
-		return nil, err
+		return nil, store.Saved{}, err
 	}
 	defer leave()
 	dry := &dryRun{Store: st}
@@ -143,19 +155,5 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 		change, err = verb(f)
 		return change, err
 	})
-	switch {
-	case err != nil:
-		return nil, err
-	case o.output.forPrograms():
-		return change, report.Print(env.Out, o.output.value, StateChange{
-			report.NewMeta("StateChange"), o.dryRun, append([]string{}, change.Summary()...), change.Changed, saved.Commit,
-		})
-	case o.dryRun:
-		return change, report.Diff(env.Out, change.Diff(o.shown(paths)))
-	case saved.Commit != "":
-		return change, env.infof("%s pushed to %s as %s", plural.Count(saved.Files, "state file"), saved.Where, saved.Commit)
-	case len(change.Changed) == 0:
-		return change, env.infof("nothing to %s", o.verb)
-	}
-	return change, env.infof("%s written; commit and push it", plural.Count(saved.Files, "state file"))
+	return change, saved, err
 }

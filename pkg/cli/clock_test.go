@@ -55,7 +55,7 @@ func TestOneServerAloneIsNotBelieved(t *testing.T) {
 	})
 	got := s.run("analyze", "--config", dir+"/images.yaml", "--source-dir", dir+"/src")
 	assert.Zero(t, got.code, got.err)
-	assert.Contains(t, got.err, "2 state files written")
+	assert.Contains(t, got.err, "2 files written")
 	assert.Contains(t, got.err, "warning: the clock of this machine is 1h0m0s behind "+s.registry.Host+", the only server that was asked")
 }
 

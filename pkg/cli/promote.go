@@ -136,7 +136,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 // finish returns the outcome of the last pass: what it has repaired of those before is no failure. With --wait, a rebuild
 // that still runs is one.
 func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.Report) error {
-	if err := c.printUsage(); err != nil {
+	if err := c.printUsage(ctx); err != nil {
 		return err
 	}
 	unfinished := last.Unfinished()

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"path"
 	"path/filepath"
 	"time"
@@ -207,8 +208,8 @@ func (o *clients) progress() *progress.Progress {
 	})
 }
 
-// printUsage reports what registries were asked, and what a server said of the clock.
-func (o *clients) printUsage() error {
+// printUsage reports doubts about the clock, and how many requests registries got: with --verbose, or when few pulls are left.
+func (o *clients) printUsage(ctx context.Context) error {
 	if doubt := o.clock.Doubt(); doubt != "" {
 		if err := o.env.errorf("warning: %s", doubt); err != nil {
 			return err
@@ -217,7 +218,8 @@ func (o *clients) printUsage() error {
 	if o.registries == nil {
 		return nil
 	}
-	for _, line := range budgets(o.registries.Requests()) {
+	all := o.env.log.Enabled(ctx, slog.LevelDebug)
+	for _, line := range requestCounts(o.registries.Requests(), all) {
 		if err := o.env.infof("asked %s", line); err != nil {
 			return err
 		}

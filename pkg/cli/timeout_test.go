@@ -42,7 +42,7 @@ func TestAnAnalysisThatRunsOutOfTimeKeepsWhatItFound(t *testing.T) {
 	s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("a-hostile", "acme/hostile", "acme/hostile") + s.entry("web", "acme/web", "acme/web")}, "Enroll")
 	got := s.do("analyze", "--timeout", "4s")
 	assert.Equal(t, 1, got.code, got.err)
-	assert.Contains(t, got.err, "40 not looked at in time (--timeout)")
+	assert.Contains(t, got.err, "40 not reached in time (--timeout)")
 	name := ""
 	for _, file := range strings.Fields(s.git.Git("fleet", "ls-tree", "--name-only", "main:state/base-images")) {
 		if strings.Contains(file, "node-22") {

@@ -157,7 +157,9 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 		return nil, err
 	}
 	if slices.Sort(names); len(names) > 0 {
-		c.news = []string{fmt.Sprintf("archive %s: %s", strings.Join(names, ", "), reason)}
+		all := strings.Join(names, ", ")
+		c.news = []string{fmt.Sprintf("archive %s: %s", all, reason)}
+		c.Done, c.Plan = "archived "+all, "archive "+all
 	}
 	return &c, nil
 }

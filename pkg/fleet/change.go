@@ -25,6 +25,9 @@ type Change struct {
 	// Refused holds the error of each file that stays as it was, because reading would refuse what it would become.
 	Refused map[string]error `json:"-"`
 
+	Done string `json:"-"` // what a person's command did, in one line
+	Plan string `json:"-"` // the same, as what it would do
+
 	news []string // what a verb says of itself, instead of what the files show
 }
 

@@ -1,30 +1,42 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // Release makes a candidate of a base image due now: the newest that was not withdrawn, or the one that BASE@DIGEST names.
 // BASE is the name of a base image or its reference. The state changes in memory: see Store.
 func (f *Fleet) Release(base, reason string, now time.Time) (*Change, error) {
-	return f.judge(base, func(c *state.Candidate) { c.Release(reason, now) })
+	return f.decide(base, reason, verdict{"release", "released", "due now for %s"}, func(c *state.Candidate) { c.Release(reason, now) })
 }
 
 // Hold keeps a candidate from becoming due until it is released; it is named as for Release.
 func (f *Fleet) Hold(base, reason string, now time.Time) (*Change, error) {
-	return f.judge(base, func(c *state.Candidate) { c.Hold(reason, now) })
+	return f.decide(base, reason, verdict{"hold", "held", "%s will not be rebuilt for it"}, func(c *state.Candidate) { c.Hold(reason, now) })
 }
 
-func (f *Fleet) judge(base string, verdict func(*state.Candidate)) (*Change, error) {
-	candidate, err := f.candidate(base)
+// verdict is how a decision of a person is worded.
+type verdict struct{ verb, past, effect string }
+
+func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Candidate)) (*Change, error) {
+	base, candidate, err := f.candidate(spec)
 	if err != nil {
 		return nil, err
 	}
-	return f.changeAll(func() { verdict(candidate) })
+	c, err := f.changeAll(func() { do(candidate) })
+	if err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("%s@%s (%q)", state.Short(base.Ref()), state.ShortDigest(candidate.Digest), reason)
+	images := plural.Listed(f.Graph.Dependents(base.Name))
+	c.Done, c.Plan = v.past+" "+what+": "+fmt.Sprintf(v.effect, images), v.verb+" "+what
+	return c, nil
 }
 
 // Reset forgets the failures in a row of an image, so that its rebuilds start again.
@@ -37,7 +49,13 @@ func (f *Fleet) Reset(name, reason string) (*Change, error) {
 	if facts == nil || facts.Rebuild == nil || facts.Rebuild.Failures == 0 {
 		return nil, Usagef("no rebuild of %q has failed: there is nothing to reset", name)
 	}
-	return f.changeAll(func() { facts.Reset(reason) })
+	c, err := f.changeAll(func() { facts.Reset(reason) })
+	if err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("reset %s (%q)", name, reason)
+	c.Done, c.Plan = what+": its rebuilds start again", what
+	return c, nil
 }
 
 // Change calls do, which changes the state in memory, and returns what it changed.
@@ -93,29 +111,29 @@ func candidatesOf(base *state.Base, digest string) []*state.Candidate {
 }
 
 // candidate finds what BASE or BASE@DIGEST means.
-func (f *Fleet) candidate(spec string) (*state.Candidate, error) {
+func (f *Fleet) candidate(spec string) (*state.Base, *state.Candidate, error) {
 	name, digest, pinned := strings.Cut(spec, "@")
 	base := f.State.Bases[f.Base(name)]
 	switch {
 	case base == nil:
-		return nil, Usagef("unknown base image %q (`imagefactory graph` shows those in use)", name)
+		return nil, nil, Usagef("unknown base image %q (`imagefactory graph` shows those in use)", name)
 	case len(base.Candidates) == 0:
-		return nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
+		return nil, nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
 	case !pinned:
 		for i := range slices.Backward(base.Candidates) {
 			if c := &base.Candidates[i]; c.Withdrawn.IsZero() {
-				return c, nil
+				return base, c, nil
 			}
 		}
 		last := base.Candidates[len(base.Candidates)-1].Digest
-		return nil, Usagef("all candidates of %s were withdrawn; name one: %s@%s", base.Ref(), name, last)
+		return nil, nil, Usagef("all candidates of %s were withdrawn; name one: %s@%s", base.Ref(), name, last)
 	}
 	found := candidatesOf(base, digest)
 	switch {
 	case len(found) == 1:
-		return found[0], nil
+		return base, found[0], nil
 	case len(found) > 1:
-		return nil, Usagef("ambiguous digest %s: %d candidates of %s begin with it", digest, len(found), base.Ref())
+		return nil, nil, Usagef("ambiguous digest %s: %d candidates of %s begin with it", digest, len(found), base.Ref())
 	}
-	return nil, Usagef("unknown candidate %s of %s (the newest is %s)", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
+	return nil, nil, Usagef("unknown candidate %s of %s (the newest is %s)", digest, base.Ref(), base.Candidates[len(base.Candidates)-1].Digest)
 }

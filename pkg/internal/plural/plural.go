@@ -1,7 +1,10 @@
 // Package plural counts things in English texts.
 package plural
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Count returns "1 image" or "2 images" for the noun "image", whose plural must end in s.
 func Count(n int, noun string) string { return Form(n, noun, noun+"s") }
@@ -12,4 +15,13 @@ func Form(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Listed returns the first few of a list, and how many more there are.
+func Listed(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
