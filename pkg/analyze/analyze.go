@@ -110,7 +110,7 @@ type Report struct {
 	Failed      int  `json:"failed"`                // images and base images that keep their state
 	Interrupted bool `json:"interrupted,omitempty"` // ctx ended before everything was analyzed
 	// Skipped is the reason why nothing was analyzed; empty otherwise.
-	Skipped string `json:"-"`
+	Skipped string `json:"skipped,omitempty"`
 }
 
 // maxParallel bounds the concurrent tasks of an analysis. Most of the time is spent waiting; clients limit the requests to

@@ -105,7 +105,7 @@ func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, e
 	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
 		report = nil
 		if why := o.Event.skip(f); why != "" {
-			report = &Report{Skipped: why}
+			report = &Report{Images: []ImageReport{}, Change: fleet.Change{Changed: []string{}}, Skipped: why}
 			return nil, nil
 		}
 		scope, err := o.scope(f)

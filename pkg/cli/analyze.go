@@ -135,6 +135,9 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	if r.Skipped != "" {
+		if o.output.forPrograms() {
+			return report.Print(env.Out, o.output.value, AnalyzeReport{report.NewMeta("AnalyzeReport"), r})
+		}
 		return env.infof("%s", r.Skipped)
 	}
 	if err := o.print(env, paths, r, saved); err != nil {

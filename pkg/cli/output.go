@@ -65,7 +65,7 @@ type (
 		Files   []string `json:"files"`            // state files, below the state folder
 		Commit  string   `json:"commit,omitempty"` // that was pushed
 	}
-	// FileList is the output of synth, enroll, init and migrate: the files that were written, or would be.
+	// FileList is the output of synth, enroll and init: the files that were written or removed, or would be.
 	FileList struct {
 		report.Meta
 		DryRun bool       `json:"dryRun,omitempty"` // nothing was written
