@@ -240,7 +240,19 @@ images: []
 	"a conflict": {"- name: a\n<<<<<<< HEAD\n  repository: o/a\n=======\n  repository: o/b\n>>>>>>> theirs\n", []string{
 		"images.yaml:2:1: unresolved merge conflict (keep the entries of both sides, and remove the lines with <<<<<<<, ======= and >>>>>>>) [IF001]",
 	}},
-	"an indentation":    {"- name: a\n  repository: o/a\n source: {}\n", []string{"images.yaml:3:2: invalid YAML: did not find expected '-' indicator (check the indentation)"}},
+	"an indentation":             {"- name: a\n  repository: o/a\n source: {}\n", []string{"images.yaml:3:2: invalid YAML: did not find expected '-' indicator (check the indentation)"}},
+	"a value in a line too deep": {"- name: a\n  repository: o/a\n   tags: x\n", []string{"images.yaml:3:8: invalid YAML: mapping values are not allowed in this context (check the indentation"}},
+	"an open quote":              {"- name: a\n  repository: \"o/a\n- name: b\n", []string{"images.yaml:2:15: invalid YAML: found unexpected end of stream (close the quote that opens here) [IF001]"}},
+	"a tab":                      {"- name: a\n\trepository: o/a\n", []string{"images.yaml:2:1: invalid YAML: found a tab character that violates indentation (indent with spaces) [IF001]"}},
+	"an alias of nothing":        {"- {name: a, repository: *b}\n", []string{"images.yaml:1:25: invalid YAML: unknown anchor 'b' referenced [IF001]"}},
+	"an alias of itself":         {"- &x {name: a, repository: *x}\n", []string{"images.yaml:1:28: aliases expand to too much or contain themselves"}},
+	"what an alias stands for": {"- {name: a, repository: o/a, source: &s {provider: githup, repo: o/a, workflow: b.yml}}\n- {name: b, repository: o/b, source: *s}\n", []string{
+		`images.yaml:1:52: a: source.provider: unknown provider "githup" (did you mean "github"?) [IF003]`,
+		`images.yaml:1:52: b: source.provider: unknown provider "githup" (did you mean "github"?) [IF003]`,
+	}},
+	"an underscore in a name": {"- {name: ml_worker, repository: o/a}\n", []string{
+		`images.yaml:1:10: invalid name "ml_worker" (use lower case letters, digits and dashes: did you mean "ml-worker"?) [IF003]`,
+	}},
 	"not a list":        {"just text\n", []string{"images.yaml:1:1: want a list of images, or a mapping"}},
 	"no images":         {"factory: {}\n", []string{`images.yaml:1:1: key "images" is missing`}},
 	"external rebuilds": {"- {name: a, repository: o/a, autoRebuild: true}\n", []string{"an external image is never rebuilt"}},
