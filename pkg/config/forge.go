@@ -2,7 +2,6 @@ package config
 
 import (
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -10,7 +9,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
-// HomeHost is the public host of a provider; empty when it has none.
+// HomeHost returns the public host of a provider, or "".
 func HomeHost(p Provider) string {
 	switch p {
 	case GitHub:
@@ -75,23 +74,10 @@ func (c *Config) ServerHosts() []string {
 	return slices.Sorted(maps.Keys(hosts))
 }
 
-// scheme is https, and http for this machine itself, where nobody listens in and servers have no certificate.
+// scheme returns https, or http for loopback hosts, which have no certificates.
 func scheme(host string) string {
-	if IsLoopback(host) {
+	if hostname.IsLoopback(host) {
 		return "http://"
 	}
 	return "https://"
-}
-
-// IsLoopback reports whether a host, with a port or not, is this machine.
-func IsLoopback(host string) bool { return hostname.IsLoopback(host) }
-
-// IsPrivate reports whether a host, with or without a port, is this machine or an address of a private network. A public host
-// must not lead us there.
-func IsPrivate(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return IsLoopback(host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }

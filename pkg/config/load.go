@@ -229,16 +229,16 @@ func (c *Config) applyDefaults() {
 	setDefault(&f.Project, DefaultProject)
 	setDefault(&f.State.Branch, DefaultBranch)
 	setDefault(&f.Config.Ref, f.State.Branch)
-	setDefault(&f.AnalysisImage, DefaultAnalysisImage)
-	setDefault(&f.Schedule, DefaultSchedule)
-	f.Poll.BaseImages = orDefault(f.Poll.BaseImages, DefaultBaseInterval)
-	f.Poll.Images = orDefault(f.Poll.Images, DefaultImageInterval)
-	f.MaxConcurrent = orDefault(f.MaxConcurrent, DefaultMaxConcurrent)
+	setDefault(&f.AnalysisImage, defaultAnalysisImage)
+	setDefault(&f.Schedule, defaultSchedule)
+	f.Poll.BaseImages = orDefault(f.Poll.BaseImages, defaultBaseInterval)
+	f.Poll.Images = orDefault(f.Poll.Images, defaultImageInterval)
+	f.MaxConcurrent = orDefault(f.MaxConcurrent, defaultMaxConcurrent)
 	f.Jobs.applyDefaults()
 	d := &c.Defaults
 	for i := range c.Images {
 		img := &c.Images[i]
-		img.RebuildDelay = orDefault(img.RebuildDelay, *orDefault(d.RebuildDelay, DefaultDelay))
+		img.RebuildDelay = orDefault(img.RebuildDelay, *orDefault(d.RebuildDelay, defaultDelay))
 		if img.MaxRebuildDelay == nil {
 			longest := max(*img.RebuildDelay, *orDefault(d.MaxRebuildDelay, maxDelayFactor**img.RebuildDelay))
 			img.MaxRebuildDelay = &longest
@@ -342,7 +342,7 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 		s.Platforms = d.Platforms
 	}
 	if len(s.Platforms) == 0 {
-		s.Platforms = []string{DefaultPlatform}
+		s.Platforms = []string{defaultPlatform}
 	}
 	if s.PinBases == nil {
 		s.PinBases = d.PinBases

@@ -15,7 +15,7 @@ func Parts(template string) []Part {
 	last := 0
 	for _, m := range placeholder().FindAllStringSubmatchIndex(template, -1) {
 		name := strings.TrimSpace(template[m[2]:m[3]])
-		if !slices.Contains(Placeholders, name) {
+		if !slices.Contains(placeholders, name) {
 			continue
 		}
 		if m[0] > last {

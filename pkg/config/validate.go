@@ -327,8 +327,8 @@ var (
 	variableForm = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// Placeholders are the names that workflow inputs and pipeline variables may use between double braces.
-var Placeholders = []string{"image", "base", "digest", "promotion"}
+// placeholders are the names that workflow inputs and pipeline variables may use between double braces.
+var placeholders = []string{"image", "base", "digest", "promotion"}
 
 func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	s := img.Source
@@ -408,8 +408,8 @@ func (v *validator) onlyFor(n *yaml.Node, at string, got, want Provider, keys ..
 func (v *validator) templates(n *yaml.Node, at string, values map[string]string) {
 	for key, value := range values {
 		for _, m := range placeholder().FindAllStringSubmatch(value, -1) {
-			if !slices.Contains(Placeholders, strings.TrimSpace(m[1])) {
-				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, key, m[0]), suggest(strings.TrimSpace(m[1]), Placeholders))
+			if !slices.Contains(placeholders, strings.TrimSpace(m[1])) {
+				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, key, m[0]), suggest(strings.TrimSpace(m[1]), placeholders))
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func (i *Image) DecideTags(strategy, constraint, passedOver string) {
 }
 
 // SetDockerfile records what a Dockerfile says. The commit stays while the content is the same: the one at which it was
-// first seen vouches for it, and later commits are no news.
+// first seen vouches for it, and later commits change nothing.
 func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing) {
 	if old := i.Dockerfile; old != nil {
 		d.Extra, d.Analysis = old.Extra, old.Analysis

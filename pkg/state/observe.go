@@ -19,7 +19,7 @@ const (
 	maxTriggerPlatforms = 32
 )
 
-// Observe records what the base image's tag holds now and reports whether that is news. The first observation is the
+// Observe records what the base image's tag holds now and reports whether that is new. The first observation is the
 // baseline. A digest never seen before becomes a candidate. One that was seen before means that the tag went back:
 // every newer candidate is withdrawn, and it is not withdrawn itself any longer; its FirstSeen stays, so that a tag
 // that goes back and forth still ripens. One that was withdrawn for WithdrawalWait has Returned, and ripens anew.
@@ -181,7 +181,7 @@ func (c *Candidate) Hold(reason string, now time.Time) {
 	c.Held, c.Released, c.Reason = At(now), Time{}, Text(reason)
 }
 
-// ObservePublished records what a tag of the image holds and reports whether that is news.
+// ObservePublished records what a tag of the image holds and reports whether that is new.
 func (i *Image) ObservePublished(tag string, seen Snapshot, now time.Time) bool {
 	if seen.Digest == "" { // half an answer is no observation
 		return false
@@ -241,7 +241,7 @@ func (i *Image) On(ref string) *BuiltOn {
 	return nil
 }
 
-// SetBuiltOn records what the published image was built on, and reports whether that is news.
+// SetBuiltOn records what the published image was built on and reports whether that is new.
 func (i *Image) SetBuiltOn(b BuiltOn) bool {
 	old := i.On(b.Ref)
 	if old == nil {

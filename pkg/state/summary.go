@@ -20,13 +20,13 @@ func Summary(file string, before, after []byte) []string {
 		if !parse(before, &old) || !parse(after, &now) {
 			return []string{name + ": updated"}
 		}
-		out = now.news(&old)
+		out = now.changes(&old)
 	} else {
 		var old, now Image
 		if !parse(before, &old) || !parse(after, &now) {
 			return []string{name + ": updated"}
 		}
-		out = now.news(&old)
+		out = now.changes(&old)
 	}
 	if len(out) == 0 {
 		return []string{name + ": updated"}
@@ -36,7 +36,7 @@ func Summary(file string, before, after []byte) []string {
 
 func parse(data []byte, v any) bool { return data == nil || decode(data, v) == nil }
 
-func (b *Base) news(old *Base) (out []string) {
+func (b *Base) changes(old *Base) (out []string) {
 	say := func(format string, args ...any) { out = append(out, Short(b.Ref())+": "+fmt.Sprintf(format, args...)) }
 	switch {
 	case b.Baseline == nil:
@@ -66,7 +66,7 @@ func (b *Base) news(old *Base) (out []string) {
 	return out
 }
 
-func (i *Image) news(old *Image) (out []string) {
+func (i *Image) changes(old *Image) (out []string) {
 	say := func(format string, args ...any) { out = append(out, i.Name+": "+fmt.Sprintf(format, args...)) }
 	if i.Dockerfile != nil && (old.Dockerfile == nil || i.Dockerfile.Digest != old.Dockerfile.Digest) {
 		at := ""
