@@ -42,12 +42,12 @@ func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
 	for range 3 {
 		got := s.do("promote", "--direct")
 		assert.Equal(t, 1, got.code, got.err)
-		assert.Contains(t, got.err, "no token for the API of "+s.forge.Host)
+		assert.Contains(t, got.err, "no token for "+s.forge.Host)
 		assert.Contains(t, got.err, "0 rebuilds started, 0 rebuilds active, 1 blocked")
 		table, d := s.status("web")
-		assert.Regexp(t, `^web +blocked +since .* no token for the API of`, strings.Split(table, "\n")[1])
+		assert.Regexp(t, `^web +blocked +since .* no token for`, strings.Split(table, "\n")[1])
 		assert.Equal(t, "blocked", d.Status)
-		assert.Contains(t, d.Reason, "no token for the API of")
+		assert.Contains(t, d.Reason, "no token for")
 		s.now = s.now.Add(4 * time.Minute) // the third pass is after the time in which nobody else tries
 	}
 	got := s.do("promote", "--direct", "--wait", "20ms", "--poll", "1ms")

@@ -151,7 +151,7 @@ func (c *Client) service(ctx context.Context, src *config.Source) (service, erro
 
 func requireToken(e *forgeapi.Endpoint) error {
 	if e.Token == "" {
-		return fmt.Errorf("no token for the API of %s: %s", e.Host, e.Hint())
+		return fmt.Errorf("no token for %s (run `imagefactory doctor`)", e.Host)
 	}
 	return nil
 }

@@ -334,7 +334,7 @@ func TestATokenIsNeeded(t *testing.T) {
 		token func(context.Context, string) (string, error)
 		says  string
 	}{
-		"none":   {func(context.Context, string) (string, error) { return "", nil }, "no token for the API of 127.0.0.1"},
+		"none":   {func(context.Context, string) (string, error) { return "", nil }, "no token for 127.0.0.1"},
 		"broken": {func(context.Context, string) (string, error) { return "", errors.New("the file is empty") }, "the file is empty"},
 		"nobody": {nil, "no token for"},
 	} {
