@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -93,10 +94,19 @@ func anyBase(t *rapid.T) *state.Base {
 	return b
 }
 
+// respelled returns a repository as images.yaml gives it: with its host normalised.
+func respelled(repository string) string {
+	if host, path, ok := strings.Cut(repository, "/"); ok {
+		host, path = hostname.Repository(host, path)
+		return host + "/" + path
+	}
+	return repository
+}
+
 func anyImage(t *rapid.T) *state.Image {
 	text := func(what string) string { return anyText().Draw(t, what) }
 	i := &state.Image{
-		Name: either(rapid.StringMatching(`[a-z][a-z0-9-]{0,5}[a-z0-9]`), anyText()).Draw(t, "name"), Repository: text("repository"), Extra: anyExtra(t),
+		Name: either(rapid.StringMatching(`[a-z][a-z0-9-]{0,5}[a-z0-9]`), anyText()).Draw(t, "name"), Repository: respelled(text("repository")), Extra: anyExtra(t),
 		CurrentVersion: text("version"), CurrentDigest: anyDigest().Draw(t, "current"), LastBuilt: anyTime().Draw(t, "built"),
 	}
 	if rapid.Bool().Draw(t, "dockerfile") {
