@@ -168,7 +168,12 @@ func showStartable(ctx context.Context, env *Env, st store.Store, output *output
 		return err
 	}
 	now := env.Now()
-	start := f.Startable(now)
+	decisions, err := f.Decide(nil, now)
+	if err != nil {
+		return err
+	}
+	fleet.LogDecisions(ctx, env.log, decisions)
+	start := f.Startable(decisions)
 	if output.forPrograms() {
 		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start})
 	}

@@ -31,9 +31,9 @@ func (f *Fleet) Decide(names []string, now time.Time) ([]policy.Decision, error)
 	return out, nil
 }
 
-// Startable returns the decisions that promote would start now.
-func (f *Fleet) Startable(now time.Time) []policy.Decision {
-	return append([]policy.Decision{}, policy.Startable(f.Config, policy.Decide(f.Config, f.State, f.Graph, now))...) // never null in JSON
+// Startable returns those of the decisions about all images that promote would start now.
+func (f *Fleet) Startable(decisions []policy.Decision) []policy.Decision {
+	return append([]policy.Decision{}, policy.Startable(f.Config, decisions)...) // never null in JSON
 }
 
 // Lock holds the digest that a build of an image should use for each base.

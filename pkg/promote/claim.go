@@ -21,7 +21,7 @@ func (a *attempt) claim(ctx context.Context) {
 	})
 	odd := int(passAt(a.fleet, a.now) % 2)
 	half := map[string]int{} // by host: slots for orphans
-	a.claimOrphans(func(img *config.Image) bool {
+	a.claimOrphans(ctx, func(img *config.Image) bool {
 		host := img.Source.Host
 		if _, known := half[host]; !known {
 			half[host] = (slots.Free(img) + odd) / 2
@@ -30,7 +30,7 @@ func (a *attempt) claim(ctx context.Context) {
 		return half[host] >= 0 && slots.Take(img)
 	})
 	a.claimDue(ctx, slots)
-	a.claimOrphans(slots.Take)
+	a.claimOrphans(ctx, slots.Take)
 	for _, name := range a.orphans {
 		a.reportBlocked(name, rebuildOf(name))
 	}
@@ -38,7 +38,7 @@ func (a *attempt) claim(ctx context.Context) {
 
 // claimOrphans claims the orphans that are still due and get a slot. Meanwhile somebody may have held the digest, or the
 // tag may have been rolled back.
-func (a *attempt) claimOrphans(take func(*config.Image) bool) {
+func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) bool) {
 	f := a.fleet
 	var left []string
 	for _, name := range a.orphans {
@@ -46,7 +46,9 @@ func (a *attempt) claimOrphans(take func(*config.Image) bool) {
 		if !facts.Rebuild.Status.Active() {
 			continue // its image was seen
 		}
-		switch d := policy.Reconsider(f.Config, f.State, f.Graph, name, a.now); {
+		d := policy.Reconsider(f.Config, f.State, f.Graph, name, a.now)
+		fleet.LogDecisions(ctx, a.opts.Log, []policy.Decision{d})
+		switch {
 		case a.failed(&d):
 		case d.Status == policy.Due:
 			if !take(img) {
