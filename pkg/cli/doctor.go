@@ -11,6 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/report"
@@ -76,7 +77,7 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	options := doctor.Options{Now: env.Now, Store: st, Branch: o.branch, Offline: o.offline, Direct: o.direct, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
 			Credentials: c.credentials, Registry: c.registry(f), Now: env.Now, HTTP: c.http(),
-			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil) },
+			Cluster: func() (*cluster.Inspector, error) { return cluster.NewInspector(nil, httpx.Options{Logger: env.log}) },
 			Project: cmp.Or(o.project, f.Config.Factory.Project),
 		}
 	}}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
 
@@ -44,8 +45,9 @@ type Inspector struct {
 	secrets []string // that must not be shown when the server repeats them
 }
 
-// NewInspector reaches the cluster of the pod, or of the kubeconfig. Nothing is asked yet.
-func NewInspector(config *rest.Config) (*Inspector, error) {
+// NewInspector returns an [Inspector] of the cluster in config; nil means that of the pod or of the kubeconfig. It sends no
+// request yet.
+func NewInspector(config *rest.Config, o httpx.Options) (*Inspector, error) {
 	if config == nil {
 		var err error
 		config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
@@ -58,6 +60,7 @@ func NewInspector(config *rest.Config) (*Inspector, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.Timeout, config.UserAgent = callTimeout, "imagefactory"
+	config.Wrap(func(base http.RoundTripper) http.RoundTripper { return transport(base, o) })
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", configProblem(err))

@@ -110,7 +110,7 @@ images:
 	for _, host := range []string{w.github.Host, w.gitlab.Host, w.git.Host} {
 		w.env[credentials.Variable(credentials.API, host)] = canary
 	}
-	w.inside = func() (*cluster.Inspector, error) { return cluster.NewInspector(w.kube.Config()) }
+	w.inside = func() (*cluster.Inspector, error) { return cluster.NewInspector(w.kube.Config(), httpx.Options{}) }
 	w.forges()
 	w.inKubernetes(t)
 	return w
