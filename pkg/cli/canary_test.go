@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/test/kubetest"
+	"github.com/imagefactory/imagefactory/test/long"
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
@@ -110,64 +112,114 @@ func mirror(answer func(mirrored) string) func(http.ResponseWriter, *http.Reques
 }
 
 // TestServersThatRepeatCredentials runs commands against servers that give back, in every place of a response, what they were
-// sent: it must not be printed, nor kept.
+// sent: it must not be printed, logged, nor kept.
 func TestServersThatRepeatCredentials(t *testing.T) {
 	log.SetOutput(io.Discard) // net/http logs what comes out of turn
 	defer log.SetOutput(os.Stderr)
 	var group sync.WaitGroup // most of the time is waiting between tries
 	sites := map[string]*site{}
 	for name, answer := range mirrors {
-		s := newSiteWithoutCluster(t)
-		sites[name] = s
-		s.forge.Workflows("acme/web")
-		node := s.registry.Base("library/node:22", "1")
-		s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
-		s.ok("analyze")
-		s.registry.Base("library/node:22", "2")
-		s.ok("analyze")
-		s.now = s.now.Add(week + time.Minute)
-		group.Go(func() {
-			ctx := context.Background()
-			command := func(name string, args ...string) {
-				s.runUntil(ctx, append([]string{name, "--verbose", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
-			}
-			s.forge.Break(mirror(answer))
-			command("promote", "--push", "--direct") // dispatches, and keeps why it could not
-			s.registry.Break(mirror(answer))
-			command("analyze", "--push")
-			command("doctor")
-			s.git.Break(mirror(answer))
-			var stop func()
-			ctx, stop = context.WithTimeout(context.Background(), 2*time.Second) // it is tried again and again
-			defer stop()
-			command("analyze", "--push")
-		})
+		for _, provider := range []string{"github", "gitlab"} {
+			s := newDueSite(t, provider)
+			sites[provider+", "+name] = s
+			group.Go(func() {
+				ctx := context.Background()
+				s.forge.Break(mirror(answer))
+				s.verbose(ctx, "promote", "--push", "--direct") // dispatches, and keeps why it could not
+				s.registry.Break(mirror(answer))
+				s.verbose(ctx, "analyze", "--push")
+				s.verbose(ctx, "doctor")
+				s.git.Break(mirror(answer))
+				ctx, stop := context.WithTimeout(ctx, 2*time.Second) // it is tried again and again
+				defer stop()
+				s.verbose(ctx, "analyze", "--push")
+			})
+		}
 	}
 	group.Wait()
 	for name, s := range sites {
 		t.Run(name, func(t *testing.T) {
-			kept := map[string]string{"output": s.said.String(), "commits": s.git.Git("fleet", "cat-file", "--batch-all-objects", "--batch")}
-			require.NoError(t, filepath.WalkDir(s.env["IMAGEFACTORY_CACHE_DIR"], func(path string, d fs.DirEntry, err error) error {
-				if err != nil || d.IsDir() {
-					return err
-				}
-				data, err := os.ReadFile(path)
-				kept[path] = string(data)
-				return err
-			}))
-			for where, text := range kept {
-				for _, credential := range []string{":" + forgeToken, "bot:" + gitPassword, "robot:" + registryPassword} {
-					_, secret, _ := strings.Cut(credential, ":")
-					for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(credential)), base64.StdEncoding.EncodeToString([]byte(secret))} {
-						assert.NotContains(t, strings.ToLower(text), strings.ToLower(form), where)
-					}
-				}
-			}
-			assert.Contains(t, s.said.String(), `msg="http request" method=GET`, "the log is looked at")
+			s.assertNothingRepeated(t)
 			assert.Contains(t, s.said.String(), s.registry.Host, "the servers were asked")
 			assert.Contains(t, s.said.String(), s.forge.Host, "the servers were asked")
 		})
 	}
+}
+
+// TestClustersThatRepeatCredentials does the same with an API server.
+func TestClustersThatRepeatCredentials(t *testing.T) {
+	long.Only(t, "clusters that repeat credentials")
+	log.SetOutput(io.Discard)
+	defer log.SetOutput(os.Stderr)
+	kube := kubetest.New(t)
+	t.Setenv("KUBECONFIG", kube.Kubeconfig())
+	for name, answer := range mirrors {
+		t.Run(name, func(t *testing.T) {
+			s := newDueSite(t, "gitlab")
+			var asked int
+			repeat := mirror(answer)
+			s.forge.Break(repeat)
+			kube.Break(func(w http.ResponseWriter, r *http.Request) bool {
+				asked++
+				return repeat(w, r)
+			})
+			ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+			defer stop()
+			s.verbose(ctx, "promote", "--push", "--offline")
+			s.verbose(ctx, "doctor", "--timeout", "1s")
+			s.assertNothingRepeated(t)
+			assert.Contains(t, s.said.String(), "/apis/kargo.akuity.io/v1alpha1/namespaces/"+kube.Namespace+"/stages", "requests to the API server are logged")
+			assert.Positive(t, asked)
+		})
+	}
+}
+
+// newDueSite returns a site with an image at GitHub or GitLab that is due for a rebuild.
+func newDueSite(t *testing.T, provider string) *site {
+	s := newSiteWithoutCluster(t)
+	if provider == "gitlab" {
+		s.source = s.forge.GitLab("acme/web")
+		s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\nRUN npm ci\n")
+		entry := strings.Replace(s.entry("web", "acme/web", "acme/web"), "provider: github", "provider: gitlab", 1)
+		s.git.Commit("fleet", map[string]string{"images.yaml": strings.Replace(entry, ", workflow: build.yml", "", 1)}, "build at GitLab")
+		s.forge.Pipelines("acme/web")
+	} else {
+		s.forge.Workflows("acme/web")
+	}
+	node := s.registry.Base("library/node:22", "1")
+	s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node, Provenance: true})
+	s.ok("analyze")
+	s.registry.Base("library/node:22", "2")
+	s.ok("analyze")
+	s.now = s.now.Add(week + time.Minute)
+	return s
+}
+
+// verbose runs a command on the state repository that logs, whatever comes of it.
+func (s *site) verbose(ctx context.Context, command string, args ...string) {
+	s.runUntil(ctx, append([]string{command, "--verbose", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
+}
+
+// assertNothingRepeated asserts that no credential was printed, logged, committed or cached.
+func (s *site) assertNothingRepeated(t *testing.T) {
+	kept := map[string]string{"output": s.said.String(), "commits": s.git.Git("fleet", "cat-file", "--batch-all-objects", "--batch")}
+	require.NoError(t, filepath.WalkDir(s.env["IMAGEFACTORY_CACHE_DIR"], func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		kept[path] = string(data)
+		return err
+	}))
+	for where, text := range kept {
+		for _, credential := range []string{":" + forgeToken, "bot:" + gitPassword, "robot:" + registryPassword, ":" + kubetest.Token} {
+			_, secret, _ := strings.Cut(credential, ":")
+			for _, form := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(credential)), base64.StdEncoding.EncodeToString([]byte(secret))} {
+				assert.NotContains(t, strings.ToLower(text), strings.ToLower(form), where)
+			}
+		}
+	}
+	assert.Contains(t, s.said.String(), `msg="http request" method=GET`, "the log is looked at")
 }
 
 func TestLibrariesLogNothing(t *testing.T) {

@@ -46,6 +46,7 @@ type Server struct {
 	denied  map[string]bool     // verb and resource, in access reviews
 	clock   time.Time
 	faults  []Fault
+	instead func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // Fault is a response that replaces the normal one.
@@ -167,6 +168,13 @@ func (s *Server) List(resource string) []map[string]any {
 	return slices.Clone(s.objects[resource])
 }
 
+// Break sets a handler that replaces the response of the server if it returns true; nil removes it.
+func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instead = instead
+}
+
 // Fail makes the next requests that match fail, one fault for each.
 func (s *Server) Fail(faults ...Fault) {
 	s.mu.Lock()
@@ -211,6 +219,9 @@ func (s *Server) find(resource, wanted string) object {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.instead != nil && s.instead(w, r) {
+		return
+	}
 	prefix := "/apis/kargo.akuity.io/v1alpha1/namespaces/" + s.Namespace + "/"
 	resource, ok := strings.CutPrefix(r.URL.Path, prefix)
 	if r.Header.Get("Authorization") != "Bearer "+Token {
