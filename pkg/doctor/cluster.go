@@ -30,7 +30,7 @@ const (
 
 // cluster checks what Kargo needs. Without a cluster there is one finding that says so.
 func (d *doctor) cluster() []Check {
-	if d.Tools.Cluster == nil {
+	if d.Cluster == nil {
 		return nil
 	}
 	in, err := d.Cluster()
