@@ -280,7 +280,7 @@ func dependsOnBase(res *dockerfile.Result) bool {
 // frontend, or its converter would run into a data race.
 func noOracle(res *dockerfile.Result) bool {
 	return res.Foreign || slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
-		return strings.HasPrefix(w.Message, "the index is no stage's")
+		return strings.HasPrefix(w.Message, "no stage has this index")
 	})
 }
 
