@@ -9,8 +9,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Logged returns a [Store] that logs every saved file and its changes at info level.
-func Logged(store Store, log *slog.Logger) Store { return logged{store, log} }
+// Logged returns a [Store] that logs every saved file and its changes at info level. Without such a log it is the store
+// itself: finding the changes reads each file again.
+func Logged(store Store, log *slog.Logger) Store {
+	if !log.Enabled(context.Background(), slog.LevelInfo) {
+		return store
+	}
+	return logged{store, log}
+}
 
 type logged struct {
 	Store
