@@ -134,7 +134,7 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 	return store.Logged(s, o.env.log), func() { _ = repo.Close() }, nil
 }
 
-// clients returns what an analysis looks with.
+// analysis returns the clients that an analysis uses.
 func (o *clients) analysis(sourceDir string, offline bool, show *progress.Progress) (analyze.NewClients, error) {
 	from := source.Source(o.forges)
 	if sourceDir != "" {
@@ -152,7 +152,7 @@ func (o *clients) analysis(sourceDir string, offline bool, show *progress.Progre
 	}, nil
 }
 
-// registryClients returns what looks at registries only.
+// registryClients returns the clients of an analysis that reads no Dockerfile.
 func (o *clients) registryClients(offline bool, show *progress.Progress) analyze.NewClients {
 	return func(f *fleet.Fleet) (analyze.Clients, error) {
 		o.clock.Trust(f.Config.ServerHosts()...)
@@ -175,7 +175,7 @@ func (o *clients) registry(f *fleet.Fleet) *registry.Client {
 	return o.registries
 }
 
-// resetBreakers has servers asked again that were left alone in what is over now.
+// resetBreakers closes the circuit breakers of the pass that has ended.
 func (o *clients) resetBreakers() {
 	o.credentials.ResetBreakers()
 	o.clock.Reset()

@@ -8,6 +8,7 @@
 package httpx
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -97,12 +98,12 @@ func New(o Options) *Transport {
 		base.MaxIdleConnsPerHost = 16
 		o.Base = base
 	}
-	def(&o.Attempts, 4)
-	def(&o.Timeout, 30*time.Second)
-	def(&o.MaxBody, 4<<20)
-	def(&o.Concurrency, 4)
-	def(&o.MaxFailures, 3)
-	def(&o.Logger, slog.New(slog.DiscardHandler))
+	o.Attempts = cmp.Or(o.Attempts, 4)
+	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
+	o.MaxBody = cmp.Or(o.MaxBody, 4<<20)
+	o.Concurrency = cmp.Or(o.Concurrency, 4)
+	o.MaxFailures = cmp.Or(o.MaxFailures, 3)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Backoff == nil {
 		o.Backoff = func() backoff.BackOff {
 			return &backoff.ExponentialBackOff{InitialInterval: 500 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: MaxWait}
@@ -126,12 +127,6 @@ func New(o Options) *Transport {
 	t := &Transport{Options: o}
 	t.hosts = &hosts{o: &t.Options, all: map[string]*host{}}
 	return t
-}
-
-func def[T comparable](field *T, value T) {
-	if *field == *new(T) {
-		*field = value
-	}
 }
 
 // OneShot returns a Transport that shares limits, breakers and counts with t, but sends each request once, and counts only
