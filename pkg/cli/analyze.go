@@ -270,7 +270,7 @@ func unknownConfigs(b *strings.Builder, unknown []analyze.UnknownConfig) {
 		fmt.Fprintf(b, "warning: %s (images that its ONBUILD triggers use are not known; those in state are kept)\n", u.Error)
 	}
 	if len(unasked) > 0 {
-		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", plural.Listed(unasked))
+		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", plural.Listed(unasked, 3))
 	}
 }
 

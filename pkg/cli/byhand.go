@@ -133,7 +133,7 @@ func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb fu
 	for i, p := range change.Changed {
 		files[i] = path.Join(filepath.ToSlash(o.shown(paths)), p)
 	}
-	return env.infof("%s. Commit and push %s.", change.Done, plural.Listed(files))
+	return env.infof("%s. Commit and push %s.", change.Done, plural.Listed(files, 3))
 }
 
 func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) (*fleet.Change, store.Saved, error) {

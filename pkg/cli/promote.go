@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,12 +144,7 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 		if ctx.Err() != nil {
 			why = "interrupted"
 		}
-		const most = 20
-		names := strings.Join(unfinished[:min(len(unfinished), most)], ", ")
-		if more := len(unfinished) - most; more > 0 {
-			names += fmt.Sprintf(" and %d more", more)
-		}
-		if err := c.env.errorf("error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, names); err != nil {
+		if err := c.env.errorf("error: %s; not finished: %s (run `imagefactory promote` again to follow them)", why, plural.Listed(unfinished, 20)); err != nil {
 			return err
 		}
 		return errReported

@@ -18,6 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/bootstrap"
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -289,13 +290,13 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 	const sync = "commit what `imagefactory synth` writes, and have Argo CD sync it: kubectl get application -A"
 	var out []Finding
 	if len(missing) > 0 {
-		out = append(out, bad(sync, "Stages missing: %s", some(missing)))
+		out = append(out, bad(sync, "Stages missing: %s", plural.Listed(missing, 5)))
 	}
 	if len(other) > 0 {
-		out = append(out, bad(sync, "Stages out of date: %s", some(other)))
+		out = append(out, bad(sync, "Stages out of date: %s", plural.Listed(other, 5)))
 	}
 	if extra := slices.Sorted(maps.Keys(have)); len(extra) > 0 {
-		out = append(out, warning("let Argo CD prune them", "Stages no longer needed: %s", some(extra)))
+		out = append(out, warning("let Argo CD prune them", "Stages no longer needed: %s", plural.Listed(extra, 5)))
 	}
 	if out == nil {
 		out = append(out, ok("all Stages exist and are up to date"))
@@ -340,15 +341,6 @@ func contains(want, have any) bool {
 		return true
 	}
 	return reflect.DeepEqual(want, have)
-}
-
-// some names a few of many.
-func some(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // text is a text inside of an object; empty when there is none.

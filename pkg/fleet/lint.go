@@ -197,18 +197,15 @@ func (f *Fleet) lintFleet(ignored *ignores) finding.List {
 	return l
 }
 
-// listed names the first few images of a list and counts the rest.
+// maxNamed is how many images a finding names; it counts the rest.
+const maxNamed = 5
+
 func listed(images []*config.Image) string {
-	const shown = 5
-	names := make([]string, 0, shown)
-	for _, img := range images[:min(shown, len(images))] {
-		names = append(names, img.Name)
+	names := make([]string, len(images))
+	for i, img := range images {
+		names[i] = img.Name
 	}
-	out := strings.Join(names, ", ")
-	if more := len(images) - shown; more > 0 {
-		out += fmt.Sprintf(" and %d more", more)
-	}
-	return out
+	return plural.Listed(names, maxNamed)
 }
 
 func (f *Fleet) archiveIt() string {

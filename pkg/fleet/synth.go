@@ -13,6 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/checkout"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 )
@@ -85,17 +86,11 @@ func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
 
 // usesOf names the images that use a base image, with the lines of their Dockerfiles.
 func (f *Fleet) usesOf(base string) string {
-	const shown = 5
-	users := f.Graph.Dependents(base)
-	uses := make([]string, 0, shown)
-	for _, name := range users[:min(shown, len(users))] {
+	var uses []string
+	for _, name := range f.Graph.Dependents(base) {
 		uses = append(uses, name+" ("+f.placeOf(name, base)+")")
 	}
-	out := strings.Join(uses, ", ")
-	if more := len(users) - shown; more > 0 {
-		out += fmt.Sprintf(" and %d more", more)
-	}
-	return out
+	return plural.Listed(uses, maxNamed)
 }
 
 // placeOf returns where the Dockerfile of an image uses a base image, as PATH:LINE.

@@ -34,7 +34,7 @@ func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Candidate)
 		return nil, err
 	}
 	what := fmt.Sprintf("%s@%s (%q)", state.Short(base.Ref()), state.ShortDigest(candidate.Digest), reason)
-	images := plural.Listed(f.Graph.Dependents(base.Name))
+	images := plural.Listed(f.Graph.Dependents(base.Name), 3)
 	c.Done, c.Plan = v.past+" "+what+": "+fmt.Sprintf(v.effect, images), v.verb+" "+what
 	return c, nil
 }

@@ -1,11 +1,11 @@
 package kargo
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -48,8 +48,8 @@ func (b *builder) describeBase(name string) string {
 // list joins the first few names and counts the rest.
 func list(names []string) string {
 	const most = 5
-	if rest := len(names) - most; rest > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), rest)
+	if len(names) > most {
+		return plural.Listed(names, most)
 	}
 	if len(names) == 1 {
 		return names[0]

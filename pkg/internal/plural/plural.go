@@ -17,9 +17,8 @@ func Form(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// Listed returns the first few of a list, and how many more there are.
-func Listed(names []string) string {
-	const most = 3
+// Listed joins the first most names with commas, and says how many more there are.
+func Listed(names []string, most int) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 )
 
 const (
@@ -125,11 +127,7 @@ func (e *Error) what() string {
 	if e.Ahead < 0 {
 		direction = "behind"
 	}
-	hosts := strings.Join(e.Hosts[:min(len(e.Hosts), maxNamed)], ", ")
-	if more := len(e.Hosts) - maxNamed; more > 0 {
-		hosts += fmt.Sprintf(" and %d more", more)
-	}
-	return fmt.Sprintf("the clock of this machine is %s %s %s", distance(e.Ahead.Abs()), direction, hosts)
+	return fmt.Sprintf("the clock of this machine is %s %s %s", distance(e.Ahead.Abs()), direction, plural.Listed(e.Hosts, maxNamed))
 }
 
 func distance(d time.Duration) string {
