@@ -173,7 +173,7 @@ func showStartable(ctx context.Context, env *Env, st store.Store, output *output
 	}
 	rows := make([][]string, len(start))
 	for i := range start {
-		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now), start[i].Reason}
+		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now, output.wide()), start[i].Reason}
 	}
 	if err := env.style(output.wide()).Table(env.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 		return err

@@ -14,7 +14,7 @@ func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 		Short: "Show the status of every image, and the reason",
 		Long: `Status shows the status of every enrolled image and the reason, from state alone: current, waiting until a date, due,
 starting, running, blocked (a recorded rebuild could not be started), failed, held, opted out or unknown. The table
-shortens reasons to fit the terminal; -o wide shows them in full.`,
+shortens reasons to fit the terminal and times as people say them; -o wide shows both in full.`,
 		Example: `  imagefactory status
   imagefactory status web -o json`,
 		Args:              args(cobra.ArbitraryArgs),

@@ -71,7 +71,7 @@ func Diff(w io.Writer, diff string) error {
 	return nil
 }
 
-// Decisions prints what every image is doing, followed by a line of totals. Wide prints reasons in full.
+// Decisions prints the status of every image, followed by a line of totals. Wide prints reasons in full and exact times.
 func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time, wide bool) error {
 	rows := make([][]string, len(decisions))
 	counts := map[policy.Status]int{}
@@ -82,7 +82,7 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 		if !wide {
 			why = sanitize.Cut(why, maxWhy)
 		}
-		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now), why}
+		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now, wide), why}
 	}
 	if err := s.Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
@@ -127,37 +127,4 @@ func statusWord(s policy.Status) string {
 		return "opted out"
 	}
 	return string(s)
-}
-
-// When returns until when an image waits or since when it is due, with the distance from now.
-func When(d *policy.Decision, now time.Time) string {
-	switch {
-	case d.After != "":
-		return "after " + d.After
-	case !d.Until.IsZero():
-		return "until " + d.Until.UTC().Format("2006-01-02 15:04") + " (" + ahead(d.Until.Sub(now)) + ")"
-	case !d.Since.IsZero():
-		return "since " + d.Since.UTC().Format("2006-01-02 15:04") + " (" + distance(now.Sub(d.Since)) + ")"
-	}
-	return ""
-}
-
-func ahead(d time.Duration) string {
-	if d < time.Minute {
-		return "now"
-	}
-	return "in " + distance(d)
-}
-
-func distance(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return "now"
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	default:
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	}
 }

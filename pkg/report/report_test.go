@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/assert"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
-	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
 // obeyed reports whether a terminal would obey a character rather than show it.
@@ -91,24 +89,5 @@ func TestDiff(t *testing.T) {
 			require.NoError(t, Diff(&b, tt.in))
 			assert.Equal(t, tt.want, b.String())
 		})
-	}
-}
-
-func TestWhen(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	tests := map[string]struct {
-		in   policy.Decision
-		want string
-	}{
-		"nothing": {policy.Decision{}, ""},
-		"now":     {policy.Decision{Since: now}, "since 2026-03-01 12:00 (now)"},
-		"minutes": {policy.Decision{Since: now.Add(-59 * time.Minute)}, "since 2026-03-01 11:01 (59m)"},
-		"hours":   {policy.Decision{Until: now.Add(47 * time.Hour)}, "until 2026-03-03 11:00 (in 47h)"},
-		"days":    {policy.Decision{Until: now.Add(48 * time.Hour)}, "until 2026-03-03 12:00 (in 2d)"},
-		"past":    {policy.Decision{Until: now.Add(-time.Hour)}, "until 2026-03-01 11:00 (now)"},
-		"zone":    {policy.Decision{Since: now.In(time.FixedZone("x", 3600)).Add(-time.Hour)}, "since 2026-03-01 11:00 (1h)"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, When(&tt.in, now)) })
 	}
 }
