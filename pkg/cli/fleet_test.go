@@ -136,13 +136,14 @@ func TestSchema(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, check(string(own)))
 	for name, text := range map[string]string{
-		"list":      "- {name: a, repository: x/a}",
-		"mapping":   "factory: {}\ndefaults: {}\nimages: []",
-		"empty":     "[]",
-		"durations": "- {name: a, repository: x/a, rebuildDelay: 0, maxRebuildDelay: 2w3d, source: {provider: github, repo: a/b, workflow: b.yml}}",
-		"plain tag": "- {name: a, repository: x/a, tags: '22'}",
-		"tags":      "- {name: a, repository: x/a, tags: {strategy: SemVer, constraint: ^1.0.0, allow: [a], ignore: [b]}}",
-		"defaults":  "defaults: {rebuildPolicy: mature, source: {provider: github, workflow: b.yml}}\nimages: [{name: a, repository: x/a, source: {repo: a/b}}]",
+		"list":          "- {name: a, repository: x/a}",
+		"mapping":       "factory: {}\ndefaults: {}\nimages: []",
+		"empty":         "[]",
+		"durations":     "- {name: a, repository: x/a, rebuildDelay: 0, maxRebuildDelay: 2w3d, source: {provider: github, repo: a/b, workflow: b.yml}}",
+		"plain tag":     "- {name: a, repository: x/a, tags: '22'}",
+		"plain version": "- {name: a, repository: x/a, tags: 22, source: {provider: github, repo: a/b, workflow: b.yml, buildArgs: {GO: 1.24, CGO: true}, inputs: {bump: 1}}}",
+		"tags":          "- {name: a, repository: x/a, tags: {strategy: SemVer, constraint: ^1.0.0, allow: [a], ignore: [b]}}",
+		"defaults":      "defaults: {rebuildPolicy: mature, source: {provider: github, workflow: b.yml}}\nimages: [{name: a, repository: x/a, source: {repo: a/b}}]",
 		"jobs": "factory: {jobs: {env: {A: x, B: 1, C: true, D: {secret: s, key: k}}, envFrom: [{configMap: c}], proxy: {https: 'http://p.example:1', noProxy: [a]}, " +
 			"caBundle: {configMap: c}, resources: {limits: {cpu: 2, memory: 1Gi}}, tolerations: [{key: a, operator: Exists, effect: NoExecute, tolerationSeconds: 5}]}}\nimages: []",
 		"README": `

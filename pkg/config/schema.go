@@ -11,12 +11,24 @@ func Schema() *jsonschema.Schema {
 	mapping := &jsonschema.Schema{
 		Type: "object", Properties: s.Properties, Required: []string{"images"}, AdditionalProperties: jsonschema.FalseSchema,
 	}
+	for _, d := range s.Definitions {
+		for p := d.Properties.Oldest(); p != nil; p = p.Next() {
+			if texts := p.Value.AdditionalProperties; texts != nil && texts.Type == "string" {
+				p.Value.AdditionalProperties = scalar() // such as a version among build arguments
+			}
+		}
+	}
 	list := &jsonschema.Schema{Type: "array", Items: &jsonschema.Schema{Ref: "#/$defs/Image"}}
 	return &jsonschema.Schema{
 		Version: jsonschema.Version, Title: "images.yaml of imagefactory",
 		Description: "The enrolled images: a plain list, or a mapping with factory, defaults and images.",
 		OneOf:       []*jsonschema.Schema{list, mapping}, Definitions: s.Definitions,
 	}
+}
+
+// scalar returns the schema of a text that need not be quoted when it looks like a number or a boolean.
+func scalar() *jsonschema.Schema {
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
 }
 
 // JSONSchema describes the text form.
@@ -34,7 +46,7 @@ func (Duration) JSONSchema() *jsonschema.Schema {
 func (Tags) JSONSchemaExtend(s *jsonschema.Schema) {
 	object := *s
 	*s = jsonschema.Schema{
-		OneOf:       []*jsonschema.Schema{{Type: "string", MinLength: new(uint64(1))}, &object},
+		OneOf:       []*jsonschema.Schema{{Type: "string", MinLength: new(uint64(1))}, {Type: "number"}, &object},
 		Description: "A plain tag, or how the tag that counts is chosen.",
 	}
 }
