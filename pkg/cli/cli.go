@@ -178,6 +178,11 @@ var groups = []struct {
 	{"other", "Other:", []string{"completion", "schema", "version"}},
 }
 
+// Command returns the whole command line, with its help and none of the environment's defaults, for documentation.
+func Command() *cobra.Command {
+	return newRoot(&Env{Out: io.Discard, Err: io.Discard, Now: time.Now, Getenv: func(string) string { return "" }})
+}
+
 func newRoot(env *Env) *cobra.Command {
 	paths := &pathFlags{}
 	root := &cobra.Command{
