@@ -89,7 +89,7 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	}
 	found := doctor.Run(ctx, options)
 	if err := c.clock.Check(); err != nil {
-		found = append(found, doctor.Finding{Check: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
+		found = append(found, doctor.Check{Name: "clock", Result: doctor.Error, Message: err.Error(), Fix: "correct it: until then analyze and promote record nothing"})
 	}
 	if err := printDoctor(env, found, &o.output); err != nil {
 		return err
@@ -105,13 +105,13 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	return err
 }
 
-func printDoctor(env *Env, found []doctor.Finding, output *outputFlag) error {
+func printDoctor(env *Env, found []doctor.Check, output *outputFlag) error {
 	if output.forPrograms() {
 		return report.Print(env.Out, output.value, CheckList{report.NewMeta("CheckList"), found})
 	}
 	var rows [][]string
 	for _, f := range found {
-		rows = append(rows, []string{f.Check, string(f.Result), f.Message})
+		rows = append(rows, []string{f.Name, string(f.Result), f.Message})
 		if f.Fix != "" {
 			rows = append(rows, []string{"", "", "fix: " + f.Fix})
 		}

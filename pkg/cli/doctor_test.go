@@ -36,7 +36,7 @@ func TestDoctorJob(t *testing.T) {
 	assert.Regexp(t, `(?m)^images.yaml and state +ok +`, got.out)
 	assert.Regexp(t, `(?m)^state repository +ok +branch main of `, got.out)
 	assert.Regexp(t, `(?m)^Kargo +error +CRDs missing: freights`, got.out)
-	assert.Regexp(t, `(?m)^Secrets +not checked +this account may not read Secrets$`, got.out)
+	assert.Regexp(t, `(?m)^Secrets +not checked +no permission to read Secrets$`, got.out)
 	assert.Regexp(t, `(?m)^permissions +ok `, got.out)
 	assert.NotContains(t, got.out+got.err, kubetest.Token)
 

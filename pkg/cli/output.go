@@ -40,7 +40,7 @@ type (
 	// CheckList is the output of doctor.
 	CheckList struct {
 		report.Meta
-		Items []doctor.Finding `json:"items"`
+		Items []doctor.Check `json:"items"`
 	}
 	// Graph is the output of graph.
 	Graph struct {
@@ -100,7 +100,7 @@ func (l FindingList) Names() []string {
 
 // Names implements [report.Object].
 func (l CheckList) Names() []string {
-	return namesOf(l.Items, func(f *doctor.Finding) string { return f.Check })
+	return namesOf(l.Items, func(f *doctor.Check) string { return f.Name })
 }
 
 // Names implements [report.Object].

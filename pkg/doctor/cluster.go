@@ -26,23 +26,23 @@ import (
 const (
 	kargoAPI = "/apis/kargo.akuity.io/v1alpha1"
 	argoAPI  = "/apis/argoproj.io/v1alpha1"
-	useOfIt  = "give KUBECONFIG, or run this in the cluster (deploy/doctor-job.yaml)"
+	useOfIt  = "set KUBECONFIG, or run this in the cluster (deploy/doctor-job.yaml)"
 )
 
-// cluster checks what Kargo needs. Without a cluster there is one finding that says so.
-func (d *doctor) cluster() []Check {
+// cluster returns the probes of the cluster. Without one, the only check reports that.
+func (d *doctor) cluster() []probe {
 	if d.Cluster == nil {
 		return nil
 	}
 	in, err := d.Cluster()
 	if errors.Is(err, cluster.ErrNoCluster) {
-		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{notChecked(useOfIt, "no cluster configured")} }}}
+		return []probe{{"cluster", func(context.Context) []Check { return []Check{notChecked(useOfIt, "no cluster configured")} }}}
 	}
 	if err != nil {
-		return []Check{{"cluster", func(context.Context) []Finding { return []Finding{bad("correct the kubeconfig", "%s", err)} }}}
+		return []probe{{"cluster", func(context.Context) []Check { return []Check{bad("correct the kubeconfig", "%s", err)} }}}
 	}
 	c := &inCluster{d, in}
-	return []Check{
+	return []probe{
 		{"Kargo", c.kargo},
 		{"Argo Rollouts", c.rollouts},
 		{"namespace " + d.Project, c.namespace},
@@ -53,17 +53,17 @@ func (d *doctor) cluster() []Check {
 	}
 }
 
-// inCluster is the part of an examination that asks an API server.
+// inCluster holds the checks that ask an API server.
 type inCluster struct {
 	*doctor
 	api *cluster.Inspector
 }
 
-// unanswered is the finding for a question that had no answer.
-func unanswered(what string, err error) Finding {
+// unreadable returns the check for an error of the API server.
+func unreadable(what string, err error) Check {
 	switch {
 	case cluster.IsStatus(err, http.StatusForbidden):
-		return notChecked("run it with an account that may", "this account may not read %s", what)
+		return notChecked("run it with an account that has the permission", "no permission to read %s", what)
 	case cluster.IsStatus(err, http.StatusUnauthorized):
 		return bad("sign in to the cluster again", "the API server refuses the credential (401)")
 	}
@@ -71,7 +71,7 @@ func unanswered(what string, err error) Finding {
 }
 
 // installed checks that an API has resources.
-func (c *inCluster) installed(ctx context.Context, path, what, fix string, want ...string) *Finding {
+func (c *inCluster) installed(ctx context.Context, path, what, fix string, want ...string) *Check {
 	var list struct {
 		Resources []struct {
 			Name string `json:"name"`
@@ -79,7 +79,7 @@ func (c *inCluster) installed(ctx context.Context, path, what, fix string, want 
 	}
 	err := c.api.Get(ctx, path, nil, &list)
 	if err != nil && !cluster.IsStatus(err, http.StatusNotFound) {
-		f := unanswered("what "+what+" has installed", err)
+		f := unreadable("the CRDs of "+what, err)
 		return &f
 	}
 	for _, r := range list.Resources {
@@ -92,42 +92,42 @@ func (c *inCluster) installed(ctx context.Context, path, what, fix string, want 
 	return nil
 }
 
-func (c *inCluster) rollouts(ctx context.Context) []Finding {
+func (c *inCluster) rollouts(ctx context.Context) []Check {
 	if f := c.installed(ctx, argoAPI, "Argo Rollouts", "install Argo Rollouts: Kargo runs the analysis with it", "analysisruns", "analysistemplates"); f != nil {
-		return []Finding{*f}
+		return []Check{*f}
 	}
-	return []Finding{ok("AnalysisTemplate and AnalysisRun are installed")}
+	return []Check{ok("AnalysisTemplate and AnalysisRun are installed")}
 }
 
-func (c *inCluster) namespace(ctx context.Context) []Finding {
+func (c *inCluster) namespace(ctx context.Context) []Check {
 	var ns map[string]any
 	err := c.api.Get(ctx, "/api/v1/namespaces/"+c.Project, nil, &ns)
 	switch {
 	case cluster.IsStatus(err, http.StatusNotFound):
-		return []Finding{bad("kubectl apply -f "+bootstrap.NamespaceFile, "it does not exist")}
+		return []Check{bad("kubectl apply -f "+bootstrap.NamespaceFile, "does not exist")}
 	case err != nil:
-		return []Finding{unanswered("the namespace", err)}
+		return []Check{unreadable("the namespace", err)}
 	case text(ns, "metadata", "labels", kargo.ProjectLabel) != "true":
-		return []Finding{bad("kubectl label namespace "+c.Project+" "+kargo.ProjectLabel+"=true", "missing label %s, so Kargo does not treat the namespace as a Project", kargo.ProjectLabel)}
+		return []Check{bad("kubectl label namespace "+c.Project+" "+kargo.ProjectLabel+"=true", "missing label %s, so Kargo does not treat the namespace as a Project", kargo.ProjectLabel)}
 	}
 	err = c.api.Get(ctx, kargoAPI+"/projects/"+c.Project, nil, &ns)
 	switch {
 	case cluster.IsStatus(err, http.StatusNotFound):
-		return []Finding{bad("have Argo CD apply dist: kubectl apply -f "+bootstrap.ApplicationFile, "there is no Project %s", c.Project)}
+		return []Check{bad("have Argo CD apply dist: kubectl apply -f "+bootstrap.ApplicationFile, "the Project %s does not exist", c.Project)}
 	case err != nil:
-		return []Finding{ok("labelled for Kargo"), unanswered("the Project", err)}
+		return []Check{ok("labelled for Kargo"), unreadable("the Project", err)}
 	}
-	return []Finding{ok("labelled for Kargo; the Project exists")}
+	return []Check{ok("labelled for Kargo; the Project exists")}
 }
 
-// secrets looks at the Secrets that images.yaml asks for. What they hold is compared with the placeholder, and shown nowhere;
-// the tokens with which Kargo starts builds are shown to their forges.
-func (c *inCluster) secrets(ctx context.Context) []Finding {
-	var out []Finding
+// secrets checks the Secrets that images.yaml names. It compares their values with the placeholder and never prints them. It
+// sends the tokens with which Kargo starts builds to their forges.
+func (c *inCluster) secrets(ctx context.Context) []Check {
+	var out []Check
 	for _, want := range kargo.Secrets(c.Config) {
 		f := c.secret(ctx, want)
 		if f.Result == NotChecked {
-			return []Finding{f}
+			return []Check{f}
 		}
 		out = append(out, f)
 	}
@@ -135,13 +135,13 @@ func (c *inCluster) secrets(ctx context.Context) []Finding {
 		out = append(out, c.jobObject(ctx, o))
 	}
 	if len(out) == 0 {
-		out = append(out, ok("images.yaml needs none"))
+		out = append(out, ok("images.yaml names no Secret"))
 	}
 	return out
 }
 
 // jobObject checks a Secret or ConfigMap that factory.jobs names. The Jobs start without it.
-func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Finding {
+func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Check {
 	var have struct {
 		Data map[string]any `json:"data"`
 	}
@@ -154,14 +154,14 @@ func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Finding {
 	case cluster.IsStatus(err, http.StatusNotFound):
 		return warning("create it, or remove it from factory.jobs", "%s of factory.jobs.%s is missing: the Jobs run without it", what, o.Use)
 	case err != nil:
-		return unanswered(what, err)
+		return unreadable(what, err)
 	case o.Key != "" && have.Data[o.Key] == nil:
 		return warning("add the key, or correct factory.jobs", "%s of factory.jobs.%s has no key %q: the Jobs run without it", what, o.Use, o.Key)
 	}
 	return ok("%s of factory.jobs.%s exists", what, o.Use)
 }
 
-func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
+func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Check {
 	var have struct {
 		Metadata struct {
 			Labels map[string]string `json:"labels"`
@@ -176,7 +176,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 	case cluster.IsStatus(err, http.StatusNotFound):
 		return bad(fill, "%s is missing", want.Name)
 	case err != nil:
-		return unanswered("Secrets", err)
+		return unreadable("Secrets", err)
 	}
 	if label := have.Metadata.Labels[kargo.CredTypeLabel]; want.CredType != "" && label != want.CredType {
 		return bad(fmt.Sprintf("kubectl label --overwrite secret %s -n %s %s=%s", want.Name, c.Project, kargo.CredTypeLabel, want.CredType),
@@ -196,7 +196,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 		case err != nil || strings.TrimSpace(string(value)) == "":
 			return bad("add the key", "%s has no key %q, or it is empty", want.Name, key)
 		case strings.Contains(string(value), bootstrap.Placeholder):
-			return bad("fill it in", "the key %q of %s still is the placeholder", key, want.Name)
+			return bad("fill it in", "%s: the key %q still holds the placeholder", want.Name, key)
 		}
 		values[key] = strings.TrimSpace(string(value))
 	}
@@ -211,7 +211,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Finding {
 }
 
 // kargoToken checks the token with which Kargo starts builds.
-func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.SecretUse, value string) Finding {
+func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.SecretUse, value string) Check {
 	c.hide(value)
 	if mine, err := c.token(ctx, credentials.API, u.Host); err == nil && mine.Value == value {
 		return ok("same token as checked above")
@@ -225,8 +225,8 @@ func (c *inCluster) kargoToken(ctx context.Context, secret string, u kargo.Secre
 	return ok("no build is started at %s", u.Host)
 }
 
-// permissions checks what the Jobs need. An administrator may do all of that, so it says something in a Job only.
-func (c *inCluster) permissions(ctx context.Context) []Finding {
+// permissions checks the permissions that the Jobs need. The result is meaningful in a Job only: an administrator has them all.
+func (c *inCluster) permissions(ctx context.Context) []Check {
 	const group = "kargo.akuity.io"
 	wanted := []cluster.Access{
 		{Resource: "stages", Verb: "list"}, {Resource: "freights", Verb: "list"}, {Resource: "promotions", Verb: "list"}, {Resource: "promotions", Verb: "create"},
@@ -242,29 +242,29 @@ func (c *inCluster) permissions(ctx context.Context) []Finding {
 		a.Group, a.Namespace = group, c.Project
 		may, err := c.api.May(ctx, a)
 		if err != nil {
-			return []Finding{unanswered("its own permissions", err)}
+			return []Check{unreadable("its own permissions", err)}
 		}
 		if !may {
 			missing = append(missing, strings.TrimSpace(a.Verb+" "+a.Resource+" "+a.Name))
 		}
 	}
 	if len(missing) > 0 {
-		return []Finding{bad("apply the Role and RoleBinding of dist, and run this with the ServiceAccount "+kargo.ServiceAccountName, "this account may not: %s", strings.Join(missing, ", "))}
+		return []Check{bad("apply the Role and RoleBinding of dist, and run this with the ServiceAccount "+kargo.ServiceAccountName, "permissions missing: %s", strings.Join(missing, ", "))}
 	}
-	return []Finding{ok("this account may list, create and promote what promote needs")}
+	return []Check{ok("this account has the permissions that promote needs")}
 }
 
-// applied compares the Stages in the cluster with those that synth would write.
-func (c *inCluster) applied(ctx context.Context) []Finding {
+// applied compares the Stages in the cluster with those that synth writes.
+func (c *inCluster) applied(ctx context.Context) []Check {
 	if c.Objects == nil {
-		return []Finding{notChecked("correct images.yaml and state first", "what should be there cannot be computed")}
+		return []Check{notChecked("correct images.yaml and state first", "the expected Stages are unknown")}
 	}
 	list, err := c.api.List(ctx, kargoAPI+"/namespaces/"+c.Project+"/stages", "app.kubernetes.io/managed-by=imagefactory")
 	if cluster.IsStatus(err, http.StatusNotFound) {
 		list, err = nil, nil
 	}
 	if err != nil {
-		return []Finding{unanswered("Stages", err)}
+		return []Check{unreadable("Stages", err)}
 	}
 	have := map[string]any{}
 	for _, o := range list {
@@ -280,7 +280,7 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 		want, err := specOf(o)
 		switch {
 		case err != nil:
-			return []Finding{bad("", "%s", err)}
+			return []Check{bad("", "%s", err)}
 		case !there:
 			missing = append(missing, o.Name())
 		case !contains(want, spec):
@@ -288,7 +288,7 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 		}
 	}
 	const sync = "commit what `imagefactory synth` writes, and have Argo CD sync it: kubectl get application -A"
-	var out []Finding
+	var out []Check
 	if len(missing) > 0 {
 		out = append(out, bad(sync, "Stages missing: %s", plural.Listed(missing, 5)))
 	}
@@ -304,7 +304,7 @@ func (c *inCluster) applied(ctx context.Context) []Finding {
 	return out
 }
 
-// specOf is the spec of an object as it comes back from JSON.
+// specOf returns the spec of an object as decoded from JSON.
 func specOf(o kargo.Object) (any, error) {
 	data, err := yamlenc.Marshal(o)
 	if err != nil {
@@ -317,7 +317,7 @@ func specOf(o kargo.Object) (any, error) {
 	return out["spec"], nil
 }
 
-// contains reports whether have contains everything in want. What webhooks and the API server add is no difference.
+// contains reports whether have contains everything in want. Additions by webhooks and the API server do not count.
 func contains(want, have any) bool {
 	switch w := want.(type) {
 	case map[string]any:
@@ -343,7 +343,7 @@ func contains(want, have any) bool {
 	return reflect.DeepEqual(want, have)
 }
 
-// text is a text inside of an object; empty when there is none.
+// text returns a text in an object; "" if there is none.
 func text(o map[string]any, path ...string) string {
 	for i, key := range path {
 		if i == len(path)-1 {
@@ -355,7 +355,7 @@ func text(o map[string]any, path ...string) string {
 	return ""
 }
 
-// host is the host of a URL.
+// host returns the host of a URL.
 func host(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {

@@ -31,34 +31,34 @@ const (
 	NotChecked Result = "not checked"
 )
 
-// Finding is one line of the output. Its texts hold no secret.
-type Finding struct {
-	Check   string `json:"check"`
+// Check is what was checked, and the result. Its texts hold no secret.
+type Check struct {
+	Name    string `json:"check"`
 	Result  Result `json:"result"`
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
 }
 
-func ok(format string, a ...any) Finding {
-	return Finding{Result: OK, Message: fmt.Sprintf(format, a...)}
+func ok(format string, a ...any) Check {
+	return Check{Result: OK, Message: fmt.Sprintf(format, a...)}
 }
 
-func warning(fix, format string, a ...any) Finding {
-	return Finding{Result: Warning, Message: fmt.Sprintf(format, a...), Fix: fix}
+func warning(fix, format string, a ...any) Check {
+	return Check{Result: Warning, Message: fmt.Sprintf(format, a...), Fix: fix}
 }
 
-func bad(fix, format string, a ...any) Finding {
-	return Finding{Result: Error, Message: fmt.Sprintf(format, a...), Fix: fix}
+func bad(fix, format string, a ...any) Check {
+	return Check{Result: Error, Message: fmt.Sprintf(format, a...), Fix: fix}
 }
 
-func notChecked(fix, format string, a ...any) Finding {
-	return Finding{Result: NotChecked, Message: fmt.Sprintf(format, a...), Fix: fix}
+func notChecked(fix, format string, a ...any) Check {
+	return Check{Result: NotChecked, Message: fmt.Sprintf(format, a...), Fix: fix}
 }
 
-// Check is one check.
-type Check struct {
-	Name string
-	Do   func(ctx context.Context) []Finding
+// probe makes checks that need the network.
+type probe struct {
+	name string
+	do   func(ctx context.Context) []Check
 }
 
 // Fleet is the fleet to check.
@@ -90,30 +90,30 @@ type doctor struct {
 	secrets []string
 }
 
-// Inspect runs all checks that need the network, several at once, each for at most timeout. The order of the findings is fixed.
-func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Finding {
+// Inspect runs all checks that need the network, several at once, each for at most timeout. The order of the checks is fixed.
+func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Check {
 	d := &doctor{Fleet: f, Tools: t}
 	d.HTTP.Now = t.Now
 	d.api = forgeapi.New(forgeapi.Options{HTTP: d.HTTP, Hint: d.hint, Token: func(ctx context.Context, host string) (string, error) {
 		token, err := d.token(ctx, credentials.API, host)
 		return token.Value, err
 	}})
-	checks := slices.Concat(d.tokens(), d.builders(), []Check{{"state repository", d.stateRepository}}, d.registries(), d.cluster())
+	probes := slices.Concat(d.tokens(), d.builders(), []probe{{"state repository", d.stateRepository}}, d.registries(), d.cluster())
 	const maxParallel = 8
 	slots := make(chan struct{}, maxParallel)
-	results := make([]chan []Finding, len(checks))
-	for i := range checks {
-		results[i] = make(chan []Finding, 1)
+	results := make([]chan []Check, len(probes))
+	for i := range probes {
+		results[i] = make(chan []Check, 1)
 		go func() {
 			slots <- struct{}{}
-			results[i] <- within(ctx, checks[i], timeout)
+			results[i] <- within(ctx, probes[i], timeout)
 			<-slots
 		}()
 	}
-	var out []Finding
-	for i := range checks {
+	var out []Check
+	for i := range probes {
 		for _, found := range <-results[i] {
-			found.Check = checks[i].Name
+			found.Name = probes[i].name
 			found.Message, found.Fix = d.clean(found.Message), d.clean(found.Fix)
 			out = append(out, found)
 		}
@@ -121,12 +121,12 @@ func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Fin
 	return out
 }
 
-// within runs a check, and stops waiting for it after the timeout.
-func within(ctx context.Context, c Check, timeout time.Duration) []Finding {
+// within runs a probe, and stops waiting for it after the timeout.
+func within(ctx context.Context, p probe, timeout time.Duration) []Check {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	done := make(chan []Finding, 1)
-	go func() { done <- c.Do(ctx) }()
+	done := make(chan []Check, 1)
+	go func() { done <- p.do(ctx) }()
 	select {
 	case found := <-done:
 		if ctx.Err() == nil {
@@ -134,5 +134,5 @@ func within(ctx context.Context, c Check, timeout time.Duration) []Finding {
 		}
 	case <-ctx.Done():
 	}
-	return []Finding{bad("check the host, the network and proxies, or set a longer --timeout", "no response within %s", timeout)}
+	return []Check{bad("check the host, the network and proxies, or set a longer --timeout", "no response within %s", timeout)}
 }

@@ -226,8 +226,8 @@ func (w *world) secret(name, credType string, data map[string]string) {
 	})
 }
 
-// run returns the findings, as RESULT CHECK: MESSAGE, of those that are not ok, and all of them.
-func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
+// run returns the checks that are not ok, as RESULT CHECK: MESSAGE, and all checks.
+func (w *world) run(t *testing.T) (problems []string, all []doctor.Check) {
 	t.Helper()
 	store := credentials.New(credentials.Options{Dir: w.credentials, Getenv: func(name string) string { return w.env[name] }})
 	all = doctor.Inspect(t.Context(), w.fleet, doctor.Tools{
@@ -239,7 +239,7 @@ func (w *world) run(t *testing.T) (problems []string, all []doctor.Finding) {
 		assert.NotContains(t, f.Message+f.Fix, canary)
 		assert.NotContains(t, f.Message+f.Fix, kubetest.Token)
 		if f.Result != doctor.OK {
-			problems = append(problems, string(f.Result)+" "+f.Check+": "+f.Message)
+			problems = append(problems, string(f.Result)+" "+f.Name+": "+f.Message)
 			assert.NotEmpty(t, f.Fix, "%v", f)
 		}
 	}
@@ -253,7 +253,7 @@ func TestWithoutCluster(t *testing.T) {
 	problems, all := w.run(t)
 	assert.Empty(t, problems)
 	for _, f := range all {
-		assert.Regexp(t, "^(token|workflow|pipeline|state repository|registry)", f.Check)
+		assert.Regexp(t, "^(token|workflow|pipeline|state repository|registry)", f.Name)
 	}
 }
 
@@ -263,7 +263,7 @@ func TestHealthy(t *testing.T) {
 	assert.Empty(t, problems)
 	var checks []string
 	for _, f := range all {
-		checks = append(checks, f.Check)
+		checks = append(checks, f.Name)
 	}
 	assert.Subset(t, checks, []string{"token " + w.github.Host, "token " + w.gitlab.Host, "workflow acme/web build.yml", "pipeline acme/api",
 		"state repository", "registry " + w.registry.Host, "Kargo", "Argo Rollouts", "namespace image-factory-kargo", "Secrets", "permissions", "dist in the cluster"})
@@ -328,21 +328,21 @@ func TestProblems(t *testing.T) {
 		"own images closed":  {func(w *world) { w.deny("/v2/acme/") }, "listing tags of"},
 		"few pulls left":     {func(w *world) { w.pulls("7;w=21600") }, "only 7 pulls left"},
 		"no Kargo":           {func(w *world) { w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", map[string]any{}) }, "error Kargo: CRDs missing: freights"},
-		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: its version is 1.10.4, which does not know `pollInterval` and `errorExpression`"},
+		"old Kargo":          {func(w *world) { w.kargoVersion("1.10.4") }, "error Kargo: version 1.10.4, which does not know `pollInterval` and `errorExpression`"},
 		"unknown Kargo":      {func(w *world) { w.kargoVersion("main") }, "not checked Kargo"},
-		"Deployments hidden": {func(w *world) { w.kube.Answer("/apis/apps/v1/deployments", nil) }, "not checked Kargo: this account may not read Deployments"},
+		"Deployments hidden": {func(w *world) { w.kube.Answer("/apis/apps/v1/deployments", nil) }, "not checked Kargo: no permission to read Deployments"},
 		"no Rollouts":        {func(w *world) { w.kube.Answer("/apis/argoproj.io/v1alpha1", map[string]any{}) }, "error Argo Rollouts: CRDs missing: analysisruns, analysistemplates"},
-		"no namespace":       {func(w *world) { w.kube.Answer(ns, map[string]any{}) }, "error namespace image-factory-kargo: it does not exist"},
+		"no namespace":       {func(w *world) { w.kube.Answer(ns, map[string]any{}) }, "error namespace image-factory-kargo: does not exist"},
 		"no label":           {func(w *world) { w.kube.Answer(ns, map[string]any{"metadata": map[string]any{}}) }, "missing label kargo.akuity.io/project"},
 		"no Project": {func(w *world) {
 			w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/image-factory-kargo", map[string]any{})
-		}, "there is no Project"},
+		}, "the Project image-factory-kargo does not exist"},
 		"no Secret":      {func(w *world) { w.kube.Answer(ns+"/secrets/forge", map[string]any{}) }, "error Secrets: forge is missing"},
-		"Secrets hidden": {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: this account may not read Secrets"},
+		"Secrets hidden": {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: no permission to read Secrets"},
 		"Secret label":   {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge lacks the label kargo.akuity.io/cred-type=generic"},
 		"Secret key":     {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
-		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still is the placeholder"},
-		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "this account may not: create promotions, promote stages rebuild-api"},
+		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still holds the placeholder"},
+		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "permissions missing: create promotions, promote stages rebuild-api"},
 		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1"},
 		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1"},
 		"Stage too many": {func(w *world) {
@@ -350,15 +350,15 @@ func TestProblems(t *testing.T) {
 		}, "warning dist in the cluster: Stages no longer needed: old"},
 		"one old controller": {func(w *world) {
 			w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{deployment("1.11.2", ""), deployment("1.11.2", "ghcr.io/akuity/kargo:v1.9.5@sha256:0"), deployment("1.12.0", "kargo:main")}})
-		}, "error Kargo: its version is v1.9.5"},
+		}, "error Kargo: version v1.9.5"},
 		"old CRDs": {func(w *world) {
 			w.kargoVersion("main")
 			w.stageSchema("freightHistory")
-		}, "error Kargo: its CRDs are of a version below 1.11, which does not know"},
+		}, "error Kargo: the CRDs are older than 1.11, which does not know"},
 		"old CRDs, Deployments hidden": {func(w *world) {
 			w.kube.Answer("/apis/apps/v1/deployments", nil)
 			w.stageSchema("freightHistory")
-		}, "error Kargo: its CRDs are of a version below 1.11"},
+		}, "error Kargo: the CRDs are older than 1.11"},
 		"a hold": {func(w *world) {
 			w.hold(0, "effectiveAutoPromotionHolds", map[string]any{"actor": "email:ann@example.com\x1b[2J", "createdAt": "2026-02-01T10:00:00Z", "freightName": "f00"})
 		}, "is on hold since 2026-02-01 10:00 UTC: email:ann@example.com"},
@@ -393,7 +393,7 @@ func TestCRDsTellTheVersion(t *testing.T) {
 	w.stageSchema("freightHistory", "autoPromotionHolds")
 	problems, all := w.run(t)
 	assert.Empty(t, problems)
-	assert.Contains(t, all, doctor.Finding{Check: "Kargo", Result: doctor.OK, Message: "CRDs installed, version 1.11 or later"})
+	assert.Contains(t, all, doctor.Check{Name: "Kargo", Result: doctor.OK, Message: "CRDs installed, version 1.11 or later"})
 }
 
 // TestHolds names the Stage, and how to resume; many are counted.
@@ -402,7 +402,7 @@ func TestHolds(t *testing.T) {
 	w.hold(0, "effectiveAutoPromotionHolds", map[string]any{"freightName": "f00"})
 	name := w.kube.List("stages")[0]["metadata"].(map[string]any)["name"].(string)
 	_, all := w.run(t)
-	found := func(f doctor.Finding) bool { return f.Check == "auto-promotion" }
+	found := func(f doctor.Check) bool { return f.Name == "auto-promotion" }
 	first := all[slices.IndexFunc(all, found)]
 	assert.Equal(t, doctor.Warning, first.Result)
 	assert.Equal(t, "Resume in Kargo's UI, or kargo promote --project image-factory-kargo --stage "+name+" --warehouse "+strings.TrimPrefix(name, "observe-"), first.Fix)
@@ -416,7 +416,7 @@ func TestHolds(t *testing.T) {
 	}
 	w.kube.List("stages")[0]["status"] = map[string]any{"effectiveAutoPromotionHolds": map[string]any{}, "autoPromotionHolds": map[string]any{"Warehouse/x": map[string]any{}}}
 	_, all = w.run(t)
-	all = slices.DeleteFunc(all, func(f doctor.Finding) bool { return !found(f) })
+	all = slices.DeleteFunc(all, func(f doctor.Check) bool { return !found(f) })
 	require.Len(t, all, 6)
 	assert.Equal(t, "3 more observe Stages are on hold", all[5].Message)
 }
@@ -443,10 +443,10 @@ func TestObjectsOfTheJobs(t *testing.T) {
 	assert.Equal(t, []string{
 		`warning Secrets: ConfigMap corp-ca of factory.jobs.caBundle has no key "ca.crt": the Jobs run without it`,
 		"warning Secrets: Secret gone of factory.jobs.env.A is missing: the Jobs run without it",
-		"not checked Secrets: this account may not read Secret hidden",
+		"not checked Secrets: no permission to read Secret hidden",
 	}, problems)
 	for _, message := range []string{"ConfigMap there of factory.jobs.envFrom exists", "Secret pull of factory.jobs.imagePullSecrets exists"} {
-		assert.Contains(t, all, doctor.Finding{Check: "Secrets", Result: doctor.OK, Message: message})
+		assert.Contains(t, all, doctor.Check{Name: "Secrets", Result: doctor.OK, Message: message})
 	}
 }
 

@@ -16,25 +16,25 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
-// Options say what Run looks at.
+// Options configure [Run].
 type Options struct {
 	Now      func() time.Time
 	Store    store.Store    // where the fleet is
-	Local    *fleet.Paths   // its files, when they are on this machine
-	Location *kargo.Options // where the Jobs find state; what images.yaml and the checkout say when nil
-	Branch   string         // of state; factory.state.branch when empty
+	Local    *fleet.Paths   // its files; nil if they are not on this machine
+	Location *kargo.Options // where the Jobs find state; nil: taken from images.yaml and the checkout
+	Branch   string         // of state; default factory.state.branch
 	Offline  bool           // leave out what needs the network
-	Direct   bool           // the fleet has no cluster: leave out what only Kargo needs
+	Direct   bool           // the fleet has no cluster: leave out the checks for Kargo
 	Timeout  time.Duration  // of each check
 	Tools    func(*fleet.Fleet) Tools
 }
 
 // Run checks for common problems of a fleet.
-func Run(ctx context.Context, o Options) []Finding {
+func Run(ctx context.Context, o Options) []Check {
 	f, out := o.input(ctx)
 	if f == nil {
-		return append(out, Finding{
-			Check: "all else", Result: NotChecked, Message: "valid images.yaml and state are needed", Fix: "correct them first",
+		return append(out, Check{
+			Name: "all else", Result: NotChecked, Message: "valid images.yaml and state are needed", Fix: "correct them first",
 		})
 	}
 	if o.Branch != "" {
@@ -44,7 +44,7 @@ func Run(ctx context.Context, o Options) []Finding {
 	if o.Location != nil {
 		in.Location = *o.Location
 	} else {
-		in.Location, _ = f.Location() // validate has said so
+		in.Location, _ = f.Location() // validate reports the error
 	}
 	if !o.Direct {
 		out = append(out, o.generated(f, &in)...)
@@ -54,7 +54,7 @@ func Run(ctx context.Context, o Options) []Finding {
 		if o.Direct {
 			needs = "tokens, workflows, registries and the state repository need the network"
 		}
-		return append(out, Finding{Check: "all else", Result: NotChecked, Message: needs, Fix: "run it without --offline"})
+		return append(out, Check{Name: "all else", Result: NotChecked, Message: needs, Fix: "run it without --offline"})
 	}
 	tools := o.Tools(f)
 	if o.Direct {
@@ -63,32 +63,32 @@ func Run(ctx context.Context, o Options) []Finding {
 	return append(out, Inspect(ctx, in, tools, o.Timeout)...)
 }
 
-// generated checks what Kargo gets from the fleet: its resources, which in gets as well, and the credential of the Jobs.
-func (o *Options) generated(f *fleet.Fleet, in *Fleet) []Finding {
-	var out []Finding
+// generated checks the resources for Kargo, which it stores in in, and the credential of the Jobs.
+func (o *Options) generated(f *fleet.Fleet, in *Fleet) []Check {
+	var out []Check
 	var err error
 	if in.Objects, _, err = kargo.Objects(in.Config, in.State, in.Graph, in.Location); err != nil {
-		out = append(out, Finding{Check: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"})
+		out = append(out, Check{Name: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"})
 	} else if o.Local != nil {
-		out = append(out, distFinding(f))
+		out = append(out, distCheck(f))
 	}
-	return append(out, pushFinding(*in)...)
+	return append(out, pushCheck(*in)...)
 }
 
-// input reads images.yaml and state. The fleet is nil when they are not valid.
-func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Finding) {
+// input reads images.yaml and state. The fleet is nil if they are invalid.
+func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Check) {
 	const check = "images.yaml and state"
-	fail := func(err error) (*fleet.Fleet, []Finding) {
+	fail := func(err error) (*fleet.Fleet, []Check) {
 		if o.Local == nil {
-			return nil, []Finding{{
-				Check: "state repository", Result: Error, Message: err.Error(),
+			return nil, []Check{{
+				Name: "state repository", Result: Error, Message: err.Error(),
 				Fix: "check its URL, the network, and the credential (factory.credentials, use git)",
 			}}
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, []Finding{{Check: check, Result: Error, Message: fmt.Sprintf("no file %q", o.Local.Config), Fix: "run imagefactory init, or pass --config"}}
+			return nil, []Check{{Name: check, Result: Error, Message: fmt.Sprintf("no file %q", o.Local.Config), Fix: "run imagefactory init, or pass --config"}}
 		}
-		return nil, []Finding{{Check: check, Result: Error, Message: err.Error(), Fix: "correct the file, or restore it from git"}}
+		return nil, []Check{{Name: check, Result: Error, Message: err.Error(), Fix: "correct the file, or restore it from git"}}
 	}
 	var list finding.List
 	if o.Local != nil {
@@ -107,60 +107,60 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Finding) {
 	case err != nil && list.Err() == nil:
 		return fail(err)
 	}
-	var out []Finding
+	var out []Check
 	for _, f := range list {
 		if f.Severity == finding.Error {
 			fix := f.Fix
 			f.Fix = ""
-			out = append(out, Finding{Check: check, Result: Error, Message: f.String(), Fix: fix})
+			out = append(out, Check{Name: check, Result: Error, Message: f.String(), Fix: fix})
 		}
 	}
 	if out != nil {
 		return nil, out
 	}
 	if n := len(list.Warnings()); n > 0 {
-		return f, []Finding{{Check: check, Result: Warning, Message: "valid, with " + plural.Count(n, "warning"), Fix: "imagefactory validate shows them"}}
+		return f, []Check{{Name: check, Result: Warning, Message: "valid, with " + plural.Count(n, "warning"), Fix: "imagefactory validate shows them"}}
 	}
-	return f, []Finding{{Check: check, Result: OK, Message: fmt.Sprintf("valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
+	return f, []Check{{Name: check, Result: OK, Message: fmt.Sprintf("valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
 }
 
-// pushFinding reports whether images.yaml names the credential with which the Jobs push state. What this machine has says nothing of them.
-func pushFinding(in Fleet) []Finding {
+// pushCheck checks that images.yaml names the credential with which the Jobs push state: they cannot use those of this machine.
+func pushCheck(in Fleet) []Check {
 	const check = "credentials of the Jobs"
 	at, err := url.Parse(in.Location.StateURL)
 	if err != nil || at.Host == "" || len(in.Config.Images) == 0 {
-		return nil // the state repository is not known, which is reported, or there is nothing to push
+		return nil // the state repository is unknown, which stateRepository reports, or there is nothing to push
 	}
 	if c := in.Config.Factory.Credentials[at.Host]; c.Git == nil && c.API == nil {
-		return []Finding{{
-			Check: check, Result: Warning, Message: "images.yaml names no Secret for pushing state to " + at.Host,
+		return []Check{{
+			Name: check, Result: Warning, Message: "images.yaml names no Secret for pushing state to " + at.Host,
 			Fix: "set factory.credentials (" + at.Host + ": {git: {secret: NAME, key: KEY}}); `imagefactory init --full` has the form of the Secret",
 		}}
 	}
-	return []Finding{{Check: check, Result: OK, Message: "images.yaml names the Secret for pushing state to " + at.Host}}
+	return []Check{{Name: check, Result: OK, Message: "images.yaml names the Secret for pushing state to " + at.Host}}
 }
 
-// distFinding checks whether dist is up to date.
-func distFinding(f *fleet.Fleet) Finding {
+// distCheck checks whether dist is up to date.
+func distCheck(f *fleet.Fleet) Check {
 	want, _, err := f.Synth(f.Split())
 	if err != nil {
-		return Finding{Check: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"}
+		return Check{Name: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"}
 	}
 	changes, err := manifest.Compare(f.Paths.OutDir, want)
 	switch {
 	case err != nil:
-		return Finding{Check: "dist", Result: Error, Message: err.Error()}
+		return Check{Name: "dist", Result: Error, Message: err.Error()}
 	case manifest.OnlyLayout(changes) != "":
-		return Finding{
-			Check: "dist", Result: Warning, Message: "only its line endings differ: " + manifest.OnlyLayout(changes),
+		return Check{
+			Name: "dist", Result: Warning, Message: "only its line endings differ: " + manifest.OnlyLayout(changes),
 			Fix: "imagefactory synth, and `imagefactory init --full` for a .gitattributes that keeps LF",
 		}
 	case len(changes) > 0:
 		resources := manifest.CompareResources(changes, want)
-		return Finding{
-			Check: "dist", Result: Error, Message: "out of date: " + resources.Pending(),
+		return Check{
+			Name: "dist", Result: Error, Message: "out of date: " + resources.Pending(),
 			Fix: "run `imagefactory synth` and commit; without a cluster, run doctor --direct",
 		}
 	}
-	return Finding{Check: "dist", Result: OK, Message: "up to date"}
+	return Check{Name: "dist", Result: OK, Message: "up to date"}
 }

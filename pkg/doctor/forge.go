@@ -24,7 +24,7 @@ import (
 // soon is how long before its expiry a token is worth a warning.
 const soon = 14 * 24 * time.Hour
 
-// token returns a credential, and hides it from the output.
+// token returns a credential and hides it from the output.
 func (d *doctor) token(ctx context.Context, use credentials.Use, host string) (credentials.Token, error) {
 	t, err := d.Credentials.Token(ctx, use, host)
 	d.hide(t.Value)
@@ -62,19 +62,19 @@ func (d *doctor) forges() []*config.Source {
 	return out
 }
 
-// hint returns what to set to give a token for the API of a host.
+// hint returns how to set a token for the API of a host.
 func (d *doctor) hint(host string) string { return d.Credentials.Hint(credentials.API, host) }
 
 // tokens checks the token for the API of each host.
-func (d *doctor) tokens() []Check {
-	var out []Check
+func (d *doctor) tokens() []probe {
+	var out []probe
 	for _, s := range d.forges() {
-		out = append(out, Check{"token " + s.Host, func(ctx context.Context) []Finding { return []Finding{d.tokenOf(ctx, s)} }})
+		out = append(out, probe{"token " + s.Host, func(ctx context.Context) []Check { return []Check{d.tokenOf(ctx, s)} }})
 	}
 	return out
 }
 
-func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
+func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Check {
 	hint := d.hint(s.Host)
 	token, err := d.token(ctx, credentials.API, s.Host)
 	switch {
@@ -86,14 +86,14 @@ func (d *doctor) tokenOf(ctx context.Context, s *config.Source) Finding {
 	return d.checkToken(ctx, s, token, d.starts(token), hint)
 }
 
-// starts reports whether a token must be able to start builds: Kargo uses the same token as the Jobs. Another, such as that of
-// CI, may be read-only on purpose.
+// starts reports whether a token must be able to start builds, as that of the Jobs, which Kargo shares. Other tokens, such as
+// that of CI, may be read-only on purpose.
 func (d *doctor) starts(t credentials.Token) bool {
 	return strings.HasPrefix(t.From, d.Credentials.Dir+"/")
 }
 
 // checkToken checks that a token is valid, and that it can start builds if it must.
-func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Finding {
+func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Check {
 	clients := d.api.WithToken(token.Value)
 	if s.Provider == config.GitLab {
 		api, err := clients.GitLab(ctx, s, gitLabNeeds)
@@ -123,15 +123,15 @@ func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credent
 	return d.gitHubToken(resp.Header, token, starts, hint)
 }
 
-// What a token must be allowed to do.
+// Permissions of tokens.
 const (
 	gitHubNeeds = "read and write access to Actions, and read access to Contents"
 	gitLabNeeds = "the scope api"
 )
 
-// invalidToken returns a finding if a token was refused, or if the forge did not respond.
-func invalidToken(err error, token credentials.Token, hint string) *Finding {
-	var f Finding
+// invalidToken returns the failed check if a token was refused, or if the forge did not respond.
+func invalidToken(err error, token credentials.Token, hint string) *Check {
+	var f Check
 	switch e := forgeapi.As(err); {
 	case err == nil:
 		return nil
@@ -146,7 +146,7 @@ func invalidToken(err error, token credentials.Token, hint string) *Finding {
 }
 
 // readOnly downgrades a problem to a warning if the token need not start builds.
-func readOnly(f Finding, starts bool) Finding {
+func readOnly(f Check, starts bool) Check {
 	if f.Result == Error && !starts {
 		f.Result, f.Message = Warning, f.Message+"; Kargo uses its own token, but promote --direct cannot start builds"
 	}
@@ -159,7 +159,7 @@ func unscoped(token string) bool {
 }
 
 // gitHubToken checks the headers in which GitHub describes the token of a request.
-func (d *doctor) gitHubToken(header http.Header, token credentials.Token, starts bool, hint string) Finding {
+func (d *doctor) gitHubToken(header http.Header, token credentials.Token, starts bool, hint string) Check {
 	if at, err := time.Parse("2006-01-02 15:04:05 MST", header.Get("GitHub-Authentication-Token-Expiration")); err == nil && at.Before(d.Now().Add(soon)) {
 		return warning("create a new token; "+hint, "%s expires on %s", token, at.UTC().Format(time.DateOnly))
 	}
@@ -177,7 +177,7 @@ func (d *doctor) gitHubToken(header http.Header, token credentials.Token, starts
 	return readOnly(f, starts)
 }
 
-func (d *doctor) gitLabToken(self *gitlab.PersonalAccessToken, token credentials.Token, starts bool, hint string) Finding {
+func (d *doctor) gitLabToken(self *gitlab.PersonalAccessToken, token credentials.Token, starts bool, hint string) Check {
 	if !self.Active {
 		return bad("create a new token; "+hint, "%s is no longer active", token)
 	}
@@ -199,7 +199,7 @@ func either(text, otherwise string) string {
 }
 
 // builders checks each workflow and each project with pipelines once, however many images it builds.
-func (d *doctor) builders() []Check {
+func (d *doctor) builders() []probe {
 	type builder struct{ host, repo, branch, workflow string }
 	images := map[builder][]*config.Image{}
 	for i := range d.Config.Images {
@@ -210,21 +210,21 @@ func (d *doctor) builders() []Check {
 		}
 	}
 	keys := slices.SortedFunc(maps.Keys(images), func(a, b builder) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
-	var out []Check
+	var out []probe
 	for _, at := range keys {
 		s := images[at][0].Source
 		if s.Provider == config.GitLab {
-			out = append(out, Check{"pipeline " + s.Repo, func(ctx context.Context) []Finding { return []Finding{d.pipeline(ctx, s, images[at])} }})
+			out = append(out, probe{"pipeline " + s.Repo, func(ctx context.Context) []Check { return []Check{d.pipeline(ctx, s, images[at])} }})
 			continue
 		}
-		out = append(out, Check{"workflow " + s.Repo + " " + s.Workflow, func(ctx context.Context) []Finding { return d.workflow(ctx, s, images[at]) }})
+		out = append(out, probe{"workflow " + s.Repo + " " + s.Workflow, func(ctx context.Context) []Check { return d.workflow(ctx, s, images[at]) }})
 	}
 	return out
 }
 
-// failed returns the finding for an error of a forge; nil if there is none.
-func (d *doctor) failed(err error, s *config.Source, missing string) *Finding {
-	var f Finding
+// failed returns the failed check for an error of a forge; nil for no error.
+func (d *doctor) failed(err error, s *config.Source, missing string) *Check {
+	var f Check
 	switch e := forgeapi.As(err); {
 	case err == nil:
 		return nil
@@ -250,26 +250,26 @@ func needs(s *config.Source) string {
 	return gitHubNeeds
 }
 
-func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*config.Image) []Finding {
+func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*config.Image) []Check {
 	api, err := d.api.GitHub(ctx, s, gitHubNeeds)
 	if err != nil {
-		return []Finding{bad("correct source.host", "%s", err)}
+		return []Check{bad("correct source.host", "%s", err)}
 	}
 	text, f := d.workflowFile(ctx, api, s)
 	if f != nil {
-		return []Finding{*f}
+		return []Check{*f}
 	}
 	found := dispatchable(text, images)
 	if len(found) == 0 {
-		found = []Finding{d.startable(ctx, api, s)}
+		found = []Check{d.startable(ctx, api, s)}
 	}
 	return found
 }
 
-// workflowFile reads the workflow file of the branch that is built, or returns the problem as a finding.
-func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source) ([]byte, *Finding) {
+// workflowFile reads the workflow file of the branch that is built, or returns the failed check.
+func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source) ([]byte, *Check) {
 	owner, repo, _ := strings.Cut(s.Repo, "/")
-	unexpected := func() *Finding { return d.failed(api.Unexpected(""), s, "") }
+	unexpected := func() *Check { return d.failed(api.Unexpected(""), s, "") }
 	r, _, err := api.Repositories.Get(ctx, owner, repo)
 	if f := d.failed(api.Error(err), s, "no repository "+s.Repo+", or the token has no access to it"); f != nil {
 		return nil, f
@@ -305,7 +305,7 @@ func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *conf
 
 // startable requests a start of the workflow on a branch that cannot exist. If the token may start it, GitHub answers that
 // there is no such branch. This is the only way to learn the permissions of a fine-grained token.
-func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.Source) Finding {
+func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.Source) Check {
 	const good = "enabled, and accepts the inputs that are sent"
 	if api.Token == "" {
 		return ok(good + "; no token to check whether it can be started")
@@ -325,17 +325,17 @@ func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.
 	return ok(good + ", and the token can start it")
 }
 
-// dispatchable checks that a workflow can be started with the inputs that images.yaml sends.
-func dispatchable(text []byte, images []*config.Image) []Finding {
+// dispatchable checks that a workflow can be started, and accepts the inputs that images.yaml sends.
+func dispatchable(text []byte, images []*config.Image) []Check {
 	var file struct {
 		On yaml.Node `yaml:"on"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return []Finding{bad("correct the workflow file", "invalid YAML")}
+		return []Check{bad("correct the workflow file", "invalid YAML")}
 	}
 	dispatch, found := trigger(&file.On)
 	if !found {
-		return []Finding{bad("add workflow_dispatch to `on:` of the workflow file", "cannot be started: missing trigger workflow_dispatch")}
+		return []Check{bad("add workflow_dispatch to `on:` of the workflow file", "cannot be started: missing trigger workflow_dispatch")}
 	}
 	var declared struct {
 		Inputs map[string]struct {
@@ -345,10 +345,10 @@ func dispatchable(text []byte, images []*config.Image) []Finding {
 	}
 	if dispatch != nil {
 		if err := dispatch.Decode(&declared); err != nil {
-			return []Finding{bad("correct on.workflow_dispatch of the workflow file", "invalid inputs")}
+			return []Check{bad("correct on.workflow_dispatch of the workflow file", "invalid inputs")}
 		}
 	}
-	var out []Finding
+	var out []Check
 	for _, img := range images {
 		for _, name := range slices.Sorted(maps.Keys(img.Source.Inputs)) {
 			if _, known := declared.Inputs[name]; !known {
@@ -389,7 +389,7 @@ const (
 	owner      = 50
 )
 
-func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Finding {
+func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Check {
 	api, err := d.api.GitLab(ctx, s, gitLabNeeds)
 	if err != nil {
 		return bad("correct source.host", "%s", err)
@@ -424,10 +424,10 @@ func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*confi
 		return readOnly(bad("give the token's user or bot the role Maintainer, or allow Developers to merge: Settings > Repository > Protected branches",
 			"the token cannot start pipelines of the protected branch %s (access level %d)", s.Branch, role), starts)
 	}
-	if file := either(project.CIConfigPath, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // else it is in another project, or elsewhere
+	if file := either(project.CIConfigPath, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // otherwise the file is in another project or at a URL
 		_, _, err = api.RepositoryFiles.GetFile(s.Repo, file, &gitlab.GetFileOptions{Ref: &s.Branch}, gitlab.WithContext(ctx))
 		if f := d.failed(api.Error(err), s, "no "+file+" on the branch "+s.Branch+", so it has no pipeline of its own"); f != nil {
-			f.Result = Warning // a group or the server may have one for all projects
+			f.Result = Warning // a group or the server may define one for all projects
 			return *f
 		}
 	}
@@ -449,8 +449,8 @@ func accessLevel(p *gitlab.Project) int {
 	return level
 }
 
-// forbiddenVariables returns a finding if an image sends pipeline variables and the project does not let the token do that.
-func forbiddenVariables(p *gitlab.Project, role int, images []*config.Image, starts bool) *Finding {
+// forbiddenVariables returns a failed check if an image sends pipeline variables and the project does not allow the token to.
+func forbiddenVariables(p *gitlab.Project, role int, images []*config.Image, starts bool) *Check {
 	const fix = "allow it for a role that the token has: Settings > CI/CD > Variables > minimum role to use pipeline variables"
 	allowed := p.CIPipelineVariablesMinimumOverrideRole
 	least := map[gitlab.CIPipelineVariablesMinimumOverrideRoleValue]int{"maintainer": maintainer, "owner": owner}[allowed]

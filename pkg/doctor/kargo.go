@@ -22,30 +22,30 @@ const leastKargo = 11
 
 var versionForm = lazy.Regexp(`^v?(\d+)\.(\d+)(\.|$)`)
 
-func (c *inCluster) kargo(ctx context.Context) []Finding {
+func (c *inCluster) kargo(ctx context.Context) []Check {
 	const fix = "install Kargo 1.11 or later with its CRDs"
 	if f := c.installed(ctx, kargoAPI, "Kargo", fix, "freights", "projectconfigs", "projects", "promotions", "promotiontasks", "stages", "warehouses"); f != nil {
-		return []Finding{*f}
+		return []Check{*f}
 	}
 	version, err := c.kargoVersion(ctx)
 	switch {
 	case version != "" && tooOld(version):
-		return []Finding{bad("upgrade Kargo to 1.11 or later", "its version is %s, %s", version, kargo.UnknownBefore111)}
+		return []Check{bad("upgrade Kargo to 1.11 or later", "version %s, %s", version, kargo.UnknownBefore111)}
 	case version != "":
-		return []Finding{ok("CRDs installed, version %s", version)}
+		return []Check{ok("CRDs installed, version %s", version)}
 	}
 	if old, known := c.oldCRDs(ctx); known && old {
-		return []Finding{bad("upgrade Kargo and its CRDs to 1.11 or later", "its CRDs are of a version below 1.11, %s", kargo.UnknownBefore111)}
+		return []Check{bad("upgrade Kargo and its CRDs to 1.11 or later", "the CRDs are older than 1.11, %s", kargo.UnknownBefore111)}
 	} else if known {
-		return []Finding{ok("CRDs installed, version 1.11 or later")}
+		return []Check{ok("CRDs installed, version 1.11 or later")}
 	}
 	if err != nil {
-		return []Finding{ok("CRDs installed"), unanswered("Deployments, and so Kargo's version", err)}
+		return []Check{ok("CRDs installed"), unreadable("Deployments (for the version of Kargo)", err)}
 	}
-	return []Finding{ok("CRDs installed"), notChecked("it must be 1.11 or later", "no Deployment shows the version of Kargo")}
+	return []Check{ok("CRDs installed"), notChecked("make sure that it is 1.11 or later", "version unknown: no Deployment of Kargo found")}
 }
 
-// kargoVersion returns the oldest version that a Deployment of Kargo runs; empty when none tells it.
+// kargoVersion returns the oldest version that a Deployment of Kargo runs; "" if none shows it.
 func (c *inCluster) kargoVersion(ctx context.Context) (string, error) {
 	list, err := c.api.List(ctx, "/apis/apps/v1/deployments", "app.kubernetes.io/name=kargo")
 	oldest := ""
@@ -94,7 +94,7 @@ func older(a, b string) bool {
 
 func tooOld(version string) bool { return older(version, fmt.Sprintf("1.%d", leastKargo)) }
 
-// oldCRDs asks the API server for the schema of Stages, which everybody may read, and which shows a Kargo below 1.11.
+// oldCRDs reads the schema of Stages, which needs no permission and differs before Kargo 1.11.
 func (c *inCluster) oldCRDs(ctx context.Context) (old, known bool) {
 	type properties map[string]struct {
 		Properties map[string]any `json:"properties"`
@@ -120,18 +120,18 @@ func (c *inCluster) oldCRDs(ctx context.Context) (old, known bool) {
 	return false, false
 }
 
-// holds reports observe Stages that take no new Freight because somebody promoted other Freight by hand. Their digests are
-// then seen by the CronJob promote only.
-func (c *inCluster) holds(ctx context.Context) []Finding {
+// holds reports observe Stages that take no new Freight because somebody promoted other Freight by hand. Only the CronJob
+// promote then sees their digests.
+func (c *inCluster) holds(ctx context.Context) []Check {
 	list, err := c.api.List(ctx, kargoAPI+"/namespaces/"+c.Project+"/stages", kargo.RoleLabel+"="+string(kargo.Observe))
 	switch {
 	case cluster.IsStatus(err, http.StatusNotFound):
-		return nil // there is no Kargo, which is reported
+		return nil // Kargo is not installed, which another check reports
 	case err != nil:
-		return []Finding{unanswered("Stages", err)}
+		return []Check{unreadable("Stages", err)}
 	}
 	const most = 5
-	var out []Finding
+	var out []Check
 	held := 0
 	for _, stage := range list {
 		for _, origin := range heldOrigins(stage) {
@@ -142,14 +142,14 @@ func (c *inCluster) holds(ctx context.Context) []Finding {
 	}
 	switch {
 	case held == 0:
-		return []Finding{ok("no observe Stage is on hold")}
+		return []Check{ok("no observe Stage is on hold")}
 	case held > most:
 		out = append(out, warning("resume each of them in the same way", "%d more observe Stages are on hold", held-most))
 	}
 	return out
 }
 
-// holdsOf returns the holds of a Stage. Kargo 1.11.0 knows the durable ones only.
+// holdsOf returns the holds of a Stage. Kargo 1.11.0 has durable ones only.
 func holdsOf(stage map[string]any) map[string]any {
 	status, _ := stage["status"].(map[string]any)
 	if holds, ok := status["effectiveAutoPromotionHolds"].(map[string]any); ok {
@@ -161,7 +161,7 @@ func holdsOf(stage map[string]any) map[string]any {
 
 func heldOrigins(stage map[string]any) []string { return slices.Sorted(maps.Keys(holdsOf(stage))) }
 
-func (c *inCluster) hold(stage map[string]any, origin string) Finding {
+func (c *inCluster) hold(stage map[string]any, origin string) Check {
 	shown := func(s string) string { return sanitize.Cut(sanitize.Line(s), 100) }
 	hold, _ := holdsOf(stage)[origin].(map[string]any)
 	name := shown(text(stage, "metadata", "name"))

@@ -12,7 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// gitHTTP configures the transport to the state repository, which is never skipped: it is asked once.
+// gitHTTP configures the transport to the state repository. It needs no breaker, as it sends one request.
 func (d *doctor) gitHTTP() httpx.Options {
 	h := d.HTTP
 	h.MaxFailures = -1
@@ -20,9 +20,9 @@ func (d *doctor) gitHTTP() httpx.Options {
 }
 
 // stateRepository checks that state can be read and pushed.
-func (d *doctor) stateRepository(ctx context.Context) []Finding {
+func (d *doctor) stateRepository(ctx context.Context) []Check {
 	if d.Location.StateURL == "" {
-		return []Finding{notChecked("set factory.state.url", "unknown")}
+		return []Check{notChecked("set factory.state.url", "unknown")}
 	}
 	repo, err := gitrepo.Open(ctx, gitrepo.Options{
 		URL: d.Location.StateURL, Branch: d.Config.Factory.State.Branch, Path: d.Location.StatePath, Now: d.Now,
@@ -33,28 +33,29 @@ func (d *doctor) stateRepository(ctx context.Context) []Finding {
 		},
 	})
 	if err != nil {
-		return []Finding{bad("correct factory.state.url", "%s", err)}
+		return []Check{bad("correct factory.state.url", "%s", err)}
 	}
 	defer repo.Close()
 	access, err := repo.Access(ctx)
 	hint := d.Credentials.Hint(credentials.Git, host(d.Location.StateURL))
 	switch {
 	case err != nil:
-		return []Finding{bad("check factory.state.url and the network; "+hint, "cannot be read: %s", err)}
+		return []Check{bad("check factory.state.url and the network; "+hint, "cannot be read: %s", err)}
 	case access.Write != nil:
-		return []Finding{bad("give the credential write access to the contents: "+hint, "can be read, but not written: %s", access.Write)}
+		return []Check{bad("give the credential write access to the contents: "+hint, "can be read, but not written: %s", access.Write)}
 	case !access.Branch:
-		return []Finding{ok("can be read and written; the first push creates the branch %s", d.Config.Factory.State.Branch)}
+		return []Check{ok("can be read and written; the first push creates the branch %s", d.Config.Factory.State.Branch)}
 	}
-	return []Finding{ok("branch %s of %s can be read and written", d.Config.Factory.State.Branch, repo)}
+	return []Check{ok("branch %s of %s can be read and written", d.Config.Factory.State.Branch, repo)}
 }
 
 // fewPulls is the number of remaining pulls below which a registry is worth a warning.
 const fewPulls = 20
 
-// registries reads one base image and one of our own images from each registry: if the first is public, the second often is not.
-func (d *doctor) registries() []Check {
-	bases := map[string]state.Base{} // by registry; one that is known to exist, if possible
+// registries returns the probes of registries: each reads one base image and one enrolled image, since the first is often
+// public and the second is not.
+func (d *doctor) registries() []probe {
+	bases := map[string]state.Base{} // by registry; one that exists, if possible
 	for _, name := range d.Graph.Bases() {
 		ref := d.Graph.BaseRef(name)
 		known := state.Base{Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
@@ -79,10 +80,10 @@ func (d *doctor) registries() []Check {
 	for host := range bases {
 		hosts[host] = true
 	}
-	var out []Check
+	var out []probe
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		out = append(out, Check{"registry " + host, func(ctx context.Context) []Finding {
-			var out []Finding
+		out = append(out, probe{"registry " + host, func(ctx context.Context) []Check {
+			var out []Check
 			if base, is := bases[host]; is {
 				if out = append(out, d.registryWith(ctx, host, base)); out[0].Result != OK {
 					return out
@@ -98,8 +99,8 @@ func (d *doctor) registries() []Check {
 	return out
 }
 
-// registryWith resolves a tag. If it has not moved, that is a HEAD, which does not count as a pull.
-func (d *doctor) registryWith(ctx context.Context, host string, base state.Base) Finding {
+// registryWith resolves a tag. If the tag has not moved, that takes one HEAD request, which does not count as a pull.
+func (d *doctor) registryWith(ctx context.Context, host string, base state.Base) Check {
 	ref := state.Ref{Registry: base.Registry, Repository: base.Repository, Tag: base.Tag}
 	var known *state.Snapshot
 	if base.CurrentDigest != "" {
@@ -109,7 +110,7 @@ func (d *doctor) registryWith(ctx context.Context, host string, base state.Base)
 	return d.registryAnswer(host, ref.String(), err)
 }
 
-func (d *doctor) registryAnswer(host, what string, err error) Finding {
+func (d *doctor) registryAnswer(host, what string, err error) Check {
 	left := -1
 	if u, asked := d.Registry.Requests()[host]; asked {
 		left = u.Remaining

@@ -138,8 +138,8 @@ func (e *Endpoint) Clean(text string) string {
 	return sanitize.Cut(sanitize.Foreign(text, e.Token), maxMessage)
 }
 
-// unanswered explains why there is no response.
-func (e *Endpoint) unanswered(err *httpx.Error) *Error {
+// noResponse explains why there is no response.
+func (e *Endpoint) noResponse(err *httpx.Error) *Error {
 	out := &Error{Host: e.Host, Message: err.Problem}
 	switch err.Reason {
 	case httpx.Connection:

@@ -185,7 +185,7 @@ func (e *Endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	var failed *httpx.Error
 	switch {
 	case errors.As(err, &failed):
-		return nil, e.unanswered(failed)
+		return nil, e.noResponse(failed)
 	case err != nil:
 		return nil, err
 	}
