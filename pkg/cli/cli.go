@@ -57,6 +57,7 @@ type Env struct {
 	Now    func() time.Time
 	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
 	Getenv func(string) string
+	Sleep  func(context.Context, time.Duration) error // waits before a request is sent again; nil: real time passes
 
 	quiet bool         // errors and warnings only
 	color string       // auto, always or never

@@ -82,7 +82,9 @@ func (r *repoFlags) clients(env *Env) *clients {
 }
 
 // http configures the clients of servers.
-func (o *clients) http() httpx.Options { return httpx.Options{Clock: o.clock, Logger: o.env.log} }
+func (o *clients) http() httpx.Options {
+	return httpx.Options{Clock: o.clock, Logger: o.env.log, Sleep: o.env.Sleep}
+}
 
 // git returns the transport to the state repository. It skips no host: what was learned is pushed until the deadline.
 func (o *clients) git() *httpx.Transport {

@@ -41,7 +41,8 @@ type site struct {
 	source   *forgetest.Repo
 	kube     *kubetest.Server
 	now      time.Time
-	clock    func() time.Time // that is compared with what servers say; nil for none
+	clock    func() time.Time                           // that is compared with what servers say; nil for none
+	sleep    func(context.Context, time.Duration) error // before a request is sent again; nil: real time passes
 	env      map[string]string
 	said     bytes.Buffer // everything that commands have printed
 }
@@ -96,7 +97,7 @@ func (s *site) runUntil(ctx context.Context, args ...string) result {
 	var out, errOut bytes.Buffer
 	code := cli.Main(ctx, args, &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &errOut,
-		Now: func() time.Time { return s.now }, Clock: s.clock, Getenv: func(name string) string { return s.env[name] },
+		Now: func() time.Time { return s.now }, Clock: s.clock, Sleep: s.sleep, Getenv: func(name string) string { return s.env[name] },
 	})
 	s.said.Write(out.Bytes())
 	s.said.Write(errOut.Bytes())
