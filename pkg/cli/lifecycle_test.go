@@ -99,7 +99,7 @@ func (s *site) promotion() string {
 }
 
 func TestOutcomesByEvidence(t *testing.T) {
-	for want, build := range map[state.Status]func(old, wanted *registrytest.Content) registrytest.Built{
+	for want, build := range map[state.RebuildStatus]func(old, wanted *registrytest.Content) registrytest.Built{
 		state.Succeeded: func(_, wanted *registrytest.Content) registrytest.Built {
 			return registrytest.Built{Version: "2", From: wanted, Provenance: true}
 		},
@@ -168,8 +168,8 @@ func TestTroubleAtTheForge(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault   forgetest.Fault
 		problem string
-		status  state.Status // after the first pass
-		runs    int          // after the second
+		status  state.RebuildStatus // after the first pass
+		runs    int                 // after the second
 	}{
 		"accepted, answer lost": {forgetest.Fault{Status: 502, After: true}, "", state.Running, 1},
 		"refused": {

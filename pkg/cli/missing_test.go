@@ -86,7 +86,7 @@ func holey(t *rapid.T) (images string, st *state.State) {
 			}
 		}
 		if chance("rebuild") {
-			status := rapid.SampledFrom([]state.Status{state.Requested, state.Running, state.Built, state.Succeeded, state.Unproven, state.WrongBase, state.Failed}).Draw(t, "status")
+			status := rapid.SampledFrom([]state.RebuildStatus{state.Requested, state.Running, state.Built, state.Succeeded, state.Unproven, state.WrongBase, state.Failed}).Draw(t, "status")
 			img.Rebuild = &state.Rebuild{ID: "r-" + strings.Repeat("0", 16), Status: status, RequestedAt: at("requested"), Failures: rapid.IntRange(0, 4).Draw(t, "failures")}
 			if chance("target") {
 				img.Rebuild.Bases = []state.Target{{Ref: "docker.io/library/b0:1", Snapshot: state.Snapshot{Digest: digest("target")}}}

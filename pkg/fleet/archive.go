@@ -21,7 +21,7 @@ func (f *Fleet) ImageState(img *config.Image) *state.Image {
 		facts = f.inherit(img)
 		f.State.Images[img.Name] = facts
 	}
-	facts.Enrolled(img.Ref())
+	facts.SetRepository(img.Ref())
 	return facts
 }
 
@@ -64,7 +64,7 @@ func (f *Fleet) inherit(img *config.Image) *state.Image {
 // what the archive kept. The old file stays, for Prune.
 func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
 	ref, _ = ref.WithoutDigest()
-	if old := f.State.Respelled(ref); old != nil {
+	if old := f.State.AliasedBase(ref); old != nil {
 		old.Name = name
 		return old
 	}
@@ -95,12 +95,12 @@ func (f *Fleet) unusedBases() []string {
 	return out
 }
 
-// keepWords has the holds and releases written that base images share with others that are archived, and which differ in the
+// keepVerdicts has the holds and releases written that base images share with others that are archived, and which differ in the
 // spelling of their host only: their files need not have them yet.
-func (f *Fleet) keepWords(c *Change, archived map[string]*state.Base) {
+func (f *Fleet) keepVerdicts(c *Change, archived map[string]*state.Base) {
 	heirs := state.New()
 	for _, b := range archived {
-		if heir := f.State.Base(b.Ref()); heir != nil && b.Respelled() {
+		if heir := f.State.Base(b.Ref()); heir != nil && b.HasHostAlias() {
 			heirs.Bases[heir.Name] = heir
 		}
 	}
@@ -152,7 +152,7 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 		c.After[path.Join(state.ArchiveFolder, p)] = data
 	}
 	maps.Copy(c.Refused, refused)
-	f.keepWords(&c, gone.Bases)
+	f.keepVerdicts(&c, gone.Bases)
 	if err := c.refusal(); err != nil {
 		return nil, err
 	}

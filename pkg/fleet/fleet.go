@@ -127,9 +127,9 @@ func (f *Fleet) Images(names []string) ([]*config.Image, error) {
 }
 
 // UsageError is a mistake in how a command was called.
-type UsageError struct{ Message string }
+type UsageError struct{ message string }
 
-func (e *UsageError) Error() string { return e.Message }
+func (e *UsageError) Error() string { return e.message }
 
 // Usagef makes a UsageError.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }

@@ -312,7 +312,7 @@ func (f *Fleet) distFile(name string) string {
 	if f.Split() {
 		return display(f.Paths.OutDir, name)
 	}
-	return display(f.Paths.OutDir, OutFile)
+	return display(f.Paths.OutDir, manifest.DefaultFile)
 }
 
 // Split reports whether dist holds a file per resource.

@@ -18,9 +18,6 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 )
 
-// OutFile is the one file that Synth writes into dist.
-const OutFile = "image-factory.k8s.yaml"
-
 // each generates the Kargo resources of the fleet, n in number. The findings name what is left out.
 func (f *Fleet) each() (objects iter.Seq[kargo.Object], n int, leftOut finding.List, err error) {
 	if err := f.needState(); err != nil {
@@ -136,7 +133,7 @@ func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return map[string][]byte{OutFile: data}, leftOut, nil
+	return map[string][]byte{manifest.DefaultFile: data}, leftOut, nil
 }
 
 // Location returns where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the

@@ -77,7 +77,7 @@ func (b *builder) repositoryArgs() []string {
 // cronJob runs `imagefactory promote`. A run that fails is followed by the next one.
 func (b *builder) cronJob() *CronJob {
 	schedule, zone := timeZone(b.cfg.Factory.Schedule)
-	return &CronJob{b.header("batch/v1", "CronJob", CronJobName), CronJobSpec{
+	return &CronJob{b.header("batch/v1", "CronJob", cronJobName), CronJobSpec{
 		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 600,
 		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3,
 		JobTemplate: b.job(append(append([]string{"promote"}, b.repositoryArgs()...), "--push"), asItIs,

@@ -12,9 +12,9 @@ import (
 const (
 	ServiceAccountName   = "image-factory"
 	AnalysisTemplateName = "analyze"
-	CronJobName          = "promote"
-	GitHubTask           = "rebuild-github"
-	GitLabTask           = "rebuild-gitlab"
+	cronJobName          = "promote"
+	gitHubTask           = "rebuild-github"
+	gitLabTask           = "rebuild-gitlab"
 )
 
 // Aliases under which a Promotion keeps the outputs of its steps: the run's id and URL are in the Promotion's
@@ -22,7 +22,7 @@ const (
 const (
 	TaskAlias    = "rebuild"
 	DispatchStep = "dispatch"
-	RunStep      = "run"
+	runStep      = "run"
 	UnknownRun   = "unknown"
 )
 
@@ -38,9 +38,9 @@ func RebuildStage(image string) string { return "rebuild-" + image }
 // observeStage is the name of the Stage that has the Freight of a Warehouse analyzed.
 func observeStage(warehouse string) string { return "observe-" + warehouse }
 
-// DefaultAPISecret names the Secret and key with the token for a host's API where factory.credentials names none:
+// defaultAPISecret names the Secret and key with the token for a host's API where factory.credentials names none:
 // github-workflow-token for github.com, else the host (a port after a dash) and -api-token.
-func DefaultAPISecret(host string) config.SecretKey {
+func defaultAPISecret(host string) config.SecretKey {
 	if host == "github.com" {
 		return config.SecretKey{Secret: "github-workflow-token", Key: "token"}
 	}
@@ -63,5 +63,5 @@ func apiSecret(cfg *config.Config, host string) config.SecretKey {
 	if c := cfg.Factory.Credentials[host]; c.API != nil {
 		return *c.API
 	}
-	return DefaultAPISecret(host)
+	return defaultAPISecret(host)
 }

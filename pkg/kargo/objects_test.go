@@ -79,7 +79,7 @@ func TestObjectsOfExample(t *testing.T) {
 	}
 	assert.Len(t, observed, 16)
 	assert.Equal(t, []string{"rebuild-app", "rebuild-base", "rebuild-builder", "rebuild-manual", "rebuild-service", "rebuild-worker"}, rebuilt)
-	assert.Equal(t, []string{GitHubTask, GitLabTask}, namesOf[*PromotionTask](o))
+	assert.Equal(t, []string{gitHubTask, gitLabTask}, namesOf[*PromotionTask](o))
 	for _, obj := range o {
 		if obj.Kind() == "Project" {
 			assert.Empty(t, obj.Namespace())
@@ -238,7 +238,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 	o := example(t).objects(t)
 	pods := map[string]PodSpec{
 		"analyze": find[*AnalysisTemplate](t, o, AnalysisTemplateName).Spec.Metrics[0].Provider.Job.Spec.Template.Spec,
-		"promote": find[*CronJob](t, o, CronJobName).Spec.JobTemplate.Spec.Template.Spec,
+		"promote": find[*CronJob](t, o, cronJobName).Spec.JobTemplate.Spec.Template.Spec,
 	}
 	for name, pod := range pods {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 			}
 		})
 	}
-	none := find[*CronJob](t, fleet{Images: "[]"}.objects(t), CronJobName).Spec.JobTemplate.Spec.Template.Spec
+	none := find[*CronJob](t, fleet{Images: "[]"}.objects(t), cronJobName).Spec.JobTemplate.Spec.Template.Spec
 	assert.Len(t, none.Volumes, 1)
 }
 

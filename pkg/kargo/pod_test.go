@@ -91,7 +91,7 @@ func TestJobsKeys(t *testing.T) {
 	require.NoError(t, err)
 	for name, pod := range map[string]PodTemplate{
 		"analyze": analysis.Spec.Metrics[0].Provider.Job.Spec.Template,
-		"promote": find[*CronJob](t, objects, CronJobName).Spec.JobTemplate.Spec.Template,
+		"promote": find[*CronJob](t, objects, cronJobName).Spec.JobTemplate.Spec.Template,
 		"doctor":  doctor.Spec.Template,
 	} {
 		pod.Spec.Containers[0].Args = nil
@@ -156,7 +156,7 @@ func TestHostileEnvironment(t *testing.T) {
 		require.NoError(t, err)
 		var metric Metric
 		require.NoError(t, json.Unmarshal(substitute(t, data, args), &metric))
-		for _, job := range []JobTemplate{metric.Provider.Job, find[*CronJob](t, objects, CronJobName).Spec.JobTemplate} {
+		for _, job := range []JobTemplate{metric.Provider.Job, find[*CronJob](t, objects, cronJobName).Spec.JobTemplate} {
 			pod := job.Spec.Template
 			require.Equal(t, note, pod.Metadata.Annotations["note"])
 			seen := map[string]string{}

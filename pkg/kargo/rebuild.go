@@ -103,13 +103,13 @@ func (b *builder) call(img *config.Image, sources []source) (task string, vars [
 		if src.Job != "" || len(src.Variables) > 0 {
 			vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
 		}
-		return GitLabTask, vars
+		return gitLabTask, vars
 	}
 	vars = append(vars, Var{repoVar, pathEscape(src.Repo)}, Var{workflowVar, url.PathEscape(src.Workflow)}, Var{refVar, text(src.Branch)})
 	if len(src.Inputs) > 0 {
 		vars = append(vars, Var{inputsVar, value(newTemplates(img, sources).object(src.Inputs))})
 	}
-	return GitHubTask, vars
+	return gitHubTask, vars
 }
 
 // pathEscape escapes each segment of a path.

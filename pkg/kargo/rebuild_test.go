@@ -209,7 +209,7 @@ func TestGitLabPromotion(t *testing.T) {
 			f := freight{"image-app", freightImage{"ghcr.io/acme/app", "1.2.3", "sha256:abc"}}
 			p := newPromotion(t, "service", f, script(tt.posts, tt.gets))
 			assert.Equal(t, tt.ok, p.run())
-			assert.Equal(t, tt.run, p.status[RunStep])
+			assert.Equal(t, tt.run, p.status[runStep])
 			assert.Equal(t, tt.message, p.message)
 			assert.Equal(t, "https://gitlab.com/api/v4/projects/group%2Fsub%2Fservice/pipeline", p.requests[0].url)
 			assert.Equal(t, "1e10", p.requests[0].header["PRIVATE-TOKEN"])
@@ -256,9 +256,9 @@ func TestAPIURL(t *testing.T) {
 }
 
 func TestDefaultAPISecret(t *testing.T) {
-	assert.Equal(t, "github-workflow-token", DefaultAPISecret("github.com").Secret)
-	assert.Equal(t, "git.example.com-8443-api-token", DefaultAPISecret("Git.Example.com:8443").Secret)
+	assert.Equal(t, "github-workflow-token", defaultAPISecret("github.com").Secret)
+	assert.Equal(t, "git.example.com-8443-api-token", defaultAPISecret("Git.Example.com:8443").Secret)
 	long := strings.Repeat("a", 199) + ".example.com"
-	assert.Regexp(t, `^a{199}-[0-9a-f]{10}-api-token$`, DefaultAPISecret(long).Secret)
-	assert.NotEqual(t, DefaultAPISecret(long), DefaultAPISecret(long+"x"))
+	assert.Regexp(t, `^a{199}-[0-9a-f]{10}-api-token$`, defaultAPISecret(long).Secret)
+	assert.NotEqual(t, defaultAPISecret(long), defaultAPISecret(long+"x"))
 }

@@ -16,15 +16,15 @@ const ProjectLabel = kargoGroup + "/project"
 
 // Values of CredTypeLabel.
 const (
-	GenericCredentials = "generic" // for expressions, such as those of a PromotionTask
-	ImageCredentials   = "image"   // for Kargo's own requests to registries
+	genericCredentials = "generic" // for expressions, such as those of a PromotionTask
+	imageCredentials   = "image"   // for Kargo's own requests to registries
 )
 
 // Secret is a Secret in the Project's namespace that something of dist reads.
 type Secret struct {
 	Name     string
 	CredType string // value of CredTypeLabel; empty when Kargo does not read it
-	Registry string // of ImageCredentials: the host that they are for
+	Registry string // host of the registry, for imageCredentials
 	Keys     []SecretUse
 }
 
@@ -48,7 +48,7 @@ func Secrets(cfg *config.Config) []Secret {
 			byName[at.Secret] = s
 		}
 		if u.Kargo {
-			s.CredType = GenericCredentials
+			s.CredType = genericCredentials
 		}
 		u.Key = at.Key
 		s.Keys = append(s.Keys, u)
@@ -65,7 +65,7 @@ func Secrets(cfg *config.Config) []Secret {
 		if c.Registry != nil {
 			add(*c.Registry, SecretUse{Use: "registry", Host: host, Jobs: true})
 			name := imageSecret(host)
-			byName[name] = &Secret{Name: name, CredType: ImageCredentials, Registry: host}
+			byName[name] = &Secret{Name: name, CredType: imageCredentials, Registry: host}
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(started)) {

@@ -50,10 +50,10 @@ const (
 
 // task returns the PromotionTask of a provider.
 func (b *builder) task(p config.Provider) *PromotionTask {
-	name, about := GitHubTask, "Starts a GitHub Actions workflow and waits for the run"
+	name, about := gitHubTask, "Starts a GitHub Actions workflow and waits for the run"
 	vars, steps := []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, githubSteps()
 	if p == config.GitLab {
-		name, about = GitLabTask, "Starts a GitLab pipeline and waits for it"
+		name, about = gitLabTask, "Starts a GitLab pipeline and waits for it"
 		vars, steps = []Var{{projectVar, ""}, {variablesVar, value("[]")}}, gitlabSteps()
 	}
 	host, api := home(p)
@@ -109,7 +109,7 @@ func githubSteps() []Step {
 			As: "legacy", Retry: dispatchRetry(), Uses: "http", Config: legacy,
 			If: value("success() && (task.outputs?." + DispatchStep + "?.refused ?? false) && !(task.outputs?.legacy?.sent ?? false)"),
 		},
-		{As: RunStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
+		{As: runStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
 			Method: "GET", URL: runs + "/runs/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:2],
 			Timeout: requestTimeout, PollInterval: runInterval,
 			SuccessExpression: over + " && response.body.conclusion == 'success'",
@@ -135,7 +135,7 @@ func gitlabSteps() []Step {
 				{"url", isMap + " ? (response.body.web_url ?? '') : ''"},
 			},
 		}},
-		{As: RunStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
+		{As: runStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
 			Method: "GET", URL: pipeline + "s/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:1],
 			Timeout: requestTimeout, PollInterval: runInterval,
 			SuccessExpression: "response.status == 200 && response.body.status == 'success'",

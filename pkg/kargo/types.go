@@ -67,7 +67,7 @@ const (
 const (
 	RoleLabel  = "imagefactory/role"
 	ImageLabel = "imagefactory/image"
-	BaseLabel  = "imagefactory/base"
+	baseLabel  = "imagefactory/base"
 	// RebuildLabel is on the Promotions that imagefactory creates, with the id of the rebuild.
 	RebuildLabel = "imagefactory/rebuild"
 )

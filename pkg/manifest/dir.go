@@ -226,7 +226,7 @@ func generated(path string) (bool, error) {
 		return false, fmt.Errorf("reading generated file: %w", err)
 	}
 	defer f.Close()
-	start := make([]byte, len(byteOrderMark)+len(Header)+2)
+	start := make([]byte, len(byteOrderMark)+len(header)+2)
 	n, err := io.ReadFull(f, start)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, fmt.Errorf("reading generated file: %w", err)
@@ -236,7 +236,7 @@ func generated(path string) (bool, error) {
 
 // hasHeader reports whether a text starts with the header, with any line ending.
 func hasHeader(data []byte) bool {
-	rest, ok := bytes.CutPrefix(bytes.TrimPrefix(data, byteOrderMark), []byte(Header))
+	rest, ok := bytes.CutPrefix(bytes.TrimPrefix(data, byteOrderMark), []byte(header))
 	return ok && (len(rest) == 0 || bytes.HasPrefix(rest, []byte("\n")) || bytes.HasPrefix(rest, []byte("\r\n")))
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func ours(s string) []byte { return []byte(Header + "\n" + s) }
+func ours(s string) []byte { return []byte(header + "\n" + s) }
 
 func write(t *testing.T, dir, name string, data []byte) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
@@ -50,9 +50,9 @@ func TestCompare(t *testing.T) {
 	changes, err := Compare(dir, want)
 	require.NoError(t, err)
 	require.Len(t, changes, 3)
-	assertChange(t, "added.yaml", Added, "--- /dev/null\n+++ added.yaml\n@@ -0,0 +1,2 @@\n+"+Header+"\n+c: 1\n", &changes[0])
-	assertChange(t, "changed.yaml", Changed, "--- changed.yaml\n+++ changed.yaml\n@@ -1,3 +1,3 @@\n "+Header+"\n a: 1\n-b: 2\n+b: 3\n", &changes[1])
-	assertChange(t, "stale.yaml", Removed, "--- stale.yaml\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-"+Header+"\n-a: 1\n", &changes[2])
+	assertChange(t, "added.yaml", Added, "--- /dev/null\n+++ added.yaml\n@@ -0,0 +1,2 @@\n+"+header+"\n+c: 1\n", &changes[0])
+	assertChange(t, "changed.yaml", Changed, "--- changed.yaml\n+++ changed.yaml\n@@ -1,3 +1,3 @@\n "+header+"\n a: 1\n-b: 2\n+b: 3\n", &changes[1])
+	assertChange(t, "stale.yaml", Removed, "--- stale.yaml\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-"+header+"\n-a: 1\n", &changes[2])
 
 	before := names(t, dir)
 	require.NoError(t, put(dir, want))
@@ -145,7 +145,7 @@ func TestCompareNoFolder(t *testing.T) {
 // TestOnlyTheLayoutDiffers: git on Windows checks files out with CRLF, and editors add byte order marks. A diff of lines that
 // look alike says nothing.
 func TestOnlyTheLayoutDiffers(t *testing.T) {
-	const text = Header + "\na: 1\nb: 2\n"
+	const text = header + "\na: 1\nb: 2\n"
 	for have, odd := range map[string]string{
 		strings.ReplaceAll(text, "\n", "\r\n"): "CRLF line endings",
 		"\xef\xbb\xbf" + text:                  "a byte order mark",
@@ -164,7 +164,7 @@ func TestOnlyTheLayoutDiffers(t *testing.T) {
 		changes, err = Compare(dir, map[string][]byte{"a.yaml": []byte(strings.Replace(text, "b: 2", "b: 3", 1))})
 		require.NoError(t, err)
 		assert.Empty(t, OnlyLayout(changes), "a line differs too")
-		assert.Equal(t, "--- a.yaml\n+++ a.yaml\n(the file has "+odd+")\n@@ -1,3 +1,3 @@\n "+Header+"\n a: 1\n-b: 2\n+b: 3\n", changes[0].Diff())
+		assert.Equal(t, "--- a.yaml\n+++ a.yaml\n(the file has "+odd+")\n@@ -1,3 +1,3 @@\n "+header+"\n a: 1\n-b: 2\n+b: 3\n", changes[0].Diff())
 
 		require.NoError(t, put(dir, want))
 		data, err := os.ReadFile(filepath.Join(dir, "a.yaml"))

@@ -64,7 +64,7 @@ func TestRender(t *testing.T) {
 	objs := objects(t, 3)
 	got, err := render(objs)
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(string(got), Header+"\napiVersion: "))
+	assert.True(t, strings.HasPrefix(string(got), header+"\napiVersion: "))
 	docs := parse(got)
 	require.Len(t, docs, len(objs))
 	for i, o := range objs {
@@ -79,7 +79,7 @@ func TestRender(t *testing.T) {
 func TestRenderNothing(t *testing.T) {
 	got, err := render(nil)
 	require.NoError(t, err)
-	assert.Equal(t, Header+"\n", string(got))
+	assert.Equal(t, header+"\n", string(got))
 }
 
 func TestRenderSplit(t *testing.T) {
@@ -88,7 +88,7 @@ func TestRenderSplit(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, len(objs)+1)
 	for name, data := range files {
-		assert.True(t, strings.HasPrefix(string(data), Header+"\n"), name)
+		assert.True(t, strings.HasPrefix(string(data), header+"\n"), name)
 		assert.Equal(t, strings.ToLower(name), name)
 	}
 	docs := parse(files["stage-rebuild-service-0001.k8s.yaml"])
@@ -208,7 +208,7 @@ func TestOneCommentForTheObjectsOfAnImage(t *testing.T) {
 	files, err := RenderSplit(slices.Values(objs))
 	require.NoError(t, err)
 	for _, name := range []string{"warehouse-image-service-0001.k8s.yaml", "stage-rebuild-service-0001.k8s.yaml"} {
-		assert.Contains(t, string(files[name]), Header+strings.TrimPrefix(comment, "\n---"), name)
+		assert.Contains(t, string(files[name]), header+strings.TrimPrefix(comment, "\n---"), name)
 	}
 	assert.Contains(t, string(files["warehouse-base-node-22-0.k8s.yaml"]), "\n# node-22-0: node:22.0, used by service-0000 and service-0001\n")
 }
@@ -238,7 +238,7 @@ func TestCompareResources(t *testing.T) {
 		assert.Contains(t, got.String(), " more, ~", name)
 	}
 
-	changes, err := Compare(dir, map[string][]byte{DefaultFile: []byte(Header + "\n# other\n" + strings.Join(strings.SplitAfter(string(have), "\n")[1:], ""))})
+	changes, err := Compare(dir, map[string][]byte{DefaultFile: []byte(header + "\n# other\n" + strings.Join(strings.SplitAfter(string(have), "\n")[1:], ""))})
 	require.NoError(t, err)
 	require.Len(t, changes, 1)
 	same := CompareResources(changes, map[string][]byte{DefaultFile: have})

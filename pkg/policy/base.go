@@ -152,7 +152,7 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string) [
 		if list[at].isWithdrawn() && !list[at].isReleased() {
 			list[at].Snapshot = c.Snapshot
 		}
-		if list[at].isWithdrawn() && since.Sub(list[at].withdrawn) >= WithdrawalWait { // it returns under another digest
+		if list[at].isWithdrawn() && since.Sub(list[at].withdrawn) >= state.WithdrawalWait { // it returns under another digest
 			list[at].since = since
 		}
 		list[at].withdrawn = time.Time{}
@@ -323,7 +323,7 @@ func (v *view) triggered(from, ripe int) (bool, time.Time) {
 // not agree looks as if the tag went back and forth; and it waits for a build that takes what the tag holds, unless that
 // is what is wanted.
 func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
-	due := withdrawn.Add(min(v.delay(), WithdrawalWait))
+	due := withdrawn.Add(min(v.delay(), state.WithdrawalWait))
 	switch {
 	case v.headHeld():
 		b.Held = true

@@ -48,7 +48,7 @@ func timedOut(t state.Time, now time.Time) bool {
 // Outcome judges a rebuild by the published image: builtOn must hold what is known of the new image. It has succeeded
 // when every base that made it due is the expected content or a later one. Where there is no evidence it is unproven,
 // which counts as built.
-func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) (state.Status, string) {
+func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) (state.RebuildStatus, string) {
 	facts := st.Images[img.Name]
 	if facts == nil || facts.Rebuild == nil {
 		return state.Unproven, "no rebuild is recorded"
@@ -74,7 +74,7 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) 
 }
 
 // judge reports whether what the image was built on is the target or later.
-func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, built, now time.Time) state.Status {
+func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, built, now time.Time) state.RebuildStatus {
 	platforms := PlatformsOf(img, dep.Uses)
 	switch {
 	case on == nil || on.Evidence == state.Recorded || on.Evidence == state.Assumed:
@@ -101,7 +101,7 @@ func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn
 	return succeededIf(got == want || got > want && (!list[got].isWithdrawn() || list[got].isReleased()))
 }
 
-func succeededIf(ok bool) state.Status {
+func succeededIf(ok bool) state.RebuildStatus {
 	if ok {
 		return state.Succeeded
 	}

@@ -17,16 +17,12 @@ import (
 const (
 	MaxFailures = 3              // failed rebuilds in a row after which only a reset starts another
 	RunTimeout  = 24 * time.Hour // a rebuild that is not over by then has failed
-	ParentWait  = 24 * time.Hour // how long an ancestor whose rebuild runs or failed keeps its descendants waiting
-	RepeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
+	parentWait  = 24 * time.Hour // how long an ancestor whose rebuild runs or failed keeps its descendants waiting
+	repeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
 
 	// StartGrace is how long a recorded rebuild belongs to the pass that recorded it. After that, the pass must have ended
 	// without starting it, and another one may.
 	StartGrace = 10 * time.Minute
-
-	// WithdrawalWait is how long a tag must have gone back before an image is rebuilt to leave what was withdrawn (no
-	// longer than the image's delay), and before a digest that returns ripens anew. The lock leaves it at once.
-	WithdrawalWait = state.WithdrawalWait
 )
 
 // Status is the status of an image.
@@ -164,13 +160,13 @@ type decider struct {
 	tags     map[tagKey][]candidate
 }
 
-// blocker is an image that is due or running, at or above another one. It is waited for until ParentWait after since.
+// blocker is an image that is due or running, at or above another one. Its descendants wait until parentWait after since.
 type blocker struct {
 	image string
 	since time.Time
 }
 
-func (b blocker) blocks(now time.Time) bool { return b.image != "" && within(b.since, now, ParentWait) }
+func (b blocker) blocks(now time.Time) bool { return b.image != "" && within(b.since, now, parentWait) }
 
 // within reports whether less than wait has passed since t. A time of the future counts as long past, so that nothing
 // waits for it.
@@ -321,9 +317,9 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		}
 		dec.Reason = failed + "; " + dec.Reason
 		return blocker{img.Name, requested}
-	case alreadyBuilt(r, dec.Targets) && within(ended, d.now, RepeatAfter):
-		dec.Status, dec.Until = Waiting, ended.Add(RepeatAfter)
-		dec.Reason += "; already rebuilt for it, next attempt after " + config.Duration(RepeatAfter).String()
+	case alreadyBuilt(r, dec.Targets) && within(ended, d.now, repeatAfter):
+		dec.Status, dec.Until = Waiting, ended.Add(repeatAfter)
+		dec.Reason += "; already rebuilt for it, next attempt after " + config.Duration(repeatAfter).String()
 		return blocker{}
 	case failures > 0:
 		own.since = requested
@@ -331,7 +327,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		own.since = dec.Since
 	}
 	if ancestor.blocks(d.now) {
-		dec.Status, dec.After, dec.Until = Waiting, ancestor.image, ancestor.since.Add(ParentWait)
+		dec.Status, dec.After, dec.Until = Waiting, ancestor.image, ancestor.since.Add(parentWait)
 		dec.Reason = fmt.Sprintf("waits for %s (at most until %s)", dec.After, dec.Until.UTC().Format("01-02 15:04"))
 	}
 	return own

@@ -321,7 +321,7 @@ func TestStatusOfAnImage(t *testing.T) {
 	failed := func(failures int, hours float64) *state.Rebuild {
 		return &state.Rebuild{ID: "r-1", Status: state.Failed, Failures: failures, RequestedAt: ago(hours / 24), FinishedAt: ago(hours / 24)}
 	}
-	active := func(s state.Status, requested, finished float64) *state.Rebuild {
+	active := func(s state.RebuildStatus, requested, finished float64) *state.Rebuild {
 		return &state.Rebuild{ID: "r-1", Status: s, RequestedAt: ago(requested / 24), FinishedAt: ago(finished / 24)}
 	}
 	for _, test := range []struct {

@@ -20,7 +20,7 @@ func Begin(st *state.State, dec Decision, now time.Time) {
 func Reconsider(cfg *config.Config, st *state.State, g *graph.Graph, image string, now time.Time) Decision {
 	facts := st.Images[image]
 	kept := *facts
-	facts.Unrequest()
+	facts.CancelRequest()
 	defer func() { *facts = kept }()
 	decisions := Decide(cfg, st, g, now)
 	return decisions[slices.IndexFunc(decisions, func(d Decision) bool { return d.Image == image })]

@@ -14,7 +14,7 @@ import (
 const parentRef = "ghcr.io/acme/parent:latest"
 
 // started is an image whose rebuild for a ripe digest was begun an hour ago and is at a status.
-func started(t *testing.T, status state.Status) *fleet {
+func started(t *testing.T, status state.RebuildStatus) *fleet {
 	f := app(t, mature, cand("1", 8))
 	policy.Begin(f.st, f.decide()["app"], now.Add(-time.Hour))
 	r := f.st.Images["app"].Rebuild
@@ -38,10 +38,10 @@ func proven(content string) []state.BuiltOn {
 func TestOutcomeOfARebuild(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		status   state.Status // before the image is seen
+		status   state.RebuildStatus // before the image is seen
 		evidence []state.BuiltOn
 		change   func(f *fleet)
-		want     state.Status
+		want     state.RebuildStatus
 		on       string
 	}{
 		{"on the expected digest", state.Running, proven("1"), nil, state.Succeeded, "1"},
@@ -102,7 +102,7 @@ func TestOutcomeOfARebuild(t *testing.T) {
 }
 
 func TestOutcomeOnAParent(t *testing.T) {
-	for on, want := range map[string]state.Status{"new": state.Succeeded, "newer": state.Succeeded, "parent": state.WrongBase} {
+	for on, want := range map[string]state.RebuildStatus{"new": state.Succeeded, "newer": state.Succeeded, "parent": state.WrongBase} {
 		f := family(t)
 		f.st.Images["parent"].ObservePublished("latest", state.Snapshot{Digest: dig("new")}, now)
 		policy.Begin(f.st, f.decide()["child"], now)

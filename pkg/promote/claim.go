@@ -60,7 +60,7 @@ func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) boo
 		case d.Status == policy.Waiting && len(d.Targets) > 0: // for a parent
 		default:
 			a.report.Dropped = append(a.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: d.Reason})
-			facts.Unrequest()
+			facts.CancelRequest()
 		}
 	}
 	a.orphans = left

@@ -31,7 +31,7 @@ type Executor interface {
 
 // RunStatus is the status of a rebuild: Running, Built or Failed, or Requested while it is not known.
 type RunStatus struct {
-	Status  state.Status
+	Status  state.RebuildStatus
 	Run     string // ID at the forge; "" while it is not known
 	RunURL  string
 	Message string

@@ -54,11 +54,11 @@ type simulation struct {
 	asked          []string        // what Find was asked for
 	hang           map[string]bool // images of which Find gives no answer
 	observeTimeout time.Duration
-	remembers      bool              // passes are of one process
-	missed         Missed            // what the pass before had no time for, if it remembers
-	ends           state.Status      // of what runs
-	at             map[string]func() // what happens at a point, once
-	started        map[string]int    // rebuild to how often it was started
+	remembers      bool                // passes are of one process
+	missed         Missed              // what the pass before had no time for, if it remembers
+	ends           state.RebuildStatus // of what runs
+	at             map[string]func()   // what happens at a point, once
+	started        map[string]int      // rebuild to how often it was started
 }
 
 const enrolled = `

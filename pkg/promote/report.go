@@ -46,10 +46,10 @@ type Started struct {
 
 // Ended is a rebuild that has ended.
 type Ended struct {
-	Image   string       `json:"image"`
-	Rebuild string       `json:"rebuild"`
-	Status  state.Status `json:"status"`
-	Message string       `json:"message,omitempty"`
+	Image   string              `json:"image"`
+	Rebuild string              `json:"rebuild"`
+	Status  state.RebuildStatus `json:"status"`
+	Message string              `json:"message,omitempty"`
 }
 
 // Problem is a failure, of one image or of the pass.

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Enrolled records the repository that an image is enrolled with. What was known of the published image is about the
-// repository before, and is forgotten when it changes; the history of rebuilds stays. What is there now is no outcome of a
-// rebuild that goes on.
-func (i *Image) Enrolled(repository string) {
+// SetRepository records the repository that an image is enrolled with. If it changes, the facts about the published image
+// are dropped, because they describe the old repository, and an active rebuild fails, because its image would not appear in
+// the new one. The history of rebuilds stays.
+func (i *Image) SetRepository(repository string) {
 	if i.Repository == repository {
 		return
 	}
@@ -72,8 +72,8 @@ func (m Missing) same(o Missing) bool {
 
 // UseKey is a Use without its platform; unlike a Use it can be compared.
 type UseKey struct {
-	Kind, Stage string
-	Line        int
+	kind, stage string
+	line        int
 }
 
 // Key returns the use without its platform.
@@ -81,7 +81,7 @@ func (u Use) Key() UseKey { return UseKey{u.Kind, u.Stage, u.Line} }
 
 // Use returns the use on a platform; "" stands for all of the image's own.
 func (k UseKey) Use(platform string) Use {
-	return Use{Kind: k.Kind, Stage: k.Stage, Line: k.Line, Platform: platform}
+	return Use{Kind: k.kind, Stage: k.stage, Line: k.line, Platform: platform}
 }
 
 // Compare orders uses by line, then kind, stage and platform.

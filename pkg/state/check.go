@@ -15,7 +15,7 @@ import (
 
 // Limits of what is written. They keep an image whose Dockerfile or registry is out of bounds from filling its file.
 const (
-	MaxReferences = 500 // images that a Dockerfile uses, and references in it that cannot be resolved
+	maxReferences = 500 // images that a Dockerfile uses, and references in it that cannot be resolved
 	MaxPlatforms  = 64  // of a digest
 	MaxText       = 500 // characters of a reason or message
 	maxPlatform   = 200 // bytes of the name of a platform
@@ -95,7 +95,7 @@ func (i *Image) Faults() []Fault {
 	for _, b := range i.BuiltOn {
 		f.once(builtOn, b.Ref, "builtOn of reference")
 		f.snapshot(b.Snapshot)
-		if !b.Evidence.Known() {
+		if !b.Evidence.known() {
 			f.add(string(b.Evidence), "unknown evidence %q", b.Evidence)
 		}
 	}
@@ -110,7 +110,7 @@ func (i *Image) Faults() []Fault {
 }
 
 func (f *faults) rebuild(r *Rebuild) {
-	if !r.Status.Known() {
+	if !r.Status.known() {
 		f.add(string(r.Status), "unknown status %q of a rebuild", r.Status)
 	}
 	if r.Failures < 0 {
@@ -127,7 +127,7 @@ func (f *faults) rebuild(r *Rebuild) {
 // Faults returns what cannot be true of the base image; see [Image.Faults].
 func (b *Base) Faults() []Fault {
 	var f faults
-	if r, err := ParseRef(b.Ref()); err != nil || r.String() != b.Ref() && !b.Respelled() {
+	if r, err := ParseRef(b.Ref()); err != nil || r.String() != b.Ref() && !b.HasHostAlias() {
 		f.add(b.Repository, "invalid reference %q of a base image", b.Ref())
 		return f.list
 	}
@@ -160,11 +160,11 @@ func (b *Base) Faults() []Fault {
 // Writable returns why the state of the image must not be written: it is out of bounds, or reading would refuse it. It is
 // to be asked after each change, so that what does not fit is an error of that image alone.
 func (i *Image) Writable() error {
-	if n := len(i.BaseImages); n > MaxReferences {
-		return fmt.Errorf("too many references: the Dockerfile uses %d images, and at most %d are recorded", n, MaxReferences)
+	if n := len(i.BaseImages); n > maxReferences {
+		return fmt.Errorf("too many references: the Dockerfile uses %d images, and at most %d are recorded", n, maxReferences)
 	}
-	if n := len(i.Unresolved); n > MaxReferences {
-		return fmt.Errorf("too many references: %d in the Dockerfile cannot be resolved, and at most %d are recorded", n, MaxReferences)
+	if n := len(i.Unresolved); n > maxReferences {
+		return fmt.Errorf("too many references: %d in the Dockerfile cannot be resolved, and at most %d are recorded", n, maxReferences)
 	}
 	for _, b := range i.BaseImages {
 		if r, err := ParseRef(b.Ref); err == nil && r.Pinned() && !digestForm().MatchString(r.Digest) {

@@ -55,19 +55,19 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	}
 	for _, i := range images {
 		if i != nil {
-			i.respell()
+			i.normalise()
 			st.Images[i.Name] = i
 		}
 	}
 	for _, b := range bases {
 		if b != nil {
 			st.Bases[b.Name] = b
-			st.addRespelled(b)
+			st.addAliased(b)
 		}
 	}
-	for r, old := range st.respelled {
+	for r, old := range st.aliased {
 		if b := st.Recorded(r); b != nil {
-			b.takeWords(old)
+			b.mergeVerdicts(old)
 		}
 	}
 	return st, problems.Err()

@@ -184,7 +184,7 @@ const (
 )
 
 // Known reports whether this version knows the evidence.
-func (e Evidence) Known() bool {
+func (e Evidence) known() bool {
 	switch e {
 	case Provenance, Annotation, Layers, Recorded, Assumed:
 		return true
@@ -220,21 +220,21 @@ type Published struct {
 }
 
 // Status is the status of a rebuild.
-type Status string
+type RebuildStatus string
 
 // Statuses of a rebuild.
 const (
-	Requested Status = "requested" // recorded; the next thing is to start it
-	Running   Status = "running"   // started at the forge
-	Built     Status = "built"     // the run succeeded; the new image was not seen yet
-	Succeeded Status = "succeeded" // seen on the expected base or a later one
-	Unproven  Status = "unproven"  // a new image was seen, without evidence of its base
-	WrongBase Status = "wrongBase" // a new image was seen, on an older base than expected
-	Failed    Status = "failed"    // the run failed, or never ended
+	Requested RebuildStatus = "requested" // recorded; the next thing is to start it
+	Running   RebuildStatus = "running"   // started at the forge
+	Built     RebuildStatus = "built"     // the run succeeded; the new image was not seen yet
+	Succeeded RebuildStatus = "succeeded" // seen on the expected base or a later one
+	Unproven  RebuildStatus = "unproven"  // a new image was seen, without evidence of its base
+	WrongBase RebuildStatus = "wrongBase" // a new image was seen, on an older base than expected
+	Failed    RebuildStatus = "failed"    // the run failed, or never ended
 )
 
 // Known reports whether this version knows the status.
-func (s Status) Known() bool {
+func (s RebuildStatus) known() bool {
 	switch s {
 	case Requested, Running, Built, Succeeded, Unproven, WrongBase, Failed:
 		return true
@@ -243,25 +243,25 @@ func (s Status) Known() bool {
 }
 
 // Active reports whether the rebuild is not over yet.
-func (s Status) Active() bool { return s == Requested || s == Running || s == Built }
+func (s RebuildStatus) Active() bool { return s == Requested || s == Running || s == Built }
 
 // CountsAsBuilt reports whether the rebuild is over and not to be done again.
-func (s Status) CountsAsBuilt() bool { return s == Succeeded || s == Unproven }
+func (s RebuildStatus) CountsAsBuilt() bool { return s == Succeeded || s == Unproven }
 
 // Rebuild is a rebuild that was started, and what became of it.
 type Rebuild struct {
-	ID          string   `yaml:"id" json:"id"`
-	Reason      string   `yaml:"reason" json:"reason"`
-	Bases       []Target `yaml:"bases,omitempty" json:"bases,omitempty"` // what made it due
-	RequestedAt Time     `yaml:"requestedAt" json:"requestedAt"`
-	TriedAt     Time     `yaml:"triedAt,omitempty" json:"triedAt,omitzero"` // when somebody last undertook to start it, if not at once
-	Run         string   `yaml:"run,omitempty" json:"run,omitempty"`        // id of the run at the forge
-	RunURL      string   `yaml:"runURL,omitempty" json:"runURL,omitempty"`
-	Status      Status   `yaml:"status" json:"status"`
-	Message     string   `yaml:"message,omitempty" json:"message,omitempty"`
-	FinishedAt  Time     `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
-	Failures    int      `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
-	Extra       Extra    `yaml:",inline" json:"-"`
+	ID          string        `yaml:"id" json:"id"`
+	Reason      string        `yaml:"reason" json:"reason"`
+	Bases       []Target      `yaml:"bases,omitempty" json:"bases,omitempty"` // what made it due
+	RequestedAt Time          `yaml:"requestedAt" json:"requestedAt"`
+	TriedAt     Time          `yaml:"triedAt,omitempty" json:"triedAt,omitzero"` // when somebody last undertook to start it, if not at once
+	Run         string        `yaml:"run,omitempty" json:"run,omitempty"`        // id of the run at the forge
+	RunURL      string        `yaml:"runURL,omitempty" json:"runURL,omitempty"`
+	Status      RebuildStatus `yaml:"status" json:"status"`
+	Message     string        `yaml:"message,omitempty" json:"message,omitempty"`
+	FinishedAt  Time          `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
+	Failures    int           `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
+	Extra       Extra         `yaml:",inline" json:"-"`
 }
 
 // Target is a base and the digest that an image should be built on.
@@ -276,16 +276,16 @@ type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name
 
-	respelled     map[Ref]*Base    // by their present reference; see Respelled
+	aliased       map[Ref]*Base    // by their normalised reference; see AliasedBase
 	archivedBases map[string]*Base // by name, nil for a file that cannot be read; see ArchivedBase
 }
 
 // New returns an empty State.
 func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}} }
 
-// Respelled returns what is known of a base image under another spelling of its host, which earlier versions took for a host
-// of its own, or nil. What people held or released there holds for the base image under its present name too.
-func (s *State) Respelled(r Ref) *Base { return s.respelled[r] }
+// AliasedBase returns the base image that an earlier version recorded under an alias of its host, such as index.docker.io
+// for docker.io, or nil. Its holds and releases also apply to the base image with the normalised reference r.
+func (s *State) AliasedBase(r Ref) *Base { return s.aliased[r] }
 
 // Base returns the state of a base image reference, or nil.
 func (s *State) Base(ref string) *Base {

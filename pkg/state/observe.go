@@ -276,8 +276,8 @@ func (r *Rebuild) Claimed() Time {
 	return r.RequestedAt
 }
 
-// Unrequest takes back a Request that came to nothing: the rebuild before is the last one again.
-func (i *Image) Unrequest() {
+// CancelRequest undoes a [Image.Request] whose rebuild was not started: the previous rebuild is the last one again.
+func (i *Image) CancelRequest() {
 	i.Rebuild = nil
 	if n := len(i.RebuildHistory); n > 0 {
 		last := i.RebuildHistory[n-1]
@@ -287,7 +287,7 @@ func (i *Image) Unrequest() {
 
 // Finish records the end of the current rebuild, or with Built that of its run. Failures in a row go on counting from the
 // one before until an image is seen.
-func (r *Rebuild) Finish(status Status, message string, now time.Time) {
+func (r *Rebuild) Finish(status RebuildStatus, message string, now time.Time) {
 	r.Status, r.Message, r.FinishedAt = status, Text(message), At(now)
 	switch {
 	case status == Failed || status == WrongBase:

@@ -302,7 +302,7 @@ func TestSetBuiltOn(t *testing.T) {
 
 func TestRebuildsAreCounted(t *testing.T) {
 	i := &state.Image{}
-	fail := func(n int, status state.Status) {
+	fail := func(n int, status state.RebuildStatus) {
 		i.Request(state.Rebuild{ID: strconv.Itoa(n), RequestedAt: state.At(hour(n))})
 		require.Equal(t, state.Requested, i.Rebuild.Status)
 		i.Rebuild.Finish(state.Built, "", hour(n))
@@ -331,23 +331,23 @@ func TestRebuildsAreCounted(t *testing.T) {
 func TestARequestThatIsTakenBackLeavesWhatWasThere(t *testing.T) {
 	var i state.Image
 	i.Request(state.Rebuild{ID: "1", RequestedAt: state.At(t0)})
-	i.Unrequest()
+	i.CancelRequest()
 	assert.Equal(t, state.Image{}, i)
 	i.Request(state.Rebuild{ID: "1", RequestedAt: state.At(t0)})
 	i.Rebuild.Finish(state.Failed, "no", hour(1))
 	before := i
 	i.Request(state.Rebuild{ID: "2", RequestedAt: state.At(hour(2))})
-	i.Unrequest()
+	i.CancelRequest()
 	assert.Equal(t, before.Rebuild, i.Rebuild, "its failures go on counting")
 	assert.Empty(t, i.RebuildHistory)
 }
 
 func TestStatuses(t *testing.T) {
-	for _, s := range []state.Status{state.Requested, state.Running, state.Built} {
+	for _, s := range []state.RebuildStatus{state.Requested, state.Running, state.Built} {
 		assert.True(t, s.Active(), s)
 		assert.False(t, s.CountsAsBuilt(), s)
 	}
-	for _, s := range []state.Status{state.Succeeded, state.Unproven, state.WrongBase, state.Failed, ""} {
+	for _, s := range []state.RebuildStatus{state.Succeeded, state.Unproven, state.WrongBase, state.Failed, ""} {
 		assert.False(t, s.Active(), s)
 		assert.Equal(t, s == state.Succeeded || s == state.Unproven, s.CountsAsBuilt(), s)
 	}

@@ -39,9 +39,9 @@ func ParseRef(s string) (Ref, error) {
 	return r, nil
 }
 
-// respell returns a reference of a state file with the spelling of its host that this version writes. Whatever else is
-// unusual about it stays, for validation to report.
-func respell(ref string) string {
+// normaliseRef returns a reference from a state file with an alias of its host replaced, as earlier versions did not. It
+// changes nothing else: validation reports any other deviation.
+func normaliseRef(ref string) string {
 	if host, _, _ := strings.Cut(ref, "/"); hostname.Normalize(host) == host {
 		return ref
 	}
@@ -56,32 +56,32 @@ func respell(ref string) string {
 	return r.String()
 }
 
-// respell brings the references of an image into the spelling that this version writes.
-func (i *Image) respell() {
+// normalise replaces aliases of hosts in the references of an image.
+func (i *Image) normalise() {
 	if host, path, ok := strings.Cut(i.Repository, "/"); ok {
 		host, path = hostname.Repository(host, path)
 		i.Repository = host + "/" + path
 	}
-	i.BaseImages = respellAll(i.BaseImages, func(b *BaseUse) *string { return &b.Ref })
-	i.BuiltOn = respellAll(i.BuiltOn, func(b *BuiltOn) *string { return &b.Ref })
+	i.BaseImages = normaliseAll(i.BaseImages, func(b *BaseUse) *string { return &b.Ref })
+	i.BuiltOn = normaliseAll(i.BuiltOn, func(b *BuiltOn) *string { return &b.Ref })
 	if i.Rebuild != nil {
 		for k := range i.Rebuild.Bases {
-			i.Rebuild.Bases[k].Ref = respell(i.Rebuild.Bases[k].Ref)
+			i.Rebuild.Bases[k].Ref = normaliseRef(i.Rebuild.Bases[k].Ref)
 		}
 	}
 }
 
-// respellAll brings the references of a list into the spelling that this version writes. Of two that were spelled differently
-// and are one, the first stays; the next analysis fills in where the other one was used.
-func respellAll[T any](list []T, refOf func(*T) *string) []T {
-	isOld := func(item T) bool { return respell(*refOf(&item)) != *refOf(&item) }
+// normaliseAll replaces aliases of hosts in the references of a list. If that makes two of them equal, the first one stays;
+// the next analysis adds the uses of the other one.
+func normaliseAll[T any](list []T, refOf func(*T) *string) []T {
+	isOld := func(item T) bool { return normaliseRef(*refOf(&item)) != *refOf(&item) }
 	if !slices.ContainsFunc(list, isOld) {
 		return list
 	}
-	out, seen := list[:0], map[string]bool{} // true for a reference that was spelled otherwise
+	out, seen := list[:0], map[string]bool{} // true for a reference that had an alias
 	for k := range list {
 		old, ref := isOld(list[k]), refOf(&list[k])
-		*ref = respell(*ref)
+		*ref = normaliseRef(*ref)
 		if before, known := seen[*ref]; known && (before || old) {
 			continue
 		}
@@ -91,50 +91,50 @@ func respellAll[T any](list []T, refOf func(*T) *string) []T {
 	return out
 }
 
-// Respelled reports whether the host of the base image is spelled in a way that this version does not write.
-func (b *Base) Respelled() bool { return hostname.Normalize(b.Registry) != b.Registry }
+// HasHostAlias reports whether the registry of the base image is an alias of its host, which only earlier versions wrote.
+func (b *Base) HasHostAlias() bool { return hostname.Normalize(b.Registry) != b.Registry }
 
-// addRespelled adds the facts of a base image under an old spelling of its host. Of several the first counts, with the
-// holds and releases of all.
-func (s *State) addRespelled(b *Base) {
-	if !b.Respelled() {
+// addAliased adds a base image whose registry is an alias to [State.AliasedBase]. If several have the same normalised
+// reference, the first one counts, with the holds and releases of all.
+func (s *State) addAliased(b *Base) {
+	if !b.HasHostAlias() {
 		return
 	}
 	r, err := ParseRef(b.Ref())
 	if err != nil {
 		return
 	}
-	if known := s.respelled[r]; known != nil {
-		known.takeWords(b)
+	if known := s.aliased[r]; known != nil {
+		known.mergeVerdicts(b)
 		return
 	}
 	now := *b.Clone()
 	now.Name, now.Registry, now.Repository = BaseName(r), r.Registry, r.Repository
-	if s.respelled == nil {
-		s.respelled = map[Ref]*Base{}
+	if s.aliased == nil {
+		s.aliased = map[Ref]*Base{}
 	}
-	s.respelled[r] = &now
+	s.aliased[r] = &now
 }
 
-// takeWords takes over the holds and releases of the same base image under another spelling, where they are the later word.
-func (b *Base) takeWords(of *Base) {
+// mergeVerdicts copies the holds and releases of the same base image under an alias of its host if they are later.
+func (b *Base) mergeVerdicts(of *Base) {
 	for i := range of.Candidates {
 		from := &of.Candidates[i]
-		if c := b.Find(from.Digest); c != nil && from.lastWord().After(c.lastWord().Time) {
+		if c := b.Find(from.Digest); c != nil && from.lastVerdict().After(c.lastVerdict().Time) {
 			c.Held, c.Released, c.Reason = from.Held, from.Released, from.Reason
 		}
 	}
 }
 
-// lastWord returns when the candidate was last held or released.
-func (c *Candidate) lastWord() Time {
+// lastVerdict returns when the candidate was last held or released.
+func (c *Candidate) lastVerdict() Time {
 	if c.Held.After(c.Released.Time) {
 		return c.Held
 	}
 	return c.Released
 }
 
-// String is the normalised form.
+// String returns the normalised reference.
 func (r Ref) String() string {
 	s := r.Registry + "/" + r.Repository
 	if r.Tag != "" {
@@ -149,25 +149,24 @@ func (r Ref) String() string {
 // Pinned reports whether the reference has a digest, so that a rebuild cannot move it.
 func (r Ref) Pinned() bool { return r.Digest != "" }
 
-// WithoutDigest is the tag that a pinned reference was taken from; ok is false when it names none.
-func (r Ref) WithoutDigest() (Ref, bool) {
+// WithoutDigest returns the reference without its digest; ok is false if that leaves no tag.
+func (r Ref) WithoutDigest() (tag Ref, ok bool) {
 	r.Digest = ""
 	return r, r.Tag != ""
 }
 
 const (
 	maxBaseName = 40
-	hashLength  = 13 // 65 bits: whoever may write a Dockerfile must not be able to make the name of another's base
+	hashLength  = 13 // 65 bits: the author of a Dockerfile must not be able to collide with the name of another base image
 )
 
 var hashAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 var hashSuffix = lazy.Regexp(`-[a-z2-7]{13}$`)
 
-// BaseName returns the name that a base image can always have, whatever other base images there are: a DNS-1123 label of at
-// most 40 characters that depends on the reference alone. A reference of Docker's official images that can be read back from
-// its name has a plain one (node-22-bookworm-slim); every other name ends in a hash of the whole reference. The name in use
-// can be a shorter one, see [State.BaseNames].
+// BaseName returns the unique name of a base image: a DNS-1123 label of at most 40 characters that depends on the reference
+// alone. A Docker Official Image gets a plain name (node-22-bookworm-slim) if its reference can be reconstructed from that
+// name; any other name ends in a hash of the reference. The name in use may be shorter; see [State.BaseNames].
 func BaseName(r Ref) string {
 	repository := strings.TrimPrefix(r.Repository, "library/")
 	plain := slug(repository + "-" + r.Tag)
@@ -178,7 +177,7 @@ func BaseName(r Ref) string {
 	return hashedName(r)
 }
 
-// hashedName returns the name of a base image that ends in a hash of its reference.
+// hashedName returns a name for a base image that ends in a hash of its reference.
 func hashedName(r Ref) string {
 	plain := slug(strings.TrimPrefix(r.Repository, "library/") + "-" + r.Tag)
 	sum := sha256.Sum256([]byte(r.Registry + "/" + r.Repository + ":" + r.Tag))
@@ -193,7 +192,7 @@ func hashedName(r Ref) string {
 	return head + "-" + hashAlphabet.EncodeToString(sum[:])[:hashLength]
 }
 
-// slug is the text in lower case, with one dash for whatever is neither a letter nor a digit.
+// slug returns s in lower case, with each run of characters other than ASCII letters and digits replaced by a dash.
 func slug(s string) string {
 	b := make([]byte, 0, len(s))
 	for _, c := range []byte(strings.ToLower(s)) {
@@ -207,7 +206,7 @@ func slug(s string) string {
 	return strings.TrimRight(string(b), "-")
 }
 
-// readBack guesses the reference from a plain name: the tag starts at the first digit after a dash (else after the
+// readBack guesses the reference from a plain name: the tag starts at the first digit after a dash (or else after the
 // first dash), and a dash between two digits of the tag was a dot.
 func readBack(name string) string {
 	at := strings.IndexByte(name, '-')

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// TestReferencesThatBecomeOne: a Dockerfile that names one image by two spellings of its host was recorded as two images.
+// An earlier version recorded one image as two when a Dockerfile named it by two spellings of its host.
 func TestReferencesThatBecomeOne(t *testing.T) {
 	const use = "  uses: [{kind: from, stage: \"0\", line: 1}]\n"
 	file := "name: app\nrepository: ghcr.io/acme/app\nbaseImages:\n" +
