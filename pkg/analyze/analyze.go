@@ -50,8 +50,8 @@ type Scope struct {
 	Rotation    fair.Rotation // order of the work under a deadline
 }
 
-// Everything returns the scope of all enrolled images.
-func Everything(f *fleet.Fleet) Scope {
+// everything returns the scope of all enrolled images.
+func everything(f *fleet.Fleet) Scope {
 	return Scope{Dockerfiles: f.Graph.Order(), Published: f.Graph.Order(), AllBases: true}
 }
 

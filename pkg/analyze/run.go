@@ -138,7 +138,7 @@ func (o *Options) scope(f *fleet.Fleet) (Scope, error) {
 	case o.Event.Name() != "":
 		return scopeOfEvent(f, o.Event), nil
 	}
-	return Everything(f), nil
+	return everything(f), nil
 }
 
 // Late returns the numbers of images and base images that were not analyzed in time.

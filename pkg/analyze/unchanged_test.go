@@ -63,7 +63,7 @@ func (w *world) forget(t require.TestingT) *world {
 func (w *world) analyze(t require.TestingT) (map[string][]byte, *Report) {
 	f := w.open(t)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	report, err := Fleet(context.Background(), f, Everything(f), Clients{Source: w.files, Now: func() time.Time { return now }})
+	report, err := Fleet(context.Background(), f, everything(f), Clients{Source: w.files, Now: func() time.Time { return now }})
 	require.NoError(t, err)
 	files, err := f.State.Encode()
 	require.NoError(t, err)

@@ -46,8 +46,8 @@ type Options struct {
 	ArgoCDNamespace string
 }
 
-// Branch is the branch with images.yaml and dist.
-func (o *Options) Branch() string {
+// branch is the branch with images.yaml and dist.
+func (o *Options) branch() string {
 	f := &o.Config.Factory
 	return cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch)
 }
@@ -126,7 +126,7 @@ func newView(o *Options) (*view, error) {
 		return nil, fmt.Errorf("the state repository %q has no https URL: set factory.state.url", o.Location.StateURL)
 	}
 	v := &view{
-		Options: o, Project: f.Project, Branch: o.Branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
+		Options: o, Project: f.Project, Branch: o.branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
 		StateHost: state.Host, SetOrigin: f.State.URL == "" && !o.Direct, StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
 		PushToken: credentials.Variable(credentials.Git, state.Host),
 	}

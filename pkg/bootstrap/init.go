@@ -149,7 +149,7 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 	if err != nil {
 		return fleet.Usagef("%s", err)
 	}
-	if here, want := options.CheckedOut, options.Branch(); here != "" && here != want {
+	if here, want := options.CheckedOut, options.branch(); here != "" && here != want {
 		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD take images.yaml and dist from branch %q, and this checkout is on %q: set factory.config.ref, and factory.state.branch, if another one is meant", want, here)
 	}
 	before := len(plan.files)

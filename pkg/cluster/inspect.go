@@ -21,19 +21,19 @@ import (
 // ErrNoCluster is returned if there is neither a kubeconfig nor a ServiceAccount.
 var ErrNoCluster = errors.New("no cluster is configured")
 
-// StatusError is a response of the API server other than success.
-type StatusError struct {
+// statusError is a response of the API server other than success.
+type statusError struct {
 	Code    int
 	Message string
 }
 
-func (e *StatusError) Error() string {
+func (e *statusError) Error() string {
 	return fmt.Sprintf("the API server answered %d: %s", e.Code, e.Message)
 }
 
 // IsStatus reports whether err is a response with the given status code.
 func IsStatus(err error, code int) bool {
-	var status *StatusError
+	var status *statusError
 	return errors.As(err, &status) && status.Code == code
 }
 
@@ -161,7 +161,7 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 			Message string `json:"message"`
 		}
 		_ = json.Unmarshal(answer, &status) // what is no Status has no message
-		return &StatusError{resp.StatusCode, text(status.Message, 300, i.secrets...)}
+		return &statusError{resp.StatusCode, text(status.Message, 300, i.secrets...)}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		return errors.New("asking the API server: its answer is no JSON")

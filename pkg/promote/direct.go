@@ -13,21 +13,21 @@ import (
 // Direct is the Backend that starts workflows and pipelines at the forges, without Kargo.
 type Direct struct{ Client *forge.Client }
 
-func (d Direct) executor(*fleet.Fleet) (Executor, error) { return directExecutor{d.Client}, nil }
+func (d Direct) executor(*fleet.Fleet) (executor, error) { return directExecutor{d.Client}, nil }
 
-// directExecutor is the Executor of [Direct].
+// directExecutor is the executor of [Direct].
 type directExecutor struct{ client *forge.Client }
 
-// Ready implements [Executor].
-func (directExecutor) Ready(_ context.Context, r *RebuildRequest) (string, error) {
+// Ready implements [executor].
+func (directExecutor) Ready(_ context.Context, r *rebuildRequest) (string, error) {
 	if r.Image.Source.Provider == config.GitHub && r.Image.Source.Workflow == "" {
 		return "source.workflow is not set: no workflow to start", nil
 	}
 	return "", nil
 }
 
-// Find implements [Executor].
-func (d directExecutor) Find(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Find implements [executor].
+func (d directExecutor) Find(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	if r.Status == state.Running && r.Run != "" {
 		return d.follow(ctx, r)
 	}
@@ -36,24 +36,24 @@ func (d directExecutor) Find(ctx context.Context, r *RebuildRequest) (*RunStatus
 	case err != nil:
 		return nil, err
 	case found == forge.Found:
-		return &RunStatus{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+		return &runStatus{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
 	case r.Status == state.Running: // it was started; its image shows the rest
-		return &RunStatus{Status: state.Running}, nil
+		return &runStatus{Status: state.Running}, nil
 	case found == forge.Ambiguous:
-		return &RunStatus{Status: state.Requested, Message: ambiguousRuns}, nil
+		return &runStatus{Status: state.Requested, Message: ambiguousRuns}, nil
 	case found == forge.Unread:
-		return &RunStatus{Status: state.Requested, Message: unreadRuns}, nil
+		return &runStatus{Status: state.Requested, Message: unreadRuns}, nil
 	}
 	return nil, nil // there is no run; or several candidates, and all ended without the image
 }
 
 // follow returns the status of a known run.
-func (d directExecutor) follow(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+func (d directExecutor) follow(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	result, err := d.client.Follow(ctx, r.Image, forge.Run{ID: r.Run, URL: r.RunURL})
 	if err != nil {
 		return nil, err
 	}
-	status := &RunStatus{Status: state.Running, Run: r.Run, RunURL: r.RunURL, Message: result.Message}
+	status := &runStatus{Status: state.Running, Run: r.Run, RunURL: r.RunURL, Message: result.Message}
 	switch result.Status {
 	case forge.Succeeded:
 		status.Status = state.Built
@@ -70,28 +70,28 @@ const (
 	unreadRuns = "it may have been started: there are too many newer runs, or the token cannot read all of them"
 )
 
-// LookupRun implements [Executor]: a known run is recorded when it starts.
-func (directExecutor) LookupRun(context.Context, *RebuildRequest) (*RunStatus, error) {
+// LookupRun implements [executor]: a known run is recorded when it starts.
+func (directExecutor) LookupRun(context.Context, *rebuildRequest) (*runStatus, error) {
 	return nil, nil
 }
 
-// Start implements [Executor].
-func (d directExecutor) Start(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Start implements [executor].
+func (d directExecutor) Start(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	run, err := d.client.Start(ctx, dispatchOf(r), func(run forge.Run) bool { return r.Taken(run.ID) })
 	if refused := (*forge.RefusedError)(nil); errors.As(err, &refused) {
-		return nil, &RefusedError{err}
+		return nil, &refusedError{err}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &RunStatus{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
+	return &runStatus{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
 }
 
-// External implements [Executor]: a forge does not say what its runs are for.
-func (directExecutor) External(context.Context) ([]External, error) { return nil, nil }
+// External implements [executor]: a forge does not say what its runs are for.
+func (directExecutor) External(context.Context) ([]externalRebuild, error) { return nil, nil }
 
 // dispatchOf returns what to send to the forge for a request.
-func dispatchOf(r *RebuildRequest) forge.Dispatch {
+func dispatchOf(r *rebuildRequest) forge.Dispatch {
 	out := forge.Dispatch{Rebuild: r.ID, Image: r.Image, RequestedAt: r.RequestedAt.Time, Shared: !r.Alone}
 	if len(r.For) > 0 {
 		out.Base, out.Digest = r.For[0].Base, r.For[0].Digest

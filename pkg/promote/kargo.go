@@ -19,7 +19,7 @@ type Kargo struct {
 	Cluster cluster.Options
 }
 
-func (k Kargo) executor(f *fleet.Fleet) (Executor, error) {
+func (k Kargo) executor(f *fleet.Fleet) (executor, error) {
 	o := k.Cluster
 	o.Namespace = cmp.Or(o.Namespace, f.Config.Factory.Project)
 	client, err := cluster.New(o)
@@ -29,7 +29,7 @@ func (k Kargo) executor(f *fleet.Fleet) (Executor, error) {
 	return &kargoExecutor{client: client}, nil
 }
 
-// kargoExecutor is the Executor of [Kargo]. It reads Stages and Promotions once.
+// kargoExecutor is the executor of [Kargo]. It reads Stages and Promotions once.
 type kargoExecutor struct {
 	client *cluster.Client
 
@@ -75,15 +75,15 @@ func (k *kargoExecutor) read(ctx context.Context) error {
 	return nil
 }
 
-// Ready implements [Executor]: the Stage must exist, and Freight for it.
-func (k *kargoExecutor) Ready(ctx context.Context, r *RebuildRequest) (string, error) {
+// Ready implements [executor]: the Stage must exist, and Freight for it.
+func (k *kargoExecutor) Ready(ctx context.Context, r *rebuildRequest) (string, error) {
 	if err := k.load(ctx); err != nil {
 		return "", err
 	}
 	if len(r.For) == 0 {
 		return "all its bases are pinned, so no Freight can trigger it; start the build by hand or with --direct", nil
 	}
-	if !slices.ContainsFunc(r.For, Wanted.watched) {
+	if !slices.ContainsFunc(r.For, wanted.watched) {
 		return "Kargo can watch none of its bases, so it has no Stage; start the build by hand or with --direct", nil
 	}
 	if len(k.stages.Rebuild) == 0 {
@@ -100,7 +100,7 @@ func (k *kargoExecutor) Ready(ctx context.Context, r *RebuildRequest) (string, e
 }
 
 // promotionSpec returns the Promotion to create for a request.
-func promotionSpec(r *RebuildRequest) cluster.PromotionSpec {
+func promotionSpec(r *rebuildRequest) cluster.PromotionSpec {
 	out := cluster.PromotionSpec{Rebuild: r.ID, Image: r.Image.Name}
 	for _, w := range r.For {
 		if w.watched() {
@@ -110,8 +110,8 @@ func promotionSpec(r *RebuildRequest) cluster.PromotionSpec {
 	return out
 }
 
-// Find implements [Executor].
-func (k *kargoExecutor) Find(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Find implements [executor].
+func (k *kargoExecutor) Find(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, err
 	}
@@ -141,13 +141,13 @@ func (k *kargoExecutor) Warnings() []string {
 	return out
 }
 
-// LookupRun implements [Executor]: the Promotion names the run even after the image was seen.
-func (k *kargoExecutor) LookupRun(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// LookupRun implements [executor]: the Promotion names the run even after the image was seen.
+func (k *kargoExecutor) LookupRun(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	return k.Find(ctx, r)
 }
 
-// Start implements [Executor].
-func (k *kargoExecutor) Start(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Start implements [executor].
+func (k *kargoExecutor) Start(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	p, err := k.client.Create(ctx, promotionSpec(r))
 	if err != nil {
 		return nil, err
@@ -155,12 +155,12 @@ func (k *kargoExecutor) Start(ctx context.Context, r *RebuildRequest) (*RunStatu
 	return statusOf(p), nil
 }
 
-// External implements [Executor].
-func (k *kargoExecutor) External(ctx context.Context) ([]External, error) {
+// External implements [executor].
+func (k *kargoExecutor) External(ctx context.Context) ([]externalRebuild, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, err
 	}
-	out := make([]External, len(k.external))
+	out := make([]externalRebuild, len(k.external))
 	for i := range k.external {
 		p := &k.external[i]
 		if p.Digest == "" { // it is still queued
@@ -169,15 +169,15 @@ func (k *kargoExecutor) External(ctx context.Context) ([]External, error) {
 				return nil, err
 			}
 		}
-		out[i] = External{ID: p.Name, Stage: p.Stage, By: p.Actor, Digest: p.Digest, Started: p.Created, Over: p.Done(), RunStatus: *statusOf(p)}
+		out[i] = externalRebuild{ID: p.Name, Stage: p.Stage, By: p.Actor, Digest: p.Digest, Started: p.Created, Over: p.Done(), runStatus: *statusOf(p)}
 	}
 	return out, nil
 }
 
 // statusOf returns the status of a Promotion. If the forge did not return the run, the Promotion ends as soon as the build
 // has started; its result then shows in the registry.
-func statusOf(p *cluster.Promotion) *RunStatus {
-	out := &RunStatus{Status: state.Running, RunURL: p.RunURL}
+func statusOf(p *cluster.Promotion) *runStatus {
+	out := &runStatus{Status: state.Running, RunURL: p.RunURL}
 	if p.RunID != kargo.UnknownRun {
 		out.Run = p.RunID
 	}

@@ -19,16 +19,16 @@ import (
 // pass is what stays known while a pass is computed again, because another process changed the state meanwhile.
 type pass struct {
 	opts     Options
-	executor Executor // set by setup
+	executor executor // set by setup
 	clients  analyze.Clients
 	statuses map[string]statusResult // by rebuild: what the executor answered, unless it found nothing
-	external []External              // nil until read
+	external []externalRebuild       // nil until read
 	missed   Missed
 }
 
-// statusResult is the result of [Executor.Find].
+// statusResult is the result of [executor.Find].
 type statusResult struct {
-	status *RunStatus
+	status *runStatus
 	err    error
 }
 
@@ -50,7 +50,7 @@ type attempt struct {
 	fleet      *fleet.Fleet
 	now        time.Time         // the time that is recorded; it moves on once, after observing
 	orphans    []string          // images with a rebuild that was recorded and not started
-	claimed    []*RebuildRequest // recorded by this attempt, and started by it if the state is stored
+	claimed    []*rebuildRequest // recorded by this attempt, and started by it if the state is stored
 	unresolved map[string]bool   // base images whose tags could not be resolved
 	report     *Report
 }
@@ -91,11 +91,11 @@ func (a *attempt) record(ctx context.Context) (*fleet.Change, error) {
 	}
 	change := a.fleet.ChangeSince(before)
 	a.reportRefused(&change)
-	a.claimed = slices.DeleteFunc(a.claimed, func(r *RebuildRequest) bool { return change.RefusedOf(state.ImagesFolder, r.Image.Name) != nil })
+	a.claimed = slices.DeleteFunc(a.claimed, func(r *rebuildRequest) bool { return change.RefusedOf(state.ImagesFolder, r.Image.Name) != nil })
 	return &change, nil
 }
 
-// warner is an Executor that knows what keeps others from working.
+// warner is an executor that can explain why Kargo does not observe.
 type warner interface{ Warnings() []string }
 
 func (a *attempt) decide() []policy.Decision {

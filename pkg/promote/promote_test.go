@@ -168,21 +168,21 @@ func (s *simulation) Update(ctx context.Context, do func(context.Context, *fleet
 }
 
 // executor implements Backend.
-func (s *simulation) executor(*fleet.Fleet) (Executor, error) { return s, nil }
+func (s *simulation) executor(*fleet.Fleet) (executor, error) { return s, nil }
 
-// Ready implements Executor.
-func (s *simulation) Ready(context.Context, *RebuildRequest) (string, error) { return "", nil }
+// Ready implements executor.
+func (s *simulation) Ready(context.Context, *rebuildRequest) (string, error) { return "", nil }
 
-// LookupRun implements Executor.
-func (s *simulation) LookupRun(context.Context, *RebuildRequest) (*RunStatus, error) { return nil, nil }
+// LookupRun implements executor.
+func (s *simulation) LookupRun(context.Context, *rebuildRequest) (*runStatus, error) { return nil, nil }
 
-// External implements Executor.
-func (s *simulation) External(context.Context) ([]External, error) { return nil, nil }
+// External implements executor.
+func (s *simulation) External(context.Context) ([]externalRebuild, error) { return nil, nil }
 
 var errTrouble = errors.New("bad gateway")
 
-// Find implements Executor.
-func (s *simulation) Find(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Find implements executor.
+func (s *simulation) Find(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	s.asked = append(s.asked, r.Image.Name)
 	if s.hang[r.Image.Name] && ctx.Err() == nil {
 		<-ctx.Done()
@@ -200,11 +200,11 @@ func (s *simulation) Find(ctx context.Context, r *RebuildRequest) (*RunStatus, e
 	if s.started[r.ID] == 0 {
 		return nil, nil
 	}
-	return &RunStatus{Status: cmp.Or(s.ends, state.Running), Run: "run-" + r.ID}, nil
+	return &runStatus{Status: cmp.Or(s.ends, state.Running), Run: "run-" + r.ID}, nil
 }
 
-// Start implements Executor. A request that was not sent in time is not sent.
-func (s *simulation) Start(ctx context.Context, r *RebuildRequest) (*RunStatus, error) {
+// Start implements executor. A request that was not sent in time is not sent.
+func (s *simulation) Start(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
 	if r.Image.Source.Host == "ghe.example.com" {
 		s.now = s.now.Add(s.slow)
 		return nil, errTrouble
@@ -224,14 +224,14 @@ func (s *simulation) Start(ctx context.Context, r *RebuildRequest) (*RunStatus, 
 	case "fails":
 		return nil, errTrouble
 	case "refused":
-		return nil, &RefusedError{errors.New("no such workflow")}
+		return nil, &refusedError{errors.New("no such workflow")}
 	}
 	s.started[r.ID]++
 	s.happen("after starting", 15*time.Minute)
 	if outcome == "answer is lost" {
 		return nil, errTrouble
 	}
-	return &RunStatus{Status: state.Running, Run: "run-" + r.ID}, nil
+	return &runStatus{Status: state.Running, Run: "run-" + r.ID}, nil
 }
 
 func (s *simulation) images() map[string]*state.Image {

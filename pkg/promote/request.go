@@ -11,35 +11,35 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// RebuildRequest is a rebuild as an Executor needs it.
-type RebuildRequest struct {
+// rebuildRequest is a rebuild as an executor needs it.
+type rebuildRequest struct {
 	state.Rebuild
 	Image *config.Image
-	For   []Wanted          // the bases that it is for, by preference
+	For   []wanted          // the bases that it is for, by preference
 	Alone bool              // no other enrolled image is built by the same workflow or project
 	Taken func(string) bool // reports whether a run, given by its ID, belongs to another rebuild
 }
 
-// Wanted is a base or parent that an image is rebuilt for.
-type Wanted struct {
+// wanted is a base or parent that an image is rebuilt for.
+type wanted struct {
 	Base      string // reference without digest
 	Digest    string
 	Warehouse string // that watches it; "" if Kargo cannot watch it
 }
 
 // newRequest returns the request for the rebuild of an image that is in state.
-func newRequest(f *fleet.Fleet, img *config.Image) *RebuildRequest {
+func newRequest(f *fleet.Fleet, img *config.Image) *rebuildRequest {
 	return requestFor(f, img, *f.State.Images[img.Name].Rebuild)
 }
 
 // requestFor returns the request for a rebuild of an image.
-func requestFor(f *fleet.Fleet, img *config.Image, rebuild state.Rebuild) *RebuildRequest {
-	r := &RebuildRequest{Image: img, Rebuild: rebuild, Taken: takenRuns(f, img.Name), Alone: builtAlone(f, img)}
+func requestFor(f *fleet.Fleet, img *config.Image, rebuild state.Rebuild) *rebuildRequest {
+	r := &rebuildRequest{Image: img, Rebuild: rebuild, Taken: takenRuns(f, img.Name), Alone: builtAlone(f, img)}
 	for _, dep := range f.Graph.Deps(img.Name) {
 		if !dep.Moves() {
 			continue
 		}
-		w := Wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
+		w := wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
 		target := r.target(w.Base)
 		switch {
 		case target != nil:
@@ -57,14 +57,14 @@ func requestFor(f *fleet.Fleet, img *config.Image, rebuild state.Rebuild) *Rebui
 		}
 		r.For = append(r.For, w)
 	}
-	if !slices.ContainsFunc(r.For, Wanted.watched) {
+	if !slices.ContainsFunc(r.For, wanted.watched) {
 		r.For = append(r.For, otherBases(f, img.Name, r)...)
 	}
 	return r
 }
 
 // watched reports whether Kargo can create Freight for it.
-func (w Wanted) watched() bool { return w.Warehouse != "" }
+func (w wanted) watched() bool { return w.Warehouse != "" }
 
 // warehouseOf returns the name of the Warehouse that watches a dependency; "" if Kargo cannot watch it.
 func warehouseOf(f *fleet.Fleet, dep *graph.Dep) string {
@@ -81,10 +81,10 @@ func warehouseOf(f *fleet.Fleet, dep *graph.Dep) string {
 
 // otherBases returns the other bases of an image that Kargo can watch. A Promotion must carry some Freight: that of another
 // base, if the rebuild is for one that Kargo cannot watch.
-func otherBases(f *fleet.Fleet, image string, r *RebuildRequest) []Wanted {
-	var out []Wanted
+func otherBases(f *fleet.Fleet, image string, r *rebuildRequest) []wanted {
+	var out []wanted
 	for _, dep := range f.Graph.Deps(image) {
-		w := Wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
+		w := wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
 		if dep.Moves() && w.watched() && r.target(w.Base) == nil {
 			out = append(out, w)
 		}
@@ -101,7 +101,7 @@ func builtAlone(f *fleet.Fleet, img *config.Image) bool {
 }
 
 // target returns the target of the rebuild for a reference, or nil.
-func (r *RebuildRequest) target(ref string) *state.Target {
+func (r *rebuildRequest) target(ref string) *state.Target {
 	for i := range r.Bases {
 		if r.Bases[i].Ref == ref {
 			return &r.Bases[i]

@@ -15,7 +15,7 @@ import (
 // outcome is the result of starting one rebuild. One of its last three fields is set.
 type outcome struct {
 	image   string
-	status  *RunStatus
+	status  *runStatus
 	refused string // a permanent error
 	failed  string // why it is not known to be started
 }
@@ -26,8 +26,8 @@ func (a *attempt) start(ctx context.Context) map[string]outcome {
 	outcomes := map[string]outcome{}
 	within, cancel := withDeadline(ctx, startDeadline)
 	defer cancel()
-	hostOf := func(r *RebuildRequest) string { return r.Image.Source.Host }
-	fair.ByHost(within, a.claimed, hostOf, func(within context.Context, r *RebuildRequest) bool {
+	hostOf := func(r *rebuildRequest) string { return r.Image.Source.Host }
+	fair.ByHost(within, a.claimed, hostOf, func(within context.Context, r *rebuildRequest) bool {
 		o, responded := a.startOne(ctx, within, r)
 		if o != nil {
 			outcomes[r.ID] = *o
@@ -39,7 +39,7 @@ func (a *attempt) start(ctx context.Context) map[string]outcome {
 
 // startOne starts a rebuild within its share of the time; ctx is done when the pass is interrupted. It reports whether the
 // executor responded. The outcome is nil if nothing is to be recorded.
-func (a *attempt) startOne(ctx, within context.Context, r *RebuildRequest) (_ *outcome, responded bool) {
+func (a *attempt) startOne(ctx, within context.Context, r *rebuildRequest) (_ *outcome, responded bool) {
 	name := r.Image.Name
 	if ctx.Err() != nil || within.Err() != nil || a.opts.Now().Sub(a.now) >= startDeadline {
 		why := "no time was left"
@@ -52,7 +52,7 @@ func (a *attempt) startOne(ctx, within context.Context, r *RebuildRequest) (_ *o
 	within, cancel := context.WithTimeoutCause(within, startTimeout, errors.New("no response within "+startTimeout.String()))
 	defer cancel()
 	status, err := a.executor.Start(within, r)
-	refused := (*RefusedError)(nil)
+	refused := (*refusedError)(nil)
 	switch {
 	case errors.As(err, &refused):
 		a.report.Ended = append(a.report.Ended, Ended{name, r.ID, state.Failed, refused.Error()})

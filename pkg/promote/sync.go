@@ -77,7 +77,7 @@ func (a *attempt) syncRebuild(ctx context.Context, img *config.Image, r *state.R
 }
 
 // lookupRun records the run of a rebuild whose image was seen before a pass asked for the run.
-func (a *attempt) lookupRun(ctx context.Context, req *RebuildRequest, r *state.Rebuild) {
+func (a *attempt) lookupRun(ctx context.Context, req *rebuildRequest, r *state.Rebuild) {
 	status, err := a.executor.LookupRun(ctx, req)
 	switch {
 	case err != nil:
@@ -88,7 +88,7 @@ func (a *attempt) lookupRun(ctx context.Context, req *RebuildRequest, r *state.R
 }
 
 // find asks the executor once per pass. "Not found" is asked again: meanwhile another pass may have started the rebuild.
-func (p *pass) find(ctx context.Context, req *RebuildRequest) (*RunStatus, error) {
+func (p *pass) find(ctx context.Context, req *rebuildRequest) (*runStatus, error) {
 	known, ok := p.statuses[req.ID]
 	if !ok {
 		known.status, known.err = p.executor.Find(ctx, req)
@@ -100,7 +100,7 @@ func (p *pass) find(ctx context.Context, req *RebuildRequest) (*RunStatus, error
 }
 
 // applyTo records the status in a rebuild.
-func (s *RunStatus) applyTo(r *state.Rebuild, now time.Time) {
+func (s *runStatus) applyTo(r *state.Rebuild, now time.Time) {
 	if s.Run != "" {
 		r.Run = s.Run
 	}
@@ -121,7 +121,7 @@ func (a *attempt) adopt(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.external = append([]External{}, external...)
+		a.external = append([]externalRebuild{}, external...)
 	}
 	for _, e := range a.external {
 		name := strings.TrimPrefix(e.Stage, kargo.RebuildStage(""))
@@ -144,7 +144,7 @@ func (a *attempt) adopt(ctx context.Context) error {
 
 // adoptable reports whether state lacks an external rebuild and can still use its outcome: one that is over is of use only
 // until its image is seen.
-func adoptable(facts *state.Image, e *External, now time.Time) bool {
+func adoptable(facts *state.Image, e *externalRebuild, now time.Time) bool {
 	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == e.ID || e.Over && r.RequestedAt.After(e.Started) && !r.RequestedAt.Ahead(now)) {
 		return false
 	}

@@ -152,7 +152,7 @@ func (h *host) recordAttempt(req *http.Request, resp *http.Response, err *Error)
 	h.timeouts = 0
 	c := h.credential(req)
 	switch {
-	case c == "" || h.authFailures[c] == accepted || Temporary(resp.StatusCode):
+	case c == "" || h.authFailures[c] == accepted || temporary(resp.StatusCode):
 	case resp.StatusCode == http.StatusUnauthorized:
 		h.authFailures[c]++
 	case h.o.PasswordsOnly:

@@ -97,8 +97,8 @@ func dropped(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// Temporary reports whether a retry of a request with that response can help.
-func Temporary(status int) bool {
+// temporary reports whether a retry of a request with that response can help.
+func temporary(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout:
 		return true

@@ -110,7 +110,7 @@ func New(o Options) *Transport {
 		}
 	}
 	if o.Failed == nil {
-		o.Failed = Temporary
+		o.Failed = temporary
 	}
 	if o.Insecure == nil {
 		o.Insecure = hostname.IsLoopback
@@ -220,7 +220,7 @@ func (t *Transport) again(req *http.Request, resp *http.Response, err *Error, at
 	switch {
 	case limited && after == 0 && t.LimitWait > 0:
 		wait = t.LimitWait
-	case !limited && (!reads || !Temporary(resp.StatusCode)):
+	case !limited && (!reads || !temporary(resp.StatusCode)):
 		return 0, false
 	}
 	if after > 0 {

@@ -62,7 +62,7 @@ func (c *Clock) Reset() {
 	clear(c.ahead)
 }
 
-// Check returns an *Error when at least two servers, more than half of all that were asked and half of the trusted ones, say
+// Check returns an error when at least two servers, more than half of all that were asked and half of the trusted ones, say
 // that the clock is more than ten minutes ahead, or that it is behind.
 func (c *Clock) Check() error {
 	if c == nil {
@@ -77,7 +77,7 @@ func (c *Clock) Check() error {
 		}
 	}
 	for _, sign := range []time.Duration{1, -1} {
-		e, agree := &Error{}, 0
+		e, agree := &clockError{}, 0
 		var by []time.Duration
 		for host, ahead := range c.ahead {
 			if ahead*sign > tolerance {
@@ -107,22 +107,22 @@ func (c *Clock) Doubt() string {
 	defer c.mu.Unlock()
 	for host, ahead := range c.ahead {
 		if len(c.ahead) == 1 && ahead.Abs() > tolerance {
-			e := &Error{Ahead: ahead, Hosts: []string{host}}
+			e := &clockError{Ahead: ahead, Hosts: []string{host}}
 			return e.what() + ", the only server that was asked: one of the two is wrong"
 		}
 	}
 	return ""
 }
 
-// Error is a clock that several servers contradict.
-type Error struct {
+// clockError is a clock that several servers contradict.
+type clockError struct {
 	Ahead time.Duration // negative when it is behind
 	Hosts []string
 }
 
-func (e *Error) Error() string { return e.what() + " (correct it, for example with NTP)" }
+func (e *clockError) Error() string { return e.what() + " (correct it, for example with NTP)" }
 
-func (e *Error) what() string {
+func (e *clockError) what() string {
 	direction := "ahead of"
 	if e.Ahead < 0 {
 		direction = "behind"
