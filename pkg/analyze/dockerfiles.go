@@ -147,7 +147,7 @@ func (d *dockerfileResult) resolvePlatforms(ctx context.Context, img *config.Ima
 }
 
 // normalize writes references in the canonical form of state. It returns an error for a reference that state cannot hold.
-func normalize(res *dockerfile.Result) error {
+func normalize(res *dockerfile.Resolution) error {
 	for n := range res.Images {
 		i := &res.Images[n]
 		ref, err := state.ParseRef(i.Ref)
@@ -185,7 +185,7 @@ func placeOf(path string, line int) string {
 
 // keeps returns the uses of the earlier analysis that this one could not determine: those of a file for another frontend, and
 // those of ONBUILD triggers of a base image whose config could not be read.
-func (d *dockerfileResult) keeps(res *dockerfile.Result) []state.BaseUse {
+func (d *dockerfileResult) keeps(res *dockerfile.Resolution) []state.BaseUse {
 	var kept []state.BaseUse
 	for _, old := range d.before {
 		use := state.BaseUse{Ref: old.Ref, Final: old.Final}

@@ -56,7 +56,7 @@ func TestKeptUses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &dockerfileResult{before: before}
-			kept := d.keeps(&dockerfile.Result{Unknown: tt.unknown, Foreign: tt.foreign})
+			kept := d.keeps(&dockerfile.Resolution{Unknown: tt.unknown, Foreign: tt.foreign})
 			assert.Equal(t, tt.want, kept)
 			assert.Equal(t, tt.want, withKept(withKept(nil, kept), kept))
 		})

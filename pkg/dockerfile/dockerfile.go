@@ -104,8 +104,8 @@ type Warning struct {
 	Message string `json:"message"`
 }
 
-// Result holds what [Resolve] found, each list sorted by line.
-type Result struct {
+// Resolution is the result of [Resolve], each list sorted by line.
+type Resolution struct {
 	Images     []Image      `json:"images"`
 	Unresolved []Unresolved `json:"unresolved,omitempty"`
 	Warnings   []Warning    `json:"warnings,omitempty"`
@@ -137,7 +137,7 @@ func (e *Error) Error() string {
 // A file or an option that BuildKit refuses returns an *[Error], as does a
 // file beyond the limits of this package. The only other error is that of a
 // context that ended.
-func Resolve(ctx context.Context, src []byte, opts Options) (res *Result, err error) {
+func Resolve(ctx context.Context, src []byte, opts Options) (res *Resolution, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -154,13 +154,13 @@ func Resolve(ctx context.Context, src []byte, opts Options) (res *Result, err er
 	if err != nil {
 		return nil, err
 	}
-	res = &Result{}
+	res = &Resolution{}
 	if err := resolveStages(ctx, in, res); err != nil {
 		var refused *Error
 		if syntax == nil || readsDockerfiles(syntax.Ref) || !errors.As(err, &refused) || refused.limit {
 			return nil, err
 		}
-		res = &Result{Foreign: true}
+		res = &Resolution{Foreign: true}
 	}
 	if syntax != nil {
 		res.Images = append([]Image{*syntax}, res.Images...)
@@ -180,14 +180,14 @@ func foreignWarning(syntax *Image, unread bool) Warning {
 	return Warning{Line: syntax.Line, Message: message}
 }
 
-func (r *Result) sort() {
+func (r *Resolution) sort() {
 	slices.SortStableFunc(r.Images, func(a, b Image) int { return a.Line - b.Line })
 	slices.SortStableFunc(r.Unresolved, func(a, b Unresolved) int { return a.Line - b.Line })
 	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return a.Line - b.Line })
 }
 
 // resolveStages adds the images that the stages use to res.
-func resolveStages(ctx context.Context, in *input, res *Result) error {
+func resolveStages(ctx context.Context, in *input, res *Resolution) error {
 	file, err := parse(in)
 	if err != nil {
 		return err
@@ -205,7 +205,7 @@ func resolveStages(ctx context.Context, in *input, res *Result) error {
 }
 
 // resolveParsed fills res, given the known configs of base images.
-func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, res *Result) error {
+func resolveParsed(ctx context.Context, in *input, file *parsed, known *bases, res *Resolution) error {
 	plan, planErr := newPlan(in, file, known)
 	if plan == nil {
 		return planErr // a limit

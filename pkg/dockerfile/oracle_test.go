@@ -270,7 +270,7 @@ func (noFiles) ReadDir(context.Context, gateway.ReadDirRequest) ([]*types.Stat, 
 }
 
 // dependsOnBase reports whether a warning is about what only a base image knows.
-func dependsOnBase(res *dockerfile.Result) bool {
+func dependsOnBase(res *dockerfile.Resolution) bool {
 	return slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
 		return strings.HasPrefix(w.Message, "BuildKit refuses this unless the base image")
 	})
@@ -278,7 +278,7 @@ func dependsOnBase(res *dockerfile.Result) bool {
 
 // noOracle reports whether BuildKit cannot be asked: the file is for another
 // frontend, or its converter would run into a data race.
-func noOracle(res *dockerfile.Result) bool {
+func noOracle(res *dockerfile.Resolution) bool {
 	return res.Foreign || slices.ContainsFunc(res.Warnings, func(w dockerfile.Warning) bool {
 		return strings.HasPrefix(w.Message, "no stage has this index")
 	})
@@ -312,7 +312,7 @@ func generousBase(src []byte, configs map[string]string) buildkit {
 }
 
 // pulled lists the images of a result as the oracle does, without the syntax.
-func pulled(res *dockerfile.Result, opts dockerfile.Options) []string {
+func pulled(res *dockerfile.Resolution, opts dockerfile.Options) []string {
 	target := opts.Platform
 	if target == "" {
 		target = "linux/amd64"
@@ -334,7 +334,7 @@ func pulled(res *dockerfile.Result, opts dockerfile.Options) []string {
 // given replaces the words that could not be resolved by an image that can,
 // as if the variables were given. It cannot if a word spans lines or has flags
 // or quotes in an odd place.
-func given(src []byte, opts dockerfile.Options, res *dockerfile.Result) ([]byte, bool) {
+func given(src []byte, opts dockerfile.Options, res *dockerfile.Resolution) ([]byte, bool) {
 	platform := cmp.Or(opts.Platform, "linux/amd64")
 	lines := strings.SplitAfter(string(src), "\n")
 	for _, u := range res.Unresolved {
@@ -361,7 +361,7 @@ func replaceWord(lines []string, word, by string) bool {
 const someImage = "given.invalid/image:1"
 
 // differs says how a result differs from what BuildKit does, "" if it does not.
-func differs(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Result, err error) string {
+func differs(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Resolution, err error) string {
 	var refused *dockerfile.Error
 	if err != nil && !errors.As(err, &refused) {
 		return "not an *Error: " + err.Error()
@@ -404,7 +404,7 @@ func ownRefusal(msg string) bool {
 }
 
 // differsGiven compares the rest of a file that has words without a value.
-func differsGiven(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Result) string {
+func differsGiven(src []byte, opts dockerfile.Options, configs map[string]string, res *dockerfile.Resolution) string {
 	oracle := buildkit{configs: configs}
 	if dependsOnBase(res) {
 		oracle = generousBase(src, configs)

@@ -189,7 +189,7 @@ func TestResolveIsBuildKits(t *testing.T) {
 }
 
 // checkAttributed fails for a reference that only BuildKit knew of.
-func checkAttributed(t interface{ Fatalf(string, ...any) }, src string, res *dockerfile.Result, opts dockerfile.Options) {
+func checkAttributed(t interface{ Fatalf(string, ...any) }, src string, res *dockerfile.Resolution, opts dockerfile.Options) {
 	if res == nil {
 		return
 	}

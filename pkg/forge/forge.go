@@ -31,20 +31,20 @@ type Dispatch struct {
 // Run is a workflow run of GitHub or a pipeline of GitLab. The ID is empty if the forge did not tell which run was started.
 type Run struct{ ID, URL string }
 
-// Status is the state of a run.
-type Status string
+// Phase is how far a run is, as in the status of a Pod.
+type Phase string
 
-// Statuses of a run.
+// Phases of a run.
 const (
-	Running   Status = "running"
-	Succeeded Status = "succeeded"
-	Failed    Status = "failed"
+	Running   Phase = "running"
+	Succeeded Phase = "succeeded"
+	Failed    Phase = "failed"
 )
 
-// Result is the state of a run. Message is why it failed.
-type Result struct {
+// RunState is the state of a run; Message is why it failed.
+type RunState struct {
 	Run     Run
-	Status  Status
+	Phase   Phase
 	Message string
 }
 
@@ -99,7 +99,7 @@ type service interface {
 	// list lists the runs since a time that may match.
 	list(ctx context.Context, d Dispatch, since time.Time, taken func(Run) bool) (candidates, error)
 	// follow reads a run; nil if there is none with that ID.
-	follow(ctx context.Context, id int64) (*Result, error)
+	follow(ctx context.Context, id int64) (*RunState, error)
 	// visible returns an error if the runs cannot be read.
 	visible(ctx context.Context) error
 }
@@ -270,24 +270,24 @@ func (c *Client) find(ctx context.Context, s service, d Dispatch, since time.Tim
 }
 
 // Follow returns the state of a run. A run that was deleted has failed.
-func (c *Client) Follow(ctx context.Context, img *config.Image, run Run) (Result, error) {
+func (c *Client) Follow(ctx context.Context, img *config.Image, run Run) (RunState, error) {
 	id, err := parseID(run.ID)
 	if err != nil {
-		return Result{}, fmt.Errorf("following the build of %s: %w", img.Name, err)
+		return RunState{}, fmt.Errorf("following the build of %s: %w", img.Name, err)
 	}
 	s, err := c.service(ctx, img.Source)
 	if err != nil {
-		return Result{}, fmt.Errorf("following the build of %s: %w", img.Name, err)
+		return RunState{}, fmt.Errorf("following the build of %s: %w", img.Name, err)
 	}
 	result, err := c.follow(ctx, s, id)
 	if err != nil {
-		return Result{}, fmt.Errorf("reading run %s of %s: %w", run.ID, s.builder(), err)
+		return RunState{}, fmt.Errorf("reading run %s of %s: %w", run.ID, s.builder(), err)
 	}
 	result.Run.ID = run.ID
 	if result.Run.URL == "" {
 		result.Run.URL = run.URL
 	}
-	if result.Status == Failed {
+	if result.Phase == Failed {
 		result.Message = strings.TrimSpace(result.Run.URL + " " + result.Message)
 	}
 	return *result, nil
@@ -295,7 +295,7 @@ func (c *Client) Follow(ctx context.Context, img *config.Image, run Run) (Result
 
 // follow reads a run, and retries if it does not exist: a forge can be late to show a run, and hides what a token cannot
 // read.
-func (c *Client) follow(ctx context.Context, s service, id int64) (*Result, error) {
+func (c *Client) follow(ctx context.Context, s service, id int64) (*RunState, error) {
 	for attempt := 0; ; attempt++ {
 		result, err := s.follow(ctx, id)
 		if err != nil || result != nil {
@@ -311,7 +311,7 @@ func (c *Client) follow(ctx context.Context, s service, id int64) (*Result, erro
 	if err := s.visible(ctx); err != nil {
 		return nil, err
 	}
-	return &Result{Status: Failed, Message: "was deleted"}, nil
+	return &RunState{Phase: Failed, Message: "was deleted"}, nil
 }
 
 // webURL returns the URL of a run if it is safe to print, else "": a forge could write anything.

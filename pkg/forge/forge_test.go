@@ -377,7 +377,7 @@ func TestARenamedRepositoryIsStillRead(t *testing.T) {
 	w.Fail(forgetest.Fault{Match: "GET /api/v3/repos/team/old/", Status: 301, Header: http.Header{"Location": {path}}})
 	result, err := w.client.Follow(t.Context(), img, forge.Run{ID: strconv.FormatInt(run, 10)})
 	require.NoError(t, err)
-	assert.Equal(t, forge.Running, result.Status)
+	assert.Equal(t, forge.Running, result.Phase)
 }
 
 func TestWhatNobodyCanStartIsRefused(t *testing.T) {
@@ -422,7 +422,7 @@ func TestARunIsFollowedToItsEnd(t *testing.T) {
 	t.Run("github", func(t *testing.T) {
 		w := newWorld(t)
 		f := w.workflows()
-		testFollow(t, w, w.image(config.GitHub), f.Finish, f.Delete, f.URL, map[string]forge.Status{
+		testFollow(t, w, w.image(config.GitHub), f.Finish, f.Delete, f.URL, map[string]forge.Phase{
 			"success": forge.Succeeded, "failure": forge.Failed, "cancelled": forge.Failed, "timed_out": forge.Failed, "neutral": forge.Failed,
 		})
 		f.Gone = true
@@ -432,7 +432,7 @@ func TestARunIsFollowedToItsEnd(t *testing.T) {
 	t.Run("gitlab", func(t *testing.T) {
 		w := newWorld(t)
 		p := w.pipelines()
-		testFollow(t, w, w.image(config.GitLab), p.Finish, p.Delete, p.URL, map[string]forge.Status{
+		testFollow(t, w, w.image(config.GitLab), p.Finish, p.Delete, p.URL, map[string]forge.Phase{
 			"success": forge.Succeeded, "failed": forge.Failed, "canceled": forge.Failed, "skipped": forge.Failed,
 			"manual": forge.Running, "running": forge.Running, "canceling": forge.Running, "scheduled": forge.Running,
 		})
@@ -442,13 +442,13 @@ func TestARunIsFollowedToItsEnd(t *testing.T) {
 	})
 }
 
-func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, string), remove func(int64), url func(int64) string, ends map[string]forge.Status) {
+func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, string), remove func(int64), url func(int64) string, ends map[string]forge.Phase) {
 	run, err := w.client.Start(t.Context(), w.order(img), nobody)
 	require.NoError(t, err)
 	assert.Equal(t, url(id(run)), run.URL)
 	result, err := w.client.Follow(t.Context(), img, run)
 	require.NoError(t, err)
-	assert.Equal(t, forge.Result{Run: run, Status: forge.Running}, result)
+	assert.Equal(t, forge.RunState{Run: run, Phase: forge.Running}, result)
 	for end, want := range ends {
 		finish(id(run), end)
 		result, err = w.client.Follow(t.Context(), img, forge.Run{ID: run.ID})
@@ -457,12 +457,12 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 		if want == forge.Failed {
 			message = run.URL + " ended as " + end
 		}
-		assert.Equal(t, forge.Result{Run: run, Status: want, Message: message}, result)
+		assert.Equal(t, forge.RunState{Run: run, Phase: want, Message: message}, result)
 	}
 	remove(id(run))
 	result, err = w.client.Follow(t.Context(), img, run)
 	require.NoError(t, err)
-	assert.Equal(t, forge.Result{Run: run, Status: forge.Failed, Message: run.URL + " was deleted"}, result)
+	assert.Equal(t, forge.RunState{Run: run, Phase: forge.Failed, Message: run.URL + " was deleted"}, result)
 
 	for _, fault := range []forgetest.Fault{{Status: 404}, {Status: 404, Body: "<html>"}, {Status: 403, Body: "<html>"}} { // of a gateway
 		fault.Match = "GET "

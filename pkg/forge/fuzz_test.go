@@ -55,7 +55,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("%d %q says that nothing runs", status, body)
 			}
 			r, err := c.Follow(t.Context(), img, forge.Run{ID: "1"})
-			if err == nil && r.Status == forge.Failed && !strings.Contains(body, "{") {
+			if err == nil && r.Phase == forge.Failed && !strings.Contains(body, "{") {
 				t.Errorf("%d %q says that a run failed", status, body)
 			}
 			_, err = c.Start(t.Context(), o, free)

@@ -130,7 +130,7 @@ func (g *gitHub) list(ctx context.Context, d Dispatch, since time.Time, taken fu
 	return seen, nil
 }
 
-func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
+func (g *gitHub) follow(ctx context.Context, id int64) (*RunState, error) {
 	r, _, err := g.Actions.GetWorkflowRunByID(ctx, g.owner, g.repo, id)
 	if err = g.Error(err); forgeapi.IsNotFound(err) {
 		return nil, nil
@@ -138,15 +138,15 @@ func (g *gitHub) follow(ctx context.Context, id int64) (*Result, error) {
 	if err != nil {
 		return nil, forgeapi.Explain(err, g.advice)
 	}
-	result := &Result{Run: Run{URL: webURL(r.GetHTMLURL())}, Status: Running}
+	result := &RunState{Run: Run{URL: webURL(r.GetHTMLURL())}, Phase: Running}
 	switch {
 	case r.GetStatus() == "", r.GetStatus() == "completed" && r.GetConclusion() == "":
 		return nil, g.Unexpected("")
 	case r.GetStatus() != "completed":
 	case r.GetConclusion() == "success":
-		result.Status = Succeeded
+		result.Phase = Succeeded
 	default:
-		result.Status, result.Message = Failed, "ended as "+g.Clean(r.GetConclusion())
+		result.Phase, result.Message = Failed, "ended as "+g.Clean(r.GetConclusion())
 	}
 	return result, nil
 }

@@ -282,5 +282,5 @@ func TestAFreshRunThatIsNotShownYetIsNotGone(t *testing.T) {
 	w.Fail(hidden, hidden)
 	result, err := w.client.Follow(t.Context(), img, run)
 	require.NoError(t, err)
-	assert.Equal(t, forge.Running, result.Status)
+	assert.Equal(t, forge.Running, result.Phase)
 }

@@ -177,7 +177,7 @@ func (g *gitLab) since(ctx context.Context, since time.Time) ([]*gitlab.Pipeline
 	return out, true, nil
 }
 
-func (g *gitLab) follow(ctx context.Context, id int64) (*Result, error) {
+func (g *gitLab) follow(ctx context.Context, id int64) (*RunState, error) {
 	p, _, err := g.Pipelines.GetPipeline(g.src.Repo, id, gitlab.WithContext(ctx))
 	if err = g.Error(err); forgeapi.IsNotFound(err) {
 		return nil, nil
@@ -188,12 +188,12 @@ func (g *gitLab) follow(ctx context.Context, id int64) (*Result, error) {
 	if p == nil || p.Status == "" {
 		return nil, g.Unexpected("")
 	}
-	result := &Result{Run: Run{URL: webURL(p.WebURL)}, Status: Running}
+	result := &RunState{Run: Run{URL: webURL(p.WebURL)}, Phase: Running}
 	switch {
 	case p.Status == "success":
-		result.Status = Succeeded
+		result.Phase = Succeeded
 	case ended(p.Status):
-		result.Status, result.Message = Failed, "ended as "+p.Status
+		result.Phase, result.Message = Failed, "ended as "+p.Status
 	}
 	return result, nil
 }

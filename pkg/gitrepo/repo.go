@@ -93,8 +93,8 @@ type Change struct {
 	Message string
 }
 
-// Result is the outcome of an Update.
-type Result struct {
+// Push is what an Update pushed.
+type Push struct {
 	Commit   string // the pushed commit; empty if nothing changed
 	Pushed   bool
 	Attempts int
@@ -163,7 +163,7 @@ func (r *Repo) String() string { return r.opts.URL }
 // race, or the server fails, Update repeats all of that with the new content, until Deadline. A change without an effect
 // makes no commit. Nothing is forced: the push succeeds only if the branch still has the content that do received. If ctx
 // ends after do has returned, Update still pushes.
-func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Change, error)) (Result, error) {
+func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Change, error)) (Push, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u := &update{Repo: r, do: do}
@@ -187,7 +187,7 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 			failures = 0
 		}
 		if failures >= r.opts.MaxFailures {
-			return Result{Attempts: u.result.Attempts}, r.explain(again)
+			return Push{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		wait := pause.NextBackOff()
 		if !again.conflict {
@@ -195,10 +195,10 @@ func (r *Repo) Update(ctx context.Context, do func(context.Context, Tree) (Chang
 		}
 		if left -= wait; left <= 0 {
 			again.err = fmt.Errorf("gave up after %d attempts within %s: %w", u.result.Attempts, r.opts.Deadline, again.err)
-			return Result{Attempts: u.result.Attempts}, r.explain(again)
+			return Push{Attempts: u.result.Attempts}, r.explain(again)
 		}
 		if r.opts.Sleep(ctx, wait) != nil {
-			return Result{Attempts: u.result.Attempts}, r.explain(err)
+			return Push{Attempts: u.result.Attempts}, r.explain(err)
 		}
 	}
 }
@@ -227,7 +227,7 @@ type update struct {
 	do     func(context.Context, Tree) (Change, error)
 	doing  time.Duration // duration of do in this attempt
 	unsure plumbing.Hash // a commit whose push had no response
-	result Result
+	result Push
 }
 
 // retry is an error after which another attempt can succeed.

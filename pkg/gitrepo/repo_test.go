@@ -93,7 +93,7 @@ func TestAChangeIsPushedAsOneCommit(t *testing.T) {
 	git.Requests()
 	got, err = repo.Update(t.Context(), write("state/images/web.yaml", "new\n")) // nothing new
 	require.NoError(t, err)
-	assert.Equal(t, gitrepo.Result{Attempts: 1}, got)
+	assert.Equal(t, gitrepo.Push{Attempts: 1}, got)
 	assert.Len(t, git.Requests(), 1, "what the branch points to, and nothing else")
 
 	got, err = repo.Update(t.Context(), write("state/images/web.yaml", "newer\n"))

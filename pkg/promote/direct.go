@@ -54,7 +54,7 @@ func (d directExecutor) follow(ctx context.Context, r *rebuildRequest) (*runStat
 		return nil, err
 	}
 	status := &runStatus{Status: state.Running, Run: r.Run, RunURL: r.RunURL, Message: result.Message}
-	switch result.Status {
+	switch result.Phase {
 	case forge.Succeeded:
 		status.Status = state.Built
 	case forge.Failed:
