@@ -3,7 +3,9 @@ package docs_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -200,6 +202,40 @@ func TestWalks(t *testing.T) {
 		_, err := os.Stat(filepath.Join(root, m[1]))
 		assert.NoError(t, err)
 	}
+}
+
+// TestJSONKeys: docs/json.md mentions every key of every kind.
+func TestJSONKeys(t *testing.T) {
+	page := read(t, root+"/docs/json.md")
+	files, err := filepath.Glob(root + "/docs/schemas/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		var schema any
+		require.NoError(t, json.Unmarshal([]byte(read(t, file)), &schema))
+		for _, key := range properties(schema) {
+			assert.Contains(t, page, "`"+key+"`", file)
+		}
+	}
+}
+
+// properties returns the names of all properties in a JSON schema.
+func properties(schema any) []string {
+	var names []string
+	switch s := schema.(type) {
+	case []any:
+		for _, v := range s {
+			names = append(names, properties(v)...)
+		}
+	case map[string]any:
+		for key, v := range s {
+			if p, ok := v.(map[string]any); ok && key == "properties" {
+				names = slices.AppendSeq(names, maps.Keys(p))
+			}
+			names = append(names, properties(v)...)
+		}
+	}
+	return names
 }
 
 // TestOfflineCommands runs the README's commands of level 1 as a newcomer would, beside a checkout of acme/web.
