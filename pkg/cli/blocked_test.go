@@ -77,7 +77,7 @@ func TestARebuildThatNobodyStartedIsNotShownAsRunning(t *testing.T) {
 	at := []string{"status", "web", "--config", dir + "/images.yaml"}
 	assert.Regexp(t, `(?m)^web +starting `, s.run(at...).out)
 	s.now = s.now.Add(time.Hour)
-	assert.Regexp(t, `(?m)^web +blocked .* the pass that recorded the rebuild ended`, s.run(at...).out)
+	assert.Regexp(t, `(?m)^web +blocked .* the last pass was interrupted before it started the rebuild`, s.run(at...).out)
 }
 
 func TestStatusShowsWhyTheForgeRefused(t *testing.T) {

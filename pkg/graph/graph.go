@@ -1,5 +1,5 @@
-// Package graph holds the dependencies of a fleet: which managed images are built on which others (edges), and which base
-// images they use. It is computed from images.yaml and the facts in state, and does no I/O.
+// Package graph computes the dependencies of a fleet from images.yaml and state: which managed images are built on which
+// others (edges), and which base images they use. It does no I/O.
 package graph
 
 import (
@@ -16,17 +16,17 @@ import (
 type Dep struct {
 	Ref    state.Ref
 	Parent string      // name of the managed image that publishes it; empty for an upstream reference
-	Base   string      // name of the base image; empty for a parent and for a reference that has only a digest
+	Base   string      // name of the base image; empty for a parent and for a reference without a tag
 	Uses   []state.Use // without those of the kind syntax
-	Final  bool        // the layers of the image begin with those of it
+	Final  bool        // the final stage is built on it
 }
 
-// Moves reports whether a rebuild can pick up a new digest of it.
+// Moves reports whether a rebuild can pick up a new digest of the reference.
 func (d *Dep) Moves() bool { return !d.Ref.Pinned() }
 
 // Graph is the dependency graph of a fleet.
 type Graph struct {
-	order      []string // parents first; what is in a cycle comes last
+	order      []string // parents first; images in a cycle last
 	cycles     [][]string
 	deps       map[string][]Dep
 	parents    map[string][]string
@@ -62,7 +62,7 @@ func Build(cfg *config.Config, st *state.State) *Graph {
 	return g
 }
 
-// builder keeps what is needed while a Graph is built.
+// builder holds the data that is needed only while a Graph is built.
 type builder struct {
 	*Graph
 	publishers map[string][]publisher
@@ -75,7 +75,7 @@ type parsed struct {
 	ok     bool
 }
 
-// nameBases finds the names of all base images. They depend on each other: see [state.State.BaseNames].
+// nameBases sets the names of all base images at once, because they depend on each other: see [state.State.BaseNames].
 func (g *builder) nameBases(st *state.State, used []*config.Image) {
 	for _, img := range used {
 		for i := range st.Images[img.Name].BaseImages {
@@ -111,7 +111,7 @@ func (g *builder) addDeps(name string, facts *state.Image) {
 		use := &facts.BaseImages[i]
 		p := g.parse(use.Ref)
 		if !p.ok {
-			continue // validation reports what is no reference
+			continue // validation reports an invalid reference
 		}
 		base := ""
 		if p.parent == "" {
@@ -142,7 +142,7 @@ func withoutSyntax(uses []state.Use) []state.Use {
 	return slices.DeleteFunc(slices.Clone(uses), func(u state.Use) bool { return u.Kind == state.KindSyntax })
 }
 
-// publisher is a managed image as the source of tags.
+// publisher is a managed image that publishes tags of a repository.
 type publisher struct {
 	name      string
 	publishes func(tag string) bool
@@ -167,8 +167,8 @@ func publisherOf(publishers map[string][]publisher, ref state.Ref) string {
 	return ""
 }
 
-// TagsOf returns the published tags of an image that count: those of images.yaml, else those that analyze decided. known is false
-// when neither is there yet; the answer is then the first that analyze would consider, semantic versions.
+// TagsOf returns the rule for the published tags of an image: the one in images.yaml, or else the one that analyze chose.
+// known is false if there is neither; the rule is then semantic versions, the first that analyze would try.
 func TagsOf(img *config.Image, facts *state.Image) (tags config.Tags, known bool) {
 	switch {
 	case img.Tags != nil:
@@ -180,7 +180,7 @@ func TagsOf(img *config.Image, facts *state.Image) (tags config.Tags, known bool
 	}
 }
 
-// Publishes reports whether a managed image publishes a tag. While it is not known which tags count, every tag does.
+// Publishes reports whether a managed image publishes a tag. While its rule for tags is not known, it publishes every tag.
 func Publishes(img *config.Image, facts *state.Image, tag string) bool {
 	if facts != nil && facts.PublishedTag(tag) != nil {
 		return true
@@ -193,7 +193,7 @@ func Publishes(img *config.Image, facts *state.Image, tag string) bool {
 	return err == nil && rule.Publishes(tag)
 }
 
-// Deps returns what an image's build uses, in the order of its state file.
+// Deps returns the references that an image's build uses, in the order of its state file.
 func (g *Graph) Deps(name string) []Dep { return g.deps[name] }
 
 // Parents returns the managed images that an image is built on, sorted.
@@ -208,7 +208,7 @@ func (g *Graph) Dependents(base string) []string { return g.dependents[base] }
 // Bases returns the names of all base images in use, sorted.
 func (g *Graph) Bases() []string { return slices.Sorted(maps.Keys(g.dependents)) }
 
-// BaseName returns the name of a base image in use, or "". A digest in the reference makes no difference.
+// BaseName returns the name of a base image in use, or "". It ignores a digest in the reference.
 func (g *Graph) BaseName(r state.Ref) string {
 	r.Digest = ""
 	return g.names[r]
@@ -217,7 +217,7 @@ func (g *Graph) BaseName(r state.Ref) string {
 // BaseRef returns the reference of a base image in use.
 func (g *Graph) BaseRef(base string) state.Ref { return g.refs[base] }
 
-// Watched reports whether anything that uses the base image can move with it, so that watching it is of use.
+// Watched reports whether the base image needs a Warehouse: at least one image uses it without pinning it.
 func (g *Graph) Watched(base string) bool {
 	for _, name := range g.dependents[base] {
 		if slices.ContainsFunc(g.deps[name], func(d Dep) bool { return d.Base == base && d.Moves() }) {
@@ -227,10 +227,10 @@ func (g *Graph) Watched(base string) bool {
 	return false
 }
 
-// Order returns all enrolled images so that parents come before children; ties by name.
+// Order returns the names of all enrolled images in topological order: parents before children, otherwise by name.
 func (g *Graph) Order() []string { return g.order }
 
-// Cycles returns the groups of images that are built on each other in a circle, each starting with its first name.
+// Cycles returns the dependency cycles, each starting with the name that sorts first.
 func (g *Graph) Cycles() [][]string { return g.cycles }
 
 // Ancestors returns every managed image that an image is built on, directly or not, sorted.
@@ -253,7 +253,7 @@ func (g *Graph) reach(name string, next map[string][]string) []string {
 	return out
 }
 
-// sort is Kahn's algorithm with a sorted frontier; what remains is in or behind a cycle.
+// sort sets the order with Kahn's algorithm and a sorted frontier. Images that remain are in a cycle or depend on one.
 func (g *Graph) sort(names []string) {
 	waiting := make(map[string]int, len(names))
 	var ready []string
@@ -289,25 +289,25 @@ func (g *Graph) sort(names []string) {
 			continue
 		}
 		g.order = append(g.order, n)
-		if loop := g.shortestLoop(n); loop != nil && slices.Min(loop) == n {
-			g.cycles = append(g.cycles, loop)
+		if cycle := g.shortestCycle(n); cycle != nil && slices.Min(cycle) == n {
+			g.cycles = append(g.cycles, cycle)
 		}
 	}
 }
 
-// shortestLoop returns the shortest way from an image through its parents back to itself, or nil.
-func (g *Graph) shortestLoop(name string) []string {
+// shortestCycle returns the shortest path from an image through its parents back to itself, or nil.
+func (g *Graph) shortestCycle(name string) []string {
 	from := map[string]string{}
 	for queue := []string{name}; len(queue) > 0; queue = queue[1:] {
 		for _, p := range g.parents[queue[0]] {
 			if p == name {
-				var loop []string
+				var cycle []string
 				for n := queue[0]; n != name; n = from[n] {
-					loop = append(loop, n)
+					cycle = append(cycle, n)
 				}
-				loop = append(loop, name)
-				slices.Reverse(loop)
-				return loop
+				cycle = append(cycle, name)
+				slices.Reverse(cycle)
+				return cycle
 			}
 			if _, seen := from[p]; !seen {
 				from[p] = queue[0]
@@ -318,8 +318,8 @@ func (g *Graph) shortestLoop(name string) []string {
 	return nil
 }
 
-// ReducedParents returns the parents of an image without those that are also ancestors of another parent: the edges
-// that a drawing needs.
+// ReducedParents returns the parents of an image that are not also ancestors of another parent: the edges of the transitive
+// reduction.
 func (g *Graph) ReducedParents(name string) []string {
 	parents := g.parents[name]
 	if len(parents) < 2 {
@@ -340,7 +340,7 @@ func (g *Graph) ReducedParents(name string) []string {
 	return out
 }
 
-// PathString renders a cycle for a message: a → b → a.
-func PathString(loop []string) string {
-	return strings.Join(append(slices.Clone(loop), loop[0]), " → ")
+// PathString returns a cycle as text: a → b → a.
+func PathString(cycle []string) string {
+	return strings.Join(append(slices.Clone(cycle), cycle[0]), " → ")
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// bases decides about each reference that the image uses.
+// bases returns the decision on each reference that the image uses.
 func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 	if facts == nil {
 		return nil
@@ -44,7 +44,7 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 	return out
 }
 
-// parent decides about a reference that another managed image publishes: it is due as soon as the parent is published.
+// parent decides on a reference that another managed image publishes: it is due as soon as the parent is published.
 func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, platforms []string) {
 	published := publishedBy(d.st.Images[dep.Parent], dep.Ref.Tag)
 	switch {
@@ -60,7 +60,7 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, pla
 	}
 }
 
-// pastOnly returns a time of the past, and the zero time for one in the future, which is an error of some clock.
+// pastOnly returns t, or the zero time if t is in the future, which only a wrong clock can have written.
 func pastOnly(t state.Time, clock time.Time) time.Time {
 	if t.Ahead(clock) {
 		return time.Time{}
@@ -68,7 +68,7 @@ func pastOnly(t state.Time, clock time.Time) time.Time {
 	return t.Time
 }
 
-// publishedBy returns what a parent's tag holds, or nil if that is not known.
+// publishedBy returns the content of a parent's tag, or nil if it is not known.
 func publishedBy(parent *state.Image, tag string) *state.Published {
 	if parent == nil {
 		return nil
@@ -82,16 +82,16 @@ func publishedBy(parent *state.Image, tag string) *state.Published {
 	return nil
 }
 
-// candidate is a digest that a tag held, as the platforms of one image see it. Digests with the same effective digests are
-// one candidate.
+// candidate is a digest that a tag held, as seen from the platforms of one image. Digests with the same effective digests
+// are one candidate.
 type candidate struct {
 	state.Snapshot // the first digest that was not withdrawn since, or the one that was released
 	effective      string
 	seen           time.Time // first
-	since          time.Time // what ripens it: seen, or its return
-	withdrawn      time.Time // zero while the tag did not go back behind it
+	since          time.Time // start of the delay: when it was first seen, or when it returned
+	withdrawn      time.Time // zero unless the tag went back to an older digest
 	held           time.Time
-	released       time.Time // counts only when later than held: the last word is valid
+	released       time.Time // counts only if later than held: the last decision is valid
 }
 
 func (c *candidate) isHeld() bool { return !c.held.IsZero() && !c.released.After(c.held) }
@@ -100,13 +100,13 @@ func (c *candidate) isReleased() bool { return !c.released.IsZero() && !c.isHeld
 
 func (c *candidate) isWithdrawn() bool { return !c.withdrawn.IsZero() }
 
-// tagKey is a tag as images of some platforms see it.
+// tagKey is a tag, as seen from the platforms of an image.
 type tagKey struct {
 	base      *state.Base
 	platforms string
 }
 
-// candidates caches the list of each tag: most images use the same few.
+// candidates returns the candidates of a tag from a cache, since most images use the same few tags.
 func (d *decider) candidates(base *state.Base, platforms []string) []candidate {
 	key := tagKey{base, strings.Join(platforms, " ")}
 	list, known := d.tags[key]
@@ -117,9 +117,9 @@ func (d *decider) candidates(base *state.Base, platforms []string) []candidate {
 	return list
 }
 
-// candidates lists the candidates of a tag, oldest first, as one image sees them: digests that differ only for other
-// platforms are one candidate, and a tag that returns to an older candidate withdraws the later ones. The first is the
-// baseline, which is never withdrawn.
+// candidates returns the candidates of a tag, oldest first, as seen from the platforms of an image: digests that differ only
+// for other platforms are one candidate, and a tag that returns to an older candidate withdraws the later ones. The first is
+// the baseline, which is never withdrawn.
 func candidates(base *state.Base, platforms []string) []candidate {
 	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, platforms)
 	list := inOrder(base.Candidates)
@@ -129,7 +129,8 @@ func candidates(base *state.Base, platforms []string) []candidate {
 	return out
 }
 
-// inOrder returns candidates as they came. They are stored so; but a file can have been edited by hand.
+// inOrder returns candidates sorted by the time they were first seen. They are stored like that, but a file can have been
+// edited by hand.
 func inOrder(list []state.Candidate) []state.Candidate {
 	for i := 1; i < len(list); i++ {
 		if list[i].FirstSeen.Before(list[i-1].FirstSeen.Time) {
@@ -162,7 +163,7 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string) [
 			}
 		}
 	}
-	if c.Released.After(list[at].released) { // this digest is what a person asked for
+	if c.Released.After(list[at].released) { // somebody asked for this digest
 		list[at].Snapshot = c.Snapshot
 	}
 	list[at].held = later(list[at].held, c.Held.Time)
@@ -171,7 +172,7 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string) [
 }
 
 func indexOf(list []candidate, effective string) int {
-	for i := range list { // without copies of the elements: this is the innermost loop of all
+	for i := range list { // no copies of elements: this is the innermost loop
 		if list[i].effective == effective {
 			return i
 		}
@@ -205,17 +206,17 @@ func same(a, b state.Snapshot, platforms []string) bool {
 	return a.Digest == b.Digest || effective(a, platforms) == effective(b, platforms)
 }
 
-// upstream decides about a base image: which digest a build should use now, whether to rebuild for it, and what is waiting.
-// The lock does not depend on the rebuild policy, which only decides when to rebuild: a push that restarts the wait does not
-// take back the digest that a rebuild is already running for.
+// upstream decides on a base image: which digest a build should use now, whether to rebuild for it, and which newer one
+// waits. The lock does not depend on the rebuild policy, which only decides when to rebuild: a push that restarts the wait
+// does not change the digest that a running rebuild is for.
 func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
 	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.candidates(base, platforms)}
 	built := pastOnly(facts.LastBuilt, d.clock)
 	at, listed := position(v.list, base, on, built, platforms)
 	from := at + 1
 	if !listed && at > 0 && !rebuiltFor(facts.Rebuild, b.Ref, v.list[at], platforms) {
-		// Whether this came before or after what the image was built on is not known. When the tag still holds it a
-		// whole delay after the image was built, it came after.
+		// It is unknown whether this candidate is older or newer than the digest that the image was built on. It is newer
+		// if the tag still holds it a whole delay after the build.
 		v.list = slices.Clone(v.list)
 		v.list[at].since = later(v.list[at].since, built)
 		from = at
@@ -245,28 +246,30 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 	}
 }
 
-// view is what one image sees of one tag at one time.
+// view is the candidates of one tag, as seen from one image at one time.
 type view struct {
 	img    *config.Image
 	now    time.Time
-	locked bool // builds use the lock; else they take what the tag holds
+	locked bool // builds use the lock instead of what the tag holds
 	list   []candidate
 }
 
 func (v *view) delay() time.Duration { return v.img.Delay().Std() }
 
+// aged reports whether a candidate has waited that long.
 func (v *view) aged(c *candidate, wait time.Duration) bool { return v.now.Sub(c.since) >= wait }
 
-// releasedNow: a release of the future does not count, so that the lock of an earlier time can be computed.
+// releasedNow reports whether a candidate is released. A release after now does not count, so that the lock of an earlier
+// time can be computed.
 func (v *view) releasedNow(c *candidate) bool { return c.isReleased() && !c.released.After(v.now) }
 
-// eligible reports whether a build may use it. One that was withdrawn needs a release, and a build with the lock:
-// another one could not get it.
+// eligible reports whether a build may use a candidate. A withdrawn one must be released, and only a build with the lock can
+// get it.
 func (v *view) eligible(c *candidate) bool {
 	return !c.isHeld() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
 }
 
-// ripe returns the index of the newest candidate that may be used now, or -1. The baseline is the fallback, whatever its age.
+// ripe returns the index of the newest candidate that may be used now, or -1. The baseline may be used at any age.
 func (v *view) ripe(from int) int {
 	for i := len(v.list) - 1; i >= from; i-- {
 		if c := &v.list[i]; v.eligible(c) && (i == 0 || v.releasedNow(c) || v.aged(c, v.delay())) {
@@ -276,7 +279,7 @@ func (v *view) ripe(from int) int {
 	return -1
 }
 
-// current returns the index of what the tag holds: the newest candidate that was not withdrawn.
+// current returns the index of the candidate that the tag holds: the newest that was not withdrawn.
 func (v *view) current() int {
 	for i := len(v.list) - 1; i > 0; i-- {
 		if !v.list[i].isWithdrawn() {
@@ -286,10 +289,10 @@ func (v *view) current() int {
 	return 0
 }
 
-// headHeld reports whether a build would use a held digest, because it uses whatever the tag holds.
+// headHeld reports whether a build would use a held digest, because it uses what the tag holds.
 func (v *view) headHeld() bool { return !v.locked && v.list[v.current()].isHeld() }
 
-// triggered reports whether to rebuild for what is ripe, and since when.
+// triggered reports whether to rebuild for the ripe candidate, and since when.
 func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	if v.headHeld() {
 		return false, time.Time{}
@@ -319,9 +322,9 @@ func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	return false, time.Time{}
 }
 
-// leave decides about a rebuild away from a withdrawn digest. It waits a little, because a registry whose replicas do
-// not agree looks as if the tag went back and forth; and it waits for a build that takes what the tag holds, unless that
-// is what is wanted.
+// leave decides on a rebuild that moves an image off a withdrawn digest. It waits for state.WithdrawalWait (or the delay, if
+// that is shorter), because registry replicas that disagree look like a tag that goes back and forth. A build without the
+// lock must also get the wanted digest from the tag.
 func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
 	due := withdrawn.Add(min(v.delay(), state.WithdrawalWait))
 	switch {
@@ -336,7 +339,7 @@ func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
 	}
 }
 
-// waiting sets the newer digest that waits, and when it becomes due if no other one arrives.
+// waiting sets the newer digest that waits, and when it becomes due if the tag does not move again.
 func (v *view) waiting(b *BaseDecision, from int) {
 	var first *candidate
 	for i := from; i < len(v.list); i++ {
@@ -367,8 +370,8 @@ func (v *view) waiting(b *BaseDecision, from int) {
 	}
 }
 
-// position returns the index of the candidate that the image was built on. A digest that is not listed was replaced between two looks at
-// the registry: it counts as what the tag held when the image was built.
+// position returns the index of the candidate that the image was built on. A digest that is not listed was replaced between
+// two observations: it counts as the one that the tag held when the image was built.
 func position(list []candidate, base *state.Base, on *state.BuiltOn, built time.Time, platforms []string) (at int, listed bool) {
 	if on == nil {
 		return 0, true
@@ -385,7 +388,7 @@ func position(list []candidate, base *state.Base, on *state.BuiltOn, built time.
 	return 0, false
 }
 
-// asRecorded returns the snapshot as the base image's state has it: evidence often knows no platforms, or others.
+// asRecorded returns the snapshot of the same digest from the base image's state: evidence often lacks platforms.
 func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
 	if c := base.Find(s.Digest); c != nil {
 		return c.Snapshot
@@ -396,15 +399,15 @@ func asRecorded(base *state.Base, s state.Snapshot) state.Snapshot {
 	return s
 }
 
-// rebuiltFor reports whether the last rebuild was for that candidate and counts as built.
+// rebuiltFor reports whether the last rebuild was for a candidate and counts as built.
 func rebuiltFor(r *state.Rebuild, ref string, c candidate, platforms []string) bool {
 	return r != nil && r.Status.CountsAsBuilt() && slices.ContainsFunc(r.Bases, func(t state.Target) bool {
 		return t.Ref == ref && same(t.Snapshot, c.Snapshot, platforms)
 	})
 }
 
-// rebuildID names a rebuild by what it is for, so that two that decide the same decide on one rebuild. The rebuild
-// before it counts too: trying again is another rebuild.
+// rebuildID returns the ID of a rebuild: a hash of its image, its targets and the rebuild before it. Concurrent passes that
+// make the same decision get the same ID, and a retry gets a new one.
 func rebuildID(image string, targets []state.Target, before *state.Rebuild) string {
 	h := sha256.New()
 	h.Write([]byte(image))

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Overdue reports whether a rebuild that is not over should be, and what then is to be recorded as its failure.
+// Overdue reports whether an active rebuild has exceeded [RunTimeout], and returns the failure message to record for it.
 func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	switch {
 	case r == nil || !r.Status.Active():
@@ -18,7 +18,7 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	case r.Status == state.Built:
 		return unseen + " within " + config.Duration(RunTimeout).String(), timedOut(r.FinishedAt, now)
 	case r.Status == state.Requested:
-		message = "nothing could start it within " + config.Duration(RunTimeout).String()
+		message = "could not be started within " + config.Duration(RunTimeout).String()
 		if r.Message != "" {
 			message += ": " + r.Message
 		}
@@ -28,26 +28,27 @@ func Overdue(r *state.Rebuild, now time.Time) (message string, overdue bool) {
 	}
 }
 
-// These begin the messages of rebuilds whose image was not found.
+// Prefixes of the messages of rebuilds whose image was not seen.
 const (
 	unseen  = "the run succeeded, but no new image was seen"
 	unended = "the run did not end"
 )
 
-// Unseen reports whether a rebuild failed because no new image was seen. The rule by which the published image is found may
-// look at the wrong tags.
+// Unseen reports whether a rebuild failed because no new image was seen. The rule that chooses the published tag may be
+// wrong then.
 func Unseen(r *state.Rebuild) bool {
 	return r != nil && r.Status == state.Failed && (strings.HasPrefix(r.Message, unseen) || strings.HasPrefix(r.Message, unended))
 }
 
-// timedOut reports whether RunTimeout is over. A time that is as far ahead counts too, or the rebuild would never end.
+// timedOut reports whether t is at least RunTimeout away from now. A time in the future counts too, or else the rebuild would
+// never end.
 func timedOut(t state.Time, now time.Time) bool {
 	return now.Sub(t.Time) >= RunTimeout || t.Sub(now) >= RunTimeout
 }
 
-// Outcome judges a rebuild by the published image: builtOn must hold what is known of the new image. It has succeeded
-// when every base that made it due is the expected content or a later one. Where there is no evidence it is unproven,
-// which counts as built.
+// Outcome returns the status of a rebuild according to the published image, whose builtOn must be recorded already. The
+// rebuild has succeeded if every base that made it due has the expected digest or a later one. Without evidence it is
+// unproven, which counts as built.
 func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) (state.RebuildStatus, string) {
 	facts := st.Images[img.Name]
 	if facts == nil || facts.Rebuild == nil {
@@ -61,19 +62,19 @@ func Outcome(img *config.Image, st *state.State, g *graph.Graph, now time.Time) 
 	for _, t := range facts.Rebuild.Bases {
 		dep, on := deps[t.Ref], facts.On(t.Ref)
 		if dep == nil {
-			continue // no longer used: nothing to expect
+			continue // no longer used
 		}
 		switch judge(img, st, dep, on, t.Snapshot, pastOnly(facts.LastBuilt, now), now) {
 		case state.WrongBase:
 			return state.WrongBase, fmt.Sprintf("the new image is built on %s of %s, not on %s or later", on.Digest, state.Short(t.Ref), t.Digest)
 		case state.Unproven:
-			status, message = state.Unproven, "no evidence of the digest of "+state.Short(t.Ref)+" that the new image is built on"
+			status, message = state.Unproven, "no evidence of which digest of "+state.Short(t.Ref)+" the new image is built on"
 		}
 	}
 	return status, message
 }
 
-// judge reports whether what the image was built on is the target or later.
+// judge returns Succeeded if the image is built on the target or a later digest of a base.
 func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn, target state.Snapshot, built, now time.Time) state.RebuildStatus {
 	platforms := PlatformsOf(img, dep.Uses)
 	switch {
@@ -91,11 +92,11 @@ func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn
 	}
 	list := candidates(base.Corrected(now), platforms)
 	want, listed := position(list, base, &state.BuiltOn{Snapshot: target}, built, platforms)
-	if !listed { // dropped from the candidates meanwhile
+	if !listed { // dropped from the candidates in the meantime
 		return state.Unproven
 	}
 	got, known := position(list, base, on, built, platforms)
-	if !known { // what the tag held between two looks: newer than what was seen there
+	if !known { // the tag held it between two observations, so it is newer than the one before
 		return succeededIf(got >= want)
 	}
 	return succeededIf(got == want || got > want && (!list[got].isWithdrawn() || list[got].isReleased()))

@@ -1,4 +1,4 @@
-// Package policy decides which rebuilds are due, and why. It is pure: it takes images.yaml, facts and the time, and returns
+// Package policy decides which rebuilds are due, and why. It is pure: it takes images.yaml, state and the time, and returns
 // decisions. All commands (promote, status, pin) use it, so they agree.
 package policy
 
@@ -13,15 +13,15 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Bounds of what is decided.
+// Limits of rebuilds.
 const (
 	MaxFailures = 3              // failed rebuilds in a row after which only a reset starts another
 	RunTimeout  = 24 * time.Hour // a rebuild that is not over by then has failed
 	parentWait  = 24 * time.Hour // how long an ancestor whose rebuild runs or failed keeps its descendants waiting
 	repeatAfter = 24 * time.Hour // a rebuild that counts as built is not repeated for the same digests any sooner
 
-	// StartGrace is how long a recorded rebuild belongs to the pass that recorded it. After that, the pass must have ended
-	// without starting it, and another one may.
+	// StartGrace is how long only the pass that recorded a rebuild may start it. After that, the pass must have ended
+	// without doing so, and another one may.
 	StartGrace = 10 * time.Minute
 )
 
@@ -31,12 +31,12 @@ type Status string
 // Statuses of an image.
 const (
 	Current  Status = "current"
-	Waiting  Status = "waiting" // for a candidate to ripen, or for a parent; see Decision.Until
+	Waiting  Status = "waiting" // until a candidate has ripened, or until a parent is published; see Decision.Until
 	Due      Status = "due"
 	Starting Status = "starting" // recorded; a pass is about to start it
 	Running  Status = "running"  // the forge or Kargo has it
-	Blocked  Status = "blocked"  // recorded, and could not be started; later passes try again
-	Failed   Status = "failed"   // tried again at Decision.Until, or never without a reset
+	Blocked  Status = "blocked"  // recorded, but could not be started; later passes try again
+	Failed   Status = "failed"   // tried again at Decision.Until, or only after a reset
 	Held     Status = "held"
 	OptedOut Status = "optedOut"
 	Unknown  Status = "unknown"
@@ -50,61 +50,61 @@ func Statuses() []Status {
 // Busy reports whether the image takes one of the concurrent rebuilds of its forge.
 func (s Status) Busy() bool { return s == Starting || s == Running }
 
-// Decision is the status of an image and its reasons.
+// Decision is the status of an image and the reasons for it.
 type Decision struct {
 	Image   string         `json:"image"`
 	Status  Status         `json:"status"`
 	Reason  string         `json:"reason"`
 	Since   time.Time      `json:"since,omitzero"`    // when it became due, or the rebuild was requested
-	Until   time.Time      `json:"until,omitzero"`    // until when it waits
+	Until   time.Time      `json:"until,omitzero"`    // end of the wait
 	After   string         `json:"after,omitempty"`   // ancestor that it waits for
-	Rebuild string         `json:"rebuild,omitempty"` // id of the rebuild that is running, or that would be started
+	Rebuild string         `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
 	Bases   []BaseDecision `json:"bases,omitempty"`
-	Targets []state.Target `json:"targets,omitempty"` // what makes it due
-	// Queued says why an image that is due is not started now.
+	Targets []state.Target `json:"targets,omitempty"` // bases that make it due
+	// Queued is the reason why an image that is due is not started now.
 	Queued string `json:"queued,omitempty"`
-	// Failure is the message of the last rebuild, if that failed or is unproven.
+	// Failure is the message of the last rebuild if it failed or is unproven.
 	Failure string `json:"failure,omitempty"`
-	// RunURL is the run of the last rebuild, if that runs, failed or is unproven.
+	// RunURL is the URL of the last rebuild's run if the rebuild is active, failed or unproven.
 	RunURL string `json:"runURL,omitempty"`
-	// AnalysisError says why the last analysis of the Dockerfile failed.
+	// AnalysisError is the error of the last analysis of the Dockerfile, if it failed.
 	AnalysisError string `json:"analysisError,omitempty"`
 }
 
-// Origin is the source of the digest of a lock entry.
+// Origin is the source of a digest in the lock.
 type Origin string
 
-// Origins of a lock entry.
+// Origins of a digest in the lock.
 const (
 	FromRipe      Origin = "ripe"      // the newest candidate that has ripened or was released
-	FromOlder     Origin = "older"     // the newest such digest before one that was withdrawn, which the image is built on
-	FromBuilt     Origin = "built"     // what the published image was built on
-	FromBaseline  Origin = "baseline"  // what the tag held when the base image was first recorded
-	FromPublished Origin = "published" // what the parent published last
+	FromOlder     Origin = "older"     // the newest ripe digest before the withdrawn one that the image is built on
+	FromBuilt     Origin = "built"     // the digest that the published image was built on
+	FromBaseline  Origin = "baseline"  // the digest of the tag when the base image was first recorded
+	FromPublished Origin = "published" // the digest that the parent published last
 	FromPin       Origin = "pinned"    // the digest in the Dockerfile
 	FromNowhere   Origin = "unknown"   // no digest is known yet
 )
 
-// BaseDecision is what a build should use for one reference, and what waits under it.
+// BaseDecision is the decision on one reference: the digest that a build should use, and the newer one that waits.
 type BaseDecision struct {
 	Ref      string         `json:"ref"`
 	Parent   string         `json:"parent,omitempty"` // managed image that publishes it
 	Base     string         `json:"base,omitempty"`   // name of the base image
 	Lock     state.Snapshot `json:"lock,omitzero"`
 	Origin   Origin         `json:"origin"`
-	Due      bool           `json:"due,omitempty"`      // to be rebuilt for: the lock is not what the image was built on
+	Due      bool           `json:"due,omitempty"`      // the image is to be rebuilt, because it was not built on Lock
 	Since    time.Time      `json:"since,omitzero"`     // when it became due
 	Waiting  string         `json:"waiting,omitempty"`  // newest digest that is not due yet
-	Moved    time.Time      `json:"moved,omitzero"`     // when the tag moved to it
-	Until    time.Time      `json:"until,omitzero"`     // when something is due if nothing else comes
-	Released bool           `json:"released,omitempty"` // the lock was released before it was old enough
-	Held     bool           `json:"held,omitempty"`     // what would be newer is held
-	// Withdrawn says that the tag went back behind something newer. It may come back, without an event of Kargo's.
+	Moved    time.Time      `json:"moved,omitzero"`     // when the tag moved to Waiting
+	Until    time.Time      `json:"until,omitzero"`     // when it becomes due if the tag does not move again
+	Released bool           `json:"released,omitempty"` // Lock was released before it had ripened
+	Held     bool           `json:"held,omitempty"`     // a newer digest is held
+	// Withdrawn reports whether the tag went back from a newer digest. It may return to it without new Freight.
 	Withdrawn bool   `json:"withdrawn,omitempty"`
-	Current   string `json:"current,omitempty"` // what the tag holds now
+	Current   string `json:"current,omitempty"` // digest of the tag now
 }
 
-// Decide decides about every enrolled image, in the order of the graph: parents first.
+// Decide returns the decisions on all enrolled images, parents first.
 func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
 	d := decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]candidate{}}
 	out := make([]Decision, 0, len(cfg.Images))
@@ -115,19 +115,19 @@ func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) 
 	return out
 }
 
-// Lock returns the digest that a build of the image should use for each reference, from facts alone.
+// Lock returns the digest that a build of the image should use for each reference, from state alone.
 func Lock(img *config.Image, st *state.State, g *graph.Graph, now time.Time) []BaseDecision {
 	return lockAt(img, st, g, now, now)
 }
 
-// lockAt returns what the lock was at a time, as it is known by clock.
+// lockAt returns the lock as it was at a time, from the facts that are known at clock.
 func lockAt(img *config.Image, st *state.State, g *graph.Graph, at, clock time.Time) []BaseDecision {
 	d := decider{st: st, g: g, now: at, clock: clock, tags: map[tagKey][]candidate{}}
 	return d.bases(img, st.Images[img.Name])
 }
 
-// Recheck returns the names of the base images whose tags are to be resolved again before anything is started: those
-// that are due or waiting for an image, and those that may return to what was withdrawn.
+// Recheck returns the names of the base images whose tags must be resolved again before a rebuild starts: those that are
+// due or waiting for any image, and those whose tag may return to a withdrawn digest.
 func Recheck(decisions []Decision) []string {
 	var out []string
 	for _, dec := range decisions {
@@ -141,7 +141,8 @@ func Recheck(decisions []Decision) []string {
 	return slices.Compact(out)
 }
 
-// RetryAfter is the distance to the next try after that many failures in a row: an hour, then four times as long each.
+// RetryAfter returns the backoff after a number of failures in a row: an hour after the first, four times as long after
+// each further one.
 func RetryAfter(failures int) time.Duration {
 	d := time.Hour
 	for range min(failures, MaxFailures) - 1 {
@@ -154,8 +155,8 @@ type decider struct {
 	cfg      *config.Config
 	st       *state.State
 	g        *graph.Graph
-	now      time.Time          // at which it is decided
-	clock    time.Time          // after which no fact can be; later than now when a decision of the past is asked for
+	now      time.Time          // time of the decision
+	clock    time.Time          // time now, which no fact can be after; later than now for a decision in the past
 	blockers map[string]blocker // by image: what its descendants wait for
 	tags     map[tagKey][]candidate
 }
@@ -168,7 +169,7 @@ type blocker struct {
 
 func (b blocker) blocks(now time.Time) bool { return b.image != "" && within(b.since, now, parentWait) }
 
-// within reports whether less than wait has passed since t. A time of the future counts as long past, so that nothing
+// within reports whether less than wait has passed since t. A time in the future counts as long past, so that nothing
 // waits for it.
 func within(t, now time.Time, wait time.Duration) bool {
 	return now.Sub(t) < wait && !state.At(t).Ahead(now)
@@ -204,7 +205,7 @@ func (d *decider) image(img *config.Image) Decision {
 
 func (d *decider) external(dec *Decision, facts *state.Image) {
 	if facts.CurrentDigest == "" {
-		dec.Status, dec.Reason = Unknown, "external image, not seen in its registry yet"
+		dec.Status, dec.Reason = Unknown, "external image, registry not asked yet"
 		return
 	}
 	dec.Status, dec.Reason = Current, "external image, watched"
@@ -215,8 +216,8 @@ func (d *decider) external(dec *Decision, facts *state.Image) {
 
 // desired sets the status that follows from state alone: due, waiting, held, unknown or current.
 func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) {
-	refused := facts.Dockerfile == nil && facts.AnalysisError != "" // a build of it can only fail
-	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !refused {
+	broken := facts.Dockerfile == nil && facts.AnalysisError != "" // its build can only fail
+	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !broken {
 		dec.Status, dec.Reason, dec.Since = Due, "never published", pastOnly(facts.Unpublished, d.clock)
 	}
 	var waiting, leaving, held, unknown []string
@@ -263,13 +264,13 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	case len(unknown) > 0:
 		dec.Status, dec.Reason = Unknown, "registry not asked yet for "+strings.Join(unknown, ", ")
 	case facts.CurrentDigest == "":
-		dec.unsure("its registry has not said yet what is published")
+		dec.unsure("its published tags are not known yet")
 	default:
 		dec.Status, dec.Reason = Current, "up to date"
 	}
 }
 
-// unsure takes back what was decided without knowing what is published.
+// unsure resets the decision to Unknown, because it was made without knowing the published image.
 func (dec *Decision) unsure(reason string) {
 	dec.Status, dec.Reason, dec.Targets, dec.Since, dec.Until = Unknown, reason, nil, time.Time{}, time.Time{}
 }
@@ -333,6 +334,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 	return own
 }
 
+// optOut sets the status of an image that is not rebuilt automatically. Its reason keeps what would make it due.
 func (d *decider) optOut(dec *Decision) {
 	if dec.Status == Due || dec.Status == Waiting || dec.Status == Held {
 		dec.Reason = "autoRebuild is false; " + dec.Reason
@@ -342,15 +344,15 @@ func (d *decider) optOut(dec *Decision) {
 	dec.Status, dec.Since, dec.Until = OptedOut, time.Time{}, time.Time{}
 }
 
-// alreadyBuilt reports whether a rebuild that counts as built was for exactly these targets. Then what it published does not
-// show it, and one more would hardly do.
+// alreadyBuilt reports whether a rebuild that counts as built was for exactly these targets. Another one would hardly change
+// what is published.
 func alreadyBuilt(r *state.Rebuild, targets []state.Target) bool {
 	return len(targets) > 0 && r.Status.CountsAsBuilt() && slices.EqualFunc(r.Bases, targets, func(a, b state.Target) bool {
 		return a.Ref == b.Ref && a.Digest == b.Digest
 	})
 }
 
-// blockingAncestor returns the ancestor that an image waits for the longest. Ancestors are decided before their descendants.
+// blockingAncestor returns the ancestor that an image has to wait for the longest. Decisions on ancestors come first.
 func (d *decider) blockingAncestor(name string) blocker {
 	var longest blocker
 	for _, p := range d.g.Parents(name) {
@@ -369,15 +371,15 @@ func activeStatus(r *state.Rebuild, now time.Time) (Status, string) {
 	case r.Status == state.Requested && now.Sub(r.Claimed().Time) < StartGrace:
 		return Starting, "being started: " + state.Text(r.Reason)
 	case r.Status == state.Requested:
-		return Blocked, "the pass that recorded the rebuild ended before it was started; the next pass starts it"
+		return Blocked, "the last pass was interrupted before it started the rebuild; the next pass starts it"
 	case r.Status == state.Built:
-		return Running, "rebuild finished; the new image was not seen yet"
+		return Running, "build succeeded; the new image was not seen yet"
 	default:
 		return Running, "rebuild running: " + state.Text(r.Reason)
 	}
 }
 
-// failureOf returns why a rebuild that is over did not go well, or what is not known of it.
+// failureOf returns the message of a rebuild that failed or is unproven, or "".
 func failureOf(r *state.Rebuild) string {
 	if r == nil || r.Status != state.Unproven && (r.Failures == 0 || r.Status != state.Failed && r.Status != state.WrongBase) {
 		return ""
@@ -385,7 +387,7 @@ func failureOf(r *state.Rebuild) string {
 	return state.Text(r.Message)
 }
 
-// Startable returns the decisions that may start now, in order, so that no forge host has more than max running.
+// Startable returns the decisions whose rebuilds may start now, in order, within the free slots of their forges.
 func Startable(cfg *config.Config, decisions []Decision) []Decision {
 	slots := NewSlots(cfg, decisions)
 	var out []Decision
@@ -397,7 +399,7 @@ func Startable(cfg *config.Config, decisions []Decision) []Decision {
 	return out
 }
 
-// queue sets why due images have to wait for others to end.
+// setQueued sets Queued on the due decisions that cannot start now.
 func setQueued(cfg *config.Config, decisions []Decision) {
 	slots := NewSlots(cfg, decisions)
 	for i := range decisions {
@@ -409,20 +411,20 @@ func setQueued(cfg *config.Config, decisions []Decision) {
 		case !img.Source.Triggerable():
 			dec.Queued = "start the build by hand: source.provider is " + string(img.Source.Provider)
 		case !slots.Take(img):
-			dec.Queued = fmt.Sprintf("waits for a free slot: %s takes %d at once (factory.maxConcurrentRebuilds)", img.Source.Host, *cfg.Factory.MaxConcurrent)
+			dec.Queued = fmt.Sprintf("waits for a free slot: at most %d at once on %s (factory.maxConcurrentRebuilds)", *cfg.Factory.MaxConcurrent, img.Source.Host)
 		}
 	}
 }
 
-// Slots counts the free slots of the forges.
+// Slots counts the free slots of each forge: how many more rebuilds it may run at once.
 type Slots struct {
-	busy map[string]int // by host
-	most int
+	busy  map[string]int // by host
+	limit int
 }
 
-// NewSlots counts the rebuilds that run or are about to.
+// NewSlots returns the slots that are left beside the rebuilds that are running or starting.
 func NewSlots(cfg *config.Config, decisions []Decision) *Slots {
-	s := &Slots{busy: map[string]int{}, most: *cfg.Factory.MaxConcurrent}
+	s := &Slots{busy: map[string]int{}, limit: *cfg.Factory.MaxConcurrent}
 	for i := range decisions {
 		if img := cfg.Find(decisions[i].Image); decisions[i].Status.Busy() && img.Managed() {
 			s.busy[img.Source.Host]++
@@ -432,9 +434,9 @@ func NewSlots(cfg *config.Config, decisions []Decision) *Slots {
 }
 
 // Free returns how many slots the forge of an image has left.
-func (s *Slots) Free(img *config.Image) int { return max(s.most-s.busy[img.Source.Host], 0) }
+func (s *Slots) Free(img *config.Image) int { return max(s.limit-s.busy[img.Source.Host], 0) }
 
-// Take takes a slot for an image, and reports whether there was one.
+// Take takes a slot for an image and reports whether one was free.
 func (s *Slots) Take(img *config.Image) bool {
 	if !img.Source.Triggerable() || s.Free(img) == 0 {
 		return false
@@ -443,7 +445,7 @@ func (s *Slots) Take(img *config.Image) bool {
 	return true
 }
 
-// waitReason returns what an image waits for: a newer digest, or to leave a withdrawn one.
+// waitingReason returns why an image waits: a tag moved, or the image is built on a withdrawn digest.
 func waitingReason(moved, withdrawn []string, img *config.Image) string {
 	var parts []string
 	if len(moved) > 0 {
@@ -455,7 +457,7 @@ func waitingReason(moved, withdrawn []string, img *config.Image) string {
 	return strings.Join(parts, "; ")
 }
 
-// ago returns how long ago something was, in its largest unit.
+// ago returns a text such as "2d ago", in the largest unit.
 func ago(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
@@ -470,7 +472,7 @@ func ago(d time.Duration) string {
 
 const builtOnWithdrawn = "built on a withdrawn digest of %s"
 
-// dueReason returns why each due base is due.
+// dueReason returns why an image with these bases is due.
 func dueReason(bases []BaseDecision) string {
 	var newer, released, withdrawn, parents []string
 	for i := range bases {
@@ -487,18 +489,18 @@ func dueReason(bases []BaseDecision) string {
 		}
 	}
 	var parts []string
-	say := func(refs []string, format string) {
+	add := func(refs []string, format string) {
 		if len(refs) > 0 {
 			parts = append(parts, fmt.Sprintf(format, strings.Join(refs, ", ")))
 		}
 	}
-	say(newer, "newer digest of %s is due")
-	say(released, "newer digest of %s was released")
-	say(withdrawn, builtOnWithdrawn)
+	add(newer, "newer digest of %s is due")
+	add(released, "newer digest of %s was released")
+	add(withdrawn, builtOnWithdrawn)
 	if parents = slices.Compact(slices.Sorted(slices.Values(parents))); len(parents) > 1 {
-		say(parents, "parents %s were published")
+		add(parents, "parents %s were published")
 	} else {
-		say(parents, "parent %s was published")
+		add(parents, "parent %s was published")
 	}
 	return strings.Join(parts, "; ")
 }

@@ -611,7 +611,7 @@ func TestStartableKeepsWithinTheLimitOfEachForge(t *testing.T) {
 	got := f.decide()
 	assert.Equal(t, policy.Due, got["plain"].Status, "shown, for somebody to do")
 	assert.Equal(t, "start the build by hand: source.provider is git", got["plain"].Queued)
-	assert.Equal(t, "waits for a free slot: github.com takes 5 at once (factory.maxConcurrentRebuilds)", got["hub5"].Queued)
+	assert.Equal(t, "waits for a free slot: at most 5 at once on github.com (factory.maxConcurrentRebuilds)", got["hub5"].Queued)
 	assert.Empty(t, got["hub4"].Queued)
 
 	f.st.Images["hub3"].Rebuild = &state.Rebuild{Status: state.Requested, RequestedAt: ago(0.1), Message: "no token"}

@@ -10,13 +10,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Begin records the rebuild that a decision starts, before it is started. The decision must be due, and overdue rebuilds
-// closed.
+// Begin records the rebuild of a due decision before it is started. Overdue rebuilds must be closed already.
 func Begin(st *state.State, dec Decision, now time.Time) {
 	st.Images[dec.Image].Request(state.Rebuild{ID: dec.Rebuild, Reason: dec.Reason, Bases: dec.Targets, RequestedAt: state.At(now)})
 }
 
-// Reconsider decides about an image as if its rebuild, which was recorded and never started, had not been.
+// Reconsider returns the decision on an image as if its rebuild, which was recorded but never started, were not recorded.
 func Reconsider(cfg *config.Config, st *state.State, g *graph.Graph, image string, now time.Time) Decision {
 	facts := st.Images[image]
 	kept := *facts
@@ -26,8 +25,7 @@ func Reconsider(cfg *config.Config, st *state.State, g *graph.Graph, image strin
 	return decisions[slices.IndexFunc(decisions, func(d Decision) bool { return d.Image == image })]
 }
 
-// CloseOverdue records the failure of every rebuild that should be over and is not, and returns the names of their
-// images, sorted.
+// CloseOverdue records the failure of every overdue rebuild and returns the names of their images, sorted; see [Overdue].
 func CloseOverdue(st *state.State, now time.Time) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(st.Images)) {
@@ -40,21 +38,20 @@ func CloseOverdue(st *state.State, now time.Time) []string {
 	return out
 }
 
-// Publication is the newest published image of a managed image, as its registry shows it.
+// Publication is the newest published version of a managed image, as observed in its registry.
 type Publication struct {
 	Version string
 	Digest  string
-	Created time.Time       // what the image says of itself; believed only for the first one that is seen
-	BuiltOn []state.BuiltOn // what is known by evidence of what it was built on; often nothing
+	Created time.Time       // creation time that the image claims; used only for the first version that is observed
+	BuiltOn []state.BuiltOn // base digests for which there is evidence; often none
 }
 
-// RecordPublication records the newest published image and what it was built on, gives the rebuild that it ends its
-// outcome, and reports whether anything changed. What its tags hold (state.Image.ObservePublished) is to be recorded
-// first, so that nothing that is built on it is due a moment too early.
+// RecordPublication records the newest published version of an image and what it was built on, sets the outcome of the
+// rebuild that it ends, and reports whether anything changed. The digests of its tags must be recorded first
+// ([state.Image.ObservePublished]), so that images built on it are not due too early.
 //
-// Without evidence, an image that appears while our rebuild is active is taken for its result, built on what the rebuild
-// was for; one that appears otherwise tells nothing, and is assumed to be built on what the one before it was. The first
-// one that is seen is assumed to be built on the baselines.
+// Without evidence, a version that appears while a rebuild is active is taken for the result of that rebuild. Any other
+// version is assumed to be built on the same digests as the one before it, and the first one on the baselines.
 func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen Publication, now time.Time) bool {
 	facts := st.Images[img.Name]
 	if facts == nil || seen.Digest == "" {
@@ -89,7 +86,7 @@ func RecordPublication(img *config.Image, st *state.State, g *graph.Graph, seen 
 	return news
 }
 
-// demoteEvidence turns what was proven of the previous image into an assumption, where nothing is proven of the new one.
+// demoteEvidence marks the base digests of the previous version as assumed where there is no evidence for the new one.
 func demoteEvidence(facts *state.Image, proven []state.BuiltOn) {
 	for i := range facts.BuiltOn {
 		on := &facts.BuiltOn[i]
@@ -99,8 +96,9 @@ func demoteEvidence(facts *state.Image, proven []state.BuiltOn) {
 	}
 }
 
-// endRebuild records the outcome of the rebuild that a new image shows. One on an older base, seen while the run goes on, is
-// somebody else's. One that comes after the rebuild was given up still ends it, when it proves to be what was wanted.
+// endRebuild records the outcome of the rebuild that published a new version. A version on an older base that appears
+// during the run is from another build. A version that appears after the rebuild failed still makes it succeed if there is
+// evidence for the expected bases.
 func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
 	r := st.Images[img.Name].Rebuild
 	status, message := Outcome(img, st, g, now)
@@ -108,17 +106,17 @@ func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Tim
 	case r.Status == state.Built, r.Status.Active() && status != state.WrongBase:
 		r.Finish(status, message, now)
 	case !r.Status.Active() && !r.Status.CountsAsBuilt() && status == state.Succeeded:
-		r.Finish(status, "seen after the rebuild was given up", now)
+		r.Finish(status, "seen after the rebuild had failed", now)
 	}
 }
 
-// recordBuiltOn records what a rebuilt image was built on if there is no evidence. When in
-// doubt it records the older digest: that costs an extra rebuild, whereas a newer one would lose an update.
+// recordBuiltOn records what a rebuilt image was built on if there is no evidence. When in doubt it records the older digest:
+// that costs an extra rebuild, whereas a newer one would lose an update.
 func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn, now time.Time) {
 	facts := st.Images[img.Name]
 	requested := facts.Rebuild.RequestedAt.Time
 	if facts.Rebuild.RequestedAt.Ahead(now) {
-		requested = now.Add(-RunTimeout) // it would be over if it had been requested before
+		requested = now.Add(-RunTimeout) // the earliest possible time, since the rebuild is still active
 	}
 	for _, b := range lockAt(img, st, g, requested, now) {
 		proven := slices.ContainsFunc(evidence, func(on state.BuiltOn) bool { return on.Ref == b.Ref })
@@ -128,9 +126,9 @@ func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence 
 	}
 }
 
-// usedBy is what the running rebuild has used at least. A build with the lock used the lock; another one what the tag
-// held at the time of the request, or what came later. Of a parent it is what made the rebuild due, or what was built on
-// before when it did not.
+// usedBy returns the oldest digest of a base that the active rebuild can have used. A build with the lock used the lock; any
+// other used what the tag held when the rebuild was requested, or something newer. For a parent it is the digest that made
+// the rebuild due, or else the one that the image was built on before.
 func usedBy(img *config.Image, st *state.State, b *BaseDecision, facts *state.Image, requested, now time.Time) state.Snapshot {
 	base, on := st.Bases[b.Base], facts.On(b.Ref)
 	if base != nil && base.Baseline != nil && b.Origin != FromPin && !img.Source.PinsBases() {
@@ -147,7 +145,7 @@ func usedBy(img *config.Image, st *state.State, b *BaseDecision, facts *state.Im
 	return b.Lock
 }
 
-// heldAt returns what the tag was known to hold at a time, or something older.
+// heldAt returns the snapshot that the tag was known to hold at a time, or an older one.
 func heldAt(base *state.Base, at time.Time) state.Snapshot {
 	for _, c := range slices.Backward(base.Candidates) {
 		if !c.FirstSeen.After(at) && !c.Returned.After(at) && (c.Withdrawn.IsZero() || c.Withdrawn.After(at)) {
@@ -157,15 +155,16 @@ func heldAt(base *state.Base, at time.Time) state.Snapshot {
 	return base.Baseline.Snapshot
 }
 
+// forgetUnused drops the base digests of references that the image no longer uses.
 func forgetUnused(facts *state.Image, deps []graph.Dep) {
 	facts.BuiltOn = slices.DeleteFunc(facts.BuiltOn, func(on state.BuiltOn) bool {
 		return !slices.ContainsFunc(deps, func(d graph.Dep) bool { return d.Ref.String() == on.Ref })
 	})
 }
 
-// Assume records, for each reference of which it is not known what the published image was built on, that it was the
-// baseline, or what the parent has published by now. It reports whether anything changed. Every analysis
-// calls it, since a base or a parent may become known later than the image.
+// Assume fills in the unknown base digests of the published image: the baseline of a base image, or the digest that a parent
+// publishes now. It reports whether anything changed. Every analysis calls it, since a base or a parent may become known
+// later than the image.
 func Assume(img *config.Image, st *state.State, g *graph.Graph) bool {
 	facts := st.Images[img.Name]
 	if facts == nil || facts.CurrentDigest == "" {

@@ -236,7 +236,7 @@ func TestCloseOverdue(t *testing.T) {
 	r := f.st.Images["app"].Rebuild
 	assert.Equal(t, state.Failed, r.Status)
 	assert.Equal(t, 1, r.Failures)
-	assert.Equal(t, "nothing could start it within 1d: the token is not valid", r.Message)
+	assert.Equal(t, "could not be started within 1d: the token is not valid", r.Message)
 	require.Empty(t, policy.CloseOverdue(f.st, now.Add(24*time.Hour)))
 
 	f = started(t, state.Running)
