@@ -106,10 +106,10 @@ type BaseDecision struct {
 
 // Decide returns the decisions on all enrolled images, parents first.
 func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
-	d := decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]candidate{}}
+	d := NewDecider(cfg, st, g, now)
 	out := make([]Decision, 0, len(cfg.Images))
 	for _, name := range g.Order() {
-		out = append(out, d.image(cfg.Find(name)))
+		out = append(out, d.Decide(name))
 	}
 	setQueued(cfg, out)
 	return out

@@ -128,6 +128,8 @@ type world struct {
 	kept       [2]push              // what a pattern keeps for later
 	appeared   map[string]time.Time // digest to when its tag came to hold it, the last time after it had been away for long
 	left       map[string]time.Time // digest to when its tag went back behind it
+	builds     time.Duration        // how long every build takes; 0: they differ
+	planner    *planner             // checks plans, if any
 	skew       time.Duration        // by which the clock of an observer is ahead
 	jitter     time.Duration        // by which the clocks of observers differ
 }
@@ -161,7 +163,7 @@ func newWorld(t *testing.T, seed uint64, r rule, wx weather, deps map[string][]s
 // configure writes images.yaml; extra are lines for one image by name.
 func (w *world) configure(extra map[string]string) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "defaults:\n  rebuildDelay: %s\n  rebuildPolicy: %s\n  source: {provider: github, repo: acme/x, workflow: build.yml, pinBases: %t}\nimages:\n",
+	fmt.Fprintf(&b, "factory:\n  schedule: 0 * * * *\ndefaults:\n  rebuildDelay: %s\n  rebuildPolicy: %s\n  source: {provider: github, repo: acme/x, workflow: build.yml, pinBases: %t}\nimages:\n",
 		config.Duration(w.rule.delay), w.rule.policy, w.rule.pin)
 	for _, name := range slices.Sorted(maps.Keys(w.deps)) {
 		fmt.Fprintf(&b, "- name: %s\n  repository: acme/%s\n  tags: latest\n  source: {dockerfile: %s/Dockerfile}\n%s", name, name, name, extra[name])
@@ -345,6 +347,7 @@ func (w *world) step(act func(*world)) {
 	}
 	w.people()
 	w.check()
+	w.planner.step(w)
 }
 
 func (w *world) forge() {
@@ -442,7 +445,9 @@ func (w *world) promote() {
 			}
 		}
 	}
-	for _, dec := range policy.Startable(w.cfg, w.decide()) {
+	startable := policy.Startable(w.cfg, w.decide())
+	w.planner.starting(w, startable)
+	for _, dec := range startable {
 		w.checkStart(dec)
 		policy.Begin(w.st, dec, w.now)
 		w.rebuilds[dec.Image]++
@@ -462,8 +467,12 @@ func (w *world) dispatch(name, id string) {
 	}
 	r.Status = state.Running
 	reads := w.now.Add(time.Duration(w.rng.IntN(90)) * time.Minute)
+	ends := reads.Add(time.Duration(10+w.rng.IntN(180)) * time.Minute)
+	if w.builds > 0 {
+		reads, ends = w.now, w.now.Add(w.builds)
+	}
 	w.runs = append(w.runs, &run{
-		id: id, image: name, reads: reads, ends: reads.Add(time.Duration(10+w.rng.IntN(180)) * time.Minute),
+		id: id, image: name, reads: reads, ends: ends,
 		fails: w.failAll || w.chance(w.weather.runFails), hangs: w.chance(w.weather.runHangs),
 	})
 }

@@ -1,0 +1,189 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// start starts the rebuild that the last decision about an image asks for.
+func (f *future) start(img *image) {
+	d := img.last
+	f.facts(img.Name)
+	policy.Begin(f.st, d, f.now)
+	r := f.st.Images[img.Name].Rebuild
+	r.Status = state.Running
+	e := f.entry(img, Planned, f.now)
+	e.Reason = d.Reason
+	switch {
+	case img.retry != nil:
+		e.Status, e.Rebuild = Blocked, img.retry.id
+		if img.retry.message != "" {
+			e.Reason += "; could not be started yet: " + img.retry.message
+		}
+		img.retry = nil
+	case f.now.Equal(f.Now):
+		e.Status, e.Rebuild = Now, r.ID
+	}
+	for i := range d.Bases {
+		if b := &d.Bases[i]; b.Due {
+			f.addBase(&e, img, b)
+		}
+	}
+	taken := f.taken(img, d.Bases)
+	if taken != "" && f.Change != nil && !isTarget(d.Targets, taken) {
+		e.Reason += "; its build takes the new digest of " + state.Short(taken) + " with it"
+	}
+	img.ends, img.wave, img.awake = e.Ends, e.Wave, true
+	f.entries = append(f.entries, planned{e, taken != ""})
+}
+
+// addBase adds a base or parent that makes a rebuild due.
+func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
+	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released}
+	if !f.madeUp[b.Lock.Digest] {
+		base.Digest = b.Lock.Digest
+	}
+	if b.Parent != "" {
+		if parent := &f.images[f.index[b.Parent]]; parent.wave >= e.Wave {
+			e.Wave, e.After = parent.wave+1, b.Parent
+		}
+		e.Bases = append(e.Bases, base)
+		return
+	}
+	latest := time.Time{}
+	for _, c := range newer(f.clocks(img, b.Ref)) {
+		base.Candidates = append(base.Candidates, Candidate{
+			Digest: c.Digest, Seen: c.Seen, Ripe: c.Ripe, Withdrawn: !c.Withdrawn.IsZero(), Held: !c.Held.IsZero(), Released: !c.Released.IsZero(),
+		})
+		if c.Digest == b.Lock.Digest {
+			base.Number = len(base.Candidates)
+		}
+		if latest.IsZero() && c.Withdrawn.IsZero() && c.Held.IsZero() {
+			latest = c.Ripe.Add(img.MaxDelay().Std() - img.Delay().Std())
+		}
+	}
+	if img.RebuildPolicy != config.Mature && e.Status == Planned && latest.After(e.At) && (e.Latest.IsZero() || latest.Before(e.Latest)) {
+		e.Latest = latest
+	}
+	e.Bases = append(e.Bases, base)
+}
+
+// newer returns the digests after the one that the published image is built on; all but the baseline if that is not known.
+func newer(clocks []policy.Clock) []policy.Clock {
+	for i := range clocks {
+		if clocks[i].Built {
+			return clocks[i+1:]
+		}
+	}
+	if len(clocks) == 0 {
+		return nil
+	}
+	return clocks[1:]
+}
+
+// taken returns the reference under which a build that starts now takes the Change, or "".
+func (f *future) taken(img *image, bases []policy.BaseDecision) string {
+	for i := range bases {
+		b := &bases[i]
+		digest := b.Lock.Digest
+		if base := f.st.Bases[b.Base]; base != nil && b.Origin != policy.FromPin && !img.Source.PinsBases() {
+			digest = base.CurrentDigest // without the lock, a build takes what the tag holds
+		}
+		if f.affected[digest] {
+			return b.Ref
+		}
+	}
+	return ""
+}
+
+func isTarget(targets []state.Target, ref string) bool {
+	for i := range targets {
+		if targets[i].Ref == ref {
+			return true
+		}
+	}
+	return false
+}
+
+// publish ends the running rebuild of an image by an image that nobody has built yet.
+func (f *future) publish(img *image) {
+	img.ends = time.Time{}
+	f.appear(img, f.makeUp(img.Name))
+	if r := f.st.Images[img.Name].Rebuild; r.Status.Active() {
+		r.Finish(state.Unproven, "", f.now)
+	}
+	for _, on := range f.st.Images[img.Name].BuiltOn {
+		if f.affected[on.Digest] {
+			f.affected[f.st.Images[img.Name].CurrentDigest] = true
+		}
+	}
+}
+
+// makeUp returns a digest that no image has.
+func (f *future) makeUp(of string) string {
+	sum := sha256.Sum256([]byte("planned " + of + " " + strconv.Itoa(len(f.madeUp))))
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	f.madeUp[digest] = true
+	return digest
+}
+
+// appear records a new image under every tag that the one before it has, or under the tags that others use if there is none.
+func (f *future) appear(img *image, digest string) {
+	facts := f.facts(img.Name)
+	isFirst := facts.CurrentDigest == ""
+	seen := state.Snapshot{Digest: digest}
+	for _, tag := range f.tagsOf(img, facts) {
+		facts.ObservePublished(tag, seen, f.now)
+	}
+	policy.RecordPublication(img.Image, f.st, f.Graph, policy.Publication{Version: facts.CurrentVersion, Digest: digest}, f.now)
+	img.awake = true
+	for _, child := range img.children {
+		f.images[child].awake = true
+		if isFirst {
+			f.facts(f.images[child].Name)
+			policy.Assume(f.images[child].Image, f.st, f.Graph)
+		}
+	}
+}
+
+// tagsOf returns the tags that a new image of a repository gets.
+func (f *future) tagsOf(img *image, facts *state.Image) []string {
+	var tags []string
+	if facts.CurrentDigest != "" {
+		for i := range facts.Published {
+			if p := &facts.Published[i]; p.Tag == facts.CurrentVersion || p.Digest == facts.CurrentDigest {
+				tags = append(tags, p.Tag)
+			}
+		}
+		return tags
+	}
+	for _, child := range img.children {
+		for _, dep := range f.Graph.Deps(f.images[child].Name) {
+			if dep.Parent == img.Name {
+				tags = append(tags, dep.Ref.Tag)
+			}
+		}
+	}
+	return tags
+}
+
+// change makes the Change.
+func (f *future) change() {
+	c := f.Change
+	f.affected[c.Digest] = true
+	if c.Image != "" {
+		f.appear(&f.images[f.index[c.Image]], c.Digest)
+		return
+	}
+	if base := f.st.Bases[c.Base]; base != nil {
+		base = base.Clone()
+		base.Observe(state.Snapshot{Digest: c.Digest}, f.now)
+		f.st.Bases[c.Base] = base
+	}
+}

@@ -1,0 +1,54 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Decider decides about one image at a time. It must be asked for parents before their children: an image that it was not
+// asked for keeps no other one waiting.
+type Decider struct{ d decider }
+
+// NewDecider returns a Decider for one time. The facts must not change while it is in use.
+func NewDecider(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) *Decider {
+	return &Decider{decider{cfg: cfg, st: st, g: g, now: now, clock: now, blockers: map[string]blocker{}, tags: map[tagKey][]candidate{}}}
+}
+
+// Decide returns the decision about an enrolled image, as [Decide] does, except for Decision.Queued.
+func (d *Decider) Decide(name string) Decision { return d.d.image(d.d.cfg.Find(name)) }
+
+// Clock is a digest that a tag held, as one image sees it, with the times that decide when it is due. Digests with the same
+// effective digests have one Clock.
+type Clock struct {
+	state.Snapshot
+	Seen      time.Time `json:"seen"`               // when it was first seen
+	Ripe      time.Time `json:"ripe"`               // when it has waited for the image's rebuildDelay
+	Withdrawn time.Time `json:"withdrawn,omitzero"` // when the tag went back behind it
+	Held      time.Time `json:"held,omitzero"`
+	Released  time.Time `json:"released,omitzero"`
+	Built     bool      `json:"built,omitempty"` // the published image is built on it
+}
+
+// Clocks returns the digests that the tag of a base image held, oldest first, as an image sees them. The first is the
+// baseline. It returns nil for a reference that is pinned, that a managed image publishes, or whose registry was not asked yet.
+func Clocks(img *config.Image, st *state.State, dep *graph.Dep, now time.Time) []Clock {
+	base, facts := st.Bases[dep.Base], st.Images[img.Name]
+	if dep.Ref.Pinned() || base == nil || base.Baseline == nil || facts == nil {
+		return nil
+	}
+	platforms := PlatformsOf(img, dep.Uses)
+	list := candidates(base.Corrected(now), platforms)
+	at, listed := position(list, base, facts.On(dep.Ref.String()), pastOnly(facts.LastBuilt, now), platforms)
+	out := make([]Clock, len(list))
+	for i := range list {
+		c := &list[i]
+		out[i] = Clock{
+			Snapshot: c.Snapshot, Seen: c.seen, Ripe: c.since.Add(img.Delay().Std()), Withdrawn: c.withdrawn, Held: c.held,
+			Released: c.released, Built: listed && i == at,
+		}
+	}
+	return out
+}
