@@ -1,5 +1,4 @@
-// Package progress shows how far long work is: a bar on a terminal, plain lines in a log. It draws the bar itself, since more
-// work turns up when all that was known of is done, which libraries take for the end.
+// Package progress prints a progress bar on terminals and periodic lines elsewhere.
 package progress
 
 import (
@@ -15,34 +14,34 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Options say how progress is shown.
+// Options configure a [Progress].
 type Options struct {
-	Terminal bool // a bar that is drawn again and again; else lines
-	Width    int  // of the terminal in columns; 0 when it is not known
-	Quiet    bool // nothing at all
+	Terminal bool // draw a bar; otherwise print lines
+	Width    int  // of the terminal in columns; 0 if unknown
+	Quiet    bool // print nothing
 	Now      func() time.Time
-	Every    time.Duration // between two lines; default 10 s. Work that is shorter shows none.
-	Unit     string        // what is counted, in the singular: "image"
+	Every    time.Duration // between two lines; default 10 s. Shorter work prints none.
+	Unit     string        // the counted thing in the singular: "image"
 }
 
-// Progress shows one piece of work after another. It may be used by many goroutines; a nil Progress is silent.
+// Progress reports the progress of one task after another. It is safe for concurrent use; a nil Progress prints nothing.
 type Progress struct {
 	w io.Writer
 	Options
 
-	mu      sync.Mutex
-	stop    chan struct{} // ends the drawing of a bar; nil while there is none
-	drawn   time.Time
-	what    string
-	total   int
-	done    int
-	current string
-	started time.Time
-	said    time.Time // when the last line was written
-	lines   int
+	mu       sync.Mutex
+	stop     chan struct{} // ends the redrawing of the bar; nil while no bar is shown
+	drawn    time.Time     // when the bar was last drawn
+	task     string
+	total    int
+	done     int
+	current  string // name of the item that was begun last
+	started  time.Time
+	reported time.Time // when the last line was printed
+	lines    int
 }
 
-// New shows progress on w. Quiet gives nil.
+// New returns a Progress that prints to w; nil if Quiet is set.
 func New(w io.Writer, o Options) *Progress {
 	if o.Quiet {
 		return nil
@@ -53,13 +52,13 @@ func New(w io.Writer, o Options) *Progress {
 	return &Progress{w: w, Options: o}
 }
 
-// IsTerminal reports whether a person looks at what is written, on a terminal that can draw.
+// IsTerminal reports whether w is a terminal that can redraw lines.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
-// Width is how many columns a terminal has; 0 when that is not known.
+// Width returns the number of columns of a terminal; 0 if unknown.
 func Width(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -72,32 +71,32 @@ func Width(w io.Writer) int {
 	return columns
 }
 
-// Start begins a piece of work of so many items. What says what is done: "analyzing".
-func (p *Progress) Start(total int, what string) {
+// Start begins a task of total items, such as "analyzing".
+func (p *Progress) Start(total int, task string) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.what, p.total, p.done, p.current, p.lines = what, total, 0, "", 0
+	p.task, p.total, p.done, p.current, p.lines = task, total, 0, "", 0
 	p.started = p.Now()
-	p.said = p.started
+	p.reported = p.started
 	if p.Terminal {
 		p.erase()
 		p.stop = make(chan struct{})
-		go p.keepDrawing(p.stop)
+		go p.redraw(p.stop)
 	}
 }
 
 const (
-	drawEvery = 100 * time.Millisecond
-	tickEvery = 500 * time.Millisecond // of a bar while nothing gets done
-	barWidth  = 10
+	minDrawInterval = 100 * time.Millisecond
+	redrawInterval  = 500 * time.Millisecond // while no item begins or ends
+	barWidth        = 10
 )
 
-// keepDrawing shows that time passes.
-func (p *Progress) keepDrawing(stop chan struct{}) {
-	ticker := time.NewTicker(tickEvery)
+// redraw draws the bar periodically, so that its rate and remaining time stay current.
+func (p *Progress) redraw(stop chan struct{}) {
+	ticker := time.NewTicker(redrawInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -113,28 +112,28 @@ func (p *Progress) keepDrawing(stop chan struct{}) {
 	}
 }
 
-// draw draws the bar, not too often.
+// draw draws the bar, unless it was drawn within minDrawInterval.
 func (p *Progress) draw() {
 	if p.stop == nil {
 		return
 	}
 	now := p.Now()
-	if now.Sub(p.drawn) < drawEvery {
+	if now.Sub(p.drawn) < minDrawInterval {
 		return
 	}
 	p.drawn = now
 	full := barWidth * p.done / max(p.total, 1)
-	text := fmt.Sprintf("%s %3d%% |%s%s| (%s) %s", p.what, 100*p.done/max(p.total, 1),
+	text := fmt.Sprintf("%s %3d%% |%s%s| (%s) %s", p.task, 100*p.done/max(p.total, 1),
 		strings.Repeat("█", full), strings.Repeat(" ", barWidth-full), p.counts(now, "%d/%d"), p.current)
 	if runes := []rune(text); p.Width > 0 && len(runes) >= p.Width {
 		text = string(runes[:p.Width-1])
 	}
-	_, _ = fmt.Fprint(p.w, eraseLine+text) // a terminal that is gone is no reason to stop working
+	_, _ = fmt.Fprint(p.w, eraseLine+text) // the task goes on when the terminal is gone
 }
 
 const eraseLine = "\r\x1b[2K"
 
-// erase ends the drawing of a bar, if there is one, and takes it away.
+// erase removes the bar, if one is shown.
 func (p *Progress) erase() {
 	if p.stop == nil {
 		return
@@ -155,19 +154,19 @@ func (p *Progress) Add(n int) {
 	p.draw()
 }
 
-// Item marks work on an item as begun; the returned function counts it as done.
+// Item begins an item; the returned function marks it as done.
 func (p *Progress) Item(name string) (done func()) {
 	if p == nil {
 		return func() {}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.current = plain(name)
+	p.current = displayName(name)
 	p.draw()
-	return p.count
+	return p.finishItem
 }
 
-func (p *Progress) count() {
+func (p *Progress) finishItem() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done++
@@ -175,23 +174,23 @@ func (p *Progress) count() {
 		p.draw()
 		return
 	}
-	if now := p.Now(); now.Sub(p.said) >= p.Every {
-		p.said = now
-		p.line(now)
+	if now := p.Now(); now.Sub(p.reported) >= p.Every {
+		p.reported = now
+		p.printLine(now)
 	}
 }
 
-// line writes how far the work is.
-func (p *Progress) line(now time.Time) {
+// printLine prints the progress as one line of a log.
+func (p *Progress) printLine(now time.Time) {
 	p.lines++
-	text := p.what + ": " + p.counts(now, "%d of %d "+p.Unit+"s")
+	text := p.task + ": " + p.counts(now, "%d of %d "+p.Unit+"s")
 	if p.current != "" && p.done < p.total {
 		text += ", at " + p.current
 	}
-	_, _ = fmt.Fprintln(p.w, text) // a log that is gone is no reason to stop working
+	_, _ = fmt.Fprintln(p.w, text) // the task goes on when the log is gone
 }
 
-// counts returns how much is done, the rate, and the expected remaining time.
+// counts returns the number of items that are done, the rate, and the estimated remaining time.
 func (p *Progress) counts(now time.Time, format string) string {
 	text := fmt.Sprintf(format, p.done, p.total)
 	seconds := now.Sub(p.started).Seconds()
@@ -206,7 +205,7 @@ func (p *Progress) counts(now time.Time, format string) string {
 	return text
 }
 
-// Finish ends the piece of work: a bar is taken away, and after lines there is a last one.
+// Finish ends the task: it removes the bar, or prints a last line if it printed others.
 func (p *Progress) Finish() {
 	if p == nil {
 		return
@@ -215,17 +214,17 @@ func (p *Progress) Finish() {
 	defer p.mu.Unlock()
 	p.erase()
 	if p.lines > 0 {
-		p.line(p.Now())
+		p.printLine(p.Now())
 		p.lines = 0
 	}
 }
 
-// plain keeps a name from steering the terminal, and short.
-func plain(name string) string {
-	const longest = 32
+// displayName returns a name without control characters, shortened to 32 characters.
+func displayName(name string) string {
+	const maxName = 32
 	name = sanitize.Terminal(name)
-	if runes := []rune(name); len(runes) > longest {
-		return string(runes[:longest-1]) + "…"
+	if runes := []rune(name); len(runes) > maxName {
+		return string(runes[:maxName-1]) + "…"
 	}
 	return name
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/progress"
 )
 
-// clock moves by a step each time that it is read.
+// clock advances by step each time it is read.
 type clock struct {
 	mu   sync.Mutex
 	now  time.Time
@@ -27,7 +27,7 @@ func (c *clock) read() time.Time {
 	return c.now
 }
 
-func TestLinesInALog(t *testing.T) {
+func TestLinesWithoutTerminal(t *testing.T) {
 	var out bytes.Buffer
 	p := progress.New(&out, progress.Options{Now: (&clock{step: time.Second}).read, Unit: "image"})
 	p.Start(24, "analyzing")
@@ -44,7 +44,7 @@ func TestLinesInALog(t *testing.T) {
 	}, lines)
 }
 
-func TestShortWorkSaysNothing(t *testing.T) {
+func TestShortTaskPrintsNothing(t *testing.T) {
 	var out bytes.Buffer
 	p := progress.New(&out, progress.Options{Now: (&clock{step: time.Millisecond}).read, Unit: "image"})
 	p.Start(100, "analyzing")
@@ -55,7 +55,7 @@ func TestShortWorkSaysNothing(t *testing.T) {
 	assert.Empty(t, out.String())
 }
 
-func TestQuietAndNilSayNothing(t *testing.T) {
+func TestQuietPrintsNothing(t *testing.T) {
 	var out bytes.Buffer
 	for _, p := range []*progress.Progress{nil, progress.New(&out, progress.Options{Quiet: true})} {
 		p.Start(1, "analyzing")
@@ -66,7 +66,7 @@ func TestQuietAndNilSayNothing(t *testing.T) {
 	assert.Empty(t, out.String())
 }
 
-func TestABarOnATerminalIsTakenAway(t *testing.T) {
+func TestBarIsRemoved(t *testing.T) {
 	var out bytes.Buffer
 	p := progress.New(&out, progress.Options{Terminal: true, Now: time.Now, Unit: "image"})
 	p.Start(0, "analyzing")
@@ -79,10 +79,10 @@ func TestABarOnATerminalIsTakenAway(t *testing.T) {
 	p.Finish()
 	assert.Regexp(t, `\([1-9]\d?/40, `, out.String())
 	assert.Contains(t, out.String(), "an-image-with-a-name-that-is-fa…")
-	assert.Empty(t, strings.TrimSpace(screen(out.String())), "nothing is left of it")
+	assert.Empty(t, strings.TrimSpace(screen(out.String())), "nothing stays on the screen")
 }
 
-func TestABarGoesOnWhenThereIsMoreToDo(t *testing.T) {
+func TestBarWithGrowingTotal(t *testing.T) {
 	var out bytes.Buffer
 	p := progress.New(&out, progress.Options{Terminal: true, Width: 70, Now: (&clock{step: time.Second}).read, Unit: "image"})
 	p.Start(2, "analyzing")
@@ -93,16 +93,16 @@ func TestABarGoesOnWhenThereIsMoreToDo(t *testing.T) {
 	p.Add(2)
 	p.Item("node-22-bookworm-slim")()
 	assert.Contains(t, out.String(), "analyzing  75% |███████   | (3/4, ")
-	assert.Contains(t, out.String(), "left) node-22", "what is under way is named")
+	assert.Contains(t, out.String(), "left) node-22", "the current item is named")
 	for line := range strings.SplitSeq(out.String(), "\r") {
-		assert.Less(t, len([]rune(strings.TrimPrefix(line, "\x1b[2K"))), 70, "a line that wraps cannot be taken away")
+		assert.Less(t, len([]rune(strings.TrimPrefix(line, "\x1b[2K"))), 70, "a line that wraps cannot be erased")
 	}
 	p.Finish()
 	p.Finish()
 	assert.Empty(t, strings.TrimSpace(screen(out.String())))
 }
 
-// screen is what a terminal shows in the end, as far as a bar uses one: \r, and the sequence that erases the line.
+// screen returns the last line of a terminal that knows \r and the sequence that erases a line.
 func screen(written string) string {
 	var line []rune
 	at := 0
@@ -126,6 +126,6 @@ func screen(written string) string {
 	return string(line)
 }
 
-func TestWhatIsNoTerminal(t *testing.T) {
+func TestIsTerminal(t *testing.T) {
 	assert.False(t, progress.IsTerminal(&bytes.Buffer{}))
 }
