@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
@@ -51,7 +52,7 @@ If an image fails, its state stays unchanged, the others are recorded, and the e
 the folder beside images.yaml. With --push it is a git repository: analyze commits and pushes the changes, and computes
 them again if another writer pushed first. A run without news makes no commit.
 
-Kargo's analysis Jobs use --image or --base-image: analyze records that image or base image, and whatever else is new,
+Kargo's analysis Jobs use --image or --base-image: analyze records that image or base image, and every other change,
 unless another run has done so already.
 
 Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
@@ -107,11 +108,11 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	c := o.clients(env)
-	st, leave, err := o.open(ctx, c, paths)
+	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer closeStore()
 	dry := &dryRun{Store: st}
 	target := st
 	if o.dryRun || o.url != "" && !o.push {
@@ -151,11 +152,11 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 			return err
 		}
 	}
-	return o.verdict(r)
+	return o.outcome(r)
 }
 
-// promoteAfter starts what the analysis made due. That it cannot is no failure of the analysis, which is recorded; the
-// hourly pass does it then.
+// promoteAfter starts the rebuilds that the analysis made due. A failure does not fail the analysis, which is recorded:
+// the next run of promote retries.
 func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
 	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now, Log: env.log})
 	if err != nil {
@@ -164,8 +165,9 @@ func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients,
 	return printPromotion(env, r)
 }
 
-// verdict is the exit code. An analysis step fails for what it was started for, not for what else it saw.
-func (o *analyzeOptions) verdict(r *analyze.Report) error {
+// outcome returns the error that sets the exit code. The analysis of an event fails only if that of the event's own image
+// or base image failed.
+func (o *analyzeOptions) outcome(r *analyze.Report) error {
 	if r.Interrupted {
 		return errReported
 	}
@@ -215,7 +217,7 @@ func printAnalysis(env *Env, r *analyze.Report, saved store.Saved, dryRun bool) 
 		}
 	}
 	unknownConfigs(&b, r.UnknownConfigs)
-	b.WriteString(counts(r))
+	b.WriteString(countsLine(r))
 	switch {
 	case len(r.Changed) == 0:
 		b.WriteString("; nothing new")
@@ -229,8 +231,8 @@ func printAnalysis(env *Env, r *analyze.Report, saved store.Saved, dryRun bool) 
 	return infoLines(env, b.String())
 }
 
-// counts returns how many images and base images were analyzed, and what became of the others.
-func counts(r *analyze.Report) string {
+// countsLine returns how many images and base images were analyzed, failed, or were not reached.
+func countsLine(r *analyze.Report) string {
 	total := plural.Count(len(r.Images), "image")
 	if len(r.Bases) > 0 {
 		total += " and " + plural.Count(len(r.Bases), "base image")
@@ -259,18 +261,18 @@ func counts(r *analyze.Report) string {
 	return text
 }
 
-// unknownConfigs warns of base images of which the config is not known.
+// unknownConfigs warns of base images whose config is unknown.
 func unknownConfigs(b *strings.Builder, unknown []analyze.UnknownConfig) {
 	var unasked []string
 	for _, u := range unknown {
 		if u.Error == "" {
-			unasked = append(unasked, u.Ref)
+			unasked = append(unasked, state.Short(u.Ref))
 			continue
 		}
-		fmt.Fprintf(b, "warning: %s (images that its ONBUILD triggers use are not known; those in state are kept)\n", u.Error)
+		fmt.Fprintf(b, "warning: %s (images used by its ONBUILD triggers are unknown; those in state are kept)\n", u.Error)
 	}
 	if len(unasked) > 0 {
-		fmt.Fprintf(b, "warning: offline: images that ONBUILD triggers of %s use are not known; those in state are kept\n", plural.Listed(unasked, 3))
+		fmt.Fprintf(b, "warning: offline: images used by ONBUILD triggers of %s are unknown; those in state are kept\n", plural.Listed(unasked, 3))
 	}
 }
 
@@ -287,10 +289,10 @@ func infoLines(env *Env, text string) error {
 	return nil
 }
 
-// fewPulls is the number of remaining pulls below which a registry is worth a line.
+// fewPulls is the number of remaining pulls below which a registry is reported.
 const fewPulls = 20
 
-// requestCounts returns a line for each registry: of all, or of those that have few pulls left.
+// requestCounts returns a line for each registry, or only for those with few pulls left.
 func requestCounts(usage map[string]registry.Usage, all bool) []string {
 	var out []string
 	for host, u := range usage {

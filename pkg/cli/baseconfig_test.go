@@ -272,6 +272,6 @@ func TestConfigThatIsNotReadInTime(t *testing.T) {
 		return false
 	})
 	got := s.do("analyze", "--timeout", "4s")
-	assert.Contains(t, got.err, `library/node:22": not read in this run (images that its ONBUILD triggers use are not known`)
+	assert.Contains(t, got.err, `library/node:22": not read in this run (images used by its ONBUILD triggers are unknown`)
 	assert.NotContains(t, got.err, "offline")
 }

@@ -54,13 +54,13 @@ its config, as in the output of "crane config REF".`,
 		RunE: func(cmd *cobra.Command, files []string) error { return runBases(cmd.Context(), env, o, files) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
-	f.StringVar(&o.platform, "platform", "linux/amd64", "platform of the build")
+	f.StringVar(&o.target, "target", "", "`stage` to build (default the last)")
+	f.StringVar(&o.platform, "platform", "linux/amd64", "`platform` of the build")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE`; NAME alone takes the environment's")
 	f.StringArrayVar(&o.contexts, "build-context", nil, "named context `NAME=VALUE`, as for docker buildx build: docker-image://REF is an image")
 	f.StringArrayVar(&o.configs, "base-config", nil, "image config of a base image `REF=FILE` (JSON)")
 	f.BoolVar(&o.allStages, "all-stages", false, "also count stages that the target does not need")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json (one line per file)")
+	f.StringVarP(&o.output, "output", "o", "table", "`format`: table, or json with one line per file")
 	return cmd
 }
 

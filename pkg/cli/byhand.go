@@ -33,8 +33,7 @@ func newHold(env *Env, paths *pathFlags) *cobra.Command {
 		Short: "Keep a digest of a base image from becoming due",
 		Long: `Hold keeps a candidate of a base image from becoming due until it is released: the newest, or the one that DIGEST names.
 Other candidates are not affected. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
-digits of DIGEST are enough where they are unique. The reason goes into the
-state file and, with --push, into the commit.`,
+digits of DIGEST are enough where they are unique. The reason goes into the state file and, with --push, into the commit.`,
 		Example: `  imagefactory hold node:22-slim --reason "breaks TLS" --push`,
 	}, (*fleet.Fleet).Hold)
 }
@@ -53,7 +52,7 @@ then. The reason goes into the state file and, with --push, into the commit.`,
 	return cmd
 }
 
-// newVerdictCmd completes a command that changes the state of one thing, given by its name.
+// newVerdictCmd completes a command that changes the state of the image or base image that its argument names.
 func newVerdictCmd(env *Env, paths *pathFlags, cmd *cobra.Command, verb func(*fleet.Fleet, string, string, time.Time) (*fleet.Change, error)) *cobra.Command {
 	o := &stateEdit{}
 	cmd.Args = args(cobra.ExactArgs(1))
@@ -76,8 +75,8 @@ func newPrune(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "prune",
 		Short: "Archive the state of images that are no longer enrolled or used",
 		Long: `Prune moves the state of images that are no longer enrolled, and of base images that nothing uses any longer, into the
-folder archive of the state folder. When one of them is enrolled or used again, it goes on where it stopped. Base images
-stay until every enrolled image has been analyzed: before, nobody knows what it uses.`,
+folder archive of the state folder. If one of them is enrolled or used again, its state is restored. Base images are kept
+until every enrolled image has been analyzed, because an image that was not may use them.`,
 		Example: `  imagefactory prune --dry-run
   imagefactory prune --reason "the shop was shut down" --push`,
 		Args: args(cobra.NoArgs),
@@ -89,7 +88,7 @@ stay until every enrolled image has been analyzed: before, nobody knows what it 
 	return cmd
 }
 
-// stateEdit is what the commands share by which a person changes state.
+// stateEdit is shared by the commands that change state by hand.
 type stateEdit struct {
 	repoFlags
 	verb   string // name of the command
@@ -106,7 +105,7 @@ func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
 	o.output.add(cmd, "text")
 }
 
-// run changes state, keeps that and says what has changed.
+// run changes state, saves it and prints the change.
 func (o *stateEdit) run(ctx context.Context, env *Env, paths *pathFlags, verb func(*fleet.Fleet) (*fleet.Change, error)) error {
 	if err := o.output.check(); err != nil {
 		return err
@@ -140,11 +139,11 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 	if o.url != "" && !o.push {
 		o.dryRun = true
 	}
-	st, leave, err := o.open(ctx, o.clients(env), paths)
+	st, closeStore, err := o.open(ctx, o.clients(env), paths)
 	if err != nil {
 		return nil, store.Saved{}, err
 	}
-	defer leave()
+	defer closeStore()
 	dry := &dryRun{Store: st}
 	if o.dryRun {
 		st = dry

@@ -55,7 +55,7 @@ type Env struct {
 	Out    io.Writer
 	Err    io.Writer
 	Now    func() time.Time
-	Clock  func() time.Time // Now, where servers may contradict it; nil: they are not asked what time it is
+	Clock  func() time.Time // like Now, and compared with the time of servers; nil skips the comparison
 	Getenv func(string) string
 	Sleep  func(context.Context, time.Duration) error // waits before a request is sent again; nil: real time passes
 
@@ -93,13 +93,13 @@ func (env *Env) errorf(format string, a ...any) error {
 	return err
 }
 
-// errDifference makes the exit code 3: what is on disk is not what would be written.
+// errDifference sets exit code 3: dist differs from what synth would write.
 var errDifference = errors.New("out of date")
 
-// errInvalid makes the exit code 2 when everything was said already.
+// errInvalid sets exit code 2 after the errors were printed.
 var errInvalid = errors.New("invalid input")
 
-// errReported makes the exit code 1 when everything was said already.
+// errReported sets exit code 1 after the errors were printed.
 var errReported = errors.New("failed")
 
 // Main runs a command line and returns its exit code.
@@ -141,7 +141,7 @@ func Main(ctx context.Context, args []string, env *Env) int {
 	}
 }
 
-// unknownCommand makes one line of cobra's message and its suggestions.
+// unknownCommand returns cobra's message and its suggestions in one line.
 func unknownCommand(err error) string {
 	message, similar, _ := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
 	if names := strings.Fields(similar); len(names) > 0 {
@@ -150,15 +150,15 @@ func unknownCommand(err error) string {
 	return message + " (see `imagefactory --help`)"
 }
 
-// pathFlags are the flags that say where a fleet's files are.
+// pathFlags locate the files of a fleet.
 type pathFlags struct{ config, state, out string }
 
 func (p *pathFlags) paths() fleet.Paths {
 	return fleet.Paths{Config: p.config, StateDir: p.state, OutDir: p.out}
 }
 
-// beside puts folders that nobody named beside images.yaml, wherever the command is run.
-func (p *pathFlags) beside() {
+// setDefaults places folders that were not given beside images.yaml, wherever the command runs.
+func (p *pathFlags) setDefaults() {
 	if p.state == "" {
 		p.state = filepath.Join(filepath.Dir(p.config), config.DefaultStateFolder)
 	}
@@ -205,12 +205,12 @@ what it finds in state/ in git, decides which rebuilds are due, and starts them 
 	flags.StringVar(&paths.config, "config", cmp.Or(env.Getenv("IMAGEFACTORY_CONFIG"), config.DefaultConfigFile), "`path` of images.yaml (env IMAGEFACTORY_CONFIG)")
 	flags.StringVar(&paths.state, "state-dir", env.Getenv("IMAGEFACTORY_STATE_DIR"), "`folder` of the state files (default state beside the config; env IMAGEFACTORY_STATE_DIR)")
 	flags.StringVar(&paths.out, "out-dir", env.Getenv("IMAGEFACTORY_OUT_DIR"), "`folder` of the generated resources (default dist beside the config; env IMAGEFACTORY_OUT_DIR)")
-	flags.StringVar(&env.color, "color", "auto", "colour of tables: auto (on a terminal, unless NO_COLOR is set), always or never")
+	flags.StringVar(&env.color, "color", "auto", "`when` to use colour: auto (on a terminal, unless NO_COLOR is set), always or never")
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(colors, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	flags.BoolVarP(&env.quiet, "quiet", "q", false, "print errors and warnings only, and no progress")
 	verbose := flags.Bool("verbose", false, "log requests, decisions and changes of state to stderr (env IMAGEFACTORY_LOG=debug)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
-		paths.beside()
+		paths.setDefaults()
 		if !slices.Contains(colors, env.color) {
 			return fleet.Usagef("--color %q: want %s", env.color, strings.Join(colors, ", "))
 		}
@@ -242,7 +242,7 @@ what it finds in state/ in git, decides which rebuilds are due, and starts them 
 	return root
 }
 
-// args wraps cobra's checks of arguments, so that a mistake is a usage error.
+// args wraps cobra's checks of arguments: a mistake is a usage error that names the missing or unexpected argument.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
@@ -253,7 +253,12 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 			case operands == "":
 				return fleet.Usagef("%s takes no arguments: %q (see `%s --help`)", cmd.Name(), args[0], cmd.CommandPath())
 			}
-			return fleet.Usagef("%s (see `%s --help`)", err, cmd.CommandPath())
+			for n := range args {
+				if n > 0 && check(cmd, args[:n]) == nil {
+					return fleet.Usagef("unexpected argument %q: %s takes one %s (see `%s --help`)", args[n], cmd.Name(), strings.Trim(operands, "[]"), cmd.CommandPath())
+				}
+			}
+			return fleet.Usagef("invalid argument %q: %s takes %s (see `%s --help`)", args[0], cmd.Name(), operands, cmd.CommandPath())
 		}
 		return nil
 	}
@@ -290,7 +295,7 @@ func imageNames(paths *pathFlags) cobra.CompletionFunc {
 // baseNames completes the names of base images.
 func baseNames(paths *pathFlags) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		paths.beside()
+		paths.setDefaults()
 		f, err := fleet.Open(paths.paths())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError

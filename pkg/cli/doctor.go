@@ -69,11 +69,11 @@ func runDoctor(ctx context.Context, env *Env, paths *pathFlags, o *doctorOptions
 	}
 	o.once = true
 	c := o.clients(env)
-	st, leave, err := o.open(ctx, c, paths)
+	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer closeStore()
 	options := doctor.Options{Now: env.Now, Store: st, Branch: o.branch, Offline: o.offline, Direct: o.direct, Timeout: o.timeout, Tools: func(f *fleet.Fleet) doctor.Tools {
 		return doctor.Tools{
 			Credentials: c.credentials, Registry: c.registry(f), Now: env.Now, HTTP: c.http(),
@@ -116,5 +116,5 @@ func printDoctor(env *Env, found []doctor.Check, output *outputFlag) error {
 			rows = append(rows, []string{"", "", "fix: " + f.Fix})
 		}
 	}
-	return env.style(true).Table(env.Out, []string{"CHECK", "RESULT", "WHAT, AND THE FIX"}, rows)
+	return env.style(true).Table(env.Out, []string{"CHECK", "RESULT", "MESSAGE AND FIX"}, rows)
 }

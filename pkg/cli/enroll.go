@@ -38,7 +38,7 @@ func newEnroll(env *Env, paths *pathFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...]",
 		Short: "Add an image to images.yaml",
-		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. With --repo and the flags around it
+		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. With --repo and the other flags of its source
 the image is managed: rebuilt when its base images change. Without them it is external: watched, never rebuilt. The whole
 file is checked before it is written.`,
 		Example: `  imagefactory enroll web --repository acme/web --provider github --repo acme/web --workflow build.yml
@@ -55,20 +55,20 @@ file is checked before it is written.`,
 	f := cmd.Flags()
 	f.StringVar(&o.image.Registry, "registry", "", "registry `host` (default ghcr.io; docker.io for an external image)")
 	f.StringVar(&o.image.Repository, "repository", "", "`path` of the image in its registry")
-	f.StringVar(&o.tag, "tag", "", "the one `tag` that counts (default: decided from what the registry holds)")
+	f.StringVar(&o.tag, "tag", "", "the only `tag` to follow (default: chosen from the registry's tags)")
 	f.StringVar(&o.provider, "provider", "", "forge of the source: github, gitlab or git")
 	f.StringVar(&o.source.Host, "host", "", "`host` of a self-hosted forge")
 	f.StringVar(&o.source.Repo, "repo", "", "source repository, such as `owner/repo`")
-	f.StringVar(&o.source.Branch, "branch", "", "`branch` that is built (default main)")
+	f.StringVar(&o.source.Branch, "branch", "", "`branch` to build (default main)")
 	f.StringVar(&o.source.Dockerfile, "dockerfile", "", "`path` of the Dockerfile in the repository (default Dockerfile)")
-	f.StringVar(&o.source.Target, "target", "", "`stage` that is built (default the last)")
-	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE` that the workflow gives")
-	f.StringSliceVar(&o.source.Platforms, "platform", nil, "`platforms` that are built (default linux/amd64)")
+	f.StringVar(&o.source.Target, "target", "", "`stage` to build (default the last)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "build argument `NAME=VALUE` that the workflow sets")
+	f.StringSliceVar(&o.source.Platforms, "platform", nil, "`platforms` to build (default linux/amd64)")
 	f.StringVar(&o.source.Workflow, "workflow", "", "GitHub Actions workflow `file`")
 	f.StringVar(&o.source.Job, "job", "", "GitLab `job`")
 	f.BoolVar(&o.pinBases, "pin-bases", false, "the workflow builds with the lock that pin prints")
 	f.StringVar(&o.rebuildDelay, "rebuild-delay", "", "`time` that a new digest of a base image waits (default 7d)")
-	f.BoolVar(&o.noRebuild, "no-rebuild", false, "watch the image and never rebuild it by itself")
+	f.BoolVar(&o.noRebuild, "no-rebuild", false, "only watch the image, never rebuild it")
 	o.output.add(cmd, "text")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
 	return cmd

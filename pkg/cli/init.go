@@ -113,7 +113,7 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	return printNext(env, o.Direct)
 }
 
-// printNext prints what a person has to do once everything is written.
+// printNext prints the next steps.
 func printNext(env *Env, direct bool) error {
 	lines := []string{
 		"next:",

@@ -27,7 +27,7 @@ type migrateOptions struct {
 	force  bool
 }
 
-// migrateFolder is where a migration goes unless it is told otherwise: beside what the old tool has.
+// migrateFolder is the default folder of the new files, inside the one that is migrated.
 const migrateFolder = "imagefactory"
 
 func newMigrate(env *Env) *cobra.Command {
@@ -109,7 +109,7 @@ func same(a, b string) bool {
 	return err == nil && os.SameFile(old, other)
 }
 
-// migrateDiff shows what would be written. Where there is no images.yaml yet, it is compared with the old one.
+// migrateDiff prints a diff of the files that would be written. A new images.yaml is compared with the old one.
 func migrateDiff(env *Env, plan *migrate.Plan, dir, to string) error {
 	missing, conflict, err := plan.Check(to)
 	if err != nil {
@@ -132,12 +132,12 @@ func migrateDiff(env *Env, plan *migrate.Plan, dir, to string) error {
 		}
 	}
 	if conflict != nil {
-		return env.infof("--dry-run: without it %s", conflict)
+		return env.infof("without --dry-run this fails: %s", conflict)
 	}
 	return nil
 }
 
-// migrateSummary prints what was written, the old objects and the next steps.
+// migrateSummary prints the number of files, the old objects and the next steps.
 func migrateSummary(env *Env, o *migrateOptions, plan *migrate.Plan, dir, to string, written []string) error {
 	objects := env.Out
 	done := fmt.Sprintf("%s written to %s", plural.Count(len(written), "file"), to)
@@ -146,7 +146,7 @@ func migrateSummary(env *Env, o *migrateOptions, plan *migrate.Plan, dir, to str
 	}
 	lines := []string{
 		fmt.Sprintf("read %s: %d of %s, %s", plan.Layout.Kind, plan.Enrolled, plural.Form(plan.Images, "entry", "entries")+" enrolled", plural.Count(plan.Bases, "base image")),
-		fmt.Sprintf("%s; %s above to look at", done, plural.Count(len(plan.Findings), "thing")),
+		fmt.Sprintf("%s; %s above", done, plural.Count(len(plan.Findings), "finding")),
 		"kept under their names: " + listObjects(plan.Kept),
 	}
 	if len(plan.Retired) > 0 {
@@ -175,8 +175,8 @@ func listObjects(objects []migrate.Object) string {
 	return strings.Join(out, ", ")
 }
 
-// printDeletes prints the commands that delete what nothing needs any longer. The names are valid ones of Kubernetes, so a
-// shell takes none of them for anything else.
+// printDeletes prints the commands that delete the old objects. Their names are valid in Kubernetes, so a shell needs no
+// quotes around them.
 func printDeletes(out io.Writer, objects []migrate.Object) error {
 	var b strings.Builder
 	b.WriteString("# Kargo objects of the older tool. Delete them before Argo CD applies the new ones, so that no build starts twice.\n")

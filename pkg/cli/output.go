@@ -60,10 +60,10 @@ type (
 	// StateChange is the output of release, hold, reset and prune.
 	StateChange struct {
 		report.Meta
-		DryRun  bool     `json:"dryRun,omitempty"` // nothing was kept
+		DryRun  bool     `json:"dryRun,omitempty"` // nothing was saved
 		Changes []string `json:"changes"`          // one line each, for people
 		Files   []string `json:"files"`            // state files, below the state folder
-		Commit  string   `json:"commit,omitempty"` // that was pushed
+		Commit  string   `json:"commit,omitempty"` // the pushed commit
 	}
 	// FileList is the output of synth, enroll and init: the files that were written or removed, or would be.
 	FileList struct {
@@ -137,16 +137,16 @@ func newFileList(paths []string, dryRun bool) FileList {
 	return l
 }
 
-// outputFlag is the flag --output. Its first format is the default and for people.
+// outputFlag is the flag --output. Its first format is the default.
 type outputFlag struct {
 	value string
-	own   []string // formats of the command beside those of [report.Formats]
+	own   []string // formats of the command besides those of [report.Formats]
 }
 
 func (o *outputFlag) add(cmd *cobra.Command, own ...string) {
 	o.own = own
 	formats := o.formats()
-	cmd.Flags().StringVarP(&o.value, "output", "o", formats[0], strings.Join(formats[:len(formats)-1], ", ")+" or "+formats[len(formats)-1])
+	cmd.Flags().StringVarP(&o.value, "output", "o", formats[0], "`format`: "+strings.Join(formats[:len(formats)-1], ", ")+" or "+formats[len(formats)-1])
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
@@ -165,5 +165,5 @@ func (o *outputFlag) check() error { return checkOutput(o.value, o.formats()...)
 // forPrograms reports whether the output is an object for programs.
 func (o *outputFlag) forPrograms() bool { return slices.Contains(report.Formats(), o.value) }
 
-// wide reports whether tables show all of every cell.
+// wide reports whether tables show every cell in full.
 func (o *outputFlag) wide() bool { return o.value == "wide" }

@@ -50,7 +50,7 @@ with it is enrolled with source.pinBases: true.`,
 	return cmd
 }
 
-// checkLock refuses a lock that leaves a base open: a build with it would take what the tag holds.
+// checkLock returns an error if a base has no digest in the lock, because a build would then use the tag's current one.
 func checkLock(env *Env, lock *fleet.Lock, partial bool) error {
 	for _, b := range lock.Bases {
 		if b.Origin != policy.FromNowhere {

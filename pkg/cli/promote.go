@@ -26,7 +26,7 @@ type promoteOptions struct {
 	output     outputFlag
 }
 
-// executorFlags say what starts rebuilds.
+// executorFlags choose the backend that starts rebuilds.
 type executorFlags struct {
 	project string
 	direct  bool
@@ -38,7 +38,7 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&e.direct, "direct", false, "start workflows and pipelines at the forges, without Kargo")
 }
 
-// backend returns what starts rebuilds.
+// backend returns the backend that starts rebuilds.
 func (e *executorFlags) backend(c *clients) promote.Backend {
 	if e.direct {
 		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now})}
@@ -82,7 +82,7 @@ analyses may share.`,
 func (o *promoteOptions) check() error {
 	switch {
 	case o.url != "" && !o.push && !o.dryRun:
-		return fleet.Usagef("with --state-repo, give --push, or --dry-run to only look: what is started must be recorded")
+		return fleet.Usagef("--state-repo needs --push, because started rebuilds must be recorded (or use --dry-run)")
 	case o.wait < 0 || o.poll <= 0:
 		return fleet.Usagef("--wait and --poll are durations such as 2h and 30s")
 	}
@@ -94,11 +94,11 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		return err
 	}
 	c := o.clients(env)
-	st, leave, err := o.open(ctx, c, paths)
+	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer closeStore()
 	if o.dryRun {
 		return showStartable(ctx, env, st, &o.output)
 	}
@@ -132,8 +132,8 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	}
 }
 
-// finish returns the outcome of the last pass: what it has repaired of those before is no failure. With --wait, a rebuild
-// that still runs is one.
+// finish returns the error of the last pass: problems of earlier passes that are gone do not count. With --wait, a rebuild
+// that is still running is an error.
 func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.Report) error {
 	if err := c.printUsage(ctx); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 	return nil
 }
 
-// showStartable prints what promote would start.
+// showStartable prints the rebuilds that promote would start.
 func showStartable(ctx context.Context, env *Env, st store.Store, output *outputFlag) error {
 	f, err := store.View(ctx, st)
 	if err != nil {
@@ -175,6 +175,9 @@ func showStartable(ctx context.Context, env *Env, st store.Store, output *output
 	for i := range start {
 		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now, output.wide()), start[i].Reason}
 	}
+	if len(start) == 0 {
+		return env.infof("0 rebuilds would be started") // and no table of headings only
+	}
 	if err := env.style(output.wide()).Table(env.Out, []string{"IMAGE", "REBUILD", "DUE (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 			rows = append(rows, []string{s.Image, s.Rebuild, "started", s.Reason, s.RunURL})
 		}
 		for _, d := range r.Dropped {
-			rows = append(rows, []string{d.Image, d.Rebuild, "dropped", "not due any longer: " + d.Message, ""})
+			rows = append(rows, []string{d.Image, d.Rebuild, "dropped", "no longer due: " + d.Message, ""})
 		}
 		for _, e := range r.Ended {
 			rows = append(rows, []string{e.Image, e.Rebuild, string(e.Status), e.Message, ""})

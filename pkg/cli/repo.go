@@ -25,17 +25,17 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
-// repoFlags say which git repository holds state, and images.yaml with it.
+// repoFlags locate the git repository that holds state and images.yaml.
 type repoFlags struct {
 	url, branch, path, configRef string
 	push                         bool
 	credentials                  string
-	once                         bool // do not retry: a person waits, and nothing would be lost
+	once                         bool // do not retry: a person waits, and nothing is lost
 }
 
 func (r *repoFlags) add(env *Env, cmd *cobra.Command) {
 	r.addPlace(env, cmd)
-	cmd.Flags().BoolVar(&r.push, "push", false, "commit what is new and push it")
+	cmd.Flags().BoolVar(&r.push, "push", false, "commit the changes and push them")
 }
 
 // addPlace adds the flags of a command that pushes nothing.
@@ -52,7 +52,7 @@ func (r *repoFlags) addPlace(env *Env, cmd *cobra.Command) {
 // remote reports whether state is in a repository and not in a folder.
 func (r *repoFlags) remote() bool { return r.url != "" || r.push }
 
-// shown is the state folder as messages name it.
+// shown returns the name of the state folder in messages.
 func (r *repoFlags) shown(paths *pathFlags) string {
 	if r.url != "" {
 		return cmp.Or(r.path, config.DefaultStateFolder)
@@ -60,7 +60,7 @@ func (r *repoFlags) shown(paths *pathFlags) string {
 	return paths.state
 }
 
-// maxStateBlob is the size of files that are left out of what is fetched of the state repository: images.yaml is smaller.
+// maxStateBlob is the size from which files of the state repository are not fetched; images.yaml is smaller.
 const maxStateBlob = 8 << 20
 
 // clients are the external services that a command uses.
@@ -86,15 +86,15 @@ func (o *clients) http() httpx.Options {
 	return httpx.Options{Clock: o.clock, Logger: o.env.log, Sleep: o.env.Sleep}
 }
 
-// git returns the transport to the state repository. It skips no host: what was learned is pushed until the deadline.
+// git returns the transport to the state repository. It has no circuit breaker: a push is retried until the deadline.
 func (o *clients) git() *httpx.Transport {
 	h := o.http()
 	h.MaxFailures = -1
 	return gitrepo.NewTransport(h)
 }
 
-// open returns where the fleet is, and how to leave it.
-func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st store.Store, leave func(), err error) {
+// open returns the store that holds the fleet, and a function that closes it.
+func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st store.Store, closeStore func(), err error) {
 	if !r.remote() {
 		return store.Logged(store.Folder{Paths: paths.paths()}, o.env.log), func() {}, nil
 	}
@@ -129,7 +129,7 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 			return t.Username, t.Value, err
 		},
 	})
-	if err != nil { // nothing was asked yet
+	if err != nil { // before any request
 		return nil, nil, fleet.Usagef("%s", err)
 	}
 	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
@@ -166,7 +166,7 @@ func (o *clients) registryClients(offline bool, show *progress.Progress) analyze
 	}
 }
 
-// registry returns the client that serves the whole run: it remembers what cannot change.
+// registry returns the registry client of the whole run, whose cache all passes share.
 func (o *clients) registry(f *fleet.Fleet) *registry.Client {
 	if o.registries == nil {
 		o.registries = registry.New(registry.Options{
@@ -186,8 +186,8 @@ func (o *clients) resetBreakers() {
 	}
 }
 
-// cacheDir is where answers of forges are kept, so that a file that did not change costs no more than a question; empty
-// when there is no place for it.
+// cacheDir returns the folder for responses of forges and registries, so that an unchanged file costs one conditional
+// request; "" if the environment names no home.
 func cacheDir(env *Env) string {
 	if dir := env.Getenv("IMAGEFACTORY_CACHE_DIR"); dir != "" {
 		return dir
@@ -211,7 +211,7 @@ func (o *clients) progress() *progress.Progress {
 	})
 }
 
-// printUsage reports doubts about the clock, and how many requests registries got: with --verbose, or when few pulls are left.
+// printUsage prints doubts about the clock, and the number of requests to registries with --verbose or when few pulls are left.
 func (o *clients) printUsage(ctx context.Context) error {
 	if doubt := o.clock.Doubt(); doubt != "" {
 		if err := o.env.errorf("warning: %s", doubt); err != nil {
@@ -230,7 +230,7 @@ func (o *clients) printUsage(ctx context.Context) error {
 	return nil
 }
 
-// dryRun keeps no change of a store, and shows it.
+// dryRun is a store that keeps the last change in memory instead of saving it.
 type dryRun struct {
 	store.Store
 	change *fleet.Change

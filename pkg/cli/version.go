@@ -11,7 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
-// Set by a release's build with -ldflags -X; else Go's own record in the binary is asked.
+// Set by a release's build with -ldflags -X; otherwise Go's build information in the binary is used.
 var releaseVersion, releaseCommit string
 
 // build is the version information of a binary.
@@ -46,10 +46,10 @@ func newVersion(env *Env) *cobra.Command {
 	return cmd
 }
 
-// version is what this binary calls itself where it signs what it writes.
+// version returns the version of this binary.
 func version() string { return thisBuild().Version }
 
-// thisBuild prefers what a release said; a build without that has the module's version, or its commit.
+// thisBuild returns the version that a release's build has set, else that of the Go module, else one made from the commit.
 func thisBuild() build {
 	b := build{Version: releaseVersion, Commit: releaseCommit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

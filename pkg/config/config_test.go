@@ -135,7 +135,7 @@ var invalid = map[string]struct {
   name: b
 `, []string{
 		`images.yaml:2:9: name "a" is taken by the entry on line 1`,
-		`images.yaml:4:3: key "name" of images[1] stands twice, first on line 2`,
+		`images.yaml:4:3: duplicate key "name" in images[1] (first on line 2)`,
 	}},
 	"durations": {`- {name: a, repository: o/a, rebuildDelay: 7days}
 - {name: b, repository: o/b, rebuildDelay: -1d}

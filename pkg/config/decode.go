@@ -151,7 +151,7 @@ func (d *decoder) eachPair(n *yaml.Node, path string, f func(key, value *yaml.No
 			continue
 		}
 		if line, dup := seen[key.Value]; dup {
-			d.add(finding.Duplicate, key, fmt.Sprintf("key %q of %s stands twice, first on line %d", key.Value, orFile(path), line), "")
+			d.add(finding.Duplicate, key, fmt.Sprintf("duplicate key %q in %s (first on line %d)", key.Value, orFile(path), line), "")
 			continue
 		}
 		seen[key.Value] = key.Line

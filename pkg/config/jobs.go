@@ -154,7 +154,7 @@ func (v *validator) jobs(n *yaml.Node) {
 		where := fmt.Sprintf("%s.imagePullSecrets[%d]", at, i)
 		v.check(item(pullSecrets, i), where, firstProblem(name, validation.IsDNS1123Subdomain(name)))
 		if slices.Index(j.ImagePullSecrets, name) < i {
-			v.add(finding.Duplicate, orNode(item(pullSecrets, i), v.root), fmt.Sprintf("%s: %q stands twice", where, name), "")
+			v.add(finding.Duplicate, orNode(item(pullSecrets, i), v.root), fmt.Sprintf("%s: duplicate %q", where, name), "")
 		}
 	}
 	v.labels(child(n, "nodeSelector"), at+".nodeSelector", j.NodeSelector, nil)

@@ -45,7 +45,7 @@ func TestJobsAreChecked(t *testing.T) {
 		"caBundle: {key: ca.crt}":                           "4:15: factory.jobs.caBundle: neither secret nor configMap",
 		"caBundle: {configMap: ca, key: ../x}":              `4:36: factory.jobs.caBundle.key: "../x"`,
 		"imagePullSecrets: [a, A]":                          `4:27: factory.jobs.imagePullSecrets[1]: "A"`,
-		"imagePullSecrets: [a, a]":                          `4:27: factory.jobs.imagePullSecrets[1]: "a" stands twice`,
+		"imagePullSecrets: [a, a]":                          `4:27: factory.jobs.imagePullSecrets[1]: duplicate "a"`,
 		"nodeSelector: {a b: c}":                            `4:20: factory.jobs.nodeSelector: "a b"`,
 		"nodeSelector: {a: '{{b}}'}":                        `4:23: factory.jobs.nodeSelector.a: "{{b}}"`,
 		"podLabels: {imagefactory/image: x}":                `4:17: factory.jobs.podLabels: "imagefactory/image" is reserved`,

@@ -20,8 +20,7 @@ type Options struct {
 	Width    int  // of the terminal in columns; 0 if unknown
 	Quiet    bool // print nothing
 	Now      func() time.Time
-	Every    time.Duration // between two lines; default 10 s. Shorter work prints none.
-	Unit     string        // the counted thing in the singular: "image"
+	Unit     string // the counted thing in the singular: "image"
 }
 
 // Progress reports the progress of one task after another. It is safe for concurrent use; a nil Progress prints nothing.
@@ -45,9 +44,6 @@ type Progress struct {
 func New(w io.Writer, o Options) *Progress {
 	if o.Quiet {
 		return nil
-	}
-	if o.Every == 0 {
-		o.Every = 10 * time.Second
 	}
 	return &Progress{w: w, Options: o}
 }
@@ -89,6 +85,7 @@ func (p *Progress) Start(total int, task string) {
 }
 
 const (
+	lineInterval    = 10 * time.Second // a task that takes less prints no line
 	minDrawInterval = 100 * time.Millisecond
 	redrawInterval  = 500 * time.Millisecond // while no item begins or ends
 	barWidth        = 10
@@ -174,7 +171,7 @@ func (p *Progress) finishItem() {
 		p.draw()
 		return
 	}
-	if now := p.Now(); now.Sub(p.reported) >= p.Every {
+	if now := p.Now(); now.Sub(p.reported) >= lineInterval {
 		p.reported = now
 		p.printLine(now)
 	}

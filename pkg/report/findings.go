@@ -10,10 +10,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// RulesPage documents every rule; findings link to it.
-const RulesPage = "https://github.com/imagefactory/imagefactory/blob/main/docs/rules.md"
+// rulesPage documents every rule; findings link to it.
+const rulesPage = "https://github.com/imagefactory/imagefactory/blob/main/docs/rules.md"
 
-// Findings prints a list one per line, as compilers do.
+// Findings prints one finding per line, as compilers do.
 func Findings(w io.Writer, l finding.List) error {
 	for _, f := range l {
 		if _, err := fmt.Fprintln(w, sanitize.Terminal(f.String())); err != nil {
@@ -106,7 +106,7 @@ func SARIF(w io.Writer, l finding.List, version string) error {
 	for i, r := range finding.Rules() {
 		index[r.ID] = i
 		driver.Rules = append(driver.Rules, sarifRule{
-			ID: r.ID, ShortDescription: sarifText{r.Text}, HelpURI: RulesPage + "#" + strings.ToLower(r.ID), Default: sarifConfig{string(r.Severity)},
+			ID: r.ID, ShortDescription: sarifText{r.Text}, HelpURI: rulesPage + "#" + strings.ToLower(r.ID), Default: sarifConfig{string(r.Severity)},
 		})
 	}
 	results := make([]sarifResult, len(l))

@@ -8,8 +8,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 )
 
-// APIVersion is the version of every object that is printed for programs.
-const APIVersion = "imagefactory/v1"
+// apiVersion is the version of every object for programs.
+const apiVersion = "imagefactory/v1"
 
 // Meta holds the fields that every object for programs begins with.
 type Meta struct {
@@ -18,7 +18,7 @@ type Meta struct {
 }
 
 // NewMeta returns the Meta of an object of a kind.
-func NewMeta(kind string) Meta { return Meta{APIVersion: APIVersion, Kind: kind} }
+func NewMeta(kind string) Meta { return Meta{APIVersion: apiVersion, Kind: kind} }
 
 // Object is an object for programs.
 type Object interface {

@@ -1,4 +1,4 @@
-// Package report prints what the other packages found: tables, drawings, and the formats that code hosts read.
+// Package report prints results: tables, drawings, objects as JSON and YAML, and the formats of code hosts.
 package report
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
-// JSON prints a value as indented JSON. HTML is not escaped: nothing of it goes into a page.
+// JSON prints a value as indented JSON. HTML characters are not escaped.
 func JSON(w io.Writer, v any) error {
 	return writeJSON(w, v, "  ")
 }
@@ -35,7 +35,7 @@ func writeJSON(w io.Writer, v any, indent string) error {
 	return nil
 }
 
-// escapeUnsafe escapes what JSON admits in a text and a terminal would obey. Outside of texts there is none of it.
+// escapeUnsafe escapes the characters that JSON allows in strings and that steer terminals. They occur only in strings.
 func escapeUnsafe(data []byte) []byte {
 	isUnsafe := func(r rune) bool { return r != '\n' && sanitize.IsUnsafe(r) }
 	if !bytes.ContainsFunc(data, isUnsafe) {
@@ -52,7 +52,7 @@ func escapeUnsafe(data []byte) []byte {
 	return b.Bytes()
 }
 
-// Diff prints a unified diff of files that others may have written, line by line and each with [sanitize.Terminal] applied.
+// Diff prints a unified diff of untrusted files, with [sanitize.Terminal] applied to each line.
 func Diff(w io.Writer, diff string) error {
 	var b strings.Builder
 	for line := range strings.Lines(diff) {
@@ -78,7 +78,7 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 	for i := range decisions {
 		d := &decisions[i]
 		counts[d.Status]++
-		why := Why(d)
+		why := reasonOf(d)
 		if !wide {
 			why = sanitize.Cut(why, maxWhy)
 		}
@@ -87,14 +87,14 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 	if err := s.Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", Totals(counts))
+	_, err := fmt.Fprintf(w, "\n%s\n", totals(counts))
 	return err
 }
 
 const maxWhy = 200 // characters of a table's last column; -o wide has the rest
 
-// Why returns in one short line why an image has its status.
-func Why(d *policy.Decision) string {
+// reasonOf returns in one line why an image has its status.
+func reasonOf(d *policy.Decision) string {
 	parts := []string{d.Reason}
 	if d.Queued != "" {
 		parts = append(parts, d.Queued)
@@ -108,8 +108,8 @@ func Why(d *policy.Decision) string {
 	return sanitize.Words(strings.Join(parts, "; "))
 }
 
-// Totals counts images by status: "2 due, 1 waiting, 7 current".
-func Totals(counts map[policy.Status]int) string {
+// totals counts images by status: "2 due, 1 waiting, 7 current".
+func totals(counts map[policy.Status]int) string {
 	var parts []string
 	for _, s := range policy.Statuses() {
 		if n := counts[s]; n > 0 {

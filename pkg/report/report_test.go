@@ -35,7 +35,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		assert.Equal(t, strings.ToValidUTF8(text, "\ufffd"), back["a"])
 
 		b.Reset()
-		require.NoError(t, Table(&b, []string{"A", "B"}, [][]string{{text, "x"}}))
+		require.NoError(t, Style{}.Table(&b, []string{"A", "B"}, [][]string{{text, "x"}}))
 		assert.Equal(t, 2, strings.Count(b.String(), "\n"))
 		assert.False(t, strings.ContainsFunc(strings.ReplaceAll(b.String(), "\n", ""), obeyed))
 

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Style is how tables look. The zero Style is for files and pipes: no colour, and cells in full.
+// Style is the look of tables. The zero Style is for files and pipes: no colour, and cells in full.
 type Style struct {
 	Color bool
 	Width int // of the terminal in columns; 0: cells are not shortened
@@ -20,11 +20,6 @@ const (
 	gap     = 2 // spaces between two columns
 	minCell = 8 // characters that a shortened column keeps
 )
-
-// Table prints rows below a header, aligned. Control characters of untrusted text are replaced.
-func Table(w io.Writer, header []string, rows [][]string) error {
-	return Style{}.Table(w, header, rows)
-}
 
 // Table prints rows below a header, aligned. Cells are shortened until the table fits the width, the widest column first.
 // Control characters of untrusted text are replaced.
@@ -79,7 +74,7 @@ func (s Style) widths(lines [][]string) []int {
 	return widths
 }
 
-// shorten returns the first runes of a cell, with an ellipsis in place of what does not fit.
+// shorten cuts a cell to a width, with an ellipsis at the end.
 func shorten(cell string, width int) string {
 	if utf8.RuneCountInString(cell) <= width {
 		return cell
