@@ -23,6 +23,7 @@ import (
 type analyzeOptions struct {
 	repoFlags
 	executorFlags
+	metricsFlags
 	sourceDir string
 	offline   bool
 	dryRun    bool
@@ -82,6 +83,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	o.output.add(cmd, "text")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
+	o.metricsFlags.add(env, cmd)
 	return cmd
 }
 
@@ -113,11 +115,17 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	defer closeStore()
-	dry := &dryRun{Store: st}
-	target := st
 	if o.dryRun || o.url != "" && !o.push {
-		target, o.dryRun = dry, true
+		o.dryRun = true
+		return o.analyze(ctx, c, paths, names, &dryRun{Store: st}, nil)
 	}
+	measured, st := o.metricsFlags.begin(c, "analyze", st)
+	return measured.end(ctx, o.analyze(ctx, c, paths, names, st, measured))
+}
+
+// analyze makes one analysis, and promotes what it made due if asked to.
+func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFlags, names []string, st store.Store, measured *passMetrics) error {
+	env := c.env
 	clients, err := c.analysis(o.sourceDir, o.offline, c.progress())
 	if err != nil {
 		return err
@@ -125,7 +133,8 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	if o.event.Name() != "" && o.timeout == 0 {
 		o.timeout = eventTimeout
 	}
-	r, saved, err := analyze.Run(ctx, target, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
+	r, saved, err := analyze.Run(ctx, st, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
+	measured.analyzed(r)
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		if err := env.infof("interrupted before anything was analyzed; nothing saved"); err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 type promoteOptions struct {
 	repoFlags
 	executorFlags
+	metricsFlags
 	wait, poll time.Duration
 	dryRun     bool
 	offline    bool
@@ -76,6 +77,7 @@ analyses may share.`,
 	o.output.add(cmd, "table", "wide")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
+	o.metricsFlags.add(env, cmd)
 	return cmd
 }
 
@@ -102,6 +104,13 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	if o.dryRun {
 		return showStartable(ctx, env, st, &o.output)
 	}
+	measured, st := o.metricsFlags.begin(c, "promote", st)
+	return measured.end(ctx, o.passes(ctx, c, st, measured))
+}
+
+// passes makes passes until no rebuild runs, or one without --wait.
+func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store, measured *passMetrics) error {
+	env := c.env
 	pass := promote.Options{
 		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now, Log: env.log,
 	}
@@ -109,6 +118,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	defer done()
 	for {
 		r, err := promote.Run(ctx, st, pass)
+		measured.promoted(r)
 		if r != nil {
 			pass.Missed = r.Missed
 			if err := o.print(env, r); err != nil {

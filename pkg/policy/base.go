@@ -56,6 +56,7 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, pla
 		b.Due = on != nil && !same(on.Snapshot, published.Snapshot, platforms)
 		if b.Due {
 			b.Since = pastOnly(published.Since, d.clock)
+			b.Outdated = b.Since
 		}
 	}
 }
@@ -236,6 +237,9 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 	default:
 		b.Lock, b.Origin = v.list[0].Snapshot, FromBaseline
 	}
+	if b.Outdated = v.newer(from); b.Outdated.IsZero() && leaves {
+		b.Outdated = v.list[at].withdrawn
+	}
 	waits := from
 	if b.Due {
 		waits = ripe + 1
@@ -287,6 +291,16 @@ func (v *view) current() int {
 		}
 	}
 	return 0
+}
+
+// newer returns when the first candidate from there on that may be used, now or later, was seen; the zero time if there is none.
+func (v *view) newer(from int) time.Time {
+	for i := from; i < len(v.list); i++ {
+		if c := &v.list[i]; v.eligible(c) {
+			return c.since
+		}
+	}
+	return time.Time{}
 }
 
 // headHeld reports whether a build would use a held digest, because it uses what the tag holds.

@@ -97,11 +97,24 @@ type BaseDecision struct {
 	Waiting  string         `json:"waiting,omitempty"`  // newest digest that is not due yet
 	Moved    time.Time      `json:"moved,omitzero"`     // when the tag moved to Waiting
 	Until    time.Time      `json:"until,omitzero"`     // when it becomes due if the tag does not move again
+	Outdated time.Time      `json:"outdated,omitzero"`  // since when the tag has held a newer digest than the image was built on
 	Released bool           `json:"released,omitempty"` // Lock was released before it had ripened
 	Held     bool           `json:"held,omitempty"`     // a newer digest is held
 	// Withdrawn reports whether the tag went back from a newer digest. It may return to it without new Freight.
 	Withdrawn bool   `json:"withdrawn,omitempty"`
 	Current   string `json:"current,omitempty"` // digest of the tag now
+}
+
+// Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;
+// the zero time if none has. A candidate that is held or was withdrawn does not count.
+func (dec *Decision) Outdated() time.Time {
+	var first time.Time
+	for i := range dec.Bases {
+		if t := dec.Bases[i].Outdated; !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
 }
 
 // Decide returns the decisions on all enrolled images, parents first.

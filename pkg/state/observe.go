@@ -276,6 +276,12 @@ func (r *Rebuild) Claimed() Time {
 	return r.RequestedAt
 }
 
+// Duration returns how long the rebuild took from the request to the published image, and false unless it counts as built.
+func (r *Rebuild) Duration() (time.Duration, bool) {
+	took := r.FinishedAt.Sub(r.RequestedAt.Time)
+	return took, r.Status.CountsAsBuilt() && !r.RequestedAt.IsZero() && took >= 0
+}
+
 // CancelRequest undoes a [Image.Request] whose rebuild was not started: the previous rebuild is the last one again.
 func (i *Image) CancelRequest() {
 	i.Rebuild = nil

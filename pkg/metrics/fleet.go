@@ -1,0 +1,221 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/stats"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Facts are what the metrics of a fleet are computed from.
+type Facts struct {
+	Config    *config.Config
+	State     *state.State
+	Decisions []policy.Decision // about all images
+	Version   string            // of imagefactory
+}
+
+// Fleet returns the metrics that follow from state alone.
+func Fleet(f *Facts) *Set {
+	s := &Set{}
+	s.gauge("build_info", "Version of imagefactory that wrote these metrics; always 1.").add(1, "version", f.Version)
+	s.totals(f)
+	s.images(f)
+	s.rebuilds(f)
+	s.bases(f)
+	s.gauge("state_changed_timestamp_seconds", "Time of the newest fact in state.").at(newestFact(f.State))
+	return s
+}
+
+// totals counts images by status. Every status has a sample, so that a rule on one of them always has data.
+func (s *Set) totals(f *Facts) {
+	count := map[policy.Status]int{}
+	for i := range f.Decisions {
+		count[f.Decisions[i].Status]++
+	}
+	images := s.gauge("images", "Number of enrolled images by status.")
+	for _, status := range policy.Statuses() {
+		images.add(float64(count[status]), "status", string(status))
+	}
+}
+
+func (s *Set) images(f *Facts) {
+	info := s.gauge("image_info", "An enrolled image: its repository, and whether it is managed or external; always 1.")
+	status := s.gauge("image_status", "Status of an image: 1 for the status that it has.")
+	built := s.gauge("image_built_timestamp_seconds", "Time when the published image was built.")
+	outdated := s.gauge("image_outdated_timestamp_seconds", "Time since when a base of the image has held a newer digest; absent while there is none.")
+	due := s.gauge("image_due_timestamp_seconds", "Time since when a rebuild of the image has been due; absent while none is.")
+	until := s.gauge("image_wait_end_timestamp_seconds", "Time when the wait of the image ends at the latest; absent while it does not wait.")
+	failures := s.gauge("image_rebuild_failures", "Failed rebuilds of a managed image in a row.")
+	for i := range f.Decisions {
+		d := &f.Decisions[i]
+		img, facts := f.Config.Find(d.Image), f.State.Images[d.Image]
+		info.add(1, "image", d.Image, "repository", img.Ref(), "kind", kindOf(img))
+		status.add(1, "image", d.Image, "status", string(d.Status))
+		outdated.at(d.Outdated(), "image", d.Image)
+		if d.Status != policy.Starting && d.Status != policy.Running {
+			due.at(d.Since, "image", d.Image)
+		}
+		until.at(d.Until, "image", d.Image)
+		if facts == nil {
+			continue
+		}
+		built.at(facts.LastBuilt.Time, "image", d.Image)
+		if img.Managed() {
+			failed := 0
+			if facts.Rebuild != nil {
+				failed = facts.Rebuild.Failures
+			}
+			failures.add(float64(failed), "image", d.Image)
+		}
+	}
+}
+
+func kindOf(img *config.Image) string {
+	if img.Managed() {
+		return "managed"
+	}
+	return "external"
+}
+
+// rebuilds describes the rebuilds that state records: the last one of each image and up to ten before it.
+func (s *Set) rebuilds(f *Facts) {
+	requested := s.gauge("image_rebuild_requested_timestamp_seconds", "Time when the last rebuild of the image was requested.")
+	finished := s.gauge("image_rebuild_finished_timestamp_seconds", "Time when the last rebuild of the image ended, with its status; absent while it runs.")
+	last := s.gauge("image_rebuild_duration_seconds", "Duration of the last successful rebuild of the image, from the request to the published image.")
+	var all []time.Duration
+	for i := range f.Decisions {
+		name := f.Decisions[i].Image
+		facts := f.State.Images[name]
+		if facts == nil || facts.Rebuild == nil {
+			continue
+		}
+		r := facts.Rebuild
+		requested.at(r.RequestedAt.Time, "image", name)
+		if !r.Status.Active() {
+			finished.at(r.FinishedAt.Time, "image", name, "status", string(r.Status))
+		}
+		for _, r := range slices.Backward(append(slices.Clone(facts.RebuildHistory), *r)) {
+			took, ok := r.Duration()
+			if !ok {
+				continue
+			}
+			if len(last.Metric) == 0 || last.Metric[len(last.Metric)-1].Label[0].GetValue() != name {
+				last.add(took.Seconds(), "image", name)
+			}
+			all = append(all, took)
+		}
+	}
+	s.durations(all)
+}
+
+// quantiles of the durations of rebuilds.
+var quantiles = []float64{0.5, 0.95, 1}
+
+func (s *Set) durations(all []time.Duration) {
+	if len(all) == 0 {
+		return
+	}
+	slices.Sort(all)
+	sum := 0.0
+	for _, d := range all {
+		sum += d.Seconds()
+	}
+	summary := &dto.Summary{SampleCount: proto.Uint64(uint64(len(all))), SampleSum: proto.Float64(sum)}
+	for _, q := range quantiles {
+		summary.Quantile = append(summary.Quantile, &dto.Quantile{Quantile: proto.Float64(q), Value: proto.Float64(stats.Quantile(all, q).Seconds())})
+	}
+	s.families = append(s.families, &dto.MetricFamily{
+		Name: proto.String(prefix + "rebuild_duration_seconds"), Help: proto.String("Durations of the successful rebuilds that state records, up to eleven of each image."),
+		Type: dto.MetricType_SUMMARY.Enum(), Metric: []*dto.Metric{{Summary: summary}},
+	})
+}
+
+// users is what the images that use a base image make of it.
+type users struct {
+	images, outdated int
+	since            time.Time
+}
+
+func (s *Set) bases(f *Facts) {
+	used := map[string]users{}
+	for i := range f.Decisions {
+		for _, b := range distinct(f.Decisions[i].Bases) {
+			u := used[b.Base]
+			u.images++
+			if !b.Outdated.IsZero() {
+				u.outdated++
+				if u.since.IsZero() || b.Outdated.Before(u.since) {
+					u.since = b.Outdated
+				}
+			}
+			used[b.Base] = u
+		}
+	}
+	info := s.gauge("base_info", "A base image in use: its reference; always 1.")
+	updated := s.gauge("base_updated_timestamp_seconds", "Time when the tag of the base image was seen to move last.")
+	images := s.gauge("base_images", "Number of images that use the base image.")
+	outdated := s.gauge("base_outdated_images", "Number of images that are built on an older digest than the base image's tag holds.")
+	since := s.gauge("base_outdated_timestamp_seconds", "Time since when the first of these images has been outdated; absent while none is.")
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		u, base := used[name], f.State.Bases[name]
+		if base == nil {
+			continue
+		}
+		info.add(1, "base", name, "ref", base.Ref())
+		updated.at(base.LastUpdated.Time, "base", name)
+		images.add(float64(u.images), "base", name)
+		outdated.add(float64(u.outdated), "base", name)
+		since.at(u.since, "base", name)
+	}
+}
+
+// distinct returns one decision for each base image, the one that has been outdated for the longest.
+func distinct(bases []policy.BaseDecision) []policy.BaseDecision {
+	var out []policy.BaseDecision
+	for _, b := range bases {
+		if b.Base == "" {
+			continue
+		}
+		at := slices.IndexFunc(out, func(o policy.BaseDecision) bool { return o.Base == b.Base })
+		switch {
+		case at < 0:
+			out = append(out, b)
+		case !b.Outdated.IsZero() && (out[at].Outdated.IsZero() || b.Outdated.Before(out[at].Outdated)):
+			out[at] = b
+		}
+	}
+	return out
+}
+
+// newestFact returns the time of the newest fact.
+func newestFact(st *state.State) time.Time {
+	var newest time.Time
+	for _, img := range st.Images {
+		seen := []state.Time{img.LastBuilt, img.Unpublished}
+		if r := img.Rebuild; r != nil {
+			seen = append(seen, r.RequestedAt, r.TriedAt, r.FinishedAt)
+		}
+		newest = latest(newest, seen)
+	}
+	for _, base := range st.Bases {
+		newest = latest(newest, []state.Time{base.LastUpdated})
+	}
+	return newest
+}
+
+func latest(newest time.Time, seen []state.Time) time.Time {
+	for _, t := range seen {
+		if t.After(newest) {
+			newest = t.Time
+		}
+	}
+	return newest
+}
