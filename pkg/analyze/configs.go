@@ -160,7 +160,7 @@ func (a *analysis) readConfig(ctx context.Context, k configKey, whole bool) *con
 		}
 		r.digest = configDigest(s, k.platform)
 		if !registry.Holds(s, k.platform) { // an index is pushed one platform at a time: it need not be read again until it changes
-			r.err = fmt.Errorf("reading the config of %q: there is no image for %s", ref, k.platform)
+			r.err = fmt.Errorf("reading the config of %q: no image for %s", ref, k.platform)
 			return r
 		}
 	}

@@ -112,7 +112,7 @@ func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string
 	case errors.Is(p.err, registry.ErrUnpublished):
 		p.unpublished, p.err = true, nil
 		if facts != nil && facts.CurrentDigest != "" {
-			p.warnings = append(p.warnings, "nothing is published any longer at "+img.Ref()+": what is known of it stays")
+			p.warnings = append(p.warnings, "nothing is published any longer at "+img.Ref()+"; its state is unchanged")
 		}
 		return p
 	case errors.As(p.err, &none):

@@ -46,13 +46,13 @@ type Options struct {
 	ArgoCDNamespace string
 }
 
-// branch is the branch with images.yaml and dist.
+// branch returns the branch with images.yaml and dist.
 func (o *Options) branch() string {
 	f := &o.Config.Factory
 	return cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch)
 }
 
-// Placeholder stands for every value that is to be filled in.
+// Placeholder stands for every value that the team fills in.
 const Placeholder = "REPLACE-ME"
 
 // Paths of the files, from the root of the repository.
@@ -105,12 +105,12 @@ type view struct {
 	StateHost   string
 	Elsewhere   bool // state is on another branch or in another repository
 	SameRepo    bool // state is in this repository
-	SetOrigin   bool // the checkout of CI must name the repository as people's do
+	SetOrigin   bool // CI must set the remote origin to the URL that people use
 	StateDir    string
 	Synth       string
 	Secrets     []kargo.Secret
 	Tokens      []variable // for the APIs of the forges
-	NoPush      bool       // the Jobs have nothing to push state with
+	NoPush      bool       // the Jobs have no credential to push state
 	PushToken   string     // variable with the credential that state is pushed with
 	Registries  []variable
 	Doctor      string
@@ -160,7 +160,7 @@ func (v *view) forge(host string) bool {
 	return slices.ContainsFunc(v.Config.Images, func(img config.Image) bool { return img.Source != nil && img.Source.Host == host })
 }
 
-// hosts finds the hosts that CI needs credentials for.
+// hosts collects the hosts that CI needs credentials for.
 func (v *view) hosts() {
 	forges, registries := map[string]bool{}, map[string]bool{}
 	for i := range v.Config.Images {
@@ -212,7 +212,7 @@ func (v *view) contents(u kargo.SecretUse) string {
 // literal returns s as a string in an expression of GitHub Actions.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// readers returns who reads a key.
+// readers returns the programs that read a key.
 func readers(u kargo.SecretUse) string {
 	switch {
 	case u.Kargo && u.Jobs:
@@ -223,7 +223,7 @@ func readers(u kargo.SecretUse) string {
 	return "the Jobs"
 }
 
-// exampleValue returns a value of the form that a key must have, to be filled in.
+// exampleValue returns an example of the value of a key, to be filled in.
 func exampleValue(u kargo.SecretUse) string {
 	if u.Use != "registry" {
 		return Placeholder
@@ -257,7 +257,7 @@ func keys(s kargo.Secret) []kargo.SecretUse {
 // pattern returns a regular expression for all repositories of a registry, as Kargo names them.
 func pattern(host string) string { return "^" + regexp.QuoteMeta(host) + "/" }
 
-// provider is the kind of forge that a host is, if that is known.
+// provider returns the kind of forge of a host, if it is known.
 func (v *view) provider(host string) config.Provider { return providerOf(v.Config, host) }
 
 func providerOf(cfg *config.Config, host string) config.Provider {

@@ -99,7 +99,7 @@ func hasAttributes(text, folder string) bool {
 	return false
 }
 
-// keepsLF reports whether attributes have git write no CRLF.
+// keepsLF reports whether attributes keep git from writing CRLF.
 func keepsLF(attributes []string) bool {
 	return slices.ContainsFunc(attributes, func(a string) bool { return a == "eol=lf" || a == "-text" || a == "binary" })
 }

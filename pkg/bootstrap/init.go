@@ -29,23 +29,23 @@ var firstImages []byte
 //go:embed init_gitignore
 var gitignoreHints []byte
 
-// InitOptions say what PlanInit plans.
+// InitOptions configure [PlanInit].
 type InitOptions struct {
-	Full            bool   // also what is needed around images.yaml
+	Full            bool   // also the files around images.yaml: CI, and the manifests for Argo CD and Kargo
 	Direct          bool   // with Full, for a fleet without a cluster: only CI, which starts the rebuilds
-	Force           bool   // replace files of Full that are there and differ
-	CI              string // github, gitlab or both; empty for that of the repository's host
+	Force           bool   // replace existing files of Full that differ
+	CI              string // github, gitlab or both; default: that of the repository's host
 	ArgoCDNamespace string
 	Version         string // of imagefactory that CI installs
 }
 
 // InitPlan lists the files that Init would write.
 type InitPlan struct {
-	Note  string // what may not be meant
+	Note  string // what may not be intended
 	files []planned
 }
 
-// planned is a file that is not as it should be.
+// planned is a file to write.
 type planned struct {
 	path       string
 	have, want []byte
@@ -53,9 +53,8 @@ type planned struct {
 }
 
 // PlanInit plans a first images.yaml with comments, the folders of state and dist, and lines in .gitignore and
-// .gitattributes. With Full it
-// also plans what package bootstrap makes, from images.yaml as it is. A file that is there and would lose something is an
-// error, unless Force is given; images.yaml itself is never replaced.
+// .gitattributes. With Full it also plans the files that [Files] renders from images.yaml. An existing file that would lose
+// text is an error, unless Force is set; images.yaml itself is never replaced.
 func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
 	_, err := os.Lstat(p.Config)
 	isNew := err != nil
@@ -93,7 +92,7 @@ func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
 	return plan, nil
 }
 
-// add plans a file, unless its text is as it should be, however its lines end.
+// add plans a file, unless the present one is equal, apart from line endings.
 func (plan *InitPlan) add(file string, want []byte) error {
 	have, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +104,7 @@ func (plan *InitPlan) add(file string, want []byte) error {
 	return nil
 }
 
-// addFolder plans a folder that git keeps, unless there is something in it.
+// addFolder plans a placeholder so that git keeps an empty folder.
 func (plan *InitPlan) addFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +131,7 @@ func (plan *InitPlan) ignore(file string) error {
 	return plan.add(file, append(want, gitignoreHints...))
 }
 
-// addFull plans what is needed around images.yaml.
+// addFull plans the files around images.yaml.
 func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 	cfg, err := config.LoadFile(p.Config)
 	if isNew {
@@ -170,7 +169,7 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 	return nil
 }
 
-// around finds the root of the repository that images.yaml is in, and what bootstrap has to know of it.
+// around returns the root of the repository with images.yaml, and its options for [Files].
 func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 	location, err := f.Location()
 	if err != nil {
@@ -201,7 +200,7 @@ func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 		if err != nil {
 			return "", out, err
 		}
-		elsewhere := place.file == f.Paths.StateDir // may be: package bootstrap knows
+		elsewhere := place.file == f.Paths.StateDir // maybe: Files decides
 		if *place.into = fleet.OrPath("", abs, place.file); *place.into == "" && !elsewhere {
 			return "", out, fleet.Usagef("%q is outside of the repository %q: init --full writes paths in it", place.file, root)
 		}
@@ -219,7 +218,7 @@ func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 	return root, out, nil
 }
 
-// shownRoot is a folder as seen from the working directory, where that is shorter.
+// shownRoot returns the path of a folder relative to the working directory if that is shorter.
 func shownRoot(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -227,7 +226,7 @@ func shownRoot(dir string) (string, error) {
 	}
 	here, err := os.Getwd()
 	if err != nil {
-		return abs, nil //nolint:nilerr // the long form is as good
+		return abs, nil //nolint:nilerr // the absolute path works too
 	}
 	if rel, err := filepath.Rel(here, abs); err == nil && (rel == "." || path.IsAbs(rel) || len(rel) < len(abs)) {
 		return rel, nil
@@ -235,7 +234,7 @@ func shownRoot(dir string) (string, error) {
 	return abs, nil
 }
 
-// Changes are the files that Write would write, by path, and how each differs from what is there.
+// Changes returns the files that Write would write, by path, and how each differs from the present one.
 func (plan *InitPlan) Changes() (files, diffs []string) {
 	for _, f := range plan.files {
 		from := f.path
@@ -248,7 +247,7 @@ func (plan *InitPlan) Changes() (files, diffs []string) {
 	return files, diffs
 }
 
-// Write writes what was planned and returns what it wrote.
+// Write writes the planned files and returns their paths.
 func (plan *InitPlan) Write() ([]string, error) {
 	var written []string
 	for _, f := range plan.files {

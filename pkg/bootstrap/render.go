@@ -16,7 +16,7 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// function is a function that the templates call. It panics when a template gives it something else than it takes.
+// function is a function that the templates call. It panics if a template passes arguments of another type.
 type function func(args ...any) (any, error)
 
 // renderer executes the part of Go's template language that the templates need. A program that calls text/template keeps every
@@ -35,7 +35,7 @@ func render(name string, v *view) ([]byte, error) {
 	for f, call := range r.funcs {
 		names[f] = call
 	}
-	for _, file := range []string{name, "github-parts.yml", "gitlab-parts.yml"} { // the parts are what others share
+	for _, file := range []string{name, "github-parts.yml", "gitlab-parts.yml"} { // shared parts
 		text, err := templates.ReadFile("templates/" + file)
 		if err != nil {
 			return nil, err
@@ -52,7 +52,7 @@ func render(name string, v *view) ([]byte, error) {
 	return r.out.Bytes(), nil
 }
 
-// functions returns what the templates can call.
+// functions returns the functions that the templates can call.
 func functions(v *view) map[string]function {
 	return map[string]function{
 		"eq":    func(args ...any) (any, error) { return args[0] == args[1], nil },
@@ -86,7 +86,7 @@ func quoted(s string) (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
-// walk writes what node stands for.
+// walk writes the output of a node.
 func (r *renderer) walk(node parse.Node, dot reflect.Value) error {
 	switch n := node.(type) {
 	case *parse.ListNode:

@@ -18,8 +18,8 @@ import (
 // Checkout is a git checkout on this machine.
 type Checkout struct {
 	Root   string // folder that holds .git
-	Origin string // https URL of the remote origin, without credentials; empty when there is none
-	Branch string // that is checked out; empty when none is
+	Origin string // https URL of the remote origin, without credentials; empty if there is none
+	Branch string // that is checked out; empty for a detached HEAD
 }
 
 // Find finds the checkout that a folder is in. It reads git's own files, so no git is needed. found is false
@@ -60,7 +60,7 @@ func resolveGitDir(p string) (string, error) {
 	return target, nil
 }
 
-// ownGitDir is the folder with what is a worktree's own, such as HEAD.
+// ownGitDir returns the folder with the files of one worktree, such as HEAD.
 func ownGitDir(p string) (string, error) {
 	info, err := os.Stat(p)
 	if err != nil {
@@ -83,7 +83,7 @@ func ownGitDir(p string) (string, error) {
 	return target, nil
 }
 
-// branchOf reads HEAD. What is no branch is none, and so is the placeholder of repositories that keep refs in another form.
+// branchOf returns the branch that HEAD points to; "" for a detached HEAD or the reftable placeholder.
 func branchOf(p string) string {
 	dir, err := ownGitDir(p)
 	if err != nil {
@@ -115,8 +115,8 @@ func originOf(gitDir string) (string, error) {
 
 var scpForm = lazy.Regexp(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/].*)$`)
 
-// HTTPSURL turns a remote's URL into the https URL of the same repository, without credentials: the Jobs in the cluster
-// have tokens, not ssh keys. A URL that has no such form (a local path) gives "".
+// HTTPSURL returns the https URL of a remote, without credentials: the Jobs in the cluster have tokens, not ssh keys. It
+// returns "" for a remote without one, such as a local path.
 func HTTPSURL(remote string) string {
 	if m := scpForm().FindStringSubmatch(remote); m != nil && !strings.Contains(remote, "://") {
 		return hostname.URL("https://" + m[1] + "/" + m[2])

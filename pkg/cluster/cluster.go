@@ -63,7 +63,7 @@ type Options struct {
 type Client struct {
 	namespace string
 	api       dynamic.Interface
-	secrets   []string // removed from what the server says
+	secrets   []string // removed from texts of the server
 	backoff   func() backoff.BackOff
 	freight   map[string][]freight // by Warehouse, newest first; nil before it is read
 }
@@ -400,7 +400,7 @@ func (c *Client) list(ctx context.Context, what schema.GroupVersionResource, sel
 	return c.explain(err, "listing "+what.Resource)
 }
 
-// page returns a page of a list. A response that is no list, such as that of a gateway, is an error: an empty list would mean
+// page returns a page of a list. A response of another kind, such as that of a gateway, is an error: an empty list would mean
 // that nothing was started.
 func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	list, err := c.api.Resource(what).Namespace(c.namespace).List(ctx, o)
@@ -410,7 +410,7 @@ func (c *Client) page(ctx context.Context, what schema.GroupVersionResource, o m
 	return list, err
 }
 
-// retry calls until there is no temporary error.
+// retry calls do until it returns no temporary error.
 func (c *Client) retry(ctx context.Context, call func(context.Context) error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := call(ctx)

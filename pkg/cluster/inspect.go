@@ -21,7 +21,7 @@ import (
 // ErrNoCluster is returned if there is neither a kubeconfig nor a ServiceAccount.
 var ErrNoCluster = errors.New("no cluster is configured")
 
-// statusError is a response of the API server other than success.
+// statusError is a response of the API server with an error status.
 type statusError struct {
 	Code    int
 	Message string
@@ -37,7 +37,7 @@ func IsStatus(err error, code int) bool {
 	return errors.As(err, &status) && status.Code == code
 }
 
-// Inspector asks an API server about what is there. It asks once, and changes nothing.
+// Inspector reads objects from an API server, without retries. It changes nothing.
 type Inspector struct {
 	client *http.Client
 	server *url.URL
@@ -160,11 +160,11 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 		var status struct {
 			Message string `json:"message"`
 		}
-		_ = json.Unmarshal(answer, &status) // what is no Status has no message
+		_ = json.Unmarshal(answer, &status) // anything but a Status has no message
 		return &statusError{resp.StatusCode, text(status.Message, 300, i.secrets...)}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return errors.New("asking the API server: its answer is no JSON")
+		return errors.New("asking the API server: the response is not JSON")
 	}
 	return nil
 }

@@ -3,7 +3,7 @@
 // unknown fields, defaults, schema, metadata, list types, CEL rules. The few built-in kinds that go with
 // custom resources in a release are decoded strictly into their Go type.
 //
-// Not covered is what only a running cluster knows: admission webhooks, references to other objects, updates
+// It does not cover what needs a running cluster: admission webhooks, references to other objects, updates
 // (rules that look at the old object), and the semantic validation of built-in kinds beyond their types and
 // metadata.
 package crd

@@ -49,8 +49,7 @@ type version struct {
 
 // Load reads every CustomResourceDefinition in the files *.yaml, *.yml and *.json of dir. Files may hold
 // several documents; documents of other kinds are ignored. It fails when a file cannot be parsed, when a
-// definition is not one that an API server would serve, when two define the same kind, and when there is
-// none at all.
+// definition is invalid for an API server, when two define the same kind, and when there is none at all.
 func Load(dir string) (*Set, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -111,7 +110,7 @@ func readBounded(file string) ([]byte, error) {
 	return data, nil
 }
 
-// isDefinition reports whether the document calls itself a CustomResourceDefinition.
+// isDefinition reports whether the document is a CustomResourceDefinition.
 func isDefinition(doc *yamlv3.Node) bool {
 	var head struct {
 		Kind string `yaml:"kind"`
@@ -169,7 +168,7 @@ func (s *Set) add(crd *apiextensionsv1.CustomResourceDefinition) error {
 	return nil
 }
 
-// compileVersion does what the API server does to a schema before it serves it. The conversion function is
+// compileVersion prepares a schema as the API server does before it serves it. The conversion function is
 // called directly: a runtime.Scheme with all types installed would cost more than the rest of the package.
 func compileVersion(v *apiextensionsv1.CustomResourceDefinitionVersion) (*version, error) {
 	if v.Schema == nil || v.Schema.OpenAPIV3Schema == nil {
@@ -206,7 +205,7 @@ func compileVersion(v *apiextensionsv1.CustomResourceDefinitionVersion) (*versio
 	return &version{served: v.Served, schema: structural, values: values, rules: rules}, nil
 }
 
-// compileRules finds CEL rules that do not compile: the validator would only say so when it runs them.
+// compileRules finds CEL rules that do not compile: the validator would only report them when it runs them.
 func compileRules(root *structuralschema.Structural) error {
 	env := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
 	var broken []error
@@ -230,7 +229,7 @@ func compileRules(root *structuralschema.Structural) error {
 	return errors.Join(broken...)
 }
 
-// gvkOf reads what an object says it is.
+// gvkOf returns the group, version and kind of an object.
 func gvkOf(obj map[string]any) (schema.GroupVersionKind, error) {
 	apiVersion, _ := obj["apiVersion"].(string)
 	kind, _ := obj["kind"].(string)

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Problem is one thing that is wrong with an object.
+// Problem is one error in an object.
 type Problem struct {
 	Object  string // kind/name
 	Path    string // as spec.steps[0].uses; empty for the object as a whole

@@ -22,7 +22,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 )
 
-// maxObjectBytes bounds an object as JSON: an API server takes no larger request.
+// maxObjectBytes bounds an object as JSON: an API server accepts no larger request.
 const maxObjectBytes = 3 << 20
 
 // Validate checks one object, decoded from YAML or JSON, as an API server would on creation. It does not
@@ -113,8 +113,7 @@ func (v *version) validate(obj map[string]any) field.ErrorList {
 	return append(errs, broken...)
 }
 
-// blocksRules reports whether an API server leaves the CEL rules alone when it has found err: they could fail
-// for no other reason.
+// blocksRules reports whether an API server skips the CEL rules after err: they could fail because of it.
 func blocksRules(err *field.Error) bool {
 	switch err.Type {
 	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany,

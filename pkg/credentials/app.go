@@ -74,8 +74,8 @@ func (s *Store) appToken(ctx context.Context, host string, values [3]string, fro
 	return Token{value, tokenUser, from}, nil
 }
 
-// tokenError returns the cause of an error without what the library quotes: its request holds the signed JWT, and its response
-// may hold a token.
+// tokenError returns the cause of an error without the request and response that the library quotes: they hold the signed JWT,
+// and maybe a token.
 func tokenError(err error) error {
 	var failed *ghinstallation.HTTPError
 	switch {

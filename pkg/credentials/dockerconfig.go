@@ -161,8 +161,8 @@ func (c *dockerConfig) ask(ctx context.Context, helper, server string) (authn.Au
 	command := "docker-credential-" + helper
 	found, err := client.Get(func(args ...string) client.Program {
 		cmd := exec.CommandContext(within, command, args...) //nolint:gosec // the helper that the config.json of the user names
-		cmd.WaitDelay = time.Second                          // for what it started and left behind
-		cmd.Stderr = struct{ io.Writer }{os.Stderr}          // a pipe, so that what is left behind does not hold ours
+		cmd.WaitDelay = time.Second                          // for processes that it left behind
+		cmd.Stderr = struct{ io.Writer }{os.Stderr}          // a pipe, so that those do not hold ours open
 		return &helperProgram{cmd}
 	}, server)
 	switch {

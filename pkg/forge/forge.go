@@ -28,7 +28,7 @@ type Dispatch struct {
 	Shared       bool      // the workflow or project also builds other images
 }
 
-// Run is a workflow run of GitHub or a pipeline of GitLab. The ID is empty if the forge did not tell which run was started.
+// Run is a workflow run of GitHub or a pipeline of GitLab. The ID is empty if the forge did not return which run was started.
 type Run struct{ ID, URL string }
 
 // Phase is how far a run is, as in the status of a Pod.
@@ -166,7 +166,7 @@ const (
 var listWaits = []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second}
 
 // Start starts a build. If the response does not name the run, Start searches for it; a Run without ID was started, or may
-// have been, and cannot be told from others. A [*RefusedError] is permanent. After any other error the build may have
+// have been, and cannot be identified. A [*RefusedError] is permanent. After any other error the build may have
 // started: call [Client.Find] before starting it again.
 //
 // Runs that existed before, and those for which taken returns true, never match.

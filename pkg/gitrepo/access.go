@@ -12,7 +12,7 @@ import (
 // Access is the access of a credential to a repository.
 type Access struct {
 	Branch bool  // the branch exists
-	Write  error // why a push would be refused, if the server says so before a push
+	Write  error // why a push would be refused, if the server reports it before a push
 }
 
 // Access checks read and write access without fetching or pushing. It returns an error if the repository cannot be read. Branch protection rules only show on push.

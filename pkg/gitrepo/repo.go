@@ -57,7 +57,7 @@ type Options struct {
 }
 
 // NewTransport returns a transport for git servers. It hands on bodies while they arrive, and sends each request once: Update
-// retries all of an exchange. Repositories that share one share what is known of a host that does not respond in time; other
+// retries all of an exchange. Repositories that share one share the breaker for hosts that do not respond in time; other
 // failures may be those of one repository.
 func NewTransport(o httpx.Options) *httpx.Transport {
 	o.Stream, o.Concurrency, o.MaxBody, o.PasswordsOnly = true, -1, maxBody, true

@@ -66,7 +66,7 @@ func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) boo
 	a.orphans = left
 }
 
-// claimDue records new rebuilds for the images that are due; none if the executor cannot say what it can start.
+// claimDue records new rebuilds for the images that are due; none if the executor cannot report what it can start.
 func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {
 	f := a.fleet
 	var ready []policy.Decision

@@ -44,7 +44,7 @@ func (d directExecutor) Find(ctx context.Context, r *rebuildRequest) (*runStatus
 	case found == forge.Unread:
 		return &runStatus{Status: state.Requested, Message: unreadRuns}, nil
 	}
-	return nil, nil // there is no run; or several candidates, and all ended without the image
+	return nil, nil // no run exists; or several candidates ended without the image
 }
 
 // follow returns the status of a known run.
@@ -66,7 +66,7 @@ func (d directExecutor) follow(ctx context.Context, r *rebuildRequest) (*runStat
 // Reasons why a rebuild is neither running nor started again.
 const (
 	ambiguousRuns = "it may have been started: another run could be its own; the next pass checks again until that run ends " +
-		"(put {{promotion}} into the run-name of the workflow to tell runs apart)"
+		"(put {{promotion}} into the run-name of the workflow to identify runs)"
 	unreadRuns = "it may have been started: there are too many newer runs, or the token cannot read all of them"
 )
 
@@ -87,7 +87,7 @@ func (d directExecutor) Start(ctx context.Context, r *rebuildRequest) (*runStatu
 	return &runStatus{Status: state.Running, Run: run.ID, RunURL: run.URL}, nil
 }
 
-// External implements [executor]: a forge does not say what its runs are for.
+// External implements [executor]: a forge does not show what its runs are for.
 func (directExecutor) External(context.Context) ([]externalRebuild, error) { return nil, nil }
 
 // dispatchOf returns what to send to the forge for a request.

@@ -10,7 +10,7 @@ import (
 
 // Backend starts rebuilds: [Kargo] or [Direct].
 type Backend interface {
-	// executor returns a new one for one pass.
+	// executor returns the executor for one pass.
 	executor(f *fleet.Fleet) (executor, error)
 }
 
@@ -23,7 +23,7 @@ type executor interface {
 	Find(ctx context.Context, r *rebuildRequest) (*runStatus, error)
 	// LookupRun returns the run of a rebuild that has ended; nil if it is not known. It sends no request of its own.
 	LookupRun(ctx context.Context, r *rebuildRequest) (*runStatus, error)
-	// Start starts a rebuild. A refusedError is permanent; after any other error, Find tells whether it was started all the same.
+	// Start starts a rebuild. A refusedError is permanent; after any other error it may have started all the same: Find finds out.
 	Start(ctx context.Context, r *rebuildRequest) (*runStatus, error)
 	// External returns the rebuilds that people started and that are running, or have succeeded.
 	External(ctx context.Context) ([]externalRebuild, error)

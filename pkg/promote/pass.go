@@ -16,12 +16,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// pass is what stays known while a pass is computed again, because another process changed the state meanwhile.
+// pass holds what is kept when a pass is computed again because another process changed the state.
 type pass struct {
 	opts     Options
 	executor executor // set by setup
 	clients  analyze.Clients
-	statuses map[string]statusResult // by rebuild: what the executor answered, unless it found nothing
+	statuses map[string]statusResult // by rebuild: results of the executor, unless it found nothing
 	external []externalRebuild       // nil until read
 	missed   Missed
 }
@@ -32,7 +32,7 @@ type statusResult struct {
 	err    error
 }
 
-// setup makes the executor and the clients once: what they have read stays valid for the pass.
+// setup creates the executor and the clients once: the data that they have read stays valid for the pass.
 func (p *pass) setup(f *fleet.Fleet) (err error) {
 	if p.executor != nil {
 		return nil
@@ -161,7 +161,7 @@ func (a *attempt) problem(image string, err error) {
 	a.report.Problems = append(a.report.Problems, Problem{image, err.Error()})
 }
 
-// withDeadline returns ctx with a timeout whose cause says that no time was left.
+// withDeadline returns ctx with a timeout whose cause is that no time was left.
 func withDeadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, errors.New("no time was left after "+d.String()))
 }

@@ -1,5 +1,5 @@
-// Package promote makes passes: it records the results of rebuilds, claims what is due, and starts it, through Kargo or at
-// the forges.
+// Package promote runs passes: it records the results of rebuilds, claims the rebuilds that are due, and starts them through
+// Kargo or at the forges.
 package promote
 
 import (
@@ -39,14 +39,14 @@ type Options struct {
 	Now func() time.Time
 	// ObserveTimeout bounds the time to ask for the status of rebuilds, and then the time to observe registries. Default 2m30s.
 	ObserveTimeout time.Duration
-	// Missed is what the pass before had no time for, from its Report. A process that makes a single pass needs none: every
+	// Missed lists what the previous pass had no time for, from its Report. A process that makes a single pass needs none: every
 	// pass begins at another place, by the clock.
 	Missed Missed
 	// Log receives decisions and changes at debug level. Default: none.
 	Log *slog.Logger
 }
 
-// Run makes one pass: it records the results of earlier rebuilds, resolves the tags that something waits for, decides,
+// Run runs one pass: it records the results of earlier rebuilds, resolves the tags that something waits for, decides,
 // records the rebuilds that it is about to start, and starts them. Two promoters race for recording: the one whose change
 // is stored starts the rebuild. A rebuild that was recorded and not started is started by a later pass, under the same ID.
 func Run(ctx context.Context, store store.Store, opts Options) (*Report, error) {

@@ -60,7 +60,7 @@ func (a *attempt) startOne(ctx, within context.Context, r *rebuildRequest) (_ *o
 		delete(a.report.unfinished, name)
 		a.problem(name, refused)
 		return &outcome{image: name, refused: reason(err)}, true
-	case ctx.Err() != nil && err != nil: // the interruption is no fault of the rebuild
+	case ctx.Err() != nil && err != nil: // an interruption is not a failure of the rebuild
 		a.problem(name, fmt.Errorf("starting rebuild %s: interrupted; the next pass will check whether it started", r.ID))
 		return nil, false
 	case err != nil:

@@ -318,7 +318,7 @@ func (c *Client) provenance(ctx context.Context, src source, index *manifest) ([
 	return out, told, nil
 }
 
-// attestation reads one attestation manifest. A damaged one, or one that the registry says it lacks, as after a copy, is
+// attestation reads one attestation manifest. A damaged one, or one that the registry reports missing, as after a copy, is
 // skipped.
 func (c *Client) attestation(ctx context.Context, src source, digest, subject string) ([]material, error) {
 	m, err := c.manifest(ctx, src, digest)

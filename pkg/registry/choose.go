@@ -44,7 +44,7 @@ type Known func(tag string) *state.Snapshot
 // The newest build is found by the build times in image configs. Of more than 50 tags it reads the last 25 in the
 // registry's list and the 25 highest in natural order.
 //
-// The error is [ErrUnpublished] if the registry says that the repository does not exist or has no tag, and a
+// The error is [ErrUnpublished] if the registry reports that the repository does not exist or has no tag, and a
 // [NoneCountsError] if it has tags and none counts.
 func (c *Client) Newest(ctx context.Context, repository string, tags config.Tags, decided bool, known Known) (Choice, error) {
 	ch := chooser{Client: c, repository: repository, known: known}
@@ -139,7 +139,7 @@ func (ch *chooser) named(ctx context.Context, tags config.Tags) (Choice, error) 
 	return Choice{Tag: tags.Constraint, Snapshot: s, Used: tags}, err
 }
 
-// list returns the tags of the repository, at least one, or [ErrUnpublished] if the registry says that there is none.
+// list returns the tags of the repository, at least one, or [ErrUnpublished] if the registry reports that there is none.
 func (ch *chooser) list(ctx context.Context) ([]string, error) {
 	list, err := ch.tags(ctx, ch.repository)
 	switch {

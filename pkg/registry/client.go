@@ -72,7 +72,7 @@ func New(o Options) *Client {
 	return c
 }
 
-// Requests returns what was requested so far, by host.
+// Requests returns the numbers of requests so far, by host.
 func (c *Client) Requests() map[string]Usage { return c.usage.all() }
 
 // ResetBreakers closes the circuit breakers of all hosts. Long-running callers (promote --wait) call it between passes.

@@ -73,8 +73,8 @@ var (
 	unknownBlob     = []string{"NAME_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}
 )
 
-// saysUnknown reports whether the registry itself says that something does not exist. A status alone does not: proxies, login
-// pages and wrong addresses return 404 too.
+// saysUnknown reports whether the registry itself answered that something does not exist. The status alone is not enough:
+// proxies, login pages and wrong addresses return 404 too.
 func saysUnknown(status int, codes []string, known []string) bool {
 	if status != http.StatusNotFound || len(codes) == 0 {
 		return false
@@ -138,7 +138,7 @@ func problemOf(ctx context.Context, host string, err error) error {
 	if errors.As(err, &failed) {
 		return failedRequest(failed)
 	}
-	if strings.Contains(err.Error(), "invalid realm in www-authenticate") { // it was not asked
+	if strings.Contains(err.Error(), "invalid realm in www-authenticate") { // no request was sent to it
 		return bad(host, "signing in failed: refusing its token server (at another private address, or without TLS)")
 	}
 	return bad(host, "signing in failed: no usable response from its token server")
@@ -178,15 +178,15 @@ func isStatus(err error, statuses ...int) bool {
 	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
 }
 
-// IsNotFound reports whether the registry itself says that something does not exist. A bare 404 is not enough: a proxy may
+// IsNotFound reports whether the registry itself answered that something does not exist. A bare 404 is not enough: a proxy may
 // have sent it.
 func IsNotFound(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.unknown
 }
 
-// IsAbsent reports whether a registry says, by any error code, that something does not exist. That is enough to do without
-// it, but not to build anything: see [IsNotFound].
+// IsAbsent reports whether a registry returned any error code for something that does not exist. That is enough to do
+// without it, but not to start a build: see [IsNotFound].
 func IsAbsent(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.absent
@@ -202,7 +202,7 @@ func jsonProblem(err error) error {
 	return errors.New("invalid value")
 }
 
-// Missing reports whether the registry itself says that something does not exist or is not published.
+// Missing reports whether the registry itself answered that something does not exist or is not published.
 func Missing(err error) bool { return errors.Is(err, ErrUnpublished) || IsNotFound(err) }
 
 // Denied reports whether credentials are missing or refused, or a rate limit was exceeded.

@@ -142,14 +142,14 @@ func isOf(name, repository string) bool {
 	return name == "" || name == repository || strings.HasSuffix(repository, "/"+name)
 }
 
-// link matches one link of a Link header with its parameters, and linkRel what it is.
+// link matches one link of a Link header with its parameters, and linkRel its relation.
 var (
 	link    = lazy.Regexp(`<([^<>]*)>([^<]*)`)
 	linkRel = lazy.Regexp(`(?i);\s*rel\s*=\s*(?:"([^"]*)"|'?([^\s;,"']+))`)
 )
 
-// nextLink finds the link to the next page in Link headers. A link that does not say what it is counts as one. It is not ok
-// when there are headers without any link.
+// nextLink returns the link to the next page in Link headers. A link without a relation counts as one. ok is false if the
+// headers contain no link at all.
 func nextLink(headers []string) (target string, ok bool) {
 	if len(headers) == 0 {
 		return "", true
@@ -165,7 +165,7 @@ func nextLink(headers []string) (target string, ok bool) {
 }
 
 // nextPage reads the Link header. It must lead to the same host: credentials go with it. Registries behind a proxy often
-// do not know that they are reached by TLS, so the scheme stays what it is.
+// do not know that clients reach them by TLS, so the scheme stays.
 func nextPage(at place, a *response) (string, error) {
 	target, ok := nextLink(a.header.Values("Link"))
 	if !ok {

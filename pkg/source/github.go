@@ -184,7 +184,7 @@ func decode(e *forgeapi.Endpoint, content string, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// isCommit reports whether a text is the ID of a commit, in SHA-1 or SHA-256.
+// isCommit reports whether a text is a commit ID, in SHA-1 or SHA-256.
 func isCommit(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }

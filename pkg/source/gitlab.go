@@ -61,7 +61,7 @@ func (g *gitLab) read(ctx context.Context, known Known) (*File, error) {
 	return file, nil
 }
 
-// metadata reads digest and size of the file. Both are empty if the server does not tell them: reading the file then shows
+// metadata reads digest and size of the file. Both are empty if the server does not return them: reading the file then shows
 // why.
 func (g *gitLab) metadata(ctx context.Context) (gitlab.File, error) {
 	file, resp, err := g.RepositoryFiles.GetFileMetaData(g.s.Repo, g.s.Dockerfile, &gitlab.GetFileMetaDataOptions{Ref: &g.s.Branch}, gitlab.WithContext(ctx))

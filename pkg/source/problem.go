@@ -9,7 +9,7 @@ type problem string
 func (p problem) Error() string { return string(p) }
 
 // Problem returns why a Dockerfile cannot be read: it does not exist, or is something else. ok is false for an error that
-// says nothing about the Dockerfile, such as that of a failing server.
+// does not concern the Dockerfile, such as that of a failing server.
 func Problem(err error) (text string, ok bool) {
 	var p problem
 	ok = errors.As(err, &p)

@@ -109,7 +109,7 @@ func Explain(err error, advice func(*Error) string) error {
 	return err
 }
 
-// Error returns the error of an API library without what the library adds: it quotes responses and URLs.
+// Error returns the error of an API library without the responses and URLs that the library quotes.
 func (e *Endpoint) Error(err error) error {
 	switch own := As(err); {
 	case err == nil:
@@ -124,7 +124,7 @@ func (e *Endpoint) Error(err error) error {
 	return e.Unexpected("")
 }
 
-// Unexpected returns an error for a response that the API does not give; what may say more.
+// Unexpected returns an error for a response that the API does not document; what may add details.
 func (e *Endpoint) Unexpected(what string) *Error {
 	message := "unexpected content"
 	if what != "" {
@@ -158,7 +158,7 @@ func (e *Endpoint) noResponse(err *httpx.Error) *Error {
 	return out
 }
 
-// checked returns an error for a response that the API does not give.
+// checked returns an error for a response that the API does not document.
 func (e *Endpoint) checked(resp *http.Response) (*http.Response, error) {
 	body, err := io.ReadAll(resp.Body) // which httpx has bounded, and holds in memory
 	_ = resp.Body.Close()

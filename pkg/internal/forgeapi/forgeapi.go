@@ -1,5 +1,5 @@
 // Package forgeapi builds the clients for the APIs of GitHub and GitLab. It knows where the API of a host is, which token to
-// send, and what a response means; what to ask is left to its callers.
+// send, and how to read a response; its callers decide what to request.
 //
 // The clients are those of google/go-github and gitlab-org/api/client-go. In a stripped binary they take 0.7 MB and 2.4 MB,
 // and 0.06 ms and 0.5 ms when the program starts. That is little beside the budget for both (65 MB, 30 ms), and buys tested
@@ -26,7 +26,7 @@ import (
 const (
 	attempts   = 3
 	firstWait  = time.Second
-	limitWait  = time.Minute // GitHub's documentation asks for it where a rate limit does not say how long it lasts
+	limitWait  = time.Minute // GitHub's documentation asks for it where a rate limit has no end
 	cooldown   = time.Minute // of a host that fails
 	maxBytes   = 4 << 20     // of a response: a file of 1 MiB in base64, and the JSON around it
 	maxMessage = 400         // characters of a forge's message
@@ -36,7 +36,7 @@ const (
 type Options struct {
 	// Token returns the token for the API of a host, as images.yaml names it; "" for none.
 	Token func(ctx context.Context, host string) (string, error)
-	// Hint returns what to set to give a token for a host.
+	// Hint returns how to set a token for a host.
 	Hint func(host string) string
 	// HTTP configures the transport: its base, clock and log, and the number of requests in flight to one host. How often
 	// and when to retry is decided here.
@@ -169,7 +169,7 @@ func (c *Clients) endpoint(ctx context.Context, s *config.Source, needs string) 
 	return &Endpoint{Host: s.Host, Token: token, api: api, needs: needs, clients: c}, nil
 }
 
-// Hint returns what to set to give a token for the host.
+// Hint returns how to set a token for the host.
 func (e *Endpoint) Hint() string { return e.clients.o.Hint(e.Host) }
 
 // RoundTrip implements [http.RoundTripper].

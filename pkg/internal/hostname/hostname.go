@@ -17,7 +17,7 @@ const DockerHub = "docker.io"
 var hubAliases = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
 
 // Normalize returns the one spelling of a host: lower case, without the default port, and docker.io for every name of
-// Docker Hub. A name that Docker would no longer take for a host without its port or its capitals keeps them.
+// Docker Hub. A name keeps its port or capitals if Docker would not read it as a host without them.
 func Normalize(host string) string {
 	name, port := split(strings.ToLower(host))
 	if port != "" && port == defaultPort(name) {
@@ -36,13 +36,13 @@ func Normalize(host string) string {
 	}
 }
 
-// IsRegistry reports whether Docker takes the first part of a reference for a host. Anything else is a namespace of Docker
+// IsRegistry reports whether Docker reads the first part of a reference as a host. Anything else is a namespace of Docker
 // Hub.
 func IsRegistry(first string) bool {
 	return strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first
 }
 
-// Repository normalises a registry and a repository in it. The repositories of Docker Hub that have no namespace are in
+// Repository normalises a registry and a repository in it. Repositories of Docker Hub without a namespace are in
 // library.
 func Repository(registry, repository string) (string, string) {
 	registry = Normalize(registry)
@@ -52,7 +52,7 @@ func Repository(registry, repository string) (string, string) {
 	return registry, repository
 }
 
-// URL normalises the host of a URL: lower case, without the default port of its scheme. A text that is no URL stays.
+// URL normalises the host of a URL: lower case, without the default port of its scheme. Any other text is returned as it is.
 func URL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
@@ -84,7 +84,7 @@ func IsPrivate(host string) bool {
 	return IsLoopback(host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }
 
-// defaultPort is that of https, and on this machine that of http, which is what we speak there.
+// defaultPort returns the port of https; for loopback hosts that of http, which we use there.
 func defaultPort(name string) string {
 	if IsLoopback(name) {
 		return "80"
@@ -99,7 +99,7 @@ func split(host string) (name, port string) {
 		return host, ""
 	}
 	if port = strings.TrimLeft(host[at+1:], "0"); port == "" {
-		return host, "" // no port at all, or 0: for others to refuse
+		return host, "" // no port, or 0, which others refuse
 	}
 	return host[:at], port
 }

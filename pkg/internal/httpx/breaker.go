@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// maxAuthFailures is how often a credential is sent that the host refuses: forges ban, and registries lock the account of, who
-// goes on.
+// maxAuthFailures is how often a refused credential is sent: after more, forges ban the client and registries lock the account.
 const maxAuthFailures = 3
 
 // hosts is the state of all hosts.
@@ -127,7 +126,7 @@ func (h *host) allow(req *http.Request) error {
 	return nil
 }
 
-// credential returns the credential of a request; "" if it has none, or none that counts.
+// credential returns the credential of a request; "" if it has none, or one that is not limited.
 func (h *host) credential(req *http.Request) string {
 	auth := req.Header.Get("Authorization")
 	if h.o.PasswordsOnly && !strings.HasPrefix(auth, "Basic ") {
@@ -199,7 +198,7 @@ func (h *host) recordRequest(resp *http.Response, err *Error, before int) {
 	}
 }
 
-// trip has the host skipped for a time; zero until the next reset.
+// trip opens the breaker for a time; zero until the next reset.
 func (h *host) trip(why *Error, cooldown time.Duration) {
 	if h.open != nil && h.open.Reason == RateLimited {
 		return

@@ -32,7 +32,7 @@ type Error struct {
 	Reason  Reason
 	Status  int    // of the response because of which the host is skipped
 	Problem string // the text of the error
-	Skip    string // how long the host is skipped, as the end of Problem says
+	Skip    string // how long the host is skipped; the end of Problem
 	// MaybeDone reports that the server may have processed the request.
 	MaybeDone bool
 

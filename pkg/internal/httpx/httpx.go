@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	// MaxWait is the longest Retry-After that is waited for. A host that asks for more is skipped until then.
+	// MaxWait is the longest Retry-After that is honoured by waiting. A host with a longer one is skipped until then.
 	MaxWait = time.Minute
 
 	userAgent     = "imagefactory"
@@ -41,7 +41,7 @@ type Options struct {
 	Attempts int
 	// Backoff makes the waits between the attempts of one request. Default: exponential from 500 ms, doubling, with jitter.
 	Backoff func() backoff.BackOff
-	// LimitWait is the wait after a rate limit that does not say how long it lasts. Default: that of Backoff.
+	// LimitWait is the wait after a rate limit without an end. Default: that of Backoff.
 	LimitWait time.Duration
 	// RetryUnreachable also retries when no connection can be made: refused, or an unknown host. As that takes time, such
 	// requests count as failures of the host.
@@ -69,7 +69,7 @@ type Options struct {
 	Insecure func(host string) bool
 	// Observe is called with every response, before its body is read.
 	Observe func(*http.Request, *http.Response)
-	// Clock is told the time that servers report; may be nil.
+	// Clock receives the time that servers report; may be nil.
 	Clock *servertime.Clock
 	// Logger receives every attempt at debug level: method, URL without secrets, status, duration, attempt. Default: none.
 	Logger *slog.Logger
@@ -130,8 +130,7 @@ func New(o Options) *Transport {
 }
 
 // OneShot returns a Transport that shares limits, breakers and counts with t, but sends each request once, and counts only
-// missing responses against the host. It is for servers that can be done without, such as mirrors, and for callers that retry a
-// whole exchange.
+// missing responses against the host. It is for optional servers, such as mirrors, and for callers that retry a whole exchange.
 func (t *Transport) OneShot() *Transport {
 	once := *t
 	once.Attempts, once.oneShot = 1, true
@@ -239,7 +238,7 @@ func (t *Transport) attempt(req *http.Request, h *host, n int) (*http.Response, 
 		GotConn: func(httptrace.GotConnInfo) { connected = true },
 	})
 	out := req.Clone(traced)
-	if !strings.HasPrefix(out.Header.Get("User-Agent"), "git/") { // some servers of git want to see that
+	if !strings.HasPrefix(out.Header.Get("User-Agent"), "git/") { // some git servers require it
 		out.Header.Set("User-Agent", userAgent)
 	}
 	if req.GetBody != nil {

@@ -23,8 +23,8 @@ func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// RateLimit reports whether a response is a rate limit, or a server in trouble that asks to wait, and for how long; zero if
-// it does not say, and else at least a second. GitHub answers 403 or 429, with Retry-After, the time of the reset, or a message only:
+// RateLimit reports whether a response is a rate limit, or asks to retry later, and after what time: zero if unknown, else at
+// least a second. GitHub answers 403 or 429, with Retry-After, the time of the reset, or a message only:
 // https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api. GitLab answers 429 with Retry-After and
 // RateLimit-Reset.
 func RateLimit(resp *http.Response, now time.Time) (time.Duration, bool) {

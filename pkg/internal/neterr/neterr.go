@@ -59,7 +59,7 @@ func Known(err error) (string, bool) {
 	return text, text != "" || err == nil
 }
 
-// typed returns what is known of an error by its type.
+// typed explains an error by its type.
 func typed(err error) string {
 	var (
 		ours   *cleaned
@@ -179,7 +179,7 @@ var known = []struct{ begin, text string }{
 	{"socks connect ", "the SOCKS proxy cannot connect"},
 }
 
-// ofText keeps what is known of errors without a type.
+// ofText explains an error without a type by its text.
 func ofText(err error) string {
 	for _, plain := range []error{io.ErrUnexpectedEOF, io.EOF, net.ErrClosed} {
 		if errors.Is(err, plain) {

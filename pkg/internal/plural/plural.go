@@ -17,7 +17,7 @@ func Form(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// Listed joins the first most names with commas, and says how many more there are.
+// Listed joins the first most names with commas, and appends the number of the others.
 func Listed(names []string, most int) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")

@@ -1,5 +1,5 @@
-// Package servertime compares the clock of this machine with what servers say. What is recorded by a wrong clock stays in
-// state: a digest that was seen a year ahead would be young for a year.
+// Package servertime compares the clock of this machine with that of servers. Times recorded by a wrong clock stay in state: a
+// digest that was first seen a year ahead would be young for a year.
 package servertime
 
 import (
@@ -16,7 +16,7 @@ import (
 
 const (
 	tolerance = 10 * time.Minute
-	slow      = time.Minute // what takes longer says too little about the time
+	slow      = time.Minute // a slower response is too imprecise
 	quorum    = 2           // servers that must agree: one alone may be wrong itself
 	maxNamed  = 3           // servers that a message names
 	maxAge    = 30 * 24 * time.Hour
@@ -31,7 +31,7 @@ type Clock struct {
 	trusted map[string]bool
 }
 
-// New makes a Clock. Without now, it is nil.
+// New returns a Clock; nil without now.
 func New(now func() time.Time) *Clock {
 	if now == nil {
 		return nil
@@ -39,8 +39,8 @@ func New(now func() time.Time) *Clock {
 	return &Clock{now: now, ahead: map[string]time.Duration{}, trusted: map[string]bool{}}
 }
 
-// Trust names hosts that an operator chose, as requests name them. Without half of those that were asked, the others cannot
-// contradict the clock: whoever may write a Dockerfile can have any number of servers asked.
+// Trust names hosts that an operator chose, as requests name them. The others cannot contradict the clock without half of
+// the trusted ones: whoever can write a Dockerfile can make us ask any number of servers.
 func (c *Clock) Trust(hosts ...string) {
 	if c == nil {
 		return
@@ -52,7 +52,7 @@ func (c *Clock) Trust(hosts ...string) {
 	}
 }
 
-// Reset forgets what servers have said. Long-running callers call it between passes.
+// Reset drops all samples. Long-running callers call it between passes.
 func (c *Clock) Reset() {
 	if c == nil {
 		return
@@ -98,7 +98,7 @@ func (c *Clock) Check() error {
 	return nil
 }
 
-// Doubt returns a warning when the only server that was asked contradicts the clock; else nothing.
+// Doubt returns a warning if the only server that was asked contradicts the clock, else "".
 func (c *Clock) Doubt() string {
 	if c == nil {
 		return ""
@@ -138,8 +138,8 @@ func distance(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/day)
 }
 
-// Observe takes the Date of a response as a sample, given how long the response took. Of a host the best sample counts, since a
-// cache can give an old response.
+// Observe adds the Date of a response as a sample, given how long the response took. The best sample of a host counts, since a
+// cache can return an old response.
 func (c *Clock) Observe(host string, took time.Duration, header http.Header) {
 	if c == nil {
 		return
@@ -157,7 +157,7 @@ func (c *Clock) Observe(host string, took time.Duration, header http.Header) {
 	}
 }
 
-// age is how long a cache has kept a response (RFC 9111, 5.1).
+// age returns how long a cache has kept a response (RFC 9111, 5.1).
 func age(header http.Header) time.Duration {
 	n, err := strconv.ParseInt(strings.TrimSpace(header.Get("Age")), 10, 64)
 	if err != nil || n < 0 {

@@ -9,7 +9,7 @@
 //
 // # Values
 //
-// Values are understood as encoding/json understands them, with these differences:
+// Values are encoded as encoding/json encodes them, with these differences:
 //
 //   - A struct field with a yaml tag takes its name and options from it, as go.yaml.in/yaml reads it: a tag
 //     without a name means the lower-cased field name, and omitempty leaves out zero structs too.
@@ -18,5 +18,5 @@
 //   - [time.Time] is written in UTC.
 //   - Map keys must be of a string kind.
 //   - Strings must be valid UTF-8.
-//   - The option string is refused.
+//   - The option string is an error.
 package yamlenc

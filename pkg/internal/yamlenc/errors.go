@@ -8,7 +8,7 @@ import (
 
 var errInvalidUTF8 = errors.New("invalid UTF-8")
 
-// pathError is an error with the way to its place, which grows at the front on the way up.
+// pathError is an error with the path to its position, which grows at the front on the way up.
 type pathError struct {
 	steps []string // innermost first
 	err   error
@@ -36,7 +36,7 @@ func within(step string, err error) error {
 // maxPath bounds the steps named in an error: a value that contains itself has as many as the depth allows.
 const maxPath = 20
 
-// locate turns the outcome of a walk into the error that callers see.
+// locate returns the error of a walk as callers see it.
 func locate(err error) error {
 	pe, ok := err.(*pathError)
 	if !ok {

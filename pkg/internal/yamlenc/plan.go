@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// mode is how values of a type are written.
+// mode is the way in which values of a type are written.
 type mode uint8
 
 const (
@@ -113,8 +113,8 @@ func build(t reflect.Type, building map[reflect.Type]*plan) *plan {
 	return p
 }
 
-// selfWriter is the writer of values of type t that know their own form. A pointer is followed first, and
-// an interface is asked for what it holds.
+// selfWriter returns the writer of values of type t that marshal themselves. Pointers and interfaces are
+// dereferenced first.
 func selfWriter(t reflect.Type) writer {
 	switch {
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Interface:
@@ -212,7 +212,7 @@ func (f *field) in(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// omitted reports whether the field is left out when it holds v. Empty and zero mean what they mean to
+// omitted reports whether the field is left out when it holds v. Empty and zero are defined as in
 // encoding/json.
 func (f *field) omitted(v reflect.Value) bool {
 	if f.omitEmpty {
@@ -231,7 +231,7 @@ func (f *field) omitted(v reflect.Value) bool {
 	return f.omitZero && f.isZero(v)
 }
 
-// isZero asks the value's method IsZero where there is one.
+// isZero reports whether a value is zero, by its method IsZero if it has one.
 func (f *field) isZero(v reflect.Value) bool {
 	switch {
 	case v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface:

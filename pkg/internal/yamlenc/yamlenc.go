@@ -36,8 +36,8 @@ func Marshal(v any) ([]byte, error) {
 	return Append(nil, v)
 }
 
-// Append appends what [Marshal] returns to dst and returns the extended buffer. On an error it returns dst
-// as it was.
+// Append appends the result of [Marshal] to dst and returns the extended buffer. On an error it returns dst
+// unchanged.
 func Append(dst []byte, v any) ([]byte, error) {
 	e := encoder{buf: dst}
 	if err := e.any(v, place{ctx: atTop}); err != nil {
@@ -175,7 +175,7 @@ func (e *encoder) uint(u uint64, at place) {
 	e.buf = append(strconv.AppendUint(e.buf, u, 10), '\n')
 }
 
-// float writes f with as few digits as tell it from its neighbours, in the notation encoding/json chooses.
+// float writes f with the fewest digits that identify it, in the notation of encoding/json.
 func (e *encoder) float(f float64, bits int, at place) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return fmt.Errorf("unsupported number %v", f)
@@ -556,8 +556,8 @@ func writeText(e *encoder, v any, at place) error {
 	return e.string(string(text), at)
 }
 
-// writeJSON writes what a json.Marshaler returns. Most of them return a plain string or null, which are
-// taken over without decoding.
+// writeJSON writes the output of a json.Marshaler. Most of them return a plain string or null, which need no
+// decoding.
 func writeJSON(e *encoder, v any, at place) error {
 	data, err := v.(json.Marshaler).MarshalJSON()
 	if err != nil {
