@@ -149,7 +149,7 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 		return fleet.Usagef("%s", err)
 	}
 	if here, want := options.CheckedOut, options.branch(); here != "" && here != want {
-		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD take images.yaml and dist from branch %q, and this checkout is on %q: set factory.config.ref, and factory.state.branch, if another one is meant", want, here)
+		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD read images.yaml and dist from branch %q, but this checkout is on %q (to use another branch, set factory.config.ref and factory.state.branch)", want, here)
 	}
 	before := len(plan.files)
 	for _, name := range slices.Sorted(maps.Keys(files)) {

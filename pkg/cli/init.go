@@ -117,17 +117,17 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 func printNext(env *Env, direct bool) error {
 	lines := []string{
 		"next:",
-		"  1. imagefactory analyze && imagefactory synth, then commit and push all of it",
+		"  1. imagefactory analyze && imagefactory synth, then commit and push everything",
 		"  2. kubectl apply -f " + bootstrap.NamespaceFile,
 		"  3. copy " + bootstrap.SecretsFile + " to a place outside of git, fill it in, kubectl apply -f it",
 		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
-		"  4. kubectl apply -k deploy: Argo CD begins to apply dist",
+		"  4. kubectl apply -k deploy: Argo CD starts to apply dist",
 		"  5. run imagefactory doctor: it lists what is still missing",
 	}
 	if direct {
 		lines = []string{
 			"next:",
-			"  1. imagefactory analyze, then commit and push all of it",
+			"  1. imagefactory analyze, then commit and push everything",
 			"  2. create the secrets that the CI configuration names",
 			"  3. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
 		}

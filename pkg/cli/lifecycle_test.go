@@ -516,7 +516,7 @@ func TestFreightThatCannotBeListedIsAProblem(t *testing.T) {
 	s.kube.Fail(repeat(4, kubetest.Fault{Match: "GET freights", Status: 503})...)
 	got := s.do("promote")
 	assert.Equal(t, 1, got.code)
-	assert.Contains(t, got.err, "error: asking what can be started: listing freights")
+	assert.Contains(t, got.err, "error: checking which builds can be started: listing freights")
 	assert.Nil(t, s.image("web").Rebuild)
 	s.ok("promote")
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)

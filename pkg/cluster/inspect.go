@@ -19,7 +19,7 @@ import (
 )
 
 // ErrNoCluster is returned if there is neither a kubeconfig nor a ServiceAccount.
-var ErrNoCluster = errors.New("no cluster is configured")
+var ErrNoCluster = errors.New("no cluster configured")
 
 // statusError is a response of the API server with an error status.
 type statusError struct {
@@ -99,7 +99,7 @@ func (i *Inspector) List(ctx context.Context, path, selector string) ([]map[stri
 			return out, nil
 		}
 		if len(out) > maxObjects {
-			return nil, fmt.Errorf("there are more than %d", maxObjects)
+			return nil, fmt.Errorf("more than %d objects", maxObjects)
 		}
 		query.Set("continue", page.Metadata.Continue)
 	}
@@ -148,13 +148,13 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 	}
 	resp, err := i.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("asking the API server: %w", neterr.Clean(err))
+		return fmt.Errorf("reading from the API server: %w", neterr.Clean(err))
 	}
 	defer resp.Body.Close()
 	const most = 64 << 20
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
-		return fmt.Errorf("asking the API server: %w", neterr.Clean(err))
+		return fmt.Errorf("reading from the API server: %w", neterr.Clean(err))
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var status struct {
@@ -164,7 +164,7 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 		return &statusError{resp.StatusCode, text(status.Message, 300, i.secrets...)}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return errors.New("asking the API server: the response is not JSON")
+		return errors.New("reading from the API server: the response is not JSON")
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (f *Fleet) needState() error {
 	}
 	for i := range f.Config.Images {
 		if f.Config.Images[i].Managed() {
-			return Usagef("there is no state folder %q: run `imagefactory analyze` first, or name yours with --state-dir", f.Paths.StateDir)
+			return Usagef("no state folder %q (run `imagefactory analyze` first, or pass --state-dir)", f.Paths.StateDir)
 		}
 	}
 	return nil

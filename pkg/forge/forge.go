@@ -206,7 +206,7 @@ func (c *Client) start(ctx context.Context, s service, d Dispatch, taken func(Ru
 		case err == nil || match == Found:
 			return run, nil
 		case match != NotFound:
-			return Run{}, fmt.Errorf("%w; not sent again, because a run that may be it exists", err)
+			return Run{}, fmt.Errorf("%w; not sent again, because a run exists that may be this build", err)
 		case listErr != nil:
 			return Run{}, fmt.Errorf("%w; and checking whether it started: %w", err, listErr)
 		case attempt == maxStarts:

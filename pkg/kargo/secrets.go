@@ -130,7 +130,7 @@ func JobObjects(cfg *config.Config) []JobObject {
 	return out
 }
 
-// DoctorJob is a Job that runs `imagefactory doctor` with the rights and credentials of the other Jobs. It is not part of
+// DoctorJob is a Job that runs `imagefactory doctor` with the permissions and credentials of the other Jobs. It is not part of
 // dist.
 func DoctorJob(cfg *config.Config, opts Options) Object {
 	b := builder{cfg: cfg, opts: opts}

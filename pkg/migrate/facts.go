@@ -45,7 +45,7 @@ func (m *migration) facts() {
 	for folder, st := range map[string]*state.State{"": m.st, state.ArchiveFolder: gone} {
 		files, refused := st.ChangedSince(nil)
 		for _, name := range slices.Sorted(maps.Keys(refused)) {
-			m.warn(path.Join(config.DefaultStateFolder, folder, name), &yaml.Node{}, fmt.Sprintf("not carried over: %s", refused[name]), "nothing to do; analyze learns it anew")
+			m.warn(path.Join(config.DefaultStateFolder, folder, name), &yaml.Node{}, fmt.Sprintf("not carried over: %s", refused[name]), "nothing to do; analyze records it again")
 		}
 		for name, data := range files {
 			m.Files[path.Join(config.DefaultStateFolder, folder, name)] = data
@@ -74,7 +74,7 @@ func (m *migration) nameBases(gone *state.State) {
 func (m *migration) reportDates(d *document) {
 	for _, p := range pairs(d.root) {
 		if slices.Contains([]string{"enrolledAt", "lastDiscovery", "discoveryStatus", "lastChecked"}, p.key.Value) && !isEmpty(p.value) {
-			m.group("dates", d.file, p.key, "enrolledAt, lastDiscovery, discoveryStatus and lastChecked are not carried over: state holds facts, not when somebody looked",
+			m.group("dates", d.file, p.key, "enrolledAt, lastDiscovery, discoveryStatus and lastChecked are not carried over: state holds facts, not the times of checks",
 				"nothing to do; the old files and git's history have them")
 		}
 	}

@@ -79,7 +79,7 @@ func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {
 		}
 		missing, err := a.executor.Ready(ctx, requestFor(f, img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))
 		if err != nil {
-			a.problem("", fmt.Errorf("asking what can be started: %w", err))
+			a.problem("", fmt.Errorf("checking which builds can be started: %w", err))
 			return
 		}
 		if missing != "" {

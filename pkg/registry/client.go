@@ -233,7 +233,7 @@ func (c *Client) send(ctx context.Context, at place, method, path, accept string
 		e.unknown = saysUnknown(resp.StatusCode, codes, known)
 		e.absent = saysUnknown(resp.StatusCode, codes, append([]string{"NOT_FOUND"}, known...))
 		if resp.StatusCode == http.StatusNotFound && !e.unknown {
-			e.problem += notItsWord
+			e.problem += noErrorCode
 		}
 		return nil, e
 	}

@@ -109,8 +109,8 @@ func statusError(host string, status int, code string, retryAfter time.Duration)
 	return &Error{Host: host, Status: status, problem: problem}
 }
 
-// notItsWord is added to a 404 that may come from a proxy.
-const notItsWord = " without an error code of a registry (check the address, proxies and credentials)"
+// noErrorCode is added to a 404 that may come from a proxy.
+const noErrorCode = " without an error code of a registry (check the address, proxies and credentials)"
 
 // bad returns an Error.
 func bad(host, format string, args ...any) *Error {
