@@ -1,6 +1,6 @@
-// Command bench times analyze and synth as whole processes on generated fleets, beside the floor: a program that parses
-// the same files and writes the same bytes and does nothing else. It prints a table of wall time, CPU time and peak memory,
-// and how many times these are those of the floor; of version, those of an empty program.
+// Command bench times version, analyze and synth as whole processes on generated fleets. It prints a table of wall time, CPU time
+// and peak memory, and their ratios to a floor: for synth a program that parses the same files and writes the same bytes, for
+// version an empty program. docs/performance.md explains the rows.
 //
 //	bench BINARY FLOOR EMPTY [SIZE...]
 package main
@@ -31,7 +31,7 @@ func main() {
 
 const (
 	runs      = 5
-	startRuns = 30 // of what takes milliseconds
+	startRuns = 30 // of commands that take milliseconds
 )
 
 func run(ctx context.Context, args []string) error {
@@ -80,7 +80,7 @@ func benchSize(ctx context.Context, binary, floor, size string) error {
 	files := []string{"--config", in("images.yaml"), "--state-dir", in("state"), "--out-dir", in("dist")}
 	analyze := append([]string{binary, "analyze", "--offline", "--source-dir", in("src")}, files...)
 	return table(ctx, size, []step{
-		{"analyze, first", 1, analyze}, // the first is only once the first
+		{"analyze, first", 1, analyze}, // only the first run starts without state
 		{"analyze, nothing new", runs, analyze},
 		{"synth", runs, append([]string{binary, "synth"}, files...)},
 		{"floor of synth", runs, []string{floor, in("images.yaml"), in("state"), in("dist/image-factory.k8s.yaml"), in("floor.out")}},
@@ -124,8 +124,8 @@ func (f figures) over(floor figures) string {
 	return fmt.Sprintf("%.1f, %.1f, %.1f", f.wall/floor.wall, f.cpu/floor.cpu, f.peak/floor.peak)
 }
 
-// self runs this program again, so that what is measured is the child of a small process: Linux counts the memory of
-// the process that it was forked from towards a child's peak.
+// self runs this program again, so that the measured process has a small parent: Linux counts the memory of the parent
+// towards the peak of its child.
 func self(ctx context.Context, out io.Writer, args ...string) error {
 	exe, err := os.Executable()
 	if err != nil {

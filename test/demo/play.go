@@ -68,13 +68,13 @@ type demo struct {
 	scenes []scene
 }
 
-// scene is what a person sees at one time.
+// scene is a group of commands on one day.
 type scene struct {
 	title string
 	steps []step
 }
 
-// step is a command and what it prints.
+// step is a command with its output.
 type step struct{ command, output string }
 
 func newDemo(o *outcome, sources, dir string, out io.Writer) (*demo, error) {
@@ -103,13 +103,13 @@ func write(file, text string) error {
 	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o750), os.WriteFile(file, []byte(text), 0o600))
 }
 
-// push makes the tag of a base image hold a new digest.
+// push pushes a new digest under the tag of a base image.
 func (d *demo) push(ref string) {
 	d.builds++
 	d.hold(ref, d.registry.Base(path(ref), strconv.Itoa(d.builds)))
 }
 
-// build publishes an image, built on what its bases hold now.
+// build publishes an image that is built on the current digests of its bases.
 func (d *demo) build(img image) {
 	d.builds++
 	from := d.held[img.from]
@@ -120,19 +120,19 @@ func (d *demo) build(img image) {
 	d.hold(img.ref, d.registry.Publish(path(img.ref), built))
 }
 
-// hold records what a tag holds. Provenance names the registry that a Dockerfile names, not its mirror.
+// hold records the content of a tag. Provenance names the registry of the Dockerfile, not its mirror.
 func (d *demo) hold(ref string, c registrytest.Content) {
 	c.Ref = ref
 	d.held[ref] = c
 }
 
-// path is a reference without its registry.
+// path returns a reference without its registry.
 func path(ref string) string {
 	_, path, _ := strings.Cut(ref, "/")
 	return path
 }
 
-// finish lets every build that was started at the forge come to its end, and returns how many there were.
+// finish ends every build that runs at the forge, and returns their number.
 func (d *demo) finish() int {
 	n := 0
 	for _, repo := range d.repos {
@@ -183,7 +183,7 @@ func (d *demo) play() error {
 
 func (d *demo) later(by time.Duration) { d.now = d.now.Add(by) }
 
-// scene runs commands and prints what they say.
+// scene runs commands and prints their output.
 func (d *demo) scene(title string, commands ...[]string) error {
 	s := scene{title: title}
 	_, _ = fmt.Fprintf(d.out, "\n# %s\n", title)

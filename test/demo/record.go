@@ -30,7 +30,7 @@ type line struct {
 	text string // with escape sequences for colours
 }
 
-// page is what is on the screen from one time to another.
+// page is the content of the screen for a span of time.
 type page struct {
 	from, to float64
 	lines    []line
@@ -85,7 +85,7 @@ func layout(scenes []scene) (pages []page, rows int) {
 	return pages, rows
 }
 
-// lineClass is the class of the time at which a line appears on its page.
+// lineClass returns the class for the time at which a line appears on its page.
 func lineClass(p page, l line) string {
 	return fmt.Sprintf("t%.0f", (l.at-p.from)*10+p.from*1000)
 }
@@ -128,7 +128,7 @@ func appear(b *bytes.Buffer, class string, from, to, total float64) {
 
 var escape = regexp.MustCompile("\x1b\\[([0-9;]*)m")
 
-// spans are the parts of a line, each with its colour. What does not fit is cut off.
+// spans returns the parts of a line, each with its colour, cut to the width of the screen.
 func spans(text string) string {
 	var b strings.Builder
 	left, fill, class := columns, "", ""

@@ -73,7 +73,7 @@ func startCluster(ctx context.Context, bin string) (_ *cluster, err error) {
 	return c, c.ready(ctx)
 }
 
-// ready waits until the API server says that it is.
+// ready waits until the API server is ready.
 func (c *cluster) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -115,7 +115,7 @@ func (c *cluster) start(ctx context.Context, name string, args ...string) error 
 	return nil
 }
 
-// log is the end of what a server wrote.
+// log returns the end of a server's log.
 func (c *cluster) log(name string) string {
 	data, err := os.ReadFile(filepath.Join(c.dir, name+".log"))
 	if err != nil {
@@ -132,7 +132,7 @@ func (c *cluster) stop() {
 	_ = os.RemoveAll(c.dir)
 }
 
-// freePorts finds addresses on loopback that nobody listens on.
+// freePorts returns unused addresses on loopback.
 func freePorts(n int) ([]string, error) {
 	var out []string
 	for range n {

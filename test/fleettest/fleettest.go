@@ -13,7 +13,7 @@ import (
 )
 
 // Hostile returns images.yaml and the state of a fleet in which the image a-hostile has many bases, each on a registry that
-// never answers, and the images good0, good1 and so on have one base each on a registry that does.
+// never responds, and the images good0, good1 and so on have one base each on the registry good.
 func Hostile(t testing.TB, good *registrytest.Registry, slow, others int) (images string, st *state.State) {
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })

@@ -25,10 +25,10 @@ type Repo struct {
 	commits []commit
 }
 
-// commit is what the branch held at some time.
+// commit is a commit of the branch.
 type commit struct {
 	sha   string
-	path  string // that it changed
+	path  string // of the file that it changed
 	files map[string]entry
 }
 
@@ -121,7 +121,7 @@ func (r *Repo) put(file string, e *entry) string {
 	return sha
 }
 
-// at is the newest commit of the branch, or a commit by its name; the zero one when there is none.
+// at returns the newest commit of the branch, or a commit by its name; the zero commit if there is none.
 func (r *Repo) at(ref string) commit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,7 +133,7 @@ func (r *Repo) at(ref string) commit {
 	return commit{}
 }
 
-// newest is the name of the newest commit of the branch that changed a file, or of all when file is empty.
+// newest returns the name of the newest commit of the branch that changed a file, or of any commit if file is empty.
 func (r *Repo) newest(ref, file string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +154,7 @@ func (r *Repo) gitHubContents(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	if target := files[path.Join(path.Dir(file), e.content)]; e.kind == "symlink" && target.kind == "file" {
-		e = target // a link to a normal file of the repository is answered with the content of that file
+		e = target // GitHub returns the content of the file that the link points to
 	}
 	blob := fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(e.content), e.content))) //nolint:gosec // as git has it
 	etag := `W/"` + blob + `"`
@@ -195,7 +195,7 @@ func (r *Repo) gitLabFile(w http.ResponseWriter, q *http.Request) {
 	})
 }
 
-// base64Lines breaks lines as GitHub does.
+// base64Lines encodes content in lines of the width that GitHub uses.
 func base64Lines(content string) string {
 	const width = 60
 	text := base64.StdEncoding.EncodeToString([]byte(content))
@@ -210,5 +210,5 @@ func base64Lines(content string) string {
 func sendJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone is its own business
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone
 }

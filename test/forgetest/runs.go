@@ -23,7 +23,7 @@ type Run struct {
 	Conclusion string            // GitHub
 	Values     map[string]string // inputs, or variables
 	Created    time.Time
-	hidden     int  // in how many lists it does not appear yet
+	hidden     int  // number of lists in which it is still missing
 	locked     bool // its variables may not be read
 }
 
@@ -36,7 +36,7 @@ type runs struct {
 	list   []*Run
 }
 
-// Runs are the runs so far, the oldest first.
+// Runs returns the runs so far, oldest first.
 func (r *runs) Runs() []Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +47,7 @@ func (r *runs) Runs() []Run {
 	return out
 }
 
-// Add adds a run that somebody else started, and returns its id.
+// Add adds a run that imagefactory did not start, and returns its ID.
 func (r *runs) Add(run Run) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +89,7 @@ func (r *runs) find(id string) (Run, bool) {
 	return Run{}, false
 }
 
-// page answers with a page of the runs that a filter lets through, the newest first.
+// page responds with a page of the runs that match a filter, newest first.
 func (r *runs) page(w http.ResponseWriter, req *http.Request, filter func(*Run) bool, write func([]Run) any) {
 	r.mu.Lock()
 	var all []Run
@@ -121,7 +121,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// since reads a filter by time; without one, all of time counts.
+// since parses a filter by time; the zero time without one.
 func since(filter string) (time.Time, error) {
 	if filter == "" {
 		return time.Time{}, nil
@@ -129,31 +129,31 @@ func since(filter string) (time.Time, error) {
 	return time.Parse(time.RFC3339, filter)
 }
 
-// Age is how much of the dispatch API a GitHub server has.
+// Age is the version of the dispatch API of a GitHub server.
 type Age int
 
 // Ages.
 const (
-	Current  Age = iota // gives the id of the run when asked to
-	Ignorant            // answers 204, whatever it is asked, and filters no runs by time
-	Strict              // refuses a request with what it does not know, as GitHub Enterprise Server 3.19
+	Current  Age = iota // returns the ID of the run if the request asks for it
+	Ignorant            // always responds with 204, and does not filter runs by time
+	Strict              // refuses a request with unknown keys, like GitHub Enterprise Server 3.19
 )
 
 // Workflows is a GitHub repository with one workflow, build.yml on main.
 type Workflows struct {
-	Inputs   []string                       // that the workflow declares
+	Inputs   []string                       // declared by the workflow
 	Title    func(map[string]string) string // its run-name
 	Age      Age
 	Disabled bool
-	Manual   bool // it has no workflow_dispatch
-	Delay    int  // in how many lists a new run does not appear
+	Manual   bool // the workflow has no workflow_dispatch
+	Delay    int  // number of lists in which a new run is missing
 	Gone     bool // the repository is hidden from the token
 
 	runs
 	repo string
 }
 
-// Workflows adds a repository. Its fields are to be set before it is asked.
+// Workflows adds a repository. Set its fields before the first request.
 func (s *Server) Workflows(repo string) *Workflows {
 	f := &Workflows{repo: repo, runs: runs{server: s, Now: time.Now}}
 	base := "/api/v3/repos/" + repo
@@ -289,7 +289,7 @@ func (f *Workflows) show(w http.ResponseWriter, r *http.Request) {
 
 // Pipelines is a GitLab project with a pipeline on main.
 type Pipelines struct {
-	NoVariables bool   // the project lets nobody set pipeline variables
+	NoVariables bool   // the project forbids pipeline variables
 	Error       string // nothing can be started, because of this
 	Gone        bool   // the project is hidden from the token
 	Old         bool   // the server knows no filter by time or source
@@ -298,7 +298,7 @@ type Pipelines struct {
 	project string
 }
 
-// Pipelines adds a project. Its fields are to be set before it is asked.
+// Pipelines adds a project. Set its fields before the first request.
 func (s *Server) Pipelines(project string) *Pipelines {
 	p := &Pipelines{project: project, runs: runs{server: s, Now: time.Now}}
 	base := "/api/v4/projects/" + url.PathEscape(project)

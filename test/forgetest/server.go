@@ -1,5 +1,5 @@
-// Package forgetest is a forge's REST API in a test: a server on this machine that speaks the published shapes of GitHub's
-// or GitLab's API for what imagefactory asks, and fails the test on anything else.
+// Package forgetest provides the REST API of a forge for tests: a server on this machine with the endpoints of GitHub's or
+// GitLab's API that imagefactory uses. Any other request fails the test.
 package forgetest
 
 import (
@@ -14,7 +14,7 @@ import (
 // Server is one forge. Its API is below /api/v3 (GitHub) or /api/v4 (GitLab) of Host.
 type Server struct {
 	Host  string // with the port: the source.host of an image
-	Token string // when set, requests without this token are answered with 401
+	Token string // if set, requests without this token get a 401
 
 	t        testing.TB
 	mux      *http.ServeMux
@@ -26,11 +26,11 @@ type Server struct {
 	instead  func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Request is one request that came in.
+// Request is a request that the server received.
 type Request struct {
 	Method string
 	Path   string // with the query
-	Status int    // of the answer; 0 when there was none
+	Status int    // of the response; 0 without one
 }
 
 // Fault is a response that replaces the normal one.
@@ -39,14 +39,14 @@ type Fault struct {
 	Status int
 	Header http.Header
 	Body   string
-	Break  bool // cut the connection instead of answering
+	Break  bool // close the connection without a response
 	After  bool // process the request, then fail: the response is lost
 }
 
 // New starts an empty server; it stops with the test.
 func New(t testing.TB) *Server { return start(t, httptest.NewServer) }
 
-// NewTLS starts one with the certificate of package httptest, which names example.com and this machine.
+// NewTLS starts a server with the certificate of package httptest, which names example.com and this machine.
 func NewTLS(t testing.TB) *Server { return start(t, httptest.NewTLSServer) }
 
 func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Server {
@@ -57,8 +57,8 @@ func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Server {
 	return s
 }
 
-// Handle answers requests of a pattern of http.ServeMux, such as "GET /api/v3/repos/{owner}/{repo}/contents/{path...}".
-// One that is answered already stays as it is: what a repository is, both its files and its runs tell.
+// Handle registers a handler for a pattern of http.ServeMux, such as "GET /api/v3/repos/{owner}/{repo}/contents/{path...}".
+// The first handler of a pattern stays: files and runs of a repository both register the repository itself.
 func (s *Server) Handle(pattern string, h http.HandlerFunc) {
 	if !slices.Contains(s.patterns, pattern) {
 		s.patterns = append(s.patterns, pattern)

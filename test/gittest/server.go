@@ -1,4 +1,4 @@
-// Package gittest is a git server in a test: git's own smart HTTP server, on this machine.
+// Package gittest provides a git server for tests: git's own smart HTTP server, on this machine.
 package gittest
 
 import (
@@ -21,7 +21,7 @@ import (
 
 // Options set the credentials and the transport of a server.
 type Options struct {
-	User, Password string // for everything, when set
+	User, Password string // if set, required by every request
 	TLS            bool   // with a certificate of a private CA
 }
 
@@ -47,7 +47,7 @@ type Fault struct {
 	Match  string // part of the path with its query: "service=git-receive-pack"
 	Status int
 	Header http.Header
-	Break  bool // cut the connection instead of answering
+	Break  bool // close the connection without a response
 	After  bool // process the request, then fail: the response is lost
 }
 
@@ -87,7 +87,7 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 	}
 	if user, password, _ := r.BasicAuth(); user != s.User || password != s.Password {
 		w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
-		http.Error(w, "who are you", http.StatusUnauthorized)
+		http.Error(w, "credentials required", http.StatusUnauthorized)
 		return
 	}
 	if fault.After {
@@ -98,9 +98,9 @@ func (s *Server) serve(backend *cgi.Handler, w http.ResponseWriter, r *http.Requ
 		panic(http.ErrAbortHandler)
 	case fault.Status != 0:
 		maps.Copy(w.Header(), fault.Header)
-		http.Error(w, "the server has a bad day", fault.Status)
+		http.Error(w, "injected fault", fault.Status)
 	default:
-		// A handler of its own: cgi.Handler keeps the errors of a process in one writer.
+		// Each request needs its own handler: cgi.Handler writes the errors of a process to one writer.
 		own := *backend
 		own.Stderr = &strings.Builder{}
 		own.ServeHTTP(w, r)
@@ -114,13 +114,13 @@ func (s *Server) Break(instead func(w http.ResponseWriter, r *http.Request) bool
 	s.instead = instead
 }
 
-// URL is where a repository is.
+// URL returns the URL of a repository.
 func (s *Server) URL(name string) string { return s.http.URL + "/" + name + ".git" }
 
-// Dir is the folder of a repository.
+// Dir returns the folder of a repository.
 func (s *Server) Dir(name string) string { return filepath.Join(s.root, name+".git") }
 
-// Init makes a repository with files on its branch main, and returns its URL.
+// Init creates a repository with files on its branch main, and returns its URL.
 func (s *Server) Init(name string, files map[string]string) string {
 	s.run("", "init", "-q", "--bare", "-b", "main", s.Dir(name))
 	for _, setting := range []string{"http.receivepack=true", "receive.denyNonFastForwards=true", "receive.fsckObjects=true", "gc.auto=0"} {
@@ -131,7 +131,7 @@ func (s *Server) Init(name string, files map[string]string) string {
 	return s.URL(name)
 }
 
-// Commit commits files to a branch main, as somebody else would; an empty text removes a file. It returns the commit.
+// Commit commits files to the branch main with git itself; an empty text removes a file. It returns the commit.
 func (s *Server) Commit(name string, files map[string]string, message string) string {
 	work := s.t.TempDir()
 	s.run(work, "clone", "-q", s.Dir(name), ".")
@@ -155,7 +155,7 @@ func (s *Server) CommitFolder(work, message string) {
 	s.run(work, "push", "-q", "origin", "HEAD:main")
 }
 
-// Files are the files of the branch main.
+// Files returns the files of the branch main.
 func (s *Server) Files(name string) map[string]string {
 	out := map[string]string{}
 	for path := range strings.SplitSeq(s.Git(name, "ls-tree", "-r", "-z", "--name-only", "main"), "\x00") {
@@ -166,7 +166,7 @@ func (s *Server) Files(name string) map[string]string {
 	return out
 }
 
-// Log are the messages of the commits of the branch main without their trailers, newest first.
+// Log returns the commit messages of the branch main without their trailers, newest first.
 func (s *Server) Log(name string) []string {
 	log := strings.Split(strings.TrimSuffix(s.Git(name, "log", "-z", "--format=%B", "main"), "\x00"), "\x00")
 	for i := range log {
@@ -189,7 +189,7 @@ func (s *Server) CACert() string {
 	return file
 }
 
-// Client trusts the CA.
+// Client returns a client that trusts the CA.
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
 // Fail makes the next requests that match fail, one fault for each.
@@ -199,13 +199,13 @@ func (s *Server) Fail(faults ...Fault) {
 	s.faults = append(s.faults, faults...)
 }
 
-// Wait waits for requests that are under way, of clients that may be gone.
+// Wait waits for the requests in flight, whose clients may be gone.
 func (s *Server) Wait() {
 	s.active.Lock()
 	defer s.active.Unlock()
 }
 
-// Requests are those since the last call.
+// Requests returns the requests since the last call.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

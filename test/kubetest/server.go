@@ -1,5 +1,5 @@
-// Package kubetest is a Kubernetes API server with Kargo in a test: it speaks what imagefactory asks, admits what the Role
-// in dist allows and Kargo's webhook accepts, and fails the test on anything else.
+// Package kubetest provides a Kubernetes API server with Kargo for tests. It has the endpoints that imagefactory uses, and admits
+// what the Role in dist allows and Kargo's webhook accepts. Any other request fails the test.
 package kubetest
 
 import (
@@ -33,7 +33,7 @@ type object = map[string]any
 // Server is an API server with one Project.
 type Server struct {
 	Namespace string
-	PageSize  int // at most so many objects in a list; 0 for what is asked for
+	PageSize  int // upper bound for the objects in a list; 0 for none
 	Now       func() time.Time
 
 	t   testing.TB
@@ -53,11 +53,11 @@ type Server struct {
 type Fault struct {
 	Match  string // method and resource: "POST promotions"
 	Status int
-	Break  bool // cut the connection instead of answering
-	After  bool // do what was asked first: the answer is lost
+	Break  bool // close the connection without a response
+	After  bool // process the request, then fail: the response is lost
 
-	Reason, Message string // of the answer; default that the server is in trouble
-	Body            string // the whole answer instead
+	Reason, Message string // of the response; default: an internal error
+	Body            string // replaces the whole response
 }
 
 // New starts a server; it stops with the test.
@@ -75,7 +75,7 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Config reaches the server as the ServiceAccount.
+// Config returns a client configuration for the ServiceAccount.
 func (s *Server) Config() *rest.Config {
 	return &rest.Config{Host: s.url, BearerToken: Token, TLSClientConfig: rest.TLSClientConfig{CAData: s.ca}}
 }
@@ -97,7 +97,7 @@ func (s *Server) AddStage(image string) {
 	s.add("stages", object{"metadata": object{"name": "rebuild-" + image, "labels": object{"imagefactory/role": "rebuild", "imagefactory/image": image}}})
 }
 
-// Hold adds an observe Stage whose auto-promotion somebody holds.
+// Hold adds an observe Stage whose auto-promotion is on hold.
 func (s *Server) Hold(stage, warehouse, by string) {
 	s.add("stages", object{
 		"metadata": object{"name": stage, "labels": object{"imagefactory/role": "observe"}},
@@ -127,7 +127,7 @@ func (s *Server) AddPromotion(image, freight, by string) string {
 	return name(p)
 }
 
-// Finish sets the phase of a Promotion, and the run that its steps started.
+// Finish sets the phase of a Promotion and the run that its steps started.
 func (s *Server) Finish(promotion, phase, run, url string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,14 +144,14 @@ func (s *Server) Finish(promotion, phase, run, url string) {
 	s.t.Errorf("no such Promotion: %s", promotion)
 }
 
-// Answer has a path answered that only doctor asks for: with an object, 404 when that is empty, and 403 when it is nil.
+// Answer sets the response for a path that only doctor requests: an object, 404 if it is empty, or 403 if it is nil.
 func (s *Server) Answer(path string, o map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answers[path] = o
 }
 
-// Deny has access reviews say no to a verb and a resource, such as "create promotions".
+// Deny makes access reviews deny a verb and a resource, such as "create promotions".
 func (s *Server) Deny(access string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +189,7 @@ func (s *Server) add(resource string, o object) {
 }
 
 func (s *Server) insert(resource string, o object) {
-	if s.clock = s.clock.Add(time.Second); s.Now().After(s.clock) { // no two at the same time
+	if s.clock = s.clock.Add(time.Second); s.Now().After(s.clock) { // each object has its own time
 		s.clock = s.Now()
 	}
 	meta := o["metadata"].(object)
@@ -200,7 +200,7 @@ func (s *Server) insert(resource string, o object) {
 
 func name(o object) string { return o["metadata"].(object)["name"].(string) }
 
-// named gives a Promotion the name that Kargo's webhook gives it, whatever was asked: <stage>.<ulid>.<freight>.
+// named gives a Promotion the name that Kargo's webhook sets in any case: <stage>.<ulid>.<freight>.
 func (s *Server) named(p object) object {
 	spec := p["spec"].(object)
 	p["metadata"].(object)["name"] = fmt.Sprintf("%s.%026d.%.7s", spec["stage"], len(s.objects["promotions"]), spec["freight"])
@@ -243,7 +243,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.review(w, r)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, "/openapi/") { // everybody may read it, and this server has none
+	if strings.HasPrefix(r.URL.Path, "/openapi/") { // no right is needed to read it, and this server has none
 		refuse(w, http.StatusNotFound, "NotFound", "not found")
 		return
 	}
@@ -277,7 +277,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fault.Body != "" {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(fault.Status)
-		_, _ = w.Write([]byte(fault.Body)) // a client that is gone is its own business
+		_, _ = w.Write([]byte(fault.Body)) // the client may be gone
 		return
 	}
 	refuse(w, fault.Status, cmp.Or(fault.Reason, "InternalError"), cmp.Or(fault.Message, "the server has a bad day"))
@@ -351,5 +351,5 @@ func refuse(w http.ResponseWriter, code int, reason, message string) {
 func send(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone is its own business
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone
 }

@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	// delay is the wait of a new digest in these scenarios, which a team would count in days.
+	// delay is the rebuildDelay of these scenarios; a team would use days.
 	delay = 45 * time.Second
-	// patience is how long anything that must happen may take.
+	// patience bounds the wait for an expected change.
 	patience = 6 * time.Minute
 	// manager is the field manager of Argo CD's server-side apply.
 	manager = "argocd-controller"
@@ -48,14 +48,14 @@ type lab struct {
 	entries strings.Builder
 	ids     map[string]*image
 
-	asked, called int // requests to the forge and to Kubernetes up to the last count
+	asked, called int // requests to the forge and to Kubernetes at the last count
 
 	mu   sync.Mutex
-	tags map[string]registrytest.Content // what the registry's tags hold
-	all  map[string]registrytest.Content // what was pushed, by digest
+	tags map[string]registrytest.Content // current content of each tag
+	all  map[string]registrytest.Content // everything pushed, by digest
 }
 
-// image is an enrolled image and the forge's side of it.
+// image is an enrolled image with its repository at the forge.
 type image struct {
 	*lab
 	name      string
@@ -63,14 +63,14 @@ type image struct {
 	workflows *forgetest.Workflows
 	pipelines *forgetest.Pipelines
 	latest    bool // publishes the tag latest, and else semantic versions
-	pinned    bool // builds with the digest that it is given, and else with what the tag holds
+	pinned    bool // builds with the digest in its inputs, otherwise with the current digest of the tag
 
 	mu      sync.Mutex
 	builds  int
 	outcome string // of the next runs: success, failure, never; or silent, which succeeds and publishes nothing
 }
 
-// newLab starts the servers of a project. Without a running lab it skips.
+// newLab starts the servers of a project. It skips the test if no lab is running.
 func newLab(t *testing.T, project string) *lab {
 	t.Helper()
 	run := os.Getenv("LAB_RUN")
@@ -87,7 +87,7 @@ func newLab(t *testing.T, project string) *lab {
 	return l
 }
 
-// must runs a program that has to succeed, and returns what it prints.
+// must runs a program that must succeed, and returns its output.
 func (l *lab) must(name string, args ...string) string {
 	l.t.Helper()
 	out, err := l.try(name, args...)
@@ -114,7 +114,7 @@ func (l *lab) input(in, name string, args ...string) (string, error) {
 	return out.String() + errOut.String(), nil
 }
 
-// folder is where the project's files for the Jobs are.
+// folder returns the folder with the project's files for the Jobs.
 func (l *lab) folder(name string) string {
 	return filepath.Join(l.run, "imagefactory", l.project, name)
 }
@@ -124,7 +124,7 @@ func (l *lab) kubectl(args ...string) string {
 	return l.must("kubectl", append([]string{"-n", l.project}, args...)...)
 }
 
-// object is a Kubernetes object, as far as the scenarios read it.
+// object is a Kubernetes object, reduced to the fields that the scenarios read.
 type object struct {
 	Kind     string `json:"kind"`
 	Metadata struct {
@@ -213,8 +213,7 @@ func (l *lab) enrolAt(provider, name string, from []string, settings ...string) 
 	return i
 }
 
-// publish pushes what a build makes of what the tags of its bases hold now; with a digest, of that one instead of the
-// tag of the final base.
+// publish pushes an image that is built on the current digests of its bases, or on the given digest of the final base.
 func (i *image) publish(digest string) {
 	i.mu.Lock()
 	i.builds++
@@ -237,7 +236,7 @@ func (i *image) publish(digest string) {
 	i.put(ref, i.registry.Publish(ref, built))
 }
 
-// runs are the builds that the forge was asked for.
+// runs returns the builds that were started at the forge.
 func (i *image) runs() []forgetest.Run {
 	if i.pipelines != nil {
 		return i.pipelines.Runs()
@@ -245,14 +244,14 @@ func (i *image) runs() []forgetest.Run {
 	return i.workflows.Runs()
 }
 
-// ends says how the next runs end.
+// ends sets the outcome of the next runs.
 func (i *image) ends(outcome string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.outcome = outcome
 }
 
-// build does what the forge's machines do: it builds what was asked for, and ends the run.
+// build plays the forge's runners: it builds each queued run, and ends it.
 func (i *image) build() {
 	for _, run := range i.runs() {
 		if run.Status != "queued" && run.Status != "created" {
@@ -275,7 +274,7 @@ func (i *image) build() {
 	}
 }
 
-// start puts everything into place: state by an analysis, dist by synth and an apply, as CI and Argo CD do.
+// start sets the project up: it analyzes, generates dist and applies it, as CI and Argo CD do.
 func (l *lab) start() {
 	l.t.Helper()
 	host := l.forge.Host
@@ -307,7 +306,7 @@ images:
 	go l.work(l.t.Context())
 }
 
-// secrets makes what a team makes by hand: the Secret that Kargo reads, and what the Jobs have in their place.
+// secrets creates the Secret that Kargo reads and the files that the Jobs use instead of Secrets, as a team does by hand.
 func (l *lab) secrets() {
 	l.t.Helper()
 	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forge","namespace":%q,"labels":{"kargo.akuity.io/cred-type":"generic"}},"stringData":{"token":%q}}`, l.project, forgeToken)
@@ -316,7 +315,7 @@ func (l *lab) secrets() {
 	l.serviceAccount()
 }
 
-// end deletes the project when all went well; else it stays to be looked at.
+// end deletes the project if the test passed; otherwise it stays for inspection.
 func (l *lab) end() {
 	if !l.t.Failed() {
 		l.clear()
@@ -333,7 +332,7 @@ func (l *lab) clear() {
 	})
 }
 
-// work is the forge's machines, and the clock of the CronJob: nothing in the lab is one.
+// work plays the forge's runners and the CronJob controller, which the lab lacks.
 func (l *lab) work(ctx context.Context) {
 	var cron sync.WaitGroup
 	last := time.Time{}
@@ -357,20 +356,20 @@ func (l *lab) work(ctx context.Context) {
 	cron.Wait()
 }
 
-// imagefactory runs the binary on the state repository, as a person or CI does.
+// imagefactory runs the binary on the state repository, as CI does.
 func (l *lab) imagefactory(command string, args ...string) string {
 	l.t.Helper()
 	return l.must(l.binary, append([]string{command, "--state-repo", l.git.URL("fleet"), "--push", "--config", "images.yaml"}, args...)...)
 }
 
-// checkout is a folder with what is in git now.
+// checkout clones the state repository.
 func (l *lab) checkout() string {
 	dir := l.t.TempDir()
 	l.must("git", "clone", "-q", l.git.Dir("fleet"), dir)
 	return dir
 }
 
-// apply generates dist from what is in git and applies it, the Project first, as Argo CD does.
+// apply generates dist from the state repository and applies it, the Project first, as Argo CD does.
 func (l *lab) apply() {
 	l.t.Helper()
 	dist := l.dist()
@@ -396,7 +395,7 @@ func (l *lab) dist() []string {
 	return written(l.t, dir)
 }
 
-// written reads what was generated in a folder, object by object.
+// written returns the objects that were generated in a folder.
 func written(t *testing.T, dir string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "dist", "image-factory.k8s.yaml"))
@@ -443,7 +442,7 @@ func within(t *testing.T, d time.Duration, what string, holds func() bool) {
 	}
 }
 
-// read decodes a file of the state repository; it says whether it is there.
+// read decodes a file of the state repository; it reports whether the file exists.
 func (l *lab) read(file string, into any) bool {
 	out, err := l.try("git", "-C", l.git.Dir("fleet"), "cat-file", "blob", "main:state/"+file)
 	if err != nil {
@@ -453,7 +452,7 @@ func (l *lab) read(file string, into any) bool {
 	return true
 }
 
-// state is what is recorded of the image.
+// state returns the state of the image.
 func (i *image) state() *state.Image {
 	out := &state.Image{}
 	i.read("images/"+i.name+".yaml", out)
@@ -463,7 +462,7 @@ func (i *image) state() *state.Image {
 	return out
 }
 
-// builtOn is the digest that the image is recorded to be built on, for one of its bases, and how that is known.
+// builtOn returns the recorded digest of one of the image's bases, and its evidence.
 func (i *image) builtOn(ref string) (string, state.Evidence) {
 	for _, on := range i.state().BuiltOn {
 		if strings.HasSuffix(on.Ref, "/"+ref) {
@@ -473,7 +472,7 @@ func (i *image) builtOn(ref string) (string, state.Evidence) {
 	return "", ""
 }
 
-// base is what is recorded of a base image, found by its reference.
+// base returns the state of a base image, found by its reference.
 func (l *lab) base(ref string) *state.Base {
 	names, err := l.try("git", "-C", l.git.Dir("fleet"), "ls-tree", "--name-only", "main:state/base-images")
 	if err != nil {
@@ -488,7 +487,7 @@ func (l *lab) base(ref string) *state.Base {
 	return &state.Base{}
 }
 
-// promotions are those to the image's rebuild Stage.
+// promotions returns the Promotions to the image's rebuild Stage.
 func (i *image) promotions() []object {
 	var out []object
 	for _, p := range i.list("promotions") {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestManyAtOnce publishes new versions of 300 images at once. All are observed; what that asked of everybody is counted.
+// TestManyAtOnce publishes new versions of 300 images at once. All are observed, and the requests to each server are counted.
 func TestManyAtOnce(t *testing.T) {
 	const images, bases = 300, 30
 	l := newLab(t, "lab-many")
@@ -26,7 +26,7 @@ func TestManyAtOnce(t *testing.T) {
 		all[n] = l.enroll(fmt.Sprintf("k-%03d", n), []string{base}, "rebuildDelay: 1h")
 		all[n].publish("")
 	}
-	l.counts(t) // of what was before
+	l.counts(t) // start from zero
 	begin := time.Now()
 	l.start()
 	l.observedWithin(t, 30*time.Minute)
@@ -63,7 +63,7 @@ func TestManyAtOnce(t *testing.T) {
 
 var requestTotal = regexp.MustCompile(`(?m)^apiserver_request_total\{.*\} ([0-9.e+]+)$`)
 
-// counts logs what was asked of everybody since the last call.
+// counts logs the requests to each server since the last call.
 func (l *lab) counts(t *testing.T) {
 	t.Helper()
 	total := 0.0

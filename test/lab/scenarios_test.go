@@ -85,7 +85,7 @@ func (l *lab) observedWithin(t *testing.T, d time.Duration) {
 	})
 }
 
-// verified reports whether the newest verification of what a Stage holds has succeeded.
+// verified reports whether the newest verification of a Stage's Freight has succeeded.
 func verified(status map[string]any) bool {
 	data, err := json.Marshal(status["freightHistory"])
 	var history []struct {
@@ -374,7 +374,7 @@ func twoBases(l *lab) scenario {
 	i := l.enroll("o-two", []string{"o/one:1", "o/two:1"})
 	i.publish("")
 	return scenario{"two bases at once are one rebuild", func(t *testing.T) {
-		l.registry.Break(func(w http.ResponseWriter, r *http.Request) bool { // nobody sees the one without the other
+		l.registry.Break(func(w http.ResponseWriter, r *http.Request) bool { // both appear at once
 			if strings.HasPrefix(r.URL.Path, "/v2/o/") {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return true
@@ -550,7 +550,7 @@ func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
 	assert.Len(t, running.runs(), 1, "dispatched once")
 }
 
-// status is what `imagefactory status` says of an image.
+// status returns the output of `imagefactory status` for an image.
 func (l *lab) status(name string) string {
 	dir := l.checkout()
 	out, err := l.try(l.binary, "status", name, "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"))

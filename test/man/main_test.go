@@ -38,7 +38,7 @@ func names(cmd *cobra.Command) []string {
 	return out
 }
 
-// TestPages checks that every command has a page, which says what the command's help says, and that releases carry them.
+// TestPages checks that every command has a page with the text of its help, and that releases carry them.
 func TestPages(t *testing.T) {
 	pages := write(t, "-date", "1772366400", "-version", "v1.2.3")
 	var want []string

@@ -1,4 +1,4 @@
-// Package registrytest is an image registry in a test: go-containerregistry's, on this machine, with images that look as
+// Package registrytest provides an image registry for tests: that of go-containerregistry, on this machine, with images like
 // those that BuildKit pushes.
 package registrytest
 
@@ -27,7 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Registry is a registry on loopback. Without a User anybody may read and write.
+// Registry is a registry on loopback. Without a User it needs no credentials.
 type Registry struct {
 	Host           string
 	User, Password string
@@ -37,7 +37,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	requests []string
-	pushing  int // how many pushes of this package are under way
+	pushing  int // number of pushes of this package in flight
 	fault    func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -45,7 +45,7 @@ type Registry struct {
 type Content struct {
 	Ref       string            // with registry and tag
 	Digest    string            // of the index
-	Platforms map[string]string // to the digest of the manifest
+	Platforms map[string]string // platform to the digest of its manifest
 
 	images map[string]v1.Image
 }
@@ -53,7 +53,7 @@ type Content struct {
 // New starts an empty registry; it stops with the test.
 func New(t testing.TB) *Registry { return start(t, httptest.NewServer) }
 
-// NewTLS starts one with the certificate of package httptest, which names example.com and this machine.
+// NewTLS starts a registry with the certificate of package httptest, which names example.com and this machine.
 func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer) }
 
 func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Registry {
@@ -90,7 +90,7 @@ func (r *Registry) Break(fault func(w http.ResponseWriter, r *http.Request) bool
 	r.fault = fault
 }
 
-// Requests are those since the last call, as METHOD PATH, without those of this package's own pushes.
+// Requests returns the requests since the last call as METHOD PATH, without the pushes of this package.
 func (r *Registry) Requests() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +108,7 @@ func (r *Registry) Base(tag, version string) Content {
 	return r.push(tag, images, nil)
 }
 
-// Configured pushes an image for linux/amd64 and linux/arm64 with a config: what a build FROM it inherits.
+// Configured pushes an image for linux/amd64 and linux/arm64 with a config that builds FROM it inherit.
 func (r *Registry) Configured(tag, version string, config v1.Config) Content {
 	images := map[string]v1.Image{}
 	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
@@ -119,7 +119,7 @@ func (r *Registry) Configured(tag, version string, config v1.Config) Content {
 	return r.push(tag, images, nil)
 }
 
-// Again pushes a tag whose image for one platform is that of c, and whose others are new.
+// Again pushes a tag that keeps the image of c for one platform and has new ones for the others.
 func (r *Registry) Again(tag string, c Content, platform, version string) Content {
 	images := map[string]v1.Image{}
 	for p, img := range c.images {
@@ -130,15 +130,15 @@ func (r *Registry) Again(tag string, c Content, platform, version string) Conten
 	return r.push(tag, images, nil)
 }
 
-// Built is how an image was built.
+// Built describes the build of an image.
 type Built struct {
-	Version    string    // another one has another digest
-	From       *Content  // its layers are below
-	Used       []Content // by the build, From not among them
-	Provenance bool      // attested, as BuildKit does by default
+	Version    string    // each version has its own digest
+	From       *Content  // image whose layers come first
+	Used       []Content // other images that the build used
+	Provenance bool      // attach provenance, as BuildKit does by default
 }
 
-// Publish pushes what a build of linux/amd64 made, with the provenance that BuildKit attaches to it.
+// Publish pushes the result of a build for linux/amd64, with provenance like BuildKit's.
 func (r *Registry) Publish(tag string, b Built) Content {
 	const platform = "linux/amd64"
 	var from v1.Image
@@ -154,8 +154,8 @@ func (r *Registry) Publish(tag string, b Built) Content {
 	return r.push(tag, map[string]v1.Image{platform: img}, attestation)
 }
 
-// Windows pushes an index of images for windows/amd64 that differ in os.version only: versions and what they hold, in turn.
-// The same text has the same digest.
+// Windows pushes an index of images for windows/amd64 that differ in os.version only. Its arguments are pairs of a version and
+// the text in its image; the same text has the same digest.
 func (r *Registry) Windows(tag string, versionsAndTexts ...string) Content {
 	c := Content{Ref: r.Host + "/" + tag, Platforms: map[string]string{}}
 	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
@@ -174,7 +174,7 @@ func (r *Registry) Windows(tag string, versionsAndTexts ...string) Content {
 	return c
 }
 
-// Dated pushes an image of linux/amd64 that was built at a time.
+// Dated pushes an image for linux/amd64 with a creation time.
 func (r *Registry) Dated(tag string, at time.Time) Content {
 	img := r.image(nil, "linux/amd64", tag)
 	img, err := mutate.CreatedAt(img, v1.Time{Time: at})
@@ -182,7 +182,7 @@ func (r *Registry) Dated(tag string, at time.Time) Content {
 	return r.push(tag, map[string]v1.Image{"linux/amd64": img}, nil)
 }
 
-// Annotated pushes an image of linux/amd64 with annotations.
+// Annotated pushes an image for linux/amd64 with annotations.
 func (r *Registry) Annotated(tag string, annotations map[string]string) {
 	img, ok := mutate.Annotations(r.image(nil, "linux/amd64", tag), annotations).(v1.Image)
 	require.True(r.t, ok)
@@ -191,7 +191,7 @@ func (r *Registry) Annotated(tag string, annotations map[string]string) {
 	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
 }
 
-// Artifact pushes an artifact: its config has another type than that of an image.
+// Artifact pushes an artifact: a manifest whose config has another type than an image config.
 func (r *Registry) Artifact(tag, configType string) {
 	img := mutate.ConfigMediaType(r.image(nil, "linux/amd64", tag), types.MediaType(configType))
 	ref, err := name.ParseReference(r.Host + "/" + tag)
@@ -215,7 +215,7 @@ func (r *Registry) image(base v1.Image, platform, text string) v1.Image {
 	return img
 }
 
-// attestation is SLSA provenance v1 as BuildKit writes it, as far as it names what was used.
+// attestation returns SLSA provenance v1 like BuildKit's, reduced to the images that the build used.
 func (r *Registry) attestation(of v1.Image, used []Content) v1.Image {
 	type resource struct {
 		URI    string            `json:"uri"`
@@ -275,7 +275,7 @@ func (r *Registry) write(c *Content, idx v1.ImageIndex) {
 	r.pushes(func() error { return remote.WriteIndex(ref, idx, remote.WithTransport(r.transport)) })
 }
 
-// pushes runs a push, whose requests are neither counted nor broken.
+// pushes runs a push without counting its requests or applying faults to them.
 func (r *Registry) pushes(push func() error) {
 	r.mu.Lock()
 	r.pushing++

@@ -213,7 +213,7 @@ func TestPush(t *testing.T) {
 		list, err := found.IndexManifest()
 		require.NoError(t, err)
 		require.Len(t, list.Manifests, 1)
-		if !referrers { // this registry tells the config's type instead
+		if !referrers { // without referrers, the registry has the type of the config
 			assert.Equal(t, sbomType, list.Manifests[0].ArtifactType)
 		}
 		artifact, err := remote.Image(ref.Context().Digest(list.Manifests[0].Digest.String()))

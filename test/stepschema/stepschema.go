@@ -1,6 +1,6 @@
 // Package stepschema validates the configs of promotion steps, which Kargo's CRDs leave open, by the JSON schema of each
-// step. Only tests need it: what synth writes is checked against the schemas when it is developed, and the schema library
-// stays out of the binary. The objects around the steps are for package crd.
+// step. Only tests need it: they check the output of synth, and the schema library stays out of the binary. Package crd checks
+// the objects around the steps.
 package stepschema
 
 import (
@@ -34,7 +34,7 @@ type Schemas struct {
 
 // Load reads every *.json file of dir as a JSON schema, and those named STEP-config.json as the
 // one of that step; the others are for references between files. Nothing outside dir is ever read. It fails
-// when a file is no valid schema or there is none for a step.
+// if a file is not a valid schema, or none is for a step.
 func Load(dir string) (*Schemas, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -47,7 +47,7 @@ func Load(dir string) (*Schemas, error) {
 		}
 	}
 	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(jsonschema.SchemeURLLoader{}) // has no scheme, so loads nothing
+	compiler.UseLoader(jsonschema.SchemeURLLoader{}) // without schemes, it loads nothing
 	for _, file := range files {
 		if err := addSchema(compiler, file); err != nil {
 			return nil, fmt.Errorf("loading step schema %q: %w", file, err)
@@ -87,8 +87,7 @@ func addSchema(compiler *jsonschema.Compiler, file string) error {
 // expression is the pattern of a string that is evaluated before a step sees it.
 const expression = `\$\{\{[\s\S]*\}\}`
 
-// allowExpressions changes a schema so that what it asks of a string, other than being one, is not asked of
-// a string with an expression in it: its value is not known yet.
+// allowExpressions changes a schema so that a string with an expression in it only has to be a string: its value is not known yet.
 func allowExpressions(node any) {
 	switch node := node.(type) {
 	case []any:
@@ -124,7 +123,7 @@ func exemptExpressions(node map[string]any) {
 
 // constrainsStrings reports whether v is the value of a schema keyword that limits strings. A property may have
 // the name of a keyword; its value is a schema then, and has another type. An enum without any text, which
-// schemas use for "must not be given", limits presence and is no such keyword.
+// schemas use for "must not be given", limits presence and is not such a keyword.
 func constrainsStrings(keyword string, v any) bool {
 	switch keyword {
 	case "pattern", "format":

@@ -1,4 +1,4 @@
-// Command empty does nothing: it is what starting any Go program costs.
+// Command empty does nothing: it measures the start of any Go program.
 package main
 
 func main() {}

@@ -1,5 +1,5 @@
-// Command floor is what synth cannot be faster than without another YAML parser: it parses the same files with
-// go.yaml.in/yaml/v3, all of them into plain structs, and writes the bytes of dist, line by line, doing nothing in between.
+// Command floor is the lower bound of synth with this YAML parser: it parses the same files with go.yaml.in/yaml/v3 into plain
+// structs, and writes the bytes of dist line by line, with nothing in between.
 //
 //	floor IMAGES_YAML STATE_DIR DIST_FILE OUT_FILE
 package main
