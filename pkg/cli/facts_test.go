@@ -54,7 +54,7 @@ func TestADigestThatReturnsRipensAnew(t *testing.T) {
 	s.now = s.now.Add(5 * 24 * time.Hour)
 	require.Equal(t, bad.Digest, s.registry.Base("library/node:22", "2").Digest)
 	s.ok("analyze")
-	assert.Contains(t, s.git.Log("fleet")[0], "returned, and ripens anew")
+	assert.Contains(t, s.git.Log("fleet")[0], "returned, and ripens again")
 	require.Len(t, s.base().Candidates, 1)
 	assert.Equal(t, state.At(s.now), s.base().Candidates[0].Returned)
 	s.wouldStart(0, "it was taken back for days")
@@ -101,10 +101,10 @@ func TestWhatDoesNotFitStopsNothingElse(t *testing.T) {
 				fmt.Fprintf(&b, "COPY --from=quay.io/n%d/%s:1 /a /b\n", i, strings.Repeat("x", 100))
 			}
 			return b.String()
-		}, "Dockerfile: too many references: the Dockerfile uses 600 images, and at most 500 are recorded"},
+		}, "Dockerfile: too many references: the Dockerfile uses 600 images (limit 500)"},
 		{"an unknown digest algorithm", func(host string) string {
 			return "FROM " + host + "/library/node:22@sha512:" + strings.Repeat("a", 128) + "\n"
-		}, "only sha256 is known"},
+		}, "only sha256 is supported"},
 		{"no text", func(string) string { return "ARG V\nFROM ${V}\xff\n" }, "evil"},
 		{"many platforms", func(host string) string { return "FROM " + host + "/library/many:1\n" }, "too many platforms: sha256:"},
 	} {

@@ -218,7 +218,7 @@ func TestTheWholeLoop(t *testing.T) {
 			assert.Contains(t, got.err, "already recorded")
 			s.ok("promote", how...)
 			if !direct { // the image was seen before a pass asked for the run
-				assert.Contains(t, s.git.Log("fleet")[0], "was run 1001")
+				assert.Contains(t, s.git.Log("fleet")[0], "is run 1001")
 				before++
 			}
 			assert.NotEmpty(t, s.image("web").Rebuild.RunURL)

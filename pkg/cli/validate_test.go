@@ -242,7 +242,7 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 		"published":      {"state/images/web.yaml", webHead + "published: [{tag: a, digest: \"" + digestA + "\", platforms: {linux/amd64: x}, since: \"2026-01-01T00:00:00Z\"}]\n", `invalid digest "x"`},
 		"current":        {"state/images/web.yaml", webHead + "currentDigest: \"" + digestA + "a\"\n", "invalid digest"},
 		"rebuild's base": {"state/images/web.yaml", webHead + "rebuild: {id: r-1, status: requested, bases: [{ref: a, digest: $(id)}]}\n", `invalid digest "$(id)"`},
-		"rebuild's id":   {"state/images/web.yaml", webHead + "rebuild: {id: $(id), status: requested}\n", `invalid id "$(id)" of a rebuild`},
+		"rebuild's id":   {"state/images/web.yaml", webHead + "rebuild: {id: $(id), status: requested}\n", `invalid rebuild ID "$(id)"`},
 		"name":           {"state/base-images/alpine-3-22.yaml", strings.Replace(alpine, "3.22", "3.21", 1), "belongs in alpine-3-21.yaml"},
 		"baseline":       {"state/base-images/alpine-3-22.yaml", alpine + "baseline: {digest: x, firstSeen: \"2026-01-01T00:00:00Z\"}\n", `invalid digest "x"`},
 		"candidates":     {"state/base-images/alpine-3-22.yaml", alpine + "candidates: [{digest: \"" + digestA + "\", firstSeen: \"2026-01-01T00:00:00Z\"}, {digest: \"" + digestA + "\", firstSeen: \"2026-01-02T00:00:00Z\"}]\n", "is listed twice"},

@@ -22,7 +22,7 @@ func (i *Image) SetRepository(repository string) {
 	i.Repository = repository
 }
 
-// DecideTags records by which tags the published image is found, and what speaks against them.
+// DecideTags records the rule that chooses the published tag, and the tag that speaks against it.
 func (i *Image) DecideTags(strategy, constraint, passedOver string) {
 	if i.Tags == nil {
 		i.Tags = &Tags{}
@@ -30,8 +30,8 @@ func (i *Image) DecideTags(strategy, constraint, passedOver string) {
 	i.Tags.Strategy, i.Tags.Constraint, i.Tags.PassedOver = strategy, constraint, passedOver
 }
 
-// SetDockerfile records what a Dockerfile says. The commit stays while the content is the same: the one at which it was
-// first seen vouches for it, and later commits change nothing.
+// SetDockerfile records the result of the analysis of a Dockerfile. The commit stays the one at which the content was first
+// seen, so that other commits do not change the state.
 func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing) {
 	if old := i.Dockerfile; old != nil {
 		d.Extra, d.Analysis = old.Extra, old.Analysis
@@ -51,7 +51,7 @@ func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing
 	i.BaseImages, i.Unresolved = uses, unresolved
 }
 
-// keep takes over what a newer version may have added to what is known already.
+// keep copies the keys that a newer version may have added to the known uses.
 func (b *BaseUse) keep(known []BaseUse) {
 	for _, old := range known {
 		if old.Ref != b.Ref {
@@ -79,7 +79,7 @@ type UseKey struct {
 // Key returns the use without its platform.
 func (u Use) Key() UseKey { return UseKey{u.Kind, u.Stage, u.Line} }
 
-// Use returns the use on a platform; "" stands for all of the image's own.
+// Use returns the use for a platform; "" means all platforms of the image.
 func (k UseKey) Use(platform string) Use {
 	return Use{Kind: k.kind, Stage: k.stage, Line: k.line, Platform: platform}
 }

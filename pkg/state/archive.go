@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// ArchiveFolder keeps the state of what is no longer enrolled, in the same folders as below the state folder.
+// ArchiveFolder is the folder, below the state folder, for the state of images that are no longer enrolled or used. It has
+// the same subfolders.
 const ArchiveFolder = "archive"
 
-// LoadArchivedImage returns the archived state of an image, or nil when there is none that can be read.
+// LoadArchivedImage returns the archived state of an image, or nil if there is none that can be read.
 func LoadArchivedImage(fsys fs.FS, name string) *Image {
 	folder := path.Join(ArchiveFolder, ImagesFolder)
 	if unlinked(fsys, folder) != nil {
@@ -19,12 +20,12 @@ func LoadArchivedImage(fsys fs.FS, name string) *Image {
 	return img
 }
 
-// ArchivedBase returns the archived state of a base image, given by its reference without digest, or nil when there is none
-// that can be read.
+// ArchivedBase returns the archived state of the base image with a reference (without digest), or nil if there is none that
+// can be read.
 func (s *State) ArchivedBase(r Ref) *Base { return baseOf(s.archivedBases, r) }
 
-// ArchiveName returns the name under which the archive stores a base image. It is the name that the archive has already for
-// its reference, else its present one; with a hash of the reference where another file has that name.
+// ArchiveName returns the name of a base image in the archive: the one that its reference has there already, or else its
+// current name, with a hash of the reference if another file has that name.
 func (s *State) ArchiveName(b *Base) string {
 	r := b.tag()
 	if old := s.ArchivedBase(r); old != nil {

@@ -13,31 +13,31 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
-// Limits of what is written. They keep an image whose Dockerfile or registry is out of bounds from filling its file.
+// Limits of what a state file holds, whatever a Dockerfile or a registry contains.
 const (
-	maxReferences = 500 // images that a Dockerfile uses, and references in it that cannot be resolved
+	maxReferences = 500 // in a Dockerfile, resolved and unresolved each
 	MaxPlatforms  = 64  // of a digest
 	MaxText       = 500 // characters of a reason or message
-	maxPlatform   = 200 // bytes of the name of a platform
+	maxPlatform   = 200 // bytes of a platform
 )
 
 var (
 	digestForm  = lazy.Regexp(`^sha256:[0-9a-f]{64}$`)
-	rebuildForm = lazy.Regexp(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // also a label of Kubernetes
+	rebuildForm = lazy.Regexp(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) // valid as the value of a Kubernetes label
 )
 
-// Text returns text from outside in the form in which state keeps it: one line of at most MaxText characters.
+// Text returns untrusted text in the form that state holds: one line of at most [MaxText] characters.
 func Text(s string) string {
 	return sanitize.Cut(sanitize.Words(s), MaxText)
 }
 
-// Fault is a value in a state file that cannot be true.
+// Fault is an impossible value in a state file.
 type Fault struct {
 	Value   string // as the file has it
 	Message string
 }
 
-// faults gathers Faults. Each bad digest is reported once.
+// faults collects Faults. It reports each invalid digest once.
 type faults struct {
 	list []Fault
 	bad  map[string]bool
@@ -65,7 +65,7 @@ func (f *faults) snapshot(s Snapshot) {
 	}
 }
 
-// once reports the second of two items with one key. Nothing says which of the two is true.
+// once reports an item whose key was seen before.
 func (f *faults) once(seen map[string]bool, key, what string) {
 	if seen[key] {
 		f.add(key, "%s %q is listed twice", what, key)
@@ -73,8 +73,8 @@ func (f *faults) once(seen map[string]bool, key, what string) {
 	seen[key] = true
 }
 
-// Faults returns what cannot be true of the image. Anybody who can push to the state repository can write anything into a
-// file, so nothing is decided or generated from one that has any.
+// Faults returns the impossible values in the state of the image. Anybody who can push to the state repository can write
+// anything into a file, so commands refuse files with faults.
 func (i *Image) Faults() []Fault {
 	var f faults
 	refs, builtOn, tags := map[string]bool{}, map[string]bool{}, map[string]bool{}
@@ -93,7 +93,7 @@ func (i *Image) Faults() []Fault {
 	}
 	f.digest(i.CurrentDigest)
 	for _, b := range i.BuiltOn {
-		f.once(builtOn, b.Ref, "builtOn of reference")
+		f.once(builtOn, b.Ref, "builtOn for reference")
 		f.snapshot(b.Snapshot)
 		if !b.Evidence.known() {
 			f.add(string(b.Evidence), "unknown evidence %q", b.Evidence)
@@ -111,24 +111,24 @@ func (i *Image) Faults() []Fault {
 
 func (f *faults) rebuild(r *Rebuild) {
 	if !r.Status.known() {
-		f.add(string(r.Status), "unknown status %q of a rebuild", r.Status)
+		f.add(string(r.Status), "unknown rebuild status %q", r.Status)
 	}
 	if r.Failures < 0 {
 		f.add(strconv.Itoa(r.Failures), "invalid number of failures in a row: %d", r.Failures)
 	}
 	if r.Status == Requested && !rebuildForm().MatchString(r.ID) { // workflows get it as an input
-		f.add(r.ID, "invalid id %q of a rebuild", r.ID)
+		f.add(r.ID, "invalid rebuild ID %q", r.ID)
 	}
 	for _, target := range r.Bases {
 		f.snapshot(target.Snapshot)
 	}
 }
 
-// Faults returns what cannot be true of the base image; see [Image.Faults].
+// Faults returns the impossible values in the state of the base image; see [Image.Faults].
 func (b *Base) Faults() []Fault {
 	var f faults
 	if r, err := ParseRef(b.Ref()); err != nil || r.String() != b.Ref() && !b.HasHostAlias() {
-		f.add(b.Repository, "invalid reference %q of a base image", b.Ref())
+		f.add(b.Repository, "invalid base image reference %q", b.Ref())
 		return f.list
 	}
 	r := b.tag()
@@ -157,18 +157,18 @@ func (b *Base) Faults() []Fault {
 	return f.list
 }
 
-// Writable returns why the state of the image must not be written: it is out of bounds, or reading would refuse it. It is
-// to be asked after each change, so that what does not fit is an error of that image alone.
+// Writable returns an error if the state of the image must not be written, because it exceeds a limit or could not be read
+// back. Callers check it after each change, so that the error belongs to that image alone.
 func (i *Image) Writable() error {
 	if n := len(i.BaseImages); n > maxReferences {
-		return fmt.Errorf("too many references: the Dockerfile uses %d images, and at most %d are recorded", n, maxReferences)
+		return fmt.Errorf("too many references: the Dockerfile uses %d images (limit %d)", n, maxReferences)
 	}
 	if n := len(i.Unresolved); n > maxReferences {
-		return fmt.Errorf("too many references: %d in the Dockerfile cannot be resolved, and at most %d are recorded", n, maxReferences)
+		return fmt.Errorf("too many references: %d in the Dockerfile cannot be resolved (limit %d)", n, maxReferences)
 	}
 	for _, b := range i.BaseImages {
 		if r, err := ParseRef(b.Ref); err == nil && r.Pinned() && !digestForm().MatchString(r.Digest) {
-			return fmt.Errorf("unsupported digest of %s: only sha256 is known", b.Ref)
+			return fmt.Errorf("unsupported digest algorithm of %s (only sha256 is supported)", b.Ref)
 		}
 	}
 	snapshots := make([]Snapshot, 0, len(i.BuiltOn)+len(i.Published))
@@ -181,7 +181,7 @@ func (i *Image) Writable() error {
 	return writable(i.Name, i.Faults(), snapshots, i.encode)
 }
 
-// Writable returns why the state of the base image must not be written; see [Image.Writable].
+// Writable returns an error if the state of the base image must not be written; see [Image.Writable].
 func (b *Base) Writable() error {
 	var snapshots []Snapshot
 	if b.Baseline != nil {
@@ -195,7 +195,7 @@ func (b *Base) Writable() error {
 
 func writable(name string, found []Fault, snapshots []Snapshot, encode func() ([]byte, error)) error {
 	if !fileName().MatchString(name + ".yaml") {
-		return fmt.Errorf("%q cannot name a state file", name)
+		return fmt.Errorf("invalid name of a state file %q", name)
 	}
 	for _, s := range snapshots {
 		if err := s.bounded(); err != nil {
@@ -214,7 +214,7 @@ func writable(name string, found []Fault, snapshots []Snapshot, encode func() ([
 
 func (s Snapshot) bounded() error {
 	if n := len(s.Platforms); n > MaxPlatforms {
-		return fmt.Errorf("too many platforms: %s has %d, and at most %d are recorded", ShortDigest(s.Digest), n, MaxPlatforms)
+		return fmt.Errorf("too many platforms: %s has %d (limit %d)", ShortDigest(s.Digest), n, MaxPlatforms)
 	}
 	for p := range s.Platforms {
 		if len(p) > maxPlatform || !utf8.ValidString(p) {
@@ -226,16 +226,16 @@ func (s Snapshot) bounded() error {
 
 func sized(data []byte) error {
 	if len(data) > maxFileBytes {
-		return fmt.Errorf("too much to record: the state file would have %d KiB, and at most %d are read", (len(data)+1<<10-1)>>10, maxFileBytes>>10)
+		return fmt.Errorf("state file too large: %d KiB (limit %d KiB)", (len(data)+1<<10-1)>>10, maxFileBytes>>10)
 	}
 	return nil
 }
 
-// Check returns why a state file, given by its path below the state folder or the archive, must not be written: Load would
-// refuse it, or read something else than was meant.
+// Check returns an error if a state file must not be written, because Load would refuse it or read something else. file is
+// its path below the state folder or the archive.
 func Check(file string, data []byte) error {
 	if !fileName().MatchString(path.Base(file)) {
-		return fmt.Errorf("%q cannot name a state file", path.Base(file))
+		return fmt.Errorf("invalid name of a state file %q", path.Base(file))
 	}
 	if err := sized(data); err != nil {
 		return err
@@ -255,7 +255,7 @@ func (k kind[T]) check(file string, data []byte) error {
 		return errors.New(found[0].Message)
 	}
 	if again, err := k.encode(v); err != nil || !bytes.Equal(data, again) {
-		return errors.New("it would not be read back as it was written")
+		return errors.New("internal error: the state file would not be read back as written")
 	}
 	return nil
 }

@@ -217,16 +217,16 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		change func(*state.Image)
 		want   string
 	}{
-		"many references":  {func(i *state.Image) { i.BaseImages = refs(501, "quay.io/n%d/x:1") }, "uses 501 images, and at most 500"},
+		"many references":  {func(i *state.Image) { i.BaseImages = refs(501, "quay.io/n%d/x:1") }, "uses 501 images (limit 500)"},
 		"many unresolved":  {func(i *state.Image) { i.Unresolved = make([]state.Missing, 501) }, "501 in the Dockerfile cannot be resolved"},
-		"a long reference": {func(i *state.Image) { i.Unresolved = []state.Missing{{Text: strings.Repeat("a", 1<<20)}} }, "the state file would have 1025 KiB, and at most 1024"},
+		"a long reference": {func(i *state.Image) { i.Unresolved = []state.Missing{{Text: strings.Repeat("a", 1<<20)}} }, "state file too large: 1025 KiB (limit 1024 KiB)"},
 		"an unknown algorithm": {func(i *state.Image) {
 			i.BaseImages = refs(1, "docker.io/library/n%d:1@sha512:"+strings.Repeat("a", 128))
-		}, "only sha256 is known"},
+		}, "only sha256 is supported"},
 		"not normalised": {func(i *state.Image) { i.BaseImages = refs(1, "node%d") }, `want "docker.io/library/node0:latest"`},
 		"many platforms": {func(i *state.Image) {
 			i.BuiltOn = []state.BuiltOn{{Ref: "a", Snapshot: platforms(65, "os/"), Evidence: state.Assumed}}
-		}, "has 65, and at most 64"},
+		}, "has 65 (limit 64)"},
 		"a long platform": {func(i *state.Image) {
 			i.Published = []state.Published{{Tag: "a", Snapshot: platforms(1, strings.Repeat("a", 200))}}
 		}, "invalid platform"},
@@ -234,7 +234,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 			i.Published = []state.Published{{Tag: "a", Snapshot: state.Snapshot{Digest: "sha512:" + strings.Repeat("a", 128)}}}
 		}, "invalid digest"},
 		"no text":        {func(i *state.Image) { i.CurrentVersion = "\xff" }, "invalid UTF-8"},
-		"a name":         {func(i *state.Image) { i.Name = "../web" }, "cannot name a state file"},
+		"a name":         {func(i *state.Image) { i.Name = "../web" }, "invalid name of a state file"},
 		"an unknown key": {func(i *state.Image) { i.Extra = state.Extra{"x": map[any]any{1: 2}} }, "unsupported map key"},
 	} {
 		t.Run(name, func(t *testing.T) {

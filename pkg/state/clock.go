@@ -9,15 +9,16 @@ const (
 	// ClockSkew is how far the clocks of two observers may differ.
 	ClockSkew = 10 * time.Minute
 
-	// WithdrawalWait is how long a tag must have gone back before the withdrawal counts. Registry replicas that disagree
-	// look like a tag that goes back and forth faster than that.
+	// WithdrawalWait is how long a tag must have gone back before the withdrawal counts: before an image is rebuilt to leave
+	// the withdrawn digest (or after its delay, if that is shorter), and before a digest that returns has to ripen again.
+	// Registry replicas that disagree look like a tag that goes back and forth faster than that.
 	WithdrawalWait = 6 * time.Hour
 )
 
 // Ahead reports whether the time is so far after now that only a wrong clock can have written it.
 func (t Time) Ahead(now time.Time) bool { return t.Sub(now) > ClockSkew }
 
-// Corrected returns the base image with each time of the future replaced by the latest that it can have been: a digest was
+// Corrected returns the base image with each time in the future replaced by the latest time that is possible: a digest was
 // first seen before the candidate that follows it, and everything was recorded by now. It returns b itself if no time is
 // ahead of now, and a copy otherwise.
 func (b *Base) Corrected(now time.Time) *Base {
@@ -25,7 +26,7 @@ func (b *Base) Corrected(now time.Time) *Base {
 		return b
 	}
 	out, bound := b.Clone(), At(now)
-	for _, t := range out.times() { // another clock may be a little faster, and what follows is not older than what it wrote
+	for _, t := range out.times() { // the clock of another observer may be slightly ahead; keep the order of its times
 		if t.After(bound.Time) && !t.Ahead(now) {
 			bound = *t
 		}
@@ -45,7 +46,7 @@ func (b *Base) Corrected(now time.Time) *Base {
 	return out
 }
 
-// boundSeen bounds when a candidate was first seen and returns the bound for the one before it.
+// boundSeen limits the time at which a candidate was first seen to latest, and returns the limit for the candidate before it.
 func boundSeen(c *Candidate, latest Time, now time.Time) Time {
 	if c.FirstSeen.Ahead(now) {
 		c.FirstSeen = latest

@@ -2,7 +2,7 @@ package state
 
 import "slices"
 
-// Clone returns a copy that shares nothing with the original that a transition changes in place.
+// Clone returns a copy that shares no data with the original that a method changes in place.
 func (i *Image) Clone() *Image {
 	out := *i
 	out.Dockerfile, out.Tags, out.Rebuild = clonePointer(i.Dockerfile), clonePointer(i.Tags), clonePointer(i.Rebuild)
@@ -15,7 +15,7 @@ func (i *Image) Clone() *Image {
 	return &out
 }
 
-// Clone returns a copy that shares nothing with the original that a transition changes in place.
+// Clone returns a copy that shares no data with the original that a method changes in place.
 func (b *Base) Clone() *Base {
 	out := *b
 	out.Baseline = clonePointer(b.Baseline)

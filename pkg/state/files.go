@@ -30,17 +30,16 @@ const (
 	BasesFolder  = "base-images"
 )
 
-// maxFileBytes bounds what is read and written: a state file is a few KiB, and anybody who can push to the state repository
-// can write anything into it.
+// maxFileBytes limits the size of a state file, which is usually a few KiB: anybody who can push to the state repository can
+// write anything into it.
 const maxFileBytes = 1 << 20
 
 var fileName = lazy.Regexp(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?\.yaml$`)
 
 const header = "# Written by imagefactory. Facts only; do not edit.\n"
 
-// Load reads the state folder of a file system. A folder that does not exist is an empty state. Files that cannot be
-// read as state give a finding.List with every problem, beside the State of the others; display is put in front of their
-// paths.
+// Load reads the state folder fsys. A folder that does not exist is an empty state. If files are invalid, Load returns the
+// State of the others and a [finding.List] with every problem, whose paths begin with display.
 func Load(fsys fs.FS, display string) (*State, error) {
 	st := New()
 	st.archivedBases = loadArchivedBases(fsys)
@@ -75,7 +74,7 @@ func Load(fsys fs.FS, display string) (*State, error) {
 
 func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, k kind[T]) ([]*T, error) {
 	if info, err := fs.Lstat(fsys, folder); err == nil && !info.IsDir() {
-		*problems = append(*problems, finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "links are not followed; replace it by the folder itself"))
+		*problems = append(*problems, finding.BadState.At(path.Join(display, folder), 0, 0, "not a folder", "symlinks are not followed; replace it with the folder itself"))
 		return nil, nil
 	}
 	entries, err := fs.ReadDir(fsys, folder)
@@ -115,14 +114,14 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, f
 		return nil, finding.List{finding.BadState.At(shown, 0, 0, message, fix)}
 	}
 	if !fileName().MatchString(name) {
-		return bad(fmt.Sprintf("invalid state file name %q", name), "state files are named by an image: lower case letters, digits and dashes")
+		return bad(fmt.Sprintf("invalid state file name %q", name), "use the name of an image: lower case letters, digits and dashes")
 	}
 	info, err := fs.Lstat(fsys, at)
 	if err != nil {
 		return bad(err.Error(), "")
 	}
 	if !info.Mode().IsRegular() {
-		return bad("not a regular file", "links are not followed; replace it by the file itself")
+		return bad("not a regular file", "symlinks are not followed; replace it with the file itself")
 	}
 	if info.Size() > maxFileBytes {
 		return bad(fmt.Sprintf("larger than %d KiB", maxFileBytes>>10), "restore the file from git")
@@ -134,14 +133,14 @@ func loadFile[T any](fsys fs.FS, display, folder, name string, k kind[T]) (*T, f
 	v, wrong := k.read(data, strings.TrimSuffix(name, ".yaml"))
 	if wrong != nil {
 		if wrong.conflict {
-			wrong.fix = fmt.Sprintf("take one side with `git checkout --ours %s` or `--theirs`, best that of the branch which imagefactory pushes to; then run `imagefactory analyze`", shown)
+			wrong.fix = fmt.Sprintf("keep one side with `git checkout --ours %s` or `--theirs`, preferably that of the branch that imagefactory pushes to; then run `imagefactory analyze`", shown)
 		}
 		return nil, finding.List{finding.BadState.At(shown, wrong.line, wrong.column, wrong.message, wrong.fix)}
 	}
 	return v, nil
 }
 
-// kind is what differs between the files of images and of base images.
+// kind holds the functions that differ between the files of images and of base images.
 type kind[T any] struct {
 	name   func(*T) string
 	faults func(*T) []Fault
@@ -153,14 +152,14 @@ var (
 	kindOfBase  = kind[Base]{func(b *Base) string { return b.Name }, (*Base).Faults, (*Base).encode}
 )
 
-// unreadable is why a file cannot be read as state.
+// unreadable is the reason why a state file cannot be read.
 type unreadable struct {
 	line, column int
 	message, fix string
-	conflict     bool // markers of a merge are in it
+	conflict     bool // the file contains merge conflict markers
 }
 
-// read reads one file whose name says that it is the state of want.
+// read decodes the state file of the image that is named want.
 func (k kind[T]) read(data []byte, want string) (*T, *unreadable) {
 	v := new(T)
 	if err := decode(data, v); err != nil {
@@ -168,19 +167,19 @@ func (k kind[T]) read(data []byte, want string) (*T, *unreadable) {
 		return nil, &unreadable{line: p.Line, column: p.Column, message: p.Message, fix: "restore the file from git", conflict: p.Conflict}
 	}
 	if name := k.name(v); name != want {
-		return nil, &unreadable{line: 1, column: 1, message: fmt.Sprintf("the file is of %q, but its name says %q", name, want), fix: "rename the file"}
+		return nil, &unreadable{line: 1, column: 1, message: fmt.Sprintf("name %q does not match the file name %q", name, want+".yaml"), fix: "rename the file"}
 	}
 	again, err := k.encode(v)
 	if err == nil {
 		err = sized(again)
 	}
-	if err != nil { // keys that this version does not know have values that it cannot keep
-		return nil, &unreadable{line: 1, column: 1, message: err.Error(), fix: "restore the file from git, or remove what imagefactory did not write"}
+	if err != nil { // an unknown key has a value that cannot be written back
+		return nil, &unreadable{line: 1, column: 1, message: err.Error(), fix: "restore the file from git, or remove the keys that imagefactory did not write"}
 	}
 	return v, nil
 }
 
-// decode reads one document. yaml.v3 bounds aliases by itself.
+// decode reads one document. yaml.v3 itself limits the expansion of aliases.
 func decode(data []byte, v any) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return errors.New("the file is empty")
@@ -188,7 +187,7 @@ func decode(data []byte, v any) error {
 	return yaml.Unmarshal(data, v)
 }
 
-// Encode writes the state as files: path below the state folder to content. The same facts always give the same bytes.
+// Encode returns the state files: content by path below the state folder. The same facts always give the same bytes.
 func (s *State) Encode() (map[string][]byte, error) {
 	files := make(map[string][]byte, len(s.Images)+len(s.Bases))
 	for name, i := range s.Images {
@@ -212,7 +211,7 @@ func encode(v any) ([]byte, error) { return yamlenc.Append([]byte(header), v) }
 
 func (b *Base) encode() ([]byte, error) { return encode(b) }
 
-// encode leaves out the oldest rebuilds when the file would be too large with them: git has them.
+// encode omits the oldest rebuilds from the history if the file would be too large with them.
 func (i *Image) encode() ([]byte, error) {
 	data, err := encode(i)
 	if len(data) <= maxFileBytes || len(i.RebuildHistory) == 0 {
@@ -223,8 +222,8 @@ func (i *Image) encode() ([]byte, error) {
 	return less.encode()
 }
 
-// ChangedSince returns the files that differ from what they were before, with nil for one that is gone, and those that
-// differ and must not be written, with the reason: they are to stay as they were.
+// ChangedSince returns the files that differ from before, with nil for a removed one. Files that must not be written are in
+// refused instead, with the reason.
 func (s *State) ChangedSince(before map[string][]byte) (after map[string][]byte, refused map[string]error) {
 	after, refused = map[string][]byte{}, map[string]error{}
 	keep := func(p string, data []byte, err error) {
@@ -262,8 +261,8 @@ func imageFile(name string) string { return path.Join(ImagesFolder, name+".yaml"
 
 func baseFile(name string) string { return path.Join(BasesFolder, name+".yaml") }
 
-// Changed returns the files that differ between two states, with nil for one that only before has. A file whose facts
-// are the same is not among them, whatever its bytes on disk look like.
+// Changed returns the files that differ between two encoded states, with nil for one that only before has. The layout of
+// files on disk makes no difference.
 func Changed(before, after map[string][]byte) map[string][]byte {
 	out := map[string][]byte{}
 	for p, data := range after {
@@ -279,10 +278,10 @@ func Changed(before, after map[string][]byte) map[string][]byte {
 	return out
 }
 
-// leftover is a file that a process was writing when it was killed.
+// leftover matches the temporary file of a process that was killed while it wrote.
 var leftover = lazy.Regexp(`^\.[-a-z0-9]+\.yaml[0-9]+$`)
 
-// RemoveLeftovers removes what processes have left behind that were killed while they wrote. None may be writing.
+// RemoveLeftovers removes the temporary files of processes that were killed while they wrote. No process may be writing.
 func RemoveLeftovers(dir string) error {
 	for _, folder := range []string{ImagesFolder, BasesFolder} {
 		entries, err := os.ReadDir(filepath.Join(dir, folder))
@@ -294,19 +293,18 @@ func RemoveLeftovers(dir string) error {
 				continue
 			}
 			if err := os.Remove(filepath.Join(dir, folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing leftover: %w", err)
+				return fmt.Errorf("removing temporary file: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// writers is how many files are written at once. Writing mostly waits for the disk, which syncs several files in about the
-// time of one.
+// writers is the number of files that are written concurrently. A disk syncs several files in about the time of one.
 const writers = 32
 
-// WriteFiles writes files below dir, each atomically, then removes those of nil content. The first error in the order of
-// paths is returned; which of the other files are written by then is not defined.
+// WriteFiles writes files below dir, each atomically, then removes those with nil content. It returns the first error in the
+// order of paths; other files may or may not have been written by then.
 func WriteFiles(dir string, files map[string][]byte) error {
 	var write, remove []string
 	for _, p := range slices.Sorted(maps.Keys(files)) {
@@ -330,7 +328,7 @@ func WriteFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// makeFolders makes the folders of files.
+// makeFolders creates the folders of files below dir.
 func makeFolders(dir string, files []string) error {
 	made := ""
 	for _, p := range files {
@@ -343,13 +341,13 @@ func makeFolders(dir string, files []string) error {
 			return fmt.Errorf("writing state file %s: %w", target, err)
 		}
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			return fmt.Errorf("making state folder: %w", err)
+			return fmt.Errorf("creating state folder: %w", err)
 		}
 	}
 	return nil
 }
 
-// writeAll writes files, several at once, until one cannot be written.
+// writeAll writes files concurrently until one cannot be written.
 func writeAll(dir string, names []string, files map[string][]byte) error {
 	errs := make([]error, len(names))
 	group, failed := errgroup.WithContext(context.Background())
@@ -373,11 +371,11 @@ func writeAll(dir string, names []string, files map[string][]byte) error {
 	return nil
 }
 
-// unlinked returns an error if a folder below the state folder is none or a link, which would lead out of it.
+// unlinked returns an error if folder, or a folder above it, is a symlink, which would lead out of the state folder, or a file.
 func unlinked(fsys fs.FS, folder string) error {
 	for at := folder; at != "."; at = path.Dir(at) {
 		if info, err := fs.Lstat(fsys, at); err == nil && !info.IsDir() {
-			return fmt.Errorf("%s is not a folder: links are not followed; replace it by the folder itself", at)
+			return fmt.Errorf("%s is not a folder (symlinks are not followed; replace it with the folder itself)", at)
 		}
 	}
 	return nil

@@ -7,13 +7,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Extra holds the keys of a mapping that this version does not know, so that what a newer one wrote survives.
+// Extra holds the keys of a mapping that this version does not know, so that they survive when it writes the file.
 type Extra map[string]any
 
-// Time is an instant in a state file: UTC, whole seconds, RFC 3339, quoted.
+// Time is a time in a state file: UTC, whole seconds, RFC 3339, quoted.
 type Time struct{ time.Time }
 
-// At makes a Time of an instant. One that RFC 3339 cannot write, such as images can have for a date, is the zero Time.
+// At returns t as a Time, or the zero Time if RFC 3339 cannot represent t: images can claim any date.
 func At(t time.Time) Time {
 	const lastYear = 9999
 	if t = t.UTC().Truncate(time.Second); t.Year() < 1 || t.Year() > lastYear {
@@ -22,7 +22,7 @@ func At(t time.Time) Time {
 	return Time{t}
 }
 
-// MarshalText writes RFC 3339 in UTC, and nothing for the zero time.
+// MarshalText returns the time as RFC 3339 in UTC, and nothing for the zero time.
 func (t Time) MarshalText() ([]byte, error) {
 	if t.IsZero() {
 		return nil, nil
@@ -30,7 +30,7 @@ func (t Time) MarshalText() ([]byte, error) {
 	return []byte(t.UTC().Format(time.RFC3339)), nil
 }
 
-// UnmarshalText reads RFC 3339.
+// UnmarshalText parses RFC 3339.
 func (t *Time) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*t = Time{}
@@ -44,7 +44,7 @@ func (t *Time) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// UnmarshalYAML reads what UnmarshalText reads, and names the line of what it refuses.
+// UnmarshalYAML is like [Time.UnmarshalText]; its errors name the line.
 func (t *Time) UnmarshalYAML(n *yaml.Node) error {
 	if err := t.UnmarshalText([]byte(n.Value)); err != nil {
 		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", n.Line, err)}}
@@ -52,7 +52,7 @@ func (t *Time) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Snapshot is the content of a tag: the index (or single manifest) digest and the effective digests.
+// Snapshot is the content of a tag at one time: the digest of the index (or single manifest) and the effective digests.
 type Snapshot struct {
 	Digest    string    `yaml:"digest" json:"digest"`
 	Platforms Platforms `yaml:"platforms,omitempty" json:"platforms,omitempty"`
@@ -75,8 +75,8 @@ type Base struct {
 	Extra          Extra       `yaml:",inline" json:"-"`
 }
 
-// Triggers are the ONBUILD triggers in the config of a base image for one platform, reduced to those that take files from
-// other images. They save reading the config again.
+// Triggers are the ONBUILD triggers in the config of a base image for one platform, reduced to those that use files of other
+// images. They are kept so that the config need not be read again.
 type Triggers struct {
 	Platform string   `yaml:"platform" json:"platform"`
 	Digest   string   `yaml:"digest" json:"digest"` // effective digest of the image that has them
@@ -84,16 +84,16 @@ type Triggers struct {
 	Extra    Extra    `yaml:",inline" json:"-"`
 }
 
-// Ref is the normalised reference, docker.io/library/node:22-slim.
+// Ref returns the normalised reference, docker.io/library/node:22-slim.
 func (b *Base) Ref() string { return b.Registry + "/" + b.Repository + ":" + b.Tag }
 
-// Candidate is a digest that was seen under a base image's tag. FirstSeen is our own clock: what publishers say of
-// themselves can be forged.
+// Candidate is a digest that was seen under a base image's tag. FirstSeen is from our own clock, because the timestamps of
+// publishers can be forged.
 type Candidate struct {
 	Snapshot  `yaml:",inline"`
 	FirstSeen Time   `yaml:"firstSeen" json:"firstSeen"`
 	Withdrawn Time   `yaml:"withdrawn,omitempty" json:"withdrawn,omitzero"` // the tag went back to an older digest
-	Returned  Time   `yaml:"returned,omitempty" json:"returned,omitzero"`   // the tag holds it again, after a withdrawal that counts
+	Returned  Time   `yaml:"returned,omitempty" json:"returned,omitzero"`   // the tag holds it again after WithdrawalWait or longer
 	Released  Time   `yaml:"released,omitempty" json:"released,omitzero"`   // due now, by hand or by a scan
 	Held      Time   `yaml:"held,omitempty" json:"held,omitzero"`           // never due until released
 	Reason    string `yaml:"reason,omitempty" json:"reason,omitempty"`
@@ -111,7 +111,7 @@ type Update struct {
 // Image is the state of an enrolled image, managed or external.
 type Image struct {
 	Name           string      `yaml:"name" json:"name"`
-	Repository     string      `yaml:"repository" json:"repository"` // with registry; the facts below are about it
+	Repository     string      `yaml:"repository" json:"repository"` // with its registry
 	Dockerfile     *Dockerfile `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
 	AnalysisError  string      `yaml:"analysisError,omitempty" json:"analysisError,omitempty"` // why the last analysis of the Dockerfile failed
 	BaseImages     []BaseUse   `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
@@ -130,22 +130,22 @@ type Image struct {
 	Extra          Extra       `yaml:",inline" json:"-"`
 }
 
-// Dockerfile is the file that was analyzed. Commit is the one at which this content was first seen; it is empty for a file
-// that was read from a working tree, which no commit vouches for.
+// Dockerfile is the Dockerfile that was analyzed. Commit is the one at which this content was first seen; it is empty for a
+// file from a working tree.
 type Dockerfile struct {
 	Repo   string `yaml:"repo" json:"repo"`
 	Path   string `yaml:"path" json:"path"`
 	Commit string `yaml:"commit,omitempty" json:"commit,omitempty"`
 	Digest string `yaml:"digest" json:"digest"` // sha256 of the content
-	// Analysis identifies the analysis that gave BaseImages: where another one would begin with the same, its answer stands.
+	// Analysis is a hash of the inputs of the analysis that found BaseImages. An analysis with the same inputs is skipped.
 	Analysis string `yaml:"analysis,omitempty" json:"analysis,omitempty"`
 	Extra    Extra  `yaml:",inline" json:"-"`
 }
 
-// BaseUse is an image that the Dockerfile uses, and where.
+// BaseUse is an image that the Dockerfile uses, with the instructions that use it.
 type BaseUse struct {
 	Ref   string `yaml:"ref" json:"ref"`
-	Final bool   `yaml:"final,omitempty" json:"final,omitempty"` // the image's own layers begin with those of it
+	Final bool   `yaml:"final,omitempty" json:"final,omitempty"` // the final stage is built on it
 	Uses  []Use  `yaml:"uses" json:"uses"`
 	Extra Extra  `yaml:",inline" json:"-"`
 }
@@ -155,12 +155,12 @@ type Use struct {
 	Kind     string `yaml:"kind" json:"kind"` // from, copy, mount, onbuild, syntax
 	Stage    string `yaml:"stage,omitempty" json:"stage,omitempty"`
 	Line     int    `yaml:"line" json:"line"`
-	Platform string `yaml:"platform,omitempty" json:"platform,omitempty"` // where it is not the image's own
+	Platform string `yaml:"platform,omitempty" json:"platform,omitempty"` // if it is not the image's own
 	Extra    Extra  `yaml:",inline" json:"-"`
 }
 
-// KindSyntax is the Use of a BuildKit frontend. It is recorded, but takes no part in deciding: a new frontend changes
-// nothing in the image.
+// KindSyntax is the kind of a Use as BuildKit frontend. It is recorded, but causes no rebuild: a new frontend does not change
+// the image.
 const KindSyntax = "syntax"
 
 // Missing is a reference that could not be resolved.
@@ -171,7 +171,7 @@ type Missing struct {
 	Extra     Extra    `yaml:",inline" json:"-"`
 }
 
-// Evidence is how we know what a published image was built on.
+// Evidence is the source of a digest in [BuiltOn].
 type Evidence string
 
 // Evidence, strongest first.
@@ -180,10 +180,10 @@ const (
 	Annotation Evidence = "annotation" // OCI base image annotations
 	Layers     Evidence = "layers"     // layer prefix of a known base digest
 	Recorded   Evidence = "recorded"   // our own record of the rebuild
-	Assumed    Evidence = "assumed"    // nothing known: taken for the baseline, or what the image before it was built on
+	Assumed    Evidence = "assumed"    // no evidence: the baseline, or the digest that the previous version was built on
 )
 
-// Known reports whether this version knows the evidence.
+// known reports whether this version knows the evidence.
 func (e Evidence) known() bool {
 	switch e {
 	case Provenance, Annotation, Layers, Recorded, Assumed:
@@ -192,7 +192,7 @@ func (e Evidence) known() bool {
 	return false
 }
 
-// BuiltOn is which digest of a base the published image was built on.
+// BuiltOn is the digest of a base that the published image was built on.
 type BuiltOn struct {
 	Ref      string `yaml:"ref" json:"ref"`
 	Snapshot `yaml:",inline"`
@@ -200,18 +200,18 @@ type BuiltOn struct {
 	Extra    Extra    `yaml:",inline" json:"-"`
 }
 
-// Tags is the rule that chooses the tag that counts; analyze derives it from the registry unless images.yaml sets it.
+// Tags is the rule that chooses the published tag. Analyze derives it from the registry unless images.yaml sets it.
 type Tags struct {
 	Strategy   string `yaml:"strategy" json:"strategy"`
 	Constraint string `yaml:"constraint,omitempty" json:"constraint,omitempty"`
-	// PassedOver is the evidence against the rule: when it was decided, this tag held an image that was built later, or was
-	// the highest semantic version.
+	// PassedOver is a tag that speaks against the rule: when the rule was chosen, the tag held an image that was built later,
+	// or was the highest semantic version.
 	PassedOver   string `yaml:"passedOver,omitempty" json:"passedOver,omitempty"`
-	DecidedAgain Time   `yaml:"decidedAgain,omitempty" json:"decidedAgain,omitzero"` // when a rebuild that was not seen cast doubt on it
+	DecidedAgain Time   `yaml:"decidedAgain,omitempty" json:"decidedAgain,omitzero"` // when the rule was checked because a rebuild was not seen
 	Extra        Extra  `yaml:",inline" json:"-"`
 }
 
-// Published is the content of a tag of a managed image, kept for the tags that other images are built on.
+// Published is the content of a tag of a managed image. It is recorded for tags that other images are built on.
 type Published struct {
 	Tag      string `yaml:"tag" json:"tag"`
 	Snapshot `yaml:",inline"`
@@ -219,12 +219,12 @@ type Published struct {
 	Extra    Extra `yaml:",inline" json:"-"`
 }
 
-// Status is the status of a rebuild.
+// RebuildStatus is the status of a rebuild.
 type RebuildStatus string
 
 // Statuses of a rebuild.
 const (
-	Requested RebuildStatus = "requested" // recorded; the next thing is to start it
+	Requested RebuildStatus = "requested" // recorded, but not started yet
 	Running   RebuildStatus = "running"   // started at the forge
 	Built     RebuildStatus = "built"     // the run succeeded; the new image was not seen yet
 	Succeeded RebuildStatus = "succeeded" // seen on the expected base or a later one
@@ -233,7 +233,7 @@ const (
 	Failed    RebuildStatus = "failed"    // the run failed, or never ended
 )
 
-// Known reports whether this version knows the status.
+// known reports whether this version knows the status.
 func (s RebuildStatus) known() bool {
 	switch s {
 	case Requested, Running, Built, Succeeded, Unproven, WrongBase, Failed:
@@ -245,16 +245,16 @@ func (s RebuildStatus) known() bool {
 // Active reports whether the rebuild is not over yet.
 func (s RebuildStatus) Active() bool { return s == Requested || s == Running || s == Built }
 
-// CountsAsBuilt reports whether the rebuild is over and not to be done again.
+// CountsAsBuilt reports whether the rebuild is over and is not to be repeated.
 func (s RebuildStatus) CountsAsBuilt() bool { return s == Succeeded || s == Unproven }
 
-// Rebuild is a rebuild that was started, and what became of it.
+// Rebuild is a rebuild that was requested, and its outcome.
 type Rebuild struct {
 	ID          string        `yaml:"id" json:"id"`
 	Reason      string        `yaml:"reason" json:"reason"`
 	Bases       []Target      `yaml:"bases,omitempty" json:"bases,omitempty"` // what made it due
 	RequestedAt Time          `yaml:"requestedAt" json:"requestedAt"`
-	TriedAt     Time          `yaml:"triedAt,omitempty" json:"triedAt,omitzero"` // when somebody last undertook to start it, if not at once
+	TriedAt     Time          `yaml:"triedAt,omitempty" json:"triedAt,omitzero"` // when a later pass last tried to start it
 	Run         string        `yaml:"run,omitempty" json:"run,omitempty"`        // id of the run at the forge
 	RunURL      string        `yaml:"runURL,omitempty" json:"runURL,omitempty"`
 	Status      RebuildStatus `yaml:"status" json:"status"`
@@ -264,14 +264,14 @@ type Rebuild struct {
 	Extra       Extra         `yaml:",inline" json:"-"`
 }
 
-// Target is a base and the digest that an image should be built on.
+// Target is the digest of a base that an image should be built on.
 type Target struct {
 	Ref      string `yaml:"ref" json:"ref"`
 	Snapshot `yaml:",inline"`
 	Extra    Extra `yaml:",inline" json:"-"`
 }
 
-// State is everything that is known.
+// State is the content of the state folder.
 type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name

@@ -2,8 +2,8 @@ package state
 
 import "strings"
 
-// plainName returns the readable name of a base image: its repository and tag. It returns "" for a reference that has none:
-// one that is too long, or whose name looks like one with a hash.
+// plainName returns the readable name of a base image: its repository and tag. It returns "" if that is too long, or looks
+// like a name with a hash.
 func plainName(r Ref) string {
 	name := slug(strings.TrimPrefix(r.Repository, "library/") + "-" + r.Tag)
 	if name == "" || len(name) > maxBaseName || hashSuffix().MatchString(name) {
@@ -12,10 +12,10 @@ func plainName(r Ref) string {
 	return name
 }
 
-// Recorded returns the state of a base image, given by its reference without digest, or nil. A file keeps its name.
+// Recorded returns the state of the base image with a reference (without digest), or nil.
 func (s *State) Recorded(r Ref) *Base { return baseOf(s.Bases, r) }
 
-// baseOf returns the base image of a reference under one of the names that it can have, or nil.
+// baseOf returns the base image with a reference, under any of its possible names, or nil.
 func baseOf(bases map[string]*Base, r Ref) *Base {
 	for _, name := range []string{BaseName(r), plainName(r), hashedName(r)} {
 		if b := bases[name]; b != nil && b.tag() == r {
@@ -45,9 +45,9 @@ func (s *State) taken(name string) bool {
 	return archived || s.Bases[name] != nil
 }
 
-// BaseNames returns the name of each base image in use. One that is recorded keeps its name, and one that comes back from the
-// archive too. Another gets its repository and tag as its name, with a hash of the reference if that is taken or if two new
-// ones compete for it. So names depend on the state and on the set of references, never on their order.
+// BaseNames returns the name of each base image in use. A base image in the state or in the archive keeps its name. A new one
+// is named after its repository and tag, with a hash of the reference if that name is taken or if two new ones compete for
+// it. So names depend on the state and on the set of references, never on their order.
 func (s *State) BaseNames(refs []Ref) map[Ref]string {
 	names := make(map[Ref]string, len(refs))
 	claims := map[string]int{}
@@ -64,7 +64,7 @@ func (s *State) BaseNames(refs []Ref) map[Ref]string {
 			continue
 		}
 		plain := plainName(r)
-		official := BaseName(r) == plain // of two that compete, Docker's official image has the plain name
+		official := BaseName(r) == plain // a Docker Official Image wins the plain name
 		if plain == "" || s.taken(plain) || claims[plain] > 1 && !official {
 			plain = hashedName(r)
 		}

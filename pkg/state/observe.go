@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Bounds that keep files small; git has the rest.
+// Limits that keep files small; the git history has the rest.
 const (
 	maxCandidates       = 64
 	maxUpdateHistory    = 10
 	maxRebuildHistory   = 10
-	maxPublished        = 100 // tags, unless more of them are in use
+	maxPublished        = 100 // tags, unless more are in use
 	maxTriggers         = 64  // ONBUILD triggers of a base image, for each platform
 	maxTriggerBytes     = 8 << 10
 	maxTriggerPlatforms = 32
 )
 
-// Observe records what the base image's tag holds now and reports whether that is new. The first observation is the
-// baseline. A digest never seen before becomes a candidate. One that was seen before means that the tag went back:
-// every newer candidate is withdrawn, and it is not withdrawn itself any longer; its FirstSeen stays, so that a tag
-// that goes back and forth still ripens. One that was withdrawn for WithdrawalWait has Returned, and ripens anew.
+// Observe records the current content of the base image's tag and reports whether the state changed. The first observation
+// is the baseline. A digest that was never seen before becomes a candidate. A digest that was seen before means that the tag
+// went back: newer candidates are withdrawn, and the digest itself no longer is. It keeps its FirstSeen, so that it ripens
+// even if the tag goes back and forth; but after a withdrawal of [WithdrawalWait] or longer it has Returned and ripens again.
 //
-// Times of the future, which a wrong clock has written, become what Corrected makes of them. Within ClockSkew, nothing is
-// older than what came before it.
+// Observe replaces times in the future as [Base.Corrected] does. Within [ClockSkew], an observation is never older than the
+// one before it.
 func (b *Base) Observe(seen Snapshot, now time.Time) bool {
-	if seen.Digest == "" { // half an answer is no observation
+	if seen.Digest == "" { // an incomplete response
 		return false
 	}
 	changed := false
@@ -71,7 +71,7 @@ func (b *Base) Observe(seen Snapshot, now time.Time) bool {
 	return true
 }
 
-// fillPlatforms adds effective digests that an earlier observation could not learn. A digest's platforms never change.
+// fillPlatforms adds effective digests that were not known at an earlier observation. A digest's platforms never change.
 func fillPlatforms(s *Snapshot, seen Snapshot) bool {
 	if len(s.Platforms) > 0 || len(seen.Platforms) == 0 {
 		return false
@@ -80,6 +80,7 @@ func fillPlatforms(s *Snapshot, seen Snapshot) bool {
 	return true
 }
 
+// withdrawAfter marks the candidates after index i as withdrawn and reports whether any was not.
 func (b *Base) withdrawAfter(i int, at Time) bool {
 	changed := false
 	for j := i + 1; j < len(b.Candidates); j++ {
@@ -90,9 +91,9 @@ func (b *Base) withdrawAfter(i int, at Time) bool {
 	return changed
 }
 
-// thin keeps the file small. It drops the candidate whose neighbours are nearest in relation to its age: the older, the
-// fewer are kept. Dropping one can only make an older one the newest that is old enough, never a younger one. The newest
-// stays, and so does what a person decided on, as long as there is anything else to drop.
+// thin limits the number of candidates. It drops the one with the smallest gap between its neighbours relative to its age,
+// so that older candidates are kept at larger distances. Without it, the newest ripe candidate can only be an older one,
+// never a younger one. The newest candidate stays, and so do held and released ones unless there is no other to drop.
 func (b *Base) thin(now time.Time) {
 	for len(b.Candidates) > maxCandidates {
 		drop, least := 0, math.Inf(1)
@@ -109,7 +110,7 @@ func (b *Base) thin(now time.Time) {
 	}
 }
 
-// TriggersOf returns the ONBUILD triggers of a digest for a platform, nil when they are not known.
+// TriggersOf returns the ONBUILD triggers of a digest for a platform, or nil if they are not known.
 func (b *Base) TriggersOf(platform, digest string) *Triggers {
 	for i := range b.Triggers {
 		if t := &b.Triggers[i]; t.Platform == platform && t.Digest == digest {
@@ -119,7 +120,7 @@ func (b *Base) TriggersOf(platform, digest string) *Triggers {
 	return nil
 }
 
-// SetTriggers records the ONBUILD triggers of a platform. Too many to keep are not recorded: they are read again.
+// SetTriggers records the ONBUILD triggers of a platform, unless they exceed a limit: then each analysis reads them again.
 func (b *Base) SetTriggers(seen Triggers) {
 	size := len(seen.Platform)
 	for _, trigger := range seen.OnBuild {
@@ -141,7 +142,7 @@ func (b *Base) SetTriggers(seen Triggers) {
 	}
 }
 
-// Current returns what the tag was last seen to hold, or nil when its platforms are not known.
+// Current returns the last observed content of the tag, or nil if its platforms are not known.
 func (b *Base) Current() *Snapshot {
 	s := b.Seen(b.CurrentDigest)
 	if s == nil || len(s.Platforms) == 0 {
@@ -150,7 +151,7 @@ func (b *Base) Current() *Snapshot {
 	return s
 }
 
-// Seen returns what was seen under the tag with a digest, as baseline or candidate, or nil.
+// Seen returns the snapshot of the baseline or candidate with a digest, or nil.
 func (b *Base) Seen(digest string) *Snapshot {
 	if b.Baseline != nil && b.Baseline.Digest == digest {
 		return &b.Baseline.Snapshot
@@ -161,7 +162,7 @@ func (b *Base) Seen(digest string) *Snapshot {
 	return nil
 }
 
-// Find returns the candidate of a digest, or nil.
+// Find returns the candidate with a digest, or nil.
 func (b *Base) Find(digest string) *Candidate {
 	for i := range b.Candidates {
 		if b.Candidates[i].Digest == digest {
@@ -171,19 +172,19 @@ func (b *Base) Find(digest string) *Candidate {
 	return nil
 }
 
-// Release makes a candidate due now. It takes back a hold.
+// Release makes a candidate due now and ends a hold.
 func (c *Candidate) Release(reason string, now time.Time) {
 	c.Released, c.Held, c.Reason = At(now), Time{}, Text(reason)
 }
 
-// Hold keeps a candidate from ever becoming due, until it is released.
+// Hold keeps a candidate from becoming due until it is released.
 func (c *Candidate) Hold(reason string, now time.Time) {
 	c.Held, c.Released, c.Reason = At(now), Time{}, Text(reason)
 }
 
-// ObservePublished records what a tag of the image holds and reports whether that is new.
+// ObservePublished records the current content of a tag of the image and reports whether the state changed.
 func (i *Image) ObservePublished(tag string, seen Snapshot, now time.Time) bool {
-	if seen.Digest == "" { // half an answer is no observation
+	if seen.Digest == "" { // an incomplete response
 		return false
 	}
 	at := slices.IndexFunc(i.Published, func(p Published) bool { return p.Tag == tag })
@@ -204,7 +205,7 @@ func (i *Image) ObservePublished(tag string, seen Snapshot, now time.Time) bool 
 	return true
 }
 
-// ForgetTags drops what the oldest tags held that are neither the published image nor in use, when there are many.
+// ForgetTags limits the number of published tags. It drops the oldest ones that are not in use.
 func (i *Image) ForgetTags(inUse func(tag string) bool) {
 	for len(i.Published) > maxPublished {
 		oldest := -1
@@ -221,7 +222,7 @@ func (i *Image) ForgetTags(inUse func(tag string) bool) {
 	}
 }
 
-// PublishedTag returns what a tag of the image holds, or nil when that is not known.
+// PublishedTag returns the content of a tag of the image, or nil if it is not known.
 func (i *Image) PublishedTag(tag string) *Published {
 	for j := range i.Published {
 		if i.Published[j].Tag == tag {
@@ -231,7 +232,7 @@ func (i *Image) PublishedTag(tag string) *Published {
 	return nil
 }
 
-// On returns what the published image was built on for a reference, or nil when that is not known.
+// On returns the digest of a base that the published image was built on, or nil if it is not known.
 func (i *Image) On(ref string) *BuiltOn {
 	for j := range i.BuiltOn {
 		if i.BuiltOn[j].Ref == ref {
@@ -241,7 +242,7 @@ func (i *Image) On(ref string) *BuiltOn {
 	return nil
 }
 
-// SetBuiltOn records what the published image was built on and reports whether that is new.
+// SetBuiltOn records the digest of a base that the published image was built on and reports whether the state changed.
 func (i *Image) SetBuiltOn(b BuiltOn) bool {
 	old := i.On(b.Ref)
 	if old == nil {
@@ -257,7 +258,7 @@ func (i *Image) SetBuiltOn(b BuiltOn) bool {
 	return true
 }
 
-// Request records that a rebuild is about to be started. The one before goes into the history.
+// Request records that a rebuild is about to be started. The previous one goes into the history.
 func (i *Image) Request(r Rebuild) {
 	r.Status, r.Reason = Requested, Text(r.Reason)
 	if i.Rebuild != nil {
@@ -267,8 +268,8 @@ func (i *Image) Request(r Rebuild) {
 	i.Rebuild = &r
 }
 
-// Claimed returns when a pass last undertook to start the rebuild. TriedAt is always the later of the two, whatever the
-// clocks said.
+// Claimed returns when a pass last claimed the rebuild in order to start it. TriedAt, if set, is always later than
+// RequestedAt, even if clocks differ.
 func (r *Rebuild) Claimed() Time {
 	if !r.TriedAt.IsZero() {
 		return r.TriedAt
@@ -291,8 +292,8 @@ func (i *Image) CancelRequest() {
 	}
 }
 
-// Finish records the end of the current rebuild, or with Built that of its run. Failures in a row go on counting from the
-// one before until an image is seen.
+// Finish records the end of the rebuild, or of its run if the status is Built. Failures in a row are counted until a rebuild
+// counts as built.
 func (r *Rebuild) Finish(status RebuildStatus, message string, now time.Time) {
 	r.Status, r.Message, r.FinishedAt = status, Text(message), At(now)
 	switch {
@@ -303,7 +304,7 @@ func (r *Rebuild) Finish(status RebuildStatus, message string, now time.Time) {
 	}
 }
 
-// Reset forgets failures in a row, so that rebuilds start again, and reports whether there were any.
+// Reset clears the failures in a row, so that rebuilds start again, and reports whether there were any.
 func (i *Image) Reset(reason string) bool {
 	if i.Rebuild == nil || i.Rebuild.Failures == 0 {
 		return false

@@ -8,13 +8,13 @@ import (
 	"github.com/containerd/platforms"
 )
 
-// Platforms maps a platform to the digest of its manifest: the effective digests. The platform is written as BuildKit does,
-// with os.version and os.features where there are any: linux/amd64, windows(10.0.20348.3000)/amd64.
+// Platforms maps each platform to the digest of its manifest, its effective digest. Platforms are formatted as in BuildKit,
+// with os.version and os.features if there are any: linux/amd64, windows(10.0.20348.3000)/amd64.
 type Platforms map[string]string
 
-// Effective is what a build for the platform uses: the digest of the platform's manifest, or the whole digest where no
-// manifest is known for it. Where several manifests are for the platform, because it does not name the os.version that
-// they differ in, it is the digests of all of them, separated by spaces: which one a build takes depends on its builder.
+// Effective returns the digest that a build for the platform uses: that of the platform's manifest, or s.Digest if no
+// manifest for it is known. If several manifests match, because the platform does not name the os.version in which they
+// differ, it returns all their digests, separated by spaces: the builder decides which one a build uses.
 func (s Snapshot) Effective(platform string) string {
 	if d, ok := s.Platforms[platform]; ok && !s.Platforms.versioned() {
 		return d
@@ -42,7 +42,7 @@ func (s Snapshot) Manifests(platform string) []string {
 	return found
 }
 
-// versioned reports whether any platform is written with its os.version or os.features.
+// versioned reports whether any platform has an os.version or os.features.
 func (p Platforms) versioned() bool {
 	for key := range p {
 		if strings.IndexByte(key, '(') >= 0 {
@@ -52,8 +52,8 @@ func (p Platforms) versioned() bool {
 	return false
 }
 
-// SamePlatform reports whether a build for one of two platforms may use what is for the other: they are the same, or one of
-// them leaves the os.version open.
+// SamePlatform reports whether a build for one of two platforms may use a manifest for the other: they are equal, or one of
+// them does not name the os.version.
 func SamePlatform(a, b string) bool {
 	if a == b {
 		return true

@@ -36,15 +36,16 @@ func Summary(file string, before, after []byte) []string {
 
 func parse(data []byte, v any) bool { return data == nil || decode(data, v) == nil }
 
+// changes describes how the state of the base image differs from old, one line per change.
 func (b *Base) changes(old *Base) (out []string) {
-	say := func(format string, args ...any) { out = append(out, Short(b.Ref())+": "+fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) { out = append(out, Short(b.Ref())+": "+fmt.Sprintf(format, args...)) }
 	switch {
 	case b.Baseline == nil:
-		say("in use")
+		add("in use")
 	case old.Baseline == nil:
-		say("holds %s", ShortDigest(b.CurrentDigest))
+		add("holds %s", ShortDigest(b.CurrentDigest))
 	case b.CurrentDigest != old.CurrentDigest:
-		say("moved from %s to %s", ShortDigest(old.CurrentDigest), ShortDigest(b.CurrentDigest))
+		add("moved from %s to %s", ShortDigest(old.CurrentDigest), ShortDigest(b.CurrentDigest))
 	}
 	for i := range b.Candidates {
 		c := &b.Candidates[i]
@@ -54,41 +55,42 @@ func (b *Base) changes(old *Base) (out []string) {
 		}
 		switch digest := ShortDigest(c.Digest); {
 		case !c.Released.Equal(was.Released.Time) && !c.Released.IsZero():
-			say("released %s: %s", digest, c.Reason)
+			add("released %s: %s", digest, c.Reason)
 		case !c.Held.Equal(was.Held.Time) && !c.Held.IsZero():
-			say("held %s: %s", digest, c.Reason)
+			add("held %s: %s", digest, c.Reason)
 		case !c.Withdrawn.IsZero() && was.Withdrawn.IsZero():
-			say("%s was withdrawn", digest)
+			add("%s was withdrawn", digest)
 		case !c.Returned.Equal(was.Returned.Time) && !c.Returned.IsZero():
-			say("%s returned, and ripens anew", digest)
+			add("%s returned, and ripens again", digest)
 		}
 	}
 	return out
 }
 
+// changes describes how the state of the image differs from old, one line per change.
 func (i *Image) changes(old *Image) (out []string) {
-	say := func(format string, args ...any) { out = append(out, i.Name+": "+fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) { out = append(out, i.Name+": "+fmt.Sprintf(format, args...)) }
 	if i.Dockerfile != nil && (old.Dockerfile == nil || i.Dockerfile.Digest != old.Dockerfile.Digest) {
 		at := ""
 		if i.Dockerfile.Commit != "" {
 			at = " at " + shortCommit(i.Dockerfile.Commit)
 		}
-		say("Dockerfile%s uses %s", at, listOf(refsOf(i.BaseImages)))
+		add("Dockerfile%s uses %s", at, listOf(refsOf(i.BaseImages)))
 	} else if refs := refsOf(i.BaseImages); !slices.Equal(refs, refsOf(old.BaseImages)) {
-		say("uses %s", listOf(refs))
+		add("uses %s", listOf(refs))
 	}
 	if i.AnalysisError != old.AnalysisError && i.AnalysisError != "" {
-		say("analysis failed: %s", i.AnalysisError)
+		add("analysis failed: %s", i.AnalysisError)
 	}
 	if !i.Unpublished.IsZero() && old.Unpublished.IsZero() {
-		say("nothing is published yet")
+		add("nothing is published yet")
 	}
 	if i.CurrentDigest != old.CurrentDigest && i.CurrentDigest != "" {
-		say("published as %s (%s)", i.CurrentVersion, ShortDigest(i.CurrentDigest))
+		add("published as %s (%s)", i.CurrentVersion, ShortDigest(i.CurrentDigest))
 	}
 	for _, on := range i.BuiltOn {
 		if was := old.On(on.Ref); was == nil || was.Digest != on.Digest || was.Evidence != on.Evidence {
-			say("built on %s of %s (%s)", ShortDigest(on.Digest), Short(on.Ref), on.Evidence)
+			add("built on %s of %s (%s)", ShortDigest(on.Digest), Short(on.Ref), on.Evidence)
 		}
 	}
 	if r := i.Rebuild; r != nil {
@@ -98,17 +100,17 @@ func (i *Image) changes(old *Image) (out []string) {
 		}
 		switch {
 		case was.Status != r.Status && r.Status == Requested:
-			say("rebuild %s requested: %s", r.ID, r.Reason)
+			add("rebuild %s requested: %s", r.ID, r.Reason)
 		case was.Status != r.Status:
-			say("rebuild %s is %s%s", r.ID, r.Status, because(r.Message))
+			add("rebuild %s is %s%s", r.ID, r.Status, because(r.Message))
 		case was.Run == "" && r.Run != "":
-			say("rebuild %s was run %s", r.ID, r.Run)
+			add("rebuild %s is run %s", r.ID, r.Run)
 		case was.Failures > 0 && r.Failures == 0:
-			say("%s", r.Message)
+			add("%s", r.Message)
 		case r.Status == Requested && r.Message != "" && was.Message != r.Message:
-			say("rebuild %s was not started%s", r.ID, because(r.Message))
+			add("rebuild %s was not started%s", r.ID, because(r.Message))
 		case r.Status == Requested && !r.TriedAt.Equal(was.TriedAt.Time):
-			say("rebuild %s is started by a later pass", r.ID)
+			add("rebuild %s is started by a later pass", r.ID)
 		}
 	}
 	return out
@@ -136,12 +138,12 @@ func listOf(refs []string) string {
 	return strings.Join(refs, ", ")
 }
 
-// Short is a reference as people write it.
+// Short returns a reference in its familiar form, without Docker Hub's host and library/.
 func Short(ref string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
 }
 
-// ShortDigest is a digest as people read it: its algorithm and first twelve digits.
+// ShortDigest returns the algorithm and the first twelve digits of a digest.
 func ShortDigest(digest string) string {
 	const digits = 12
 	if at := strings.IndexByte(digest, ':'); at >= 0 && len(digest) > at+1+digits {
