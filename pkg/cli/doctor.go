@@ -116,5 +116,7 @@ func printDoctor(env *Env, found []doctor.Check, output *outputFlag) error {
 			rows = append(rows, []string{"", "", "fix: " + f.Fix})
 		}
 	}
-	return env.style(true).Table(env.Out, []string{"CHECK", "RESULT", "MESSAGE AND FIX"}, rows)
+	style := env.style(false)
+	style.Wrap = true
+	return style.Table(env.Out, []string{"CHECK", "RESULT", "MESSAGE AND FIX"}, rows)
 }

@@ -13,16 +13,18 @@ import (
 // Style is the look of tables. The zero Style is for files and pipes: no colour, and cells in full.
 type Style struct {
 	Color bool
-	Width int // of the terminal in columns; 0: cells are not shortened
+	Width int  // of the terminal in columns; 0: cells are not shortened
+	Wrap  bool // wrap the last column between words instead of shortening cells
 }
 
 const (
-	gap     = 2 // spaces between two columns
-	minCell = 8 // characters that a shortened column keeps
+	gap     = 2  // spaces between two columns
+	minCell = 8  // characters that a shortened column keeps
+	minWrap = 20 // characters of a wrapped column
 )
 
 // Table prints rows below a header, aligned. Cells are shortened until the table fits the width, the widest column first.
-// Control characters of untrusted text are replaced.
+// A terminal that is too narrow gets no columns without content. Control characters of untrusted text are replaced.
 func (s Style) Table(w io.Writer, header []string, rows [][]string) error {
 	lines := make([][]string, 0, len(rows)+1)
 	for _, row := range append([][]string{header}, rows...) {
@@ -32,6 +34,12 @@ func (s Style) Table(w io.Writer, header []string, rows [][]string) error {
 		}
 		lines = append(lines, line)
 	}
+	if s.Width > 0 && total(naturalWidths(lines)) > s.Width {
+		lines = withoutEmptyColumns(lines)
+		if s.Wrap {
+			lines = s.wrapLast(lines)
+		}
+	}
 	widths := s.widths(lines)
 	var b strings.Builder
 	for n, line := range lines {
@@ -39,7 +47,7 @@ func (s Style) Table(w io.Writer, header []string, rows [][]string) error {
 		for i, cell := range line {
 			cell = shorten(cell, widths[i])
 			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap)
-			text.WriteString(s.paint(cell, n == 0, header[i]) + padding)
+			text.WriteString(s.paint(cell, n == 0, lines[0][i]) + padding)
 		}
 		b.WriteString(strings.TrimRight(text.String(), " ") + "\n")
 	}
@@ -49,22 +57,33 @@ func (s Style) Table(w io.Writer, header []string, rows [][]string) error {
 	return nil
 }
 
-// widths returns the width of each column.
-func (s Style) widths(lines [][]string) []int {
+// naturalWidths returns the width of each column with all cells in full.
+func naturalWidths(lines [][]string) []int {
 	widths := make([]int, len(lines[0]))
 	for _, line := range lines {
 		for i, cell := range line {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	if s.Width == 0 {
+	return widths
+}
+
+// total returns the width of a table.
+func total(widths []int) int {
+	sum := gap * (len(widths) - 1)
+	for _, width := range widths {
+		sum += width
+	}
+	return sum
+}
+
+// widths returns the width of each column, shortened where the table does not fit.
+func (s Style) widths(lines [][]string) []int {
+	widths := naturalWidths(lines)
+	if s.Width == 0 || s.Wrap {
 		return widths
 	}
-	excess := gap*(len(widths)-1) - s.Width
-	for _, width := range widths {
-		excess += width
-	}
-	for ; excess > 0; excess-- {
+	for excess := total(widths) - s.Width; excess > 0; excess-- {
 		widest := slices.Index(widths, slices.Max(widths))
 		if widths[widest] <= minCell {
 			break
@@ -72,6 +91,56 @@ func (s Style) widths(lines [][]string) []int {
 		widths[widest]--
 	}
 	return widths
+}
+
+// withoutEmptyColumns returns a table without the columns that have nothing below their header.
+func withoutEmptyColumns(lines [][]string) [][]string {
+	out := make([][]string, len(lines))
+	for i := range lines[0] {
+		if len(lines) > 1 && !slices.ContainsFunc(lines[1:], func(line []string) bool { return line[i] != "" }) {
+			continue
+		}
+		for n, line := range lines {
+			out[n] = append(out[n], line[i])
+		}
+	}
+	return out
+}
+
+// wrapLast returns a table whose last column is wrapped to fit the width: further lines have no other cells.
+func (s Style) wrapLast(lines [][]string) [][]string {
+	last := len(lines[0]) - 1
+	widths := naturalWidths(lines)
+	room := max(minWrap, s.Width-total(widths)+widths[last])
+	var out [][]string
+	for _, line := range lines {
+		for i, part := range wrap(line[last], room) {
+			row := make([]string, len(line))
+			if i == 0 {
+				copy(row, line)
+			}
+			row[last] = part
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// wrap breaks a text between words. A word that is longer than the width has a line of its own.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for word := range strings.FieldsSeq(text) {
+		line := &lines[len(lines)-1]
+		switch {
+		case *line == "":
+			*line = word
+		case utf8.RuneCountInString(*line)+1+utf8.RuneCountInString(word) <= width:
+			*line += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }
 
 // shorten cuts a cell to a width, with an ellipsis at the end.

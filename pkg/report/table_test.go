@@ -52,3 +52,30 @@ func TestTableColor(t *testing.T) {
 	}
 	assert.Equal(t, plain, colored)
 }
+
+// TestTableWraps checks that wrapping loses no word, and only a word that is too long makes a line too wide.
+func TestTableWraps(t *testing.T) {
+	rows := [][]string{{"dist", "error", "dist is out of date: three resources to add"}, {"", "", "fix: https://example.com/a-long-address-of-a-page"}}
+	var b strings.Builder
+	require.NoError(t, report.Style{Width: 35, Wrap: true}.Table(&b, []string{"CHECK", "RESULT", "MESSAGE"}, rows))
+	assert.Equal(t, `CHECK  RESULT  MESSAGE
+dist   error   dist is out of date:
+               three resources to
+               add
+               fix:
+               https://example.com/a-long-address-of-a-page
+`, b.String())
+}
+
+// TestTableWithoutEmptyColumns checks that an empty column is left out only where the table does not fit.
+func TestTableWithoutEmptyColumns(t *testing.T) {
+	rows := [][]string{{"web", "", "registry not asked yet"}}
+	for width, kept := range map[int]bool{0: true, 41: true, 40: false, 10: false} {
+		var b strings.Builder
+		require.NoError(t, report.Style{Width: width}.Table(&b, []string{"IMAGE", "WHEN (UTC)", "WHY"}, rows))
+		assert.Equal(t, kept, strings.Contains(b.String(), "WHEN"), width)
+	}
+	var b strings.Builder
+	require.NoError(t, report.Style{Width: 5}.Table(&b, []string{"IMAGE", "WHEN"}, nil))
+	assert.Equal(t, "IMAGE  WHEN\n", b.String(), "headings alone stay")
+}
