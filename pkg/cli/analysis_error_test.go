@@ -12,7 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
 
-// TestAnAnalysisThatFailedIsSaid: what is wrong with a Dockerfile is a fact; that its forge could not be asked is none.
+// TestAnAnalysisThatFailedIsSaid: an error in a Dockerfile is recorded as a fact; an unreachable forge is not.
 func TestAnAnalysisThatFailedIsSaid(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
@@ -28,7 +28,7 @@ func TestAnAnalysisThatFailedIsSaid(t *testing.T) {
 		got := s.do("analyze")
 		assert.Equal(t, 1, got.code, got.err)
 	}
-	s.forge.Fail(forgetest.Fault{Match: "GET ", Status: http.StatusForbidden}) // it cannot be asked
+	s.forge.Fail(forgetest.Fault{Match: "GET ", Status: http.StatusForbidden}) // the forge fails
 	fails()
 	assert.Empty(t, s.image("web").AnalysisError)
 	got := s.run("validate", "--config", s.checkout()+"/images.yaml")

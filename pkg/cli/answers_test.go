@@ -18,7 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// answers is a fleet of one image in a folder, "app" on os/base:1 of the registry, and what its registries say.
+// answers is a fleet of one image in a folder, "app" on os/base:1 of the registry, with its registries.
 type answers struct {
 	t        *testing.T
 	dir      string
@@ -26,7 +26,7 @@ type answers struct {
 	bases    *registrytest.Registry
 }
 
-// newAnswers enrolls the image with further keys of its entry.
+// newAnswers enrolls the image with additional keys in its entry.
 func newAnswers(t *testing.T, keys string) *answers {
 	a := &answers{t: t, dir: t.TempDir(), registry: registrytest.New(t), bases: registrytest.New(t)}
 	writeFiles(t, a.dir, map[string]string{
@@ -64,7 +64,7 @@ func (a *answers) app() *state.Image {
 	return &img
 }
 
-// TestAnAnswerThatIsNoneStartsNothing: only the registry's own word makes an image never published.
+// TestAnAnswerThatIsNoneStartsNothing: only a response of the registry itself makes an image count as never published.
 func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
 	say := func(status int, contentType, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -75,7 +75,7 @@ func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
-		ping   bool // is answered so too
+		ping   bool // the ping gets the same response
 		due    bool
 	}{
 		"its own word":            {say(404, "application/json", `{"errors":[{"code":"NAME_UNKNOWN"}]}`), false, true},
@@ -116,7 +116,7 @@ func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
 	}
 }
 
-// TestAWrongWordIsNotBelievedTwice: what state has as never published is asked for again before anything is started.
+// TestAWrongWordIsNotBelievedTwice: before a rebuild is started, the registry is asked again whether the image is unpublished.
 func TestAWrongWordIsNotBelievedTwice(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
@@ -140,7 +140,7 @@ func TestAWrongWordIsNotBelievedTwice(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-// TestTagsThatTagsLetsNoneThrough are a finding, and no reason to build.
+// TestTagsThatTagsLetsNoneThrough: if no tag passes `tags`, that is a finding and not a reason to build.
 func TestTagsThatTagsLetsNoneThrough(t *testing.T) {
 	a := newAnswers(t, `, tags: {strategy: SemVer, constraint: "^1", allow: ["-alpine$"]}`)
 	base := a.bases.Base("os/base:1", "1")
@@ -170,7 +170,7 @@ func TestTagsThatTagsLetsNoneThrough(t *testing.T) {
 	assert.Empty(t, a.app().Uncounted)
 }
 
-// TestAChartIsNoImage: it is no version, and ends no rebuild.
+// TestAChartIsNoImage: a chart does not count as a version and does not end a rebuild.
 func TestAChartIsNoImage(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
@@ -196,7 +196,7 @@ func TestAChartIsNoImage(t *testing.T) {
 	assert.Equal(t, before.CurrentDigest, after.CurrentDigest)
 }
 
-// TestDatesWithLeadingZeros are no semantic versions but in autumn.
+// TestDatesWithLeadingZeros: dates with leading zeros are not taken for semantic versions.
 func TestDatesWithLeadingZeros(t *testing.T) {
 	a := newAnswers(t, "")
 	for _, day := range []string{"2025.12.30", "2025.12.31", "2026.01.15", "2026.02.03"} {
@@ -214,11 +214,11 @@ func TestDatesWithLeadingZeros(t *testing.T) {
 	assert.NotEqual(t, "Lexical", a.app().Tags.Strategy, "the alphabet has no order for it")
 }
 
-// TestWhatARulePassesOverIsSaid by analyze, and by validate, which asks nobody.
+// TestWhatARulePassesOverIsSaid: analyze and validate report the tags that speak against the rule.
 func TestWhatARulePassesOverIsSaid(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
 	for name, c := range map[string]struct {
-		tags       []string // built on one day after the other
+		tags       []string // built on consecutive days
 		want, says string
 	}{
 		"builds":   {[]string{"1.0.0", "build-9", "build-10"}, "build-10", "found by NewestBuild, which picks build-10 and passes over 1.0.0"},
@@ -229,7 +229,7 @@ func TestWhatARulePassesOverIsSaid(t *testing.T) {
 			for i, tag := range c.tags {
 				a.registry.Dated("team/app:"+tag, day(i+1))
 			}
-			for range 2 { // it is decided once, and said each time
+			for range 2 { // decided once, reported each time
 				got := a.analyze()
 				require.Zero(t, got.code, got.err)
 				assert.Contains(t, got.err, c.says)
@@ -242,7 +242,7 @@ func TestWhatARulePassesOverIsSaid(t *testing.T) {
 	}
 }
 
-// TestARebuildThatWasNotSeenCastsDoubtOnTheRule, once.
+// TestARebuildThatWasNotSeenCastsDoubtOnTheRule: if the image of a rebuild never appears, the tag rule is chosen again, once.
 func TestARebuildThatWasNotSeenCastsDoubtOnTheRule(t *testing.T) {
 	a := newAnswers(t, "")
 	a.registry.Dated("team/app:1.0.0", time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -271,7 +271,7 @@ func TestARebuildThatWasNotSeenCastsDoubtOnTheRule(t *testing.T) {
 	assert.Contains(t, got.err, "nothing new")
 }
 
-// TestASecondOSVersionIsSeen: a change of any manifest of a platform is one.
+// TestASecondOSVersionIsSeen: a change of any manifest of a platform counts as a change.
 func TestASecondOSVersionIsSeen(t *testing.T) {
 	for platform, due := range map[string]string{"windows/amd64": "due", "windows(10.0.20348)/amd64": "due", "windows(10.0.17763)/amd64": "current"} {
 		t.Run(platform, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestASecondOSVersionIsSeen(t *testing.T) {
 	}
 }
 
-// TestAnotherDigestAlgorithm is an error of the image that it is about, and of no other command.
+// TestAnotherDigestAlgorithm: another digest algorithm is an error of that image only, and no other command fails.
 func TestAnotherDigestAlgorithm(t *testing.T) {
 	for _, how := range []string{"tag", "platform", "annotation"} {
 		t.Run(how, func(t *testing.T) {
@@ -322,7 +322,7 @@ func TestAnotherDigestAlgorithm(t *testing.T) {
 	}
 }
 
-// inSHA512 answers for a manifest with a digest that state files do not hold: its own, or that of a platform.
+// inSHA512 responds with a manifest whose own digest, or that of a platform, uses an algorithm that state files do not hold.
 func inSHA512(w http.ResponseWriter, r *http.Request, how string) bool {
 	if !strings.Contains(r.URL.Path, "/manifests/") {
 		return false

@@ -14,12 +14,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// copies is a config whose ONBUILD trigger copies from an image of the registry.
+// copies returns a config whose ONBUILD trigger copies from an image of the registry.
 func (s *site) copies(from string) v1.Config {
 	return v1.Config{OnBuild: []string{"COPY --from=" + s.registry.Host + "/" + from + " /t /t", "RUN make"}}
 }
 
-// uses returns the kinds in which an image uses a reference of the registry.
+// uses returns the kinds of instructions in which an image uses a reference of the registry.
 func (s *site) uses(name, ref string) []string {
 	s.t.Helper()
 	var kinds []string
@@ -34,7 +34,7 @@ func (s *site) uses(name, ref string) []string {
 	return kinds
 }
 
-// basesInState lists the base images that state has a file of.
+// basesInState returns the base images that have a state file.
 func (s *site) basesInState() string {
 	s.t.Helper()
 	return s.git.Git("fleet", "ls-tree", "--name-only", "main:state/base-images")
@@ -51,7 +51,7 @@ func TestTriggersOfABaseImage(t *testing.T) {
 	assert.Equal(t, []string{"from"}, s.uses("web", "library/node:22"))
 	assert.Contains(t, s.basesInState(), "tool-1")
 
-	// A Job starts with an empty cache: what state has is enough.
+	// A Job starts with an empty cache: state is enough.
 	s.env["IMAGEFACTORY_CACHE_DIR"] = t.TempDir()
 	s.registry.Requests()
 	before := s.commits()
@@ -67,7 +67,7 @@ func TestTriggersOfABaseImage(t *testing.T) {
 	assert.Empty(t, s.uses("web", "lib/tool:1"))
 	assert.Equal(t, []string{"onbuild"}, s.uses("web", "lib/tool:2"))
 
-	// A config that cannot be read takes nothing away.
+	// A config that cannot be read removes nothing.
 	s.registry.Break(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "library/node/blobs/") {
 			http.Error(w, "", http.StatusForbidden)
@@ -92,7 +92,7 @@ func TestTriggersOfABaseImage(t *testing.T) {
 	assert.Contains(t, s.git.Git("fleet", "grep", third.Platforms["linux/amd64"], "main", "--", "state/base-images"), "digest:")
 }
 
-// What the tag holds decides, not what state has: no other analysis has to come first.
+// The current digest of the tag decides, not state: no other analysis is needed first.
 func TestTriggersArriveWithTheirDigest(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
@@ -140,7 +140,7 @@ func TestTriggersOfAPinnedImage(t *testing.T) {
 	assert.Equal(t, before, s.commits(), "what is known stays")
 }
 
-// A pin of what the tag holds costs no more than the tag.
+// A pin of the current digest costs no more requests than the tag.
 func TestTriggersOfAPinOfTheNewest(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("lib/tool:1", "1")
@@ -170,7 +170,7 @@ func TestTriggersThatBuildKitRefuses(t *testing.T) {
 	}
 }
 
-// Triggers without a bound are not believed.
+// Too many triggers count as unknown.
 func TestTriggersWithoutEnd(t *testing.T) {
 	s := newSite(t)
 	s.registry.Configured("library/node:22", "1", v1.Config{OnBuild: slices.Repeat([]string{"COPY --from=a /a /a"}, 501)})
@@ -195,7 +195,7 @@ func TestEnvironmentOfABaseImage(t *testing.T) {
 	assert.Equal(t, []string{"from"}, s.uses("web", "library/node:22"))
 }
 
-// A base of which nothing can be learnt is as it was before configs were read: what depends on it is said.
+// A base whose config is unknown is handled without it, and the command reports what depends on it.
 func TestEnvironmentThatIsNotKnown(t *testing.T) {
 	s := newSite(t)
 	s.source.Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\nRUN --mount=type=cache,uid=$APP_UID,target=/c make\n")
@@ -212,7 +212,7 @@ func TestEnvironmentThatIsNotKnown(t *testing.T) {
 	assert.Contains(t, got.err, "warning: reading the config of")
 }
 
-// What a file for another frontend uses is not known, so nothing is taken away.
+// The images of a file for another frontend are unknown, so those in state stay.
 func TestAnotherFrontendKeepsWhatIsKnown(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
@@ -228,7 +228,7 @@ func TestAnotherFrontendKeepsWhatIsKnown(t *testing.T) {
 	require.True(t, slices.ContainsFunc(web.BaseImages, func(b state.BaseUse) bool { return b.Ref == "frontend.example/acme/builder:1" }))
 }
 
-// What one Dockerfile uses must not make a file that no command reads.
+// A Dockerfile must not lead to a state file that no command can read.
 func TestMoreImagesThanStateCanHold(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
@@ -260,7 +260,7 @@ func TestAPlatformThatABaseImageLacks(t *testing.T) {
 	assert.Len(t, asked, 1, "one HEAD")
 }
 
-// What the time did not suffice for is no matter of --offline.
+// A config that was not read in time is not reported as missing because of --offline.
 func TestConfigThatIsNotReadInTime(t *testing.T) {
 	s := newSite(t)
 	s.registry.Configured("library/node:22", "1", s.copies("lib/tool:1"))

@@ -18,10 +18,10 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// decision is what `status -o json` says of an image.
+// decision is an item of `status -o json`.
 type decision struct{ Status, Reason, Failure, RunURL string }
 
-// status returns what status shows of an image, as a table and as JSON.
+// status returns the output of status for an image, as a table and as JSON.
 func (s *site) status(name string) (table string, d decision) {
 	s.t.Helper()
 	at := []string{"status", name, "--config", s.checkout() + "/images.yaml"}
@@ -48,7 +48,7 @@ func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
 		assert.Regexp(t, `^web +blocked +(now|\d+m ago) +no token for`, strings.Split(table, "\n")[1])
 		assert.Equal(t, "blocked", d.Status)
 		assert.Contains(t, d.Reason, "no token for")
-		s.now = s.now.Add(4 * time.Minute) // the third pass is after the time in which nobody else tries
+		s.now = s.now.Add(4 * time.Minute) // the third pass comes after the claim has expired
 	}
 	got := s.do("promote", "--direct", "--wait", "20ms", "--poll", "1ms")
 	assert.Equal(t, 1, got.code, got.err)
@@ -123,7 +123,7 @@ func TestWaitingThatEndsTooEarlyIsAFailure(t *testing.T) {
 	got := s.do("promote", "--direct", "--wait", "20ms", "--poll", "1ms")
 	assert.Equal(t, 1, got.code, got.err)
 	assert.Contains(t, got.err, "error: stopped waiting after 20ms; not finished: web (run `imagefactory promote` again to follow them)")
-	s.ok("promote", "--direct") // without --wait, a rebuild that runs is no failure
+	s.ok("promote", "--direct") // without --wait, a running rebuild is not a failure
 	assert.Len(t, runs.Runs(), 1)
 }
 
@@ -132,7 +132,7 @@ func TestARefusedPromotionIsBlocked(t *testing.T) {
 	s.due()
 	refusal := kubetest.Fault{Match: "POST promotions", Status: 403, Reason: "Forbidden", Message: `admission webhook "policy.example.com" denied the request: no builds on Fridays`}
 	s.kube.Fail(refusal)
-	for range 2 { // the second one is too early to try again
+	for range 2 { // the second pass is too early for a retry
 		got := s.do("promote")
 		assert.Equal(t, 1, got.code, got.err)
 		assert.Contains(t, got.err, "no builds on Fridays")
@@ -147,7 +147,7 @@ func TestARefusedPromotionIsBlocked(t *testing.T) {
 	assert.Len(t, s.kube.List("promotions"), 1)
 }
 
-// TestAnEmptyClusterDropsAndStartsNothing: a project without Stages, such as another one, does not say what was started.
+// TestAnEmptyClusterDropsAndStartsNothing: a project without Stages, such as a wrong one, is no evidence that a rebuild did not start.
 func TestAnEmptyClusterDropsAndStartsNothing(t *testing.T) {
 	s, _ := published(t)
 	s.due()
@@ -179,7 +179,7 @@ func TestHeldAutoPromotionIsSaid(t *testing.T) {
 	assert.Contains(t, got.out, `"auto-promotion of Stage observe-node is held`)
 }
 
-// TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers: one repository refuses the token, and only one rebuild may run at a time.
+// TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers: one repository refuses the token, and only one rebuild may run at once.
 func TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
@@ -189,7 +189,7 @@ func TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers(t *testing.T) {
 	for _, name := range []string{"api", "db", "web"} {
 		runs := s.forge.Workflows("acme/" + name)
 		runs.Now = func() time.Time { return s.now }
-		if name != "web" { // whose Dockerfile is there
+		if name != "web" { // which has a Dockerfile already
 			s.forge.GitHub("acme/"+name).Commit("Dockerfile", "FROM scratch\n")
 		}
 		entries.WriteString(s.entry(name, "acme/"+name, "acme/"+name))
@@ -197,7 +197,7 @@ func TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers(t *testing.T) {
 	}
 	s.git.Commit("fleet", map[string]string{"images.yaml": entries.String()}, "Enroll")
 	s.ok("analyze")
-	for range 6 { // every second one tries it again first
+	for range 6 { // every second pass retries it first
 		s.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/acme/api/actions", Status: http.StatusForbidden, Body: `{"message":"Resource not accessible"}`})
 		got := s.do("promote", "--direct")
 		assert.Equal(t, 1, got.code, got.err)

@@ -26,9 +26,9 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// mirrored is what a server says with a credential that it was sent.
+// mirrored is a credential that a server received and repeats.
 type mirrored struct {
-	header string // as it was sent
+	header string // the Authorization header
 	secret string // the password or token in it
 }
 
@@ -36,7 +36,7 @@ func (m mirrored) String() string { return m.header + " " + m.secret }
 
 func (m mirrored) escaped() string { return url.QueryEscape(m.String()) }
 
-// mirrors are servers that give back the credential that they are sent. Each is a raw response, or "" for JSON of a status.
+// mirrors are servers that repeat the credential that they receive. Each returns a raw response.
 var mirrors = map[string]func(mirrored) string{
 	"redirect to a login page": func(m mirrored) string {
 		return "HTTP/1.1 302 Found\r\nLocation: /login?ticket=" + m.escaped() + "#" + m.escaped() + "\r\nContent-Length: 0\r\n\r\n"
@@ -75,7 +75,7 @@ var mirrors = map[string]func(mirrored) string{
 	"422": func(m mirrored) string { return jsonSaying(m, http.StatusUnprocessableEntity) },
 }
 
-// jsonSaying is an answer as forges, registries and their token servers give it.
+// jsonSaying returns an error response in the form of forges, registries and their token servers.
 func jsonSaying(m mirrored, status int) string {
 	said := m.String() + ": see https://bot:" + m.secret + "@forge.example/x?token=" + m.escaped() + " or /x?" + m.escaped()
 	body, err := json.Marshal(map[string]any{
@@ -88,7 +88,7 @@ func jsonSaying(m mirrored, status int) string {
 	return fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", status, m, len(body), body)
 }
 
-// mirror answers each request that has a credential with it.
+// mirror returns a handler that repeats the credential of each request.
 func mirror(answer func(mirrored) string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		m := mirrored{header: r.Header.Get("Authorization") + r.Header.Get("Private-Token")}
@@ -111,10 +111,10 @@ func mirror(answer func(mirrored) string) func(http.ResponseWriter, *http.Reques
 	}
 }
 
-// TestServersThatRepeatCredentials runs commands against servers that give back, in every place of a response, what they were
-// sent: it must not be printed, logged, nor kept.
+// TestServersThatRepeatCredentials runs commands against servers that repeat the credential in every part of a response: it must
+// not be printed, logged or stored.
 func TestServersThatRepeatCredentials(t *testing.T) {
-	log.SetOutput(io.Discard) // net/http logs what comes out of turn
+	log.SetOutput(io.Discard) // net/http logs unexpected responses
 	defer log.SetOutput(os.Stderr)
 	var group sync.WaitGroup // most of the time is waiting for the deadline of the last command
 	sites := map[string]*site{}
@@ -125,12 +125,12 @@ func TestServersThatRepeatCredentials(t *testing.T) {
 			group.Go(func() {
 				ctx := context.Background()
 				s.forge.Break(mirror(answer))
-				s.verbose(ctx, "promote", "--push", "--direct") // dispatches, and keeps why it could not
+				s.verbose(ctx, "promote", "--push", "--direct") // dispatches, and records the error
 				s.registry.Break(mirror(answer))
 				s.verbose(ctx, "analyze", "--push")
 				s.verbose(ctx, "doctor")
 				s.git.Break(mirror(answer))
-				ctx, stop := context.WithTimeout(ctx, 2*time.Second) // it is tried again and again
+				ctx, stop := context.WithTimeout(ctx, 2*time.Second) // it retries until then
 				defer stop()
 				s.verbose(ctx, "analyze", "--push")
 			})
@@ -196,7 +196,7 @@ func newDueSite(t *testing.T, provider string) *site {
 	return s
 }
 
-// verbose runs a command on the state repository that logs, whatever comes of it.
+// verbose runs a command with --verbose on the state repository, whatever its exit code.
 func (s *site) verbose(ctx context.Context, command string, args ...string) {
 	s.runUntil(ctx, append([]string{command, "--verbose", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}, args...)...)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// TestTheSameFaultIsReportedEachTime: of several tags that cannot be read, the first by the alphabet is named.
+// TestTheSameFaultIsReportedEachTime: of several tags that cannot be read, the alphabetically first is named.
 func TestTheSameFaultIsReportedEachTime(t *testing.T) {
 	s := newSiteWithoutCluster(t)
 	images := []string{s.entry("base", "acme/base", "acme/base")}

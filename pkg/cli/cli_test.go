@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// TestScripts runs the whole command line as a user does. Beside what testscript knows, scripts have:
+// TestScripts runs the whole command line as a user does. Scripts have these commands in addition to those of testscript:
 //
 //	exits CODE COMMAND [ARG...]  run a command that must end with this exit code
 //	big FILE BYTES               write a file of that many bytes, with a long comment in front of FROM scratch
@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "root" { // whom no permission stops
+			if name == "root" { // permissions do not apply to root
 				return os.Geteuid() == 0, nil
 			}
 			return false, errors.New("unknown condition " + name)
@@ -109,13 +109,13 @@ func writeBytes(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
-// result is what a command line came to.
+// result is the outcome of a command.
 type result struct {
 	code     int
 	out, err string
 }
 
-// run runs a command line in this process, with paths that lead to files of a folder.
+// run runs a command in this process, with paths relative to a folder.
 func run(t *testing.T, dir string, args ...string) result {
 	t.Helper()
 	now, err := time.Parse(time.RFC3339, scriptNow)

@@ -10,7 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// TestAWrongClockRecordsNothing: the servers of a site send the Date of this machine.
+// TestAWrongClockRecordsNothing: the servers of a site send the date of this machine.
 func TestAWrongClockRecordsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		off  time.Duration

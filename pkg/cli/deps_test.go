@@ -19,7 +19,7 @@ import (
 
 const module = "github.com/imagefactory/imagefactory"
 
-// goPackage is what `go list -json` says of a package, as far as it is needed here.
+// goPackage is the output of `go list -json`, reduced to the fields that the tests read.
 type goPackage struct {
 	ImportPath string
 	Imports    []string
@@ -48,7 +48,7 @@ func listPackages(t *testing.T) map[string]goPackage {
 func TestImportDirection(t *testing.T) {
 	packages := listPackages(t)
 	require.Contains(t, packages, "pkg/cli")
-	users := map[string][]string{ // who may import a package
+	users := map[string][]string{ // packages that may import a package
 		"pkg/promote":   {"pkg/cli"},
 		"pkg/doctor":    {"pkg/cli"},
 		"pkg/bootstrap": {"pkg/cli", "pkg/doctor"},
@@ -72,7 +72,7 @@ func TestImportDirection(t *testing.T) {
 	}
 }
 
-// TestPurePackages: what decides and generates does no I/O itself and knows no registry, no git and no cluster.
+// TestPurePackages: the packages that decide and generate do no I/O, and import no registry, git or cluster package.
 func TestPurePackages(t *testing.T) {
 	packages := listPackages(t)
 	for _, pure := range []string{"pkg/plan", "pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding"} {
@@ -92,7 +92,7 @@ func TestPurePackages(t *testing.T) {
 	}
 }
 
-// TestBinary: libraries that only tests need are not linked into what is shipped.
+// TestBinary: libraries that only tests need are not linked into the binary.
 func TestBinary(t *testing.T) {
 	deps := listPackages(t)["cmd/imagefactory"].Deps
 	require.NotEmpty(t, deps)
@@ -102,8 +102,8 @@ func TestBinary(t *testing.T) {
 	assert.NotContains(t, deps, "testing")
 }
 
-// TestStart: packages that would make every start slower and larger are not linked into what is shipped. What is linked is
-// initialized in every run, and Linux counts the pages that this touches as memory (docs/performance.md).
+// TestStart: packages that make every start slower and larger are not linked into the binary. Linked packages are initialized in
+// every run, and Linux counts the pages that this touches as memory (docs/performance.md).
 func TestStart(t *testing.T) {
 	deps := listPackages(t)["cmd/imagefactory"].Deps
 	require.NotEmpty(t, deps)
@@ -146,8 +146,8 @@ func TestNoTemplates(t *testing.T) {
 	assert.NotZero(t, files)
 }
 
-// TestNoProcessIsStarted: what is no argument of a process cannot be read from the list of processes. Only pkg/credentials and
-// libraries start any: credential helpers, which get nothing secret in their arguments.
+// TestNoProcessIsStarted: arguments of processes are visible to other users. Only pkg/credentials and libraries start processes:
+// credential helpers, whose arguments have no secrets.
 func TestNoProcessIsStarted(t *testing.T) {
 	packages := listPackages(t)
 	for _, dep := range packages["cmd/imagefactory"].Deps {

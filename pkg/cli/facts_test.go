@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// wouldStart checks how many rebuilds a pass would start now.
+// wouldStart asserts how many rebuilds a pass would start now.
 func (s *site) wouldStart(n int, why string) {
 	s.t.Helper()
 	got := s.ok("promote", "--dry-run", "--direct")
@@ -65,7 +65,7 @@ func TestADigestThatReturnsRipensAnew(t *testing.T) {
 	s.wouldStart(1, "it has")
 }
 
-// index answers with an index of so many platforms.
+// index responds with an index of n platforms.
 func index(w http.ResponseWriter, platforms int) {
 	type descriptor struct {
 		MediaType string            `json:"mediaType"`
@@ -87,7 +87,7 @@ func index(w http.ResponseWriter, platforms int) {
 	_, _ = w.Write(body)
 }
 
-// What a state file cannot hold is an error of one image or base image, and every command goes on for the others.
+// If a fact does not fit into a state file, that is an error of one image, and every command works for the others.
 func TestWhatDoesNotFitStopsNothingElse(t *testing.T) {
 	for _, test := range []struct {
 		name       string

@@ -23,8 +23,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// TestSampleFleet analyzes the repository's own sample and holds the result against references that were read from the
-// Dockerfiles by hand.
+// TestSampleFleet analyzes the sample fleet and compares the result with references that were read from the Dockerfiles by hand.
 func TestSampleFleet(t *testing.T) {
 	dir := t.TempDir()
 	images := filepath.Join(repositoryRoot, "images.yaml")
@@ -76,7 +75,7 @@ func TestSampleFleet(t *testing.T) {
 	}
 }
 
-// TestSourcePolicy gives what pin prints to BuildKit's own engine, read as buildx reads it.
+// TestSourcePolicy passes the output of pin to BuildKit's own engine, parsed as buildx does.
 func TestSourcePolicy(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{
@@ -107,8 +106,8 @@ func TestSourcePolicy(t *testing.T) {
 	}
 }
 
-// TestSchema validates with the printed schema as an editor does: the repository's own images.yaml, and small examples
-// for which the schema must say what the loader says.
+// TestSchema validates with the printed schema as an editor does: the repository's own images.yaml, and small examples for which
+// schema and loader must agree.
 func TestSchema(t *testing.T) {
 	got := run(t, t.TempDir(), "schema")
 	require.Equal(t, 0, got.code, got.err)

@@ -11,8 +11,7 @@ import (
 
 var commandLine = regexp.MustCompile(`(?m)^  ([a-z]+) +[A-Z]`)
 
-// TestHelp: every command says what it does in the same form, has an example that begins with its own name, and its
-// flags are explained.
+// TestHelp: the help of every command has the same form, an example that begins with its name, and a text for each flag.
 func TestHelp(t *testing.T) {
 	root := run(t, t.TempDir(), "--help")
 	require.Equal(t, 0, root.code)

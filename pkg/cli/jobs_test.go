@@ -23,7 +23,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// tunnel is a proxy that connects every host to one server, and counts.
+// tunnel is a proxy that connects every host to one server, and counts the connections.
 func tunnel(t *testing.T, server string) (url string, tunnels *atomic.Int32) {
 	t.Helper()
 	tunnels = &atomic.Int32{}
@@ -51,10 +51,10 @@ func tunnel(t *testing.T, server string) (url string, tunnels *atomic.Int32) {
 	return proxy.URL, tunnels
 }
 
-// certificate is that of a server, in PEM.
+// certificate returns the certificate of a server in PEM format.
 func certificate(t *testing.T, server string) string {
 	t.Helper()
-	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // to learn its certificate
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // only to read its certificate
 	conn, err := dialer.DialContext(t.Context(), "tcp", server)
 	require.NoError(t, err)
 	defer conn.Close()
@@ -72,8 +72,8 @@ func podOf(t *testing.T, dir string) corev1.PodSpec {
 	return job.Spec.JobTemplate.Spec.Template.Spec
 }
 
-// TestTheJobsReachTheWorld runs the program in the environment that dist gives to the Jobs: behind a proxy, with a registry
-// whose certificate is of a private authority.
+// TestTheJobsReachTheWorld runs the program in the environment that dist sets for the Jobs: behind a proxy, with a registry whose
+// certificate is from a private CA.
 func TestTheJobsReachTheWorld(t *testing.T) {
 	r := registrytest.NewTLS(t)
 	r.Base("library/db:1", "1")
@@ -81,7 +81,7 @@ func TestTheJobsReachTheWorld(t *testing.T) {
 	const images = "images: [{name: db, registry: example.com, repository: library/db, tags: '1'}]\n"
 	for name, tt := range map[string]struct {
 		jobs string
-		want string // part of what is said; empty when it works
+		want string // part of the error; empty if it works
 	}{
 		"all":   {"{proxy: {https: '" + proxy + "', noProxy: [.corp.example]}, caBundle: {configMap: ca}, env: {NOTE: '{{args.x}}'}}", ""},
 		"no CA": {"{proxy: {https: '" + proxy + "'}}", "unknown authority"},
@@ -96,7 +96,7 @@ func TestTheJobsReachTheWorld(t *testing.T) {
 			pod := podOf(t, dir)
 			folders := []string{"$(KUBERNETES_SERVICE_HOST)", "10.96.0.1"}
 			for _, m := range pod.Containers[0].VolumeMounts {
-				folders = append(folders, m.MountPath, filepath.Join(dir, m.Name)) // an empty one, but for ca
+				folders = append(folders, m.MountPath, filepath.Join(dir, m.Name)) // an empty folder, except for ca
 			}
 			inPod := strings.NewReplacer(folders...)
 			cmd := exec.CommandContext(t.Context(), "imagefactory", "analyze", "--config", dir+"/images.yaml", "--state-dir", dir+"/state")

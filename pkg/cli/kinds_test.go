@@ -76,14 +76,14 @@ func checkObjects(out string) ([]string, error) {
 	return found, nil
 }
 
-// TestKinds: what commands print for programs has the documented kind and is valid, and YAML says the same as JSON.
+// TestKinds: output for programs has the documented kind and matches its schema, and YAML and JSON agree.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	fixture := map[string]string{
 		"images.yaml":        withURL + "- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n- {name: old, repository: acme/old}\n",
 		"src/web/Dockerfile": "FROM node:22\n",
 	}
-	facts := map[string]string{ // what a registry would have said, and an image that is gone
+	facts := map[string]string{ // as if a registry had been asked, and a removed image
 		"state/images/gone.yaml":         "name: gone\nrepository: ghcr.io/acme/gone\n",
 		"state/base-images/node-22.yaml": "name: node-22\nregistry: docker.io\nrepository: library/node\ntag: \"22\"\ncurrentDigest: sha256:" + strings.Repeat("b", 64) + "\nbaseline:\n  digest: sha256:" + strings.Repeat("a", 64) + "\n  firstSeen: \"2026-01-01T00:00:00Z\"\ncandidates:\n- digest: sha256:" + strings.Repeat("b", 64) + "\n  firstSeen: \"2026-02-27T12:00:00Z\"\n",
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// published is a site whose image is published on the first version of its base, and whose state says so.
+// published returns a site whose image is published on the first version of its base, and recorded as such.
 func published(t *testing.T) (*site, registrytest.Content) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")
@@ -27,7 +27,7 @@ func published(t *testing.T) (*site, registrytest.Content) {
 	return s, node
 }
 
-// due moves the base and lets the week go by.
+// due moves the base and advances the clock by a week.
 func (s *site) due() registrytest.Content {
 	s.t.Helper()
 	node := s.registry.Base("library/node:22", "2")
@@ -92,7 +92,7 @@ func TestFailuresStopAndResetStartsAgain(t *testing.T) {
 	assert.Len(t, s.kube.List("promotions"), 4)
 }
 
-// promotion is the name of the newest Promotion.
+// promotion returns the name of the newest Promotion.
 func (s *site) promotion() string {
 	all := s.kube.List("promotions")
 	return all[len(all)-1]["metadata"].(map[string]any)["name"].(string)
@@ -126,7 +126,7 @@ func TestOutcomesByEvidence(t *testing.T) {
 func TestTroubleWhilePromoting(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail    func(s *site)
-		problem string // of the pass in which it happens; empty when it passes unnoticed
+		problem string // of the pass in which it happens; empty if there is none
 	}{
 		"API server fails on create":      {func(s *site) { s.kube.Fail(kubetest.Fault{Match: "POST promotions", Status: 500}) }, ""},
 		"API server loses the answer":     {func(s *site) { s.kube.Fail(kubetest.Fault{Match: "POST promotions", Break: true, After: true}) }, ""},
@@ -242,7 +242,7 @@ func TestAPromotionByHandThatAPassDidNotSeeRun(t *testing.T) {
 	assert.Equal(t, state.Built, r.Status)
 	assert.Equal(t, node.Digest, r.Bases[0].Digest)
 	s.now = s.now.Add(time.Hour)
-	s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2"}) // nothing proves what it is built on
+	s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2"}) // without evidence of its base
 	s.ok("analyze")
 	assert.Equal(t, state.Unproven, s.image("web").Rebuild.Status)
 	before := s.commits()
@@ -546,8 +546,8 @@ func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-// TestABaseThatKargoCannotWatch: such a base has no Warehouse, and so no Freight. A Promotion for it carries that of another
-// base, and without one the image is not started, with the reason, while others are.
+// TestABaseThatKargoCannotWatch: such a base has no Warehouse and no Freight. A Promotion for it carries the Freight of another base;
+// without another base the image is reported and not started, while others are.
 func TestABaseThatKargoCannotWatch(t *testing.T) {
 	for name, second := range map[string]string{"beside another": "library/node:22", "alone": "odd/c--d:1"} {
 		t.Run(name, func(t *testing.T) {
@@ -583,7 +583,7 @@ func TestOfTwoPromotionsOfARebuildTheNewestCounts(t *testing.T) {
 	s.ok("promote")
 	first := s.kube.List("promotions")[0]
 	s.kube.Finish(s.promotion(), "Failed", "4711", "")
-	s.kube.Add("promotions", map[string]any{ // somebody copied it, to try again
+	s.kube.Add("promotions", map[string]any{ // a person copied it for a retry
 		"metadata": map[string]any{"name": "copy", "labels": first["metadata"].(map[string]any)["labels"]},
 		"spec":     first["spec"],
 	})

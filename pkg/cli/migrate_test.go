@@ -16,8 +16,8 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// migrated is a site whose fleet was the older tool's: it has seen the base image move from node1 to node2, after it saw
-// the image published. The base has moved on to node3 since.
+// migrated returns a site whose state comes from the older tool. That tool saw the image published, then the base move from node1
+// to node2. Since then the base has moved to node3.
 type migrated struct {
 	*site
 	dir                 string
@@ -59,8 +59,7 @@ func (m *migrated) load() (*state.Image, *state.Base) {
 	return st.Images["web"], st.Base(m.registry.Host + "/library/node:22")
 }
 
-// TestAnalyzeGoesOnFromAMigration: what the older tool knew stays known, and what the registry proves replaces what was
-// assumed.
+// TestAnalyzeGoesOnFromAMigration: facts of the older tool stay, and evidence from the registry replaces assumptions.
 func TestAnalyzeGoesOnFromAMigration(t *testing.T) {
 	for _, provenance := range []bool{true, false} {
 		t.Run(fmt.Sprintf("provenance %t", provenance), func(t *testing.T) {
@@ -77,7 +76,7 @@ func TestAnalyzeGoesOnFromAMigration(t *testing.T) {
 			assert.Equal(t, s.now.Add(-2*week), base.Candidates[0].FirstSeen.Time)
 			assert.Equal(t, s.node3.Digest, base.CurrentDigest)
 			require.Len(t, web.BuiltOn, 1)
-			want := state.Layers // the registry's images begin with the layers of their base
+			want := state.Layers // the images in the registry have the layers of their base
 			if provenance {
 				want = state.Provenance
 			}
@@ -97,7 +96,7 @@ func TestAnalyzeGoesOnFromAMigration(t *testing.T) {
 	}
 }
 
-// TestAMigratedImageIsLookedAtUntilItWorks: a registry that fails in the middle does not make an assumption permanent.
+// TestAMigratedImageIsLookedAtUntilItWorks: a registry that fails halfway does not make an assumption permanent.
 func TestAMigratedImageIsLookedAtUntilItWorks(t *testing.T) {
 	s := newMigrated(t, true)
 	s.registry.Break(brokenBlobs)
@@ -111,7 +110,7 @@ func TestAMigratedImageIsLookedAtUntilItWorks(t *testing.T) {
 	assert.Equal(t, state.Provenance, web.BuiltOn[0].Evidence)
 }
 
-// brokenBlobs refuses what a look at an image's contents needs.
+// brokenBlobs refuses the blobs of an image.
 func brokenBlobs(w http.ResponseWriter, r *http.Request) bool {
 	if strings.Contains(r.URL.Path, "/acme/web/blobs/") {
 		http.Error(w, `{"errors":[{"code":"DENIED"}]}`, http.StatusForbidden)

@@ -31,7 +31,7 @@ func quietRun(t require.TestingT, args ...string) result {
 	return result{code, out.String(), errOut.String()}
 }
 
-// holey draws a fleet in which any file of the state may be missing, and any part of one that is there.
+// holey draws a fleet in which any state file, or any part of one, may be missing.
 func holey(t *rapid.T) (images string, st *state.State) {
 	const digests = "0123456789abcdef"
 	digest := func(label string) string {
@@ -60,7 +60,7 @@ func holey(t *rapid.T) (images string, st *state.State) {
 		refs := map[string]bool{}
 		for range rapid.IntRange(0, 3).Draw(t, "bases") {
 			ref := "docker.io/library/b" + rapid.SampledFrom([]string{"0", "1", "2"}).Draw(t, "base") + ":1"
-			if i > 0 && chance("parent") { // of those before it, so that there is no cycle
+			if i > 0 && chance("parent") { // an earlier image, so that there is no cycle
 				ref = fmt.Sprintf("r.example.com/acme/i%d:1.0.0", rapid.IntRange(0, i-1).Draw(t, "which"))
 			}
 			refs[ref] = true
@@ -109,8 +109,7 @@ func holey(t *rapid.T) (images string, st *state.State) {
 	return b.String(), st
 }
 
-// TestNothingIsTakenForGranted: whatever of the state is missing, no command ends in a panic, and those that only show
-// succeed.
+// TestNothingIsTakenForGranted: whatever is missing in state, no command panics, and read-only commands succeed.
 func TestNothingIsTakenForGranted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "fleet")
@@ -137,7 +136,7 @@ func TestNothingIsTakenForGranted(t *testing.T) {
 	})
 }
 
-// TestALoopOfNewImagesIsReported: two new images that are published, and built on each other.
+// TestALoopOfNewImagesIsReported: two new, published images that are built on each other are reported.
 func TestALoopOfNewImagesIsReported(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")

@@ -259,7 +259,7 @@ func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
 	got := s.do("promote", "--direct")
 	require.Equal(t, 1, got.code)
 	var others []int64
-	for range 2 { // somebody else's, or one of them is ours: nobody can tell
+	for range 2 { // whether one of them is ours is unknown
 		others = append(others, runs.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Title: "build", Status: "queued"}))
 	}
 	for range 2 {
@@ -285,8 +285,8 @@ func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
 	assert.NotEmpty(t, s.image("web").Rebuild.Run)
 }
 
-// TestRebuildsOfOneWorkflowWhoseStartsWereLost: a promoter was killed after it had started one of three builds of the same
-// workflow and before that was recorded. None is taken for running that is not, and none is started twice.
+// TestRebuildsOfOneWorkflowWhoseStartsWereLost: a promoter is killed after it started one of three builds of the same workflow,
+// before it recorded that. No rebuild counts as running that is not, and none is started twice.
 func TestRebuildsOfOneWorkflowWhoseStartsWereLost(t *testing.T) {
 	for _, titled := range []bool{false, true} {
 		t.Run("titled "+strconv.FormatBool(titled), func(t *testing.T) {

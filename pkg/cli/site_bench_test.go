@@ -17,9 +17,8 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// BenchmarkAnalyzeEverything runs the binary on a fleet of 1000 images with a registry and a forge on this machine: the
-// first run, which learns everything, and one that learns nothing. It reports what servers were asked for each image, and
-// the peak memory of the process.
+// BenchmarkAnalyzeEverything runs the binary on a fleet of 1000 images with a registry and a forge on this machine: a first run
+// without state, and a second run without changes. It reports the requests per image and the peak memory of the process.
 func BenchmarkAnalyzeEverything(b *testing.B) {
 	const images = 1000
 	dir := b.TempDir()
@@ -55,7 +54,7 @@ func BenchmarkAnalyzeEverything(b *testing.B) {
 	b.Run("second", func(b *testing.B) { measure(b, false) })
 }
 
-// publish puts a generated fleet into a registry and a forge.
+// publish pushes the images of a generated fleet to a registry, and its Dockerfiles to a forge.
 func publish(b *testing.B, dir string, images int, registry *registrytest.Registry, forge *forgetest.Server) {
 	b.Helper()
 	require.NoError(b, fleetgen.Write(dir, images))

@@ -25,14 +25,14 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// Secrets that must not be seen in anything that is written.
+// Secrets that must not appear in any output.
 const (
 	gitPassword      = "canary-git-0123456789"
 	forgeToken       = "canary-forge-0123456789"
 	registryPassword = "canary-registry-0123456789"
 )
 
-// site is a team's servers, all real but the forge and Kubernetes, which speak the published shapes.
+// site is a team with its servers. Git and registry are real; forge and Kubernetes have the published API.
 type site struct {
 	t        *testing.T
 	git      *gittest.Server
@@ -41,10 +41,10 @@ type site struct {
 	source   *forgetest.Repo
 	kube     *kubetest.Server
 	now      time.Time
-	clock    func() time.Time                           // that is compared with what servers say; nil for none
+	clock    func() time.Time                           // that is compared with the time of servers; nil for none
 	sleep    func(context.Context, time.Duration) error // before a request is sent again; nil: real time passes
 	env      map[string]string
-	said     bytes.Buffer // everything that commands have printed
+	said     bytes.Buffer // all output of commands
 }
 
 // newSite starts the servers and enrolls one image that is built on library/node:22 of the registry.
@@ -74,7 +74,7 @@ func newSiteWithoutCluster(t *testing.T) *site {
 	return s
 }
 
-// entry is an entry of images.yaml.
+// entry returns an entry of images.yaml.
 func (s *site) entry(name, repository, repo string) string {
 	return fmt.Sprintf("- {name: %s, registry: %q, repository: %s, source: {provider: github, host: %q, repo: %s, workflow: build.yml}}\n",
 		name, s.registry.Host, repository, s.forge.Host, repo)
@@ -91,7 +91,7 @@ func (s *site) run(args ...string) result {
 	return s.runUntil(s.t.Context(), args...)
 }
 
-// runUntil runs a command that somebody may stop.
+// runUntil runs a command until ctx is done.
 func (s *site) runUntil(ctx context.Context, args ...string) result {
 	s.t.Helper()
 	var out, errOut bytes.Buffer
@@ -112,7 +112,7 @@ func (s *site) ok(command string, args ...string) result {
 	return got
 }
 
-// image is the state of an image in the repository, and base that of the only base image.
+// image returns the state of an image in the repository; base that of the only base image.
 func (s *site) image(name string) *state.Image {
 	s.t.Helper()
 	var img state.Image
@@ -136,10 +136,10 @@ func (s *site) baseName() string {
 	return strings.TrimSuffix(name, ".yaml")
 }
 
-// commits counts the commits of the state.
+// commits returns the number of commits of state.
 func (s *site) commits() int { return len(s.git.Log("fleet")) }
 
-// assertNoSecrets searches everything that was written.
+// assertNoSecrets searches all output, commits and caches for secrets.
 func (s *site) assertNoSecrets() {
 	s.t.Helper()
 	promotions, err := json.Marshal(s.kube.List("promotions"))
@@ -172,7 +172,7 @@ func (s *site) assertNoSecrets() {
 
 const week = 7 * 24 * time.Hour
 
-// TestTheWholeLoop follows one image: found unpublished, rebuilt, seen; then its base moves, waits, and it is rebuilt again.
+// TestTheWholeLoop follows one image: it is unpublished, rebuilt and observed; its base moves and waits; it is rebuilt again.
 func TestTheWholeLoop(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		name, how := "through Kargo", []string(nil)
@@ -246,7 +246,7 @@ func TestTheWholeLoop(t *testing.T) {
 			s.finish(runs, direct)
 			s.now = s.now.Add(time.Hour)
 			s.registry.Publish("acme/web:1.0.1", registrytest.Built{Version: "2", From: &node2, Provenance: true})
-			got = s.ok("promote", how...) // looks for the image of what it waits for
+			got = s.ok("promote", how...) // observes the image of the running rebuild
 			web = s.image("web")
 			assert.Equal(t, state.Succeeded, web.Rebuild.Status, got.err)
 			assert.Equal(t, "1.0.1", web.CurrentVersion)
@@ -259,7 +259,7 @@ func TestTheWholeLoop(t *testing.T) {
 	}
 }
 
-// startedOnce checks how many rebuilds were started in all.
+// startedOnce asserts how many rebuilds were started in all.
 func (s *site) startedOnce(runs *forgetest.Workflows, direct bool, want int) {
 	s.t.Helper()
 	promotions, dispatched := len(s.kube.List("promotions")), len(runs.Runs())
@@ -270,7 +270,7 @@ func (s *site) startedOnce(runs *forgetest.Workflows, direct bool, want int) {
 	}
 }
 
-// finish ends the newest run well.
+// finish ends the newest run with success.
 func (s *site) finish(runs *forgetest.Workflows, direct bool) {
 	if direct {
 		all := runs.Runs()

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hanging returns the hosts of registries that take requests and never answer.
+// hanging returns the hosts of registries that accept requests and never respond.
 func hanging(t *testing.T, n int) []string {
 	end := make(chan struct{})
 	var hosts []string

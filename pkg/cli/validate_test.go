@@ -30,7 +30,7 @@ func using(refs ...string) string {
 	return b.String()
 }
 
-// TestEveryRule breaks every rule once and sees it reported at its place, with a severity that decides the exit code.
+// TestEveryRule breaks every rule once: it is reported at its position, and its severity decides the exit code.
 func TestEveryRule(t *testing.T) {
 	tests := map[string]struct {
 		files map[string]string
@@ -141,7 +141,7 @@ spec:
               subscriptions: {type: array, maxItems: 0, items: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 `
 
-// stageCRD has what Stages had before Kargo 1.11.
+// stageCRD is the CRD of Stages before Kargo 1.11.
 const stageCRD = `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: stages.kargo.akuity.io}
@@ -167,7 +167,7 @@ spec:
               freightHistory: {type: array, items: {type: object}}
 `
 
-// TestSARIF reads a log as code hosts do, with texts that would break out of anything that is put together by hand.
+// TestSARIF parses the log as code hosts do, with texts that need escaping.
 func TestSARIF(t *testing.T) {
 	dir := t.TempDir() + "/a dir%20#?"
 	writeFiles(t, dir, map[string]string{
@@ -233,7 +233,7 @@ func TestSARIF(t *testing.T) {
 	assert.Contains(t, run(t, clean, "validate", "-o", "sarif").out, `"results": []`)
 }
 
-// TestFactsThatCannotBeTrue: whoever can push to the state repository can write anything.
+// TestFactsThatCannotBeTrue: state is untrusted, because anybody who may push to the repository can change it.
 func TestFactsThatCannotBeTrue(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
 		"reference":      {"state/images/web.yaml", using("A B"), `parsing reference "A B"`},
@@ -264,7 +264,7 @@ func TestFactsThatCannotBeTrue(t *testing.T) {
 	}
 }
 
-// Synth writes nothing with a mirror that Kargo refuses: validate says so, and nothing of the images behind it.
+// With a mirror that Kargo refuses, synth writes nothing: validate reports the mirror, and not the images behind it.
 func TestValidateReportsAMirrorThatKargoRefuses(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{

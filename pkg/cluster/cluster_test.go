@@ -101,7 +101,7 @@ func TestWhatCannotBeStarted(t *testing.T) {
 		s.Fail(kubetest.Fault{Match: "GET promotions", Status: 500})
 	}
 	_, err = client(t, s).Promotions(t.Context())
-	require.ErrorContains(t, err, "listing promotions in project image-factory-kargo: the server has a bad day")
+	require.ErrorContains(t, err, "listing promotions in project image-factory-kargo: injected fault")
 
 	other, err := cluster.New(cluster.Options{Namespace: "elsewhere", Config: s.Config()})
 	require.NoError(t, err)

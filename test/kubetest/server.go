@@ -280,7 +280,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(fault.Body)) // the client may be gone
 		return
 	}
-	refuse(w, fault.Status, cmp.Or(fault.Reason, "InternalError"), cmp.Or(fault.Message, "the server has a bad day"))
+	refuse(w, fault.Status, cmp.Or(fault.Reason, "InternalError"), cmp.Or(fault.Message, "injected fault"))
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, resource string) {
