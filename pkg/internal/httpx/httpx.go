@@ -60,7 +60,7 @@ type Options struct {
 	MaxFailures int
 	// Cooldown is how long such a host is skipped. Default: until [Transport.Reset].
 	Cooldown time.Duration
-	// Failed reports whether a status counts as a failure of the host. Default [Temporary].
+	// Failed reports whether a status counts as a failure of the host. Default: 408, 429 and 5xx but 501 and 505.
 	Failed func(status int) bool
 	// PasswordsOnly applies the limit on refused credentials to passwords alone, and to none that the host has accepted
 	// before: registries issue tokens themselves, and answer 401 for single repositories.

@@ -15,7 +15,7 @@ func (t *Transport) log(req *http.Request, attempt int, took time.Duration, resp
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", req.Method), slog.String("url", RedactURL(req.URL)),
+		slog.String("method", req.Method), slog.String("url", redactURL(req.URL)),
 		slog.Duration("duration", took), slog.Int("attempt", attempt),
 	}
 	if err != nil {
@@ -26,8 +26,8 @@ func (t *Transport) log(req *http.Request, attempt int, took time.Duration, resp
 	t.Logger.LogAttrs(req.Context(), slog.LevelDebug, "http request", attrs...)
 }
 
-// RedactURL returns a URL as text, without user info, fragment and the values of its query: signed URLs and tokens are there.
-func RedactURL(u *url.URL) string {
+// redactURL returns a URL as text, without user info, fragment and the values of its query: signed URLs and tokens are there.
+func redactURL(u *url.URL) string {
 	out := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

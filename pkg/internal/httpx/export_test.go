@@ -1,0 +1,4 @@
+package httpx
+
+// RedactURL is redactURL, for its fuzz test.
+var RedactURL = redactURL
