@@ -114,6 +114,7 @@ func TestStart(t *testing.T) {
 		"k8s.io/client-go/kubernetes":                "use k8s.io/client-go/dynamic",
 		"k8s.io/client-go/informers":                 "use k8s.io/client-go/dynamic",
 		"k8s.io/client-go/discovery":                 "use k8s.io/client-go/dynamic",
+		"k8s.io/client-go/applyconfigurations":       "pkg/kargo defines what it writes",
 		"k8s.io/kubectl":                             "use k8s.io/client-go/dynamic",
 		"k8s.io/apiserver/pkg/server":                "pkg/crd needs the validation only",
 		"k8s.io/apiserver/pkg/endpoints":             "pkg/crd needs the validation only",
