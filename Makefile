@@ -37,7 +37,7 @@ test: ## run the tests, the longest ones shortened or skipped, and list those
 test-long: ## run in full the tests that `make test` shortens or skips
 	$(GO) run ./test/long/tests run
 
-race: ## run what `make test` runs with the race detector
+race: ## run the tests of `make test` with the race detector
 	$(GO) test -race -short ./...
 
 e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
@@ -64,13 +64,13 @@ release-check: $(TOOLS)/goreleaser-$(GORELEASER) ## check .goreleaser.yaml
 snapshot: $(TOOLS)/goreleaser-$(GORELEASER) ## make everything that a release has but the image, into bin/release, and publish nothing
 	HOMEBREW_TAP_TOKEN= $< release --snapshot --clean
 
-release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the tag that is checked out; the workflow does it
+release: $(TOOLS)/goreleaser-$(GORELEASER) ## publish the checked-out tag (the workflow does this)
 	$< release --clean
 
-reproducible: ## build the image in two clones of HEAD and fail when it is not the same
+reproducible: ## build the image in two clones of HEAD and fail if they differ
 	.ci/reproducible
 
-size: build ## fail when the binary is larger than it may be
+size: build ## fail if the binary is too large
 	.ci/size
 
 vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK) ## look for known vulnerabilities in what the binary calls (asks vuln.go.dev)
@@ -99,7 +99,7 @@ bench: build ## time version, analyze and synth as whole processes on fleets of 
 bench-go: ## run the Go benchmarks
 	$(GO) test ./... -run '^$$' -bench . -benchmem
 
-generate: build ## write every generated file anew: schema, state and dist of the sample fleet, docs
+generate: build ## regenerate every generated file: schema, state and dist of the sample fleet, docs
 	$(BIN) schema > images.schema.json
 	$(BIN) analyze $(FLEET)
 	$(BIN) synth
@@ -107,11 +107,11 @@ generate: build ## write every generated file anew: schema, state and dist of th
 	$(GO) test ./pkg/cli -run TestSchemas -update
 	$(GO) run ./test/demo -svg docs/img/demo.svg bin/demo
 
-check: build ## fail when a generated file in git is not up to date
+check: build ## fail if a generated file in git is out of date
 	$(BIN) synth --check
 	$(MAKE) generate
 	git diff --exit-code
 	@test -z "$$(git status --porcelain)" || { git status --short; exit 1; }
 
-clean: ## remove what was built
+clean: ## remove everything that was built
 	rm -rf bin .cache

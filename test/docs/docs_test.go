@@ -214,7 +214,7 @@ func TestJSONKeys(t *testing.T) {
 		var schema any
 		require.NoError(t, json.Unmarshal([]byte(read(t, file)), &schema))
 		for _, key := range properties(schema) {
-			assert.Contains(t, page, "`"+key+"`", file)
+			assert.True(t, strings.Contains(page, "`"+key+"`"), "docs/json.md lacks the key %s of %s", key, file)
 		}
 	}
 }
