@@ -180,6 +180,7 @@ func (o *clients) registry(f *fleet.Fleet) *registry.Client {
 // resetBreakers closes the circuit breakers of the pass that has ended.
 func (o *clients) resetBreakers() {
 	o.credentials.ResetBreakers()
+	o.api.ResetBreakers()
 	o.clock.Reset()
 	if o.registries != nil {
 		o.registries.ResetBreakers()

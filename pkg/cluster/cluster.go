@@ -199,7 +199,7 @@ func problem(err error, secrets []string) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return neterr.As("no response from the API server within "+callTimeout.String(), err)
 	case errors.As(err, &request):
-		return neterr.As("asking the API server: "+neterr.Inner(err), err)
+		return neterr.As("reaching the API server: "+neterr.Inner(err), err)
 	}
 	return neterr.Clean(err)
 }

@@ -236,7 +236,7 @@ func TestAServerThatIsNotThereIsNamedWithoutWhatItWasAsked(t *testing.T) {
 	})
 	require.NoError(t, err)
 	_, err = c.Promotions(t.Context())
-	require.ErrorContains(t, err, "asking the API server: the connection failed: dial tcp 127.0.0.1:1")
+	require.ErrorContains(t, err, "reaching the API server: connection failed: dial tcp 127.0.0.1:1")
 	assert.NotContains(t, err.Error(), "limit=")
 }
 

@@ -148,13 +148,13 @@ func (i *Inspector) do(ctx context.Context, method, path string, query url.Value
 	}
 	resp, err := i.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("reading from the API server: %w", neterr.Clean(err))
+		return fmt.Errorf("reaching the API server: %w", neterr.Clean(err))
 	}
 	defer resp.Body.Close()
 	const most = 64 << 20
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
-		return fmt.Errorf("reading from the API server: %w", neterr.Clean(err))
+		return fmt.Errorf("reaching the API server: %w", neterr.Clean(err))
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var status struct {

@@ -143,7 +143,11 @@ func pushCheck(in Fleet) []Check {
 // distCheck checks whether dist is up to date.
 func distCheck(f *fleet.Fleet) Check {
 	want, _, err := f.Synth(f.Split())
-	if err != nil {
+	usage := (*fleet.UsageError)(nil)
+	switch {
+	case errors.As(err, &usage): // names the fix itself
+		return Check{Name: "dist", Result: Error, Message: err.Error()}
+	case err != nil:
 		return Check{Name: "dist", Result: Error, Message: err.Error(), Fix: "correct images.yaml"}
 	}
 	changes, err := manifest.Compare(f.Paths.OutDir, want)

@@ -322,7 +322,7 @@ func TestAForgeThatCannotBeReachedIsTriedAgainWithoutLooking(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, _ func() []forgetest.Run) {
 		img.Source.Host = l.Addr().String()
 		_, err := w.client.Start(t.Context(), w.order(img), nobody)
-		failsFor(t, err, "the connection failed", "connection refused", l.Addr().String())
+		failsFor(t, err, "connection failed", "connection refused", l.Addr().String())
 		look := []time.Duration{time.Second, 2 * time.Second}
 		assert.Equal(t, append(look, look...), w.waits, "which runs there are, and the request, which did not leave")
 	})

@@ -85,7 +85,7 @@ func TestAStartThatCanBeOneOfSeveralIsNotSentAgain(t *testing.T) {
 	f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
 	w.Fail(forgetest.Fault{Match: "GET ", Status: 404}, forgetest.Fault{Match: githubPost, Status: 502, After: true})
 	_, err := w.client.Start(t.Context(), w.order(w.image(config.GitHub)), nobody)
-	failsFor(t, err, "502", "a run that may be it exists") // it may not have been started at all
+	failsFor(t, err, "502", "a run exists that may be this build") // it may not have been started at all
 	assert.Equal(t, 1, w.posts())
 	assert.Len(t, f.Runs(), 2)
 }

@@ -58,7 +58,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := "asking " + e.Host + ": " + e.problem
+	text := e.Host + ": " + e.problem
 	if e.cause != nil {
 		text += ": " + e.cause.Error()
 	}

@@ -116,7 +116,7 @@ func TestTroubleThatStays(t *testing.T) {
 		want   string
 		gets   int
 	}{
-		"cut":              {cut, "the connection failed: unexpected EOF", 5},
+		"cut":              {cut, "connection failed: unexpected EOF", 5},
 		"storm":            {status(429, "Retry-After", "1"), "too many requests (429), retry in 1s: sign in for a higher limit, or set factory.mirrors [TOOMANYREQUESTS]", 5},
 		"asked to go away": {status(429, "Retry-After", "3600"), "too many requests (429), retry in 1h0m0s", 1},
 		"in trouble":       {status(503), "registry unavailable (503 Service Unavailable)", 5},
@@ -144,7 +144,7 @@ func TestTroubleThatStays(t *testing.T) {
 			s.breaks(times(1000, c.answer))
 			_, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("base:1"), nil)
 			require.ErrorContains(t, err, strings.ReplaceAll(c.want, "HOST", s.host))
-			require.ErrorContains(t, err, "asking "+s.host)
+			require.ErrorContains(t, err, s.host+": ")
 			assert.NotContains(t, err.Error(), "secret-of-the-server")
 			gets := 0
 			for _, r := range s.asked() {
@@ -516,7 +516,7 @@ func TestRedirectToAnotherHost(t *testing.T) {
 			assertNoSecret(t, err)
 			elsewhere.Close()
 			_, err = c.Snapshot(t.Context(), s.ref("base:1"), nil)
-			require.ErrorContains(t, err, "the connection failed")
+			require.ErrorContains(t, err, "connection failed")
 			assertNoSecret(t, err)
 		})
 	}
@@ -583,8 +583,8 @@ func TestMirrors(t *testing.T) {
 		})
 	}
 	_, err = client(o).Snapshot(t.Context(), origin.ref("team/base:2"), nil)
-	require.ErrorContains(t, err, "asking "+origin.host+": not found (404)")
-	require.ErrorContains(t, err, "mirrors: asking "+empty.host)
+	require.ErrorContains(t, err, origin.host+": not found (404)")
+	require.ErrorContains(t, err, "mirrors: "+empty.host)
 }
 
 func TestConcurrency(t *testing.T) {

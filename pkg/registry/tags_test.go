@@ -106,7 +106,7 @@ func TestNewestOfList(t *testing.T) {
 		"spelt the other way":  {have: []string{"1.0.0", "v1.0.0"}, want: "v1.0.0", used: config.Tags{Strategy: config.SemVer}},
 		"a date is no version": {have: []string{"20260101", "16", "16.2", "latest"}, want: "latest", used: config.Tags{Strategy: config.Digest, Constraint: "latest"}},
 		"only signatures":      {have: []string{sig}, err: "only signatures and attestations have tags; published: sha256-"},
-		"no tags":              {have: []string{}, err: "nothing is published: asking"},
+		"no tags":              {have: []string{}, err: "nothing is published: 127.0.0.1:"},
 		"constraint":           {have: []string{"1.0.0", "1.5.0", "2.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.5.0"},
 		"constraint, none":     {have: []string{"1.0.0"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^2"}, err: `no tag is a semantic version within the constraint "^2"`},
 		"constraint, releases": {have: []string{"1.0.0", "1.1.0-rc.1"}, tags: &config.Tags{Strategy: config.SemVer, Constraint: "^1"}, want: "1.0.0"},

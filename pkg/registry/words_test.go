@@ -244,7 +244,7 @@ func TestAnIndexOfArtifactsWithPlatforms(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "1.0.0", got.Tag)
 	require.Len(t, got.NotImages, 1)
-	assert.Contains(t, got.NotImages[0], `/app:2.0.0": asking `+s.host+`: its config is "application/vnd.cncf.helm.config.v1+json": not an image`)
+	assert.Contains(t, got.NotImages[0], `/app:2.0.0": `+s.host+`: its config is "application/vnd.cncf.helm.config.v1+json": not an image`)
 	s.asked()
 	_, err = client(registry.Options{}).Newest(t.Context(), s.host+"/app", config.Tags{Strategy: config.SemVer, Constraint: "<2"}, true, func(string) *state.Snapshot { return &got.Snapshot })
 	require.NoError(t, err)

@@ -228,7 +228,7 @@ func TestTroubleThatStays(t *testing.T) {
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for want, fault := range map[string]forgetest.Fault{
 			"answered 502 Bad Gateway":              {Status: 502},
-			"the connection failed":                 {Break: true},
+			"connection failed":                     {Break: true},
 			"rate limit reached (403), retry after": {Status: 403, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {later}}},
 			"answered 403 Forbidden: no scope (the token needs read access to the contents of the repository; set ": {Status: 403, Body: `{"message":"no scope"}`},
 			`unexpected content: invalid JSON, content type "text/html" (not an API response`:                       {Status: 200, Body: "<html>sign in</html>", Header: http.Header{"Content-Type": {"text/html"}}},

@@ -76,6 +76,9 @@ func New(o Options) *Clients {
 	return &Clients{o: o, transport: httpx.New(h)}
 }
 
+// ResetBreakers closes the circuit breakers of all hosts, as [httpx.Transport.Reset] does.
+func (c *Clients) ResetBreakers() { c.transport.Reset() }
+
 // WithToken returns Clients that share the transport and send another token.
 func (c *Clients) WithToken(token string) *Clients {
 	other := *c

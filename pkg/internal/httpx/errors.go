@@ -74,7 +74,7 @@ func (h *host) connectionError(ctx context.Context, err error, maybeDone bool) *
 	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errTimeout) {
 		err = errTimeout
 	}
-	e := &Error{Host: h.name, MaybeDone: maybeDone, Problem: "the connection failed: " + neterr.Inner(err), cause: err}
+	e := &Error{Host: h.name, MaybeDone: maybeDone, Problem: "connection failed: " + neterr.Inner(err), cause: err}
 	var lookup *net.DNSError
 	var network *net.OpError
 	if errors.As(err, &lookup) || errors.As(err, &network) && network.Op == "dial" {

@@ -236,10 +236,10 @@ func TestErrors(t *testing.T) {
 		maybeDone bool
 		text      string
 	}{
-		"unreachable": {step{err: errNoRoute}, httpx.Connection, false, "the connection failed: dial tcp: "},
-		"dropped":     {step{err: io.EOF}, httpx.Connection, true, "the connection failed: EOF"},
+		"unreachable": {step{err: errNoRoute}, httpx.Connection, false, "connection failed: dial tcp: "},
+		"dropped":     {step{err: io.EOF}, httpx.Connection, true, "connection failed: EOF"},
 		"timed out":   {step{err: context.DeadlineExceeded}, httpx.Connection, true, "no response within 30s"},
-		"secret":      {step{err: errors.New("sent " + canary)}, httpx.Connection, true, "the connection failed: no usable HTTP response"},
+		"secret":      {step{err: errors.New("sent " + canary)}, httpx.Connection, true, "connection failed: no usable HTTP response"},
 		"too large":   {step{status: 200, body: strings.Repeat("x", 2<<20)}, httpx.TooLarge, false, "the response is larger than 1024 KiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,8 +268,8 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 		"asks for an hour":     {step{status: 429, header: header("Retry-After", "3600")}, httpx.Options{}, httpx.RateLimited, 1, 0, "429 Too Many Requests; skipping this host until 11:00 UTC"},
 		"silent":               {step{err: context.DeadlineExceeded}, httpx.Options{}, httpx.Unresponsive, 3, 3, "no response within 30s (3 times in a row); skipping"},
 		"silent, one attempt":  {step{err: context.DeadlineExceeded}, httpx.Options{Attempts: 1}, httpx.Unresponsive, 3, 1, "no response within 30s (3 times in a row); skipping"},
-		"unreachable, patient": {step{err: errNoRoute}, httpx.Options{Attempts: 2, RetryUnreachable: true}, httpx.Failing, 6, 2, "the connection failed: dial tcp: no usable HTTP response; skipping this host for the rest of the run"},
-		"dropped":              {step{err: io.EOF}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "the connection failed: EOF; skipping"},
+		"unreachable, patient": {step{err: errNoRoute}, httpx.Options{Attempts: 2, RetryUnreachable: true}, httpx.Failing, 6, 2, "connection failed: dial tcp: no usable HTTP response; skipping this host for the rest of the run"},
+		"dropped":              {step{err: io.EOF}, httpx.Options{Attempts: 2}, httpx.Failing, 6, 2, "connection failed: EOF; skipping"},
 		"with a cooldown":      {step{status: 503}, httpx.Options{Attempts: 1, Cooldown: time.Minute}, httpx.Failing, 3, 1, "skipping this host until 10:01 UTC"},
 		"of its own":           {step{status: 404}, httpx.Options{Failed: func(status int) bool { return status == 404 }}, httpx.Failing, 3, 1, "404 Not Found; skipping"},
 	} {
