@@ -21,7 +21,7 @@ import (
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
 	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{},
-	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
+	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
 
@@ -92,6 +92,7 @@ func TestKinds(t *testing.T) {
 		"analyze --source-dir src --offline web": "AnalyzeReport", "validate": "FindingList", "doctor --offline": "CheckList",
 		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
+		"plan":                                "Plan",
 		"hold node:22 --reason bad --dry-run": "StateChange",
 		"init --full --dry-run":               "FileList",
 	}

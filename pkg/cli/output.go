@@ -10,6 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
@@ -41,6 +42,11 @@ type (
 	CheckList struct {
 		report.Meta
 		Items []doctor.Check `json:"items"`
+	}
+	// Plan is the output of plan.
+	Plan struct {
+		report.Meta
+		*plan.Plan
 	}
 	// Graph is the output of graph.
 	Graph struct {
@@ -101,6 +107,11 @@ func (l FindingList) Names() []string {
 // Names implements [report.Object].
 func (l CheckList) Names() []string {
 	return namesOf(l.Items, func(f *doctor.Check) string { return f.Name })
+}
+
+// Names implements [report.Object].
+func (p Plan) Names() []string {
+	return namesOf(p.Items, func(e *plan.Entry) string { return e.Image })
 }
 
 // Names implements [report.Object].

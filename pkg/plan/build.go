@@ -3,6 +3,7 @@ package plan
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,7 +25,7 @@ func (f *future) start(img *image) {
 	case img.retry != nil:
 		e.Status, e.Rebuild = Blocked, img.retry.id
 		if img.retry.message != "" {
-			e.Reason += "; could not be started yet: " + img.retry.message
+			e.Reason = "could not be started yet: " + img.retry.message
 		}
 		img.retry = nil
 	case f.now.Equal(f.Now):
@@ -36,8 +37,8 @@ func (f *future) start(img *image) {
 		}
 	}
 	taken := f.taken(img, d.Bases)
-	if taken != "" && f.Change != nil && !isTarget(d.Targets, taken) {
-		e.Reason += "; its build takes the new digest of " + state.Short(taken) + " with it"
+	if taken != "" && f.Change != nil && !slices.ContainsFunc(d.Targets, func(t state.Target) bool { return t.Ref == taken }) {
+		e.Takes = taken
 	}
 	img.ends, img.wave, img.awake = e.Ends, e.Wave, true
 	f.entries = append(f.entries, planned{e, taken != ""})
@@ -45,7 +46,7 @@ func (f *future) start(img *image) {
 
 // addBase adds a base or parent that makes a rebuild due.
 func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
-	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released}
+	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released, Leaves: b.Origin == policy.FromOlder}
 	if !f.madeUp[b.Lock.Digest] {
 		base.Digest = b.Lock.Digest
 	}
@@ -102,15 +103,6 @@ func (f *future) taken(img *image, bases []policy.BaseDecision) string {
 	return ""
 }
 
-func isTarget(targets []state.Target, ref string) bool {
-	for i := range targets {
-		if targets[i].Ref == ref {
-			return true
-		}
-	}
-	return false
-}
-
 // publish ends the running rebuild of an image by an image that nobody has built yet.
 func (f *future) publish(img *image) {
 	img.ends = time.Time{}
@@ -118,11 +110,10 @@ func (f *future) publish(img *image) {
 	if r := f.st.Images[img.Name].Rebuild; r.Status.Active() {
 		r.Finish(state.Unproven, "", f.now)
 	}
-	for _, on := range f.st.Images[img.Name].BuiltOn {
-		if f.affected[on.Digest] {
-			f.affected[f.st.Images[img.Name].CurrentDigest] = true
-		}
-	}
+	facts := f.st.Images[img.Name]
+	f.affected[facts.CurrentDigest] = f.Change != nil && f.Change.Image == img.Name || slices.ContainsFunc(facts.BuiltOn, func(on state.BuiltOn) bool {
+		return f.affected[on.Digest]
+	})
 }
 
 // makeUp returns a digest that no image has.
@@ -175,15 +166,18 @@ func (f *future) tagsOf(img *image, facts *state.Image) []string {
 
 // change makes the Change.
 func (f *future) change() {
-	c := f.Change
-	f.affected[c.Digest] = true
-	if c.Image != "" {
-		f.appear(&f.images[f.index[c.Image]], c.Digest)
+	c, digest := f.Change, f.Change.Digest
+	if digest == "" {
+		digest = f.makeUp(c.Ref)
+	}
+	f.affected[digest] = true
+	if at, known := f.index[c.Image]; known {
+		f.appear(&f.images[at], digest)
 		return
 	}
 	if base := f.st.Bases[c.Base]; base != nil {
 		base = base.Clone()
-		base.Observe(state.Snapshot{Digest: c.Digest}, f.now)
+		base.Observe(state.Snapshot{Digest: digest}, f.now)
 		f.st.Bases[c.Base] = base
 	}
 }

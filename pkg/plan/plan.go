@@ -24,17 +24,17 @@ type Options struct {
 	Graph   *graph.Graph
 	Now     time.Time
 	Horizon time.Duration // default [DefaultHorizon]
-	// Change asks for the effect of one move of a tag that has not happened. The plan then holds only the rebuilds that
-	// pick it up.
+	// Change asks for the effect of one move of a tag that has not happened. The plan then holds only the first rebuild of
+	// each image that picks it up.
 	Change *Change
 }
 
 // Change is a move of a tag that has not happened: of a base image, or of the published tag of a managed image.
 type Change struct {
-	Ref    string `json:"ref"`             // normalised reference
-	Image  string `json:"image,omitempty"` // the managed image that publishes it
-	Base   string `json:"base,omitempty"`  // the base image that it belongs to
-	Digest string `json:"digest"`          // what the tag holds then
+	Ref    string `json:"ref"`              // normalised reference
+	Image  string `json:"image,omitempty"`  // the managed image that publishes it
+	Base   string `json:"base,omitempty"`   // the base image that it belongs to
+	Digest string `json:"digest,omitempty"` // what the tag holds then; "" for a digest that nobody knows yet
 }
 
 // Plan is what happens until the horizon if nothing unforeseen does.
@@ -46,7 +46,7 @@ type Plan struct {
 	Items      []Entry    `json:"items"`            // in the order in which they start
 	Dispatches []Dispatch `json:"dispatches"`       // by time, then forge
 	Skipped    []Skip     `json:"skipped"`          // in rebuild order
-	Current    int        `json:"current"`          // images that are up to date, and stay so
+	Others     int        `json:"others"`           // enrolled images that are neither rebuilt nor skipped
 }
 
 // Status is how a planned rebuild stands.
@@ -74,7 +74,9 @@ type Entry struct {
 	Latest time.Time `json:"latest,omitzero"`
 	Reason string    `json:"reason"`
 	Bases  []Base    `json:"bases,omitempty"` // what makes it due
-	Forge  string    `json:"forge,omitempty"`
+	// Takes is the reference whose Change the build takes with it, although something else makes it due.
+	Takes string `json:"takes,omitempty"`
+	Forge string `json:"forge"`
 	// Expected is how long it takes, from the request until the image is seen, and ExpectedFrom how that is known.
 	Expected     config.Duration `json:"expected"`
 	ExpectedFrom Source          `json:"expectedFrom"`
@@ -102,6 +104,7 @@ type Base struct {
 	// Number counts the digests that the tag moved through since the published image was built: 3 is the third.
 	Number     int         `json:"number,omitempty"`
 	Released   bool        `json:"released,omitempty"` // by a person, before it had ripened
+	Leaves     bool        `json:"leaves,omitempty"`   // the image is built on a digest that was withdrawn
 	Candidates []Candidate `json:"candidates,omitempty"`
 }
 

@@ -168,7 +168,7 @@ func TestRunningAndBlocked(t *testing.T) {
 	assert.Equal(t, []string{"base running 1 03-01 07:40", "api blocked 1 03-01 08:40", "web planned 2 03-01 10:17 base"}, lines(p))
 	assert.Equal(t, plan.FromHistory, p.Items[0].ExpectedFrom)
 	assert.Equal(t, now.Add(time.Hour), p.Items[0].Ends)
-	assert.Contains(t, p.Items[1].Reason, "could not be started yet: no token")
+	assert.Equal(t, "could not be started yet: no token", p.Items[1].Reason)
 	assert.Equal(t, f.st.Images["api"].Rebuild.ID, p.Items[1].Rebuild)
 }
 
@@ -219,7 +219,7 @@ func TestChangeTakenByAnotherRebuild(t *testing.T) {
 	o.Change = &plan.Change{Ref: node, Base: "node-22", Digest: dig("new")}
 	p := f.plan(t, o)
 	require.Equal(t, []string{"web now 1 03-01 08:40"}, lines(p))
-	assert.Contains(t, p.Items[0].Reason, "its build takes the new digest of node:22 with it")
+	assert.Equal(t, node, p.Items[0].Takes)
 }
 
 func TestSchedule(t *testing.T) {

@@ -19,7 +19,7 @@ func (f *future) plan() *Plan {
 	}
 	rebuilt := map[string]bool{}
 	for i := range f.entries {
-		if e := &f.entries[i]; f.Change == nil || e.affected {
+		if e := &f.entries[i]; f.Change == nil || e.affected && !rebuilt[e.Image] {
 			p.Items = append(p.Items, e.Entry)
 			rebuilt[e.Image] = true
 		}
@@ -29,10 +29,26 @@ func (f *future) plan() *Plan {
 		skips := f.skips(f.Config.Find(name), rebuilt)
 		p.Skipped = append(p.Skipped, skips...)
 		if len(skips) == 0 && !rebuilt[name] {
-			p.Current++
+			p.Others++
 		}
 	}
 	return p
+}
+
+// Only returns the part of a plan that is about the given images.
+func (p *Plan) Only(images map[string]bool) *Plan {
+	out, shown := *p, map[string]bool{}
+	out.Items = slices.DeleteFunc(slices.Clone(p.Items), func(e Entry) bool { return !images[e.Image] })
+	out.Skipped = slices.DeleteFunc(slices.Clone(p.Skipped), func(s Skip) bool { return !images[s.Image] })
+	out.Dispatches = append([]Dispatch{}, dispatches(out.Items)...)
+	for i := range out.Items {
+		shown[out.Items[i].Image] = true
+	}
+	for i := range out.Skipped {
+		shown[out.Skipped[i].Image] = true
+	}
+	out.Others = len(images) - len(shown)
+	return &out
 }
 
 // dispatches counts the builds that start by hour and forge.
@@ -121,7 +137,7 @@ func (f *future) cause(img *image, rebuilt bool) Cause {
 		return SkipFailed
 	case d.Status == policy.Unknown:
 		return SkipUnknown
-	case d.Status == policy.Due && !img.Source.Triggerable():
+	case (d.Status == policy.Due || img.last.Status == policy.Due) && !img.Source.Triggerable():
 		return SkipManual
 	case d.Status == policy.Due, d.Status == policy.Waiting, d.Status == policy.Blocked, d.Status == policy.Failed:
 		return SkipLater
