@@ -38,8 +38,8 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "table", "wide", "markdown")
-	f.StringVar(&o.base, "base", "", "show what follows if this base image or managed image moves now, `REF[=DIGEST]`")
-	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, such as 30d")
+	f.StringVar(&o.base, "base", "", "show what follows if `REF`, a base image or managed image, moves now to any digest; REF=DIGEST names the digest")
+	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, a `duration` such as 30d")
 	_ = cmd.RegisterFlagCompletionFunc("base", func(cmd *cobra.Command, names []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return baseNames(paths)(cmd, names, typed)
 	}) // the flag exists

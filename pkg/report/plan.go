@@ -313,11 +313,11 @@ func causes(p *plan.Plan) textTable {
 
 // planTotals sums a plan up in one line.
 func planTotals(p *plan.Plan) string {
-	waves, counts := 0, map[plan.Status]int{}
+	waves, counts := map[int]bool{}, map[plan.Status]int{}
 	var last time.Time
 	for i := range p.Items {
 		e := &p.Items[i]
-		waves = max(waves, e.Wave)
+		waves[e.Wave] = true
 		counts[e.Status]++
 		if e.Ends.After(last) {
 			last = e.Ends
@@ -332,7 +332,7 @@ func planTotals(p *plan.Plan) string {
 				parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
 			}
 		}
-		text = fmt.Sprintf("%s in %s until %s (%s)", plural.Count(len(p.Items), "rebuild"), plural.Count(waves, "wave"), until, strings.Join(parts, ", "))
+		text = fmt.Sprintf("%s in %s until %s (%s)", plural.Count(len(p.Items), "rebuild"), plural.Count(len(waves), "wave"), until, strings.Join(parts, ", "))
 		if p.Change != nil {
 			text += ", done " + Time(last, p.Now)
 		}
