@@ -65,7 +65,7 @@ func TestByHandWithPush(t *testing.T) {
 
 	got = s.do("reset", "web", "--reason", "x")
 	assert.Equal(t, 2, got.code)
-	assert.Contains(t, got.err, "there is nothing to reset")
+	assert.Contains(t, got.err, "nothing to reset")
 	s.assertNoSecrets()
 }
 

@@ -33,7 +33,7 @@ var (
 	OldKargo     = Rule{"IF022", Error, "the CRDs are of a Kargo version that is too old"}
 	PassedOver   = Rule{"IF023", Warning, "the rule by which the published tag is found passes over evidence against it"}
 	NoneCounts   = Rule{"IF024", Warning, "an image has published tags, and none of them counts"}
-	Ahead        = Rule{"IF025", Warning, "a time in a state file that lies in the future"}
+	Ahead        = Rule{"IF025", Warning, "a time in a state file that is in the future"}
 	UnusedIgnore = Rule{"IF026", Warning, "an entry of factory.lint.ignore that matches no warning"}
 )
 

@@ -13,8 +13,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// ImageState returns the state of an enrolled image. It creates it when there is none, from the archive or from what is
-// recorded under an earlier name of the image.
+// ImageState returns the state of an enrolled image. If there is none, it creates it from the archive or from the state of an
+// earlier name of the image.
 func (f *Fleet) ImageState(img *config.Image) *state.Image {
 	facts := f.State.Images[img.Name]
 	if facts == nil {
@@ -25,7 +25,7 @@ func (f *Fleet) ImageState(img *config.Image) *state.Image {
 	return facts
 }
 
-// AddBases makes a state file for each base image that an image uses and that has none yet.
+// AddBases creates the state of each base image that an image uses and that has none yet.
 func (f *Fleet) AddBases(name string) {
 	for _, dep := range f.Graph.Deps(name) {
 		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
@@ -35,8 +35,8 @@ func (f *Fleet) AddBases(name string) {
 	}
 }
 
-// inherit returns the first state of an image that has none: what the archive kept of it, or what is known under a name
-// that is no longer enrolled of the same repository, because the entry was renamed. The old file stays, for Prune.
+// inherit returns the initial state of an image: its archived state, or the state of a name that is no longer enrolled but
+// has the same repository, because the entry was renamed. The old file stays until [Fleet.Prune].
 func (f *Fleet) inherit(img *config.Image) *state.Image {
 	if old := state.LoadArchivedImage(f.files, img.Name); old != nil && len(old.Faults()) == 0 {
 		old.Archived = ""
@@ -47,7 +47,7 @@ func (f *Fleet) inherit(img *config.Image) *state.Image {
 		if old.Repository != img.Ref() || f.Config.Find(name) != nil {
 			continue
 		}
-		if heir != nil { // of two, nobody can say which
+		if heir != nil { // ambiguous
 			return &state.Image{Name: img.Name}
 		}
 		heir = old
@@ -60,8 +60,8 @@ func (f *Fleet) inherit(img *config.Image) *state.Image {
 	return renamed
 }
 
-// restore returns the first state of a base image that has none: what is known of it under another spelling of its host, or
-// what the archive kept. The old file stays, for Prune.
+// restore returns the initial state of a base image: its state under an alias of its host, or its archived state. The old file
+// stays until [Fleet.Prune].
 func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
 	ref, _ = ref.WithoutDigest()
 	if old := f.State.AliasedBase(ref); old != nil {
@@ -76,8 +76,8 @@ func (f *Fleet) restore(name string, ref state.Ref) *state.Base {
 	return &state.Base{Name: name, Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag}
 }
 
-// unusedBases returns the base images that no image uses, under their name or that which the next analysis gives them,
-// sorted. As long as the Dockerfile of an enrolled image is not known, nobody knows what that image uses: then there are none.
+// unusedBases returns the base images that no image uses, under their current name or the one that the next analysis gives
+// them, sorted. It returns none while the Dockerfile of any enrolled image is unknown, since that image may use them.
 func (f *Fleet) unusedBases() []string {
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
@@ -95,8 +95,8 @@ func (f *Fleet) unusedBases() []string {
 	return out
 }
 
-// keepVerdicts has the holds and releases written that base images share with others that are archived, and which differ in the
-// spelling of their host only: their files need not have them yet.
+// keepVerdicts adds to c the base images that take over holds and releases from an archived one with an alias of the same
+// host, if their files lack them.
 func (f *Fleet) keepVerdicts(c *Change, archived map[string]*state.Base) {
 	heirs := state.New()
 	for _, b := range archived {
@@ -115,7 +115,7 @@ func (f *Fleet) keepVerdicts(c *Change, archived map[string]*state.Base) {
 	slices.Sort(c.Changed)
 }
 
-// inherited reports whether the next analysis takes a base image over under another name.
+// inherited reports whether the next analysis moves the state of a base image to another name.
 func (f *Fleet) inherited(name string) bool {
 	ref, err := state.ParseRef(f.State.Bases[name].Ref())
 	if err != nil {
@@ -125,8 +125,9 @@ func (f *Fleet) inherited(name string) bool {
 	return len(f.Graph.Dependents(heir)) > 0 && f.State.Bases[heir] == nil
 }
 
-// Prune moves the state of what is no longer enrolled or used into the archive, from which it comes back when it is
-// enrolled or used again. Base images stay while it is not known what each enrolled image uses. Nothing is written: see Store.
+// Prune moves the state of images that are no longer enrolled, and of base images that are no longer used, to the archive.
+// They are restored when they are enrolled or used again. Base images stay while the Dockerfile of any enrolled image is
+// unknown. Prune changes only the state in memory; package store saves it.
 func (f *Fleet) Prune(reason string) (*Change, error) {
 	before, err := f.State.Encode()
 	if err != nil {
@@ -158,7 +159,7 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 	}
 	if slices.Sort(names); len(names) > 0 {
 		all := strings.Join(names, ", ")
-		c.news = []string{fmt.Sprintf("archive %s: %s", all, reason)}
+		c.summary = []string{fmt.Sprintf("archive %s: %s", all, reason)}
 		c.Done, c.Plan = "archived "+all, "archive "+all
 	}
 	return &c, nil

@@ -20,18 +20,18 @@ type Change struct {
 	Changed []string `json:"changed"` // state files, below the state folder
 	// Before holds all state files as they were.
 	Before map[string][]byte `json:"-"`
-	// After holds the state files that changed; nil for one that is to be removed.
+	// After holds the state files that changed; nil for one to remove.
 	After map[string][]byte `json:"-"`
-	// Refused holds the error of each file that stays as it was, because reading would refuse what it would become.
+	// Refused holds the error of each file that is not changed, because its new content could not be read back.
 	Refused map[string]error `json:"-"`
 
-	Done string `json:"-"` // what a person's command did, in one line
-	Plan string `json:"-"` // the same, as what it would do
+	Done string `json:"-"` // result of the command, in one line, such as "held nginx:1.27@sha256:…"
+	Plan string `json:"-"` // the same for a dry run, such as "hold nginx:1.27@sha256:…"
 
-	news []string // what a verb says of itself, instead of what the files show
+	summary []string // replaces the summary of the changed files
 }
 
-// ChangeSince returns what changed. Whatever reading would refuse is not part of it.
+// ChangeSince returns the changes of the state since before.
 func (f *Fleet) ChangeSince(before map[string][]byte) Change {
 	after, refused := f.State.ChangedSince(before)
 	changed := slices.AppendSeq([]string{}, maps.Keys(after)) // never null in JSON
@@ -39,7 +39,7 @@ func (f *Fleet) ChangeSince(before map[string][]byte) Change {
 	return Change{Changed: changed, Before: before, After: after, Refused: refused}
 }
 
-// refusal returns an error about each file that stays as it was.
+// refusal returns the errors of all refused files, joined.
 func (c *Change) refusal() error {
 	var errs []error
 	for _, p := range slices.Sorted(maps.Keys(c.Refused)) {
@@ -48,12 +48,12 @@ func (c *Change) refusal() error {
 	return errors.Join(errs...)
 }
 
-// RefusedOf returns why the file of an image or base image stays as it was, or nil.
+// RefusedOf returns the error if the file of an image or base image is refused, or nil.
 func (c *Change) RefusedOf(folder, name string) error {
 	return c.Refused[path.Join(folder, name+".yaml")]
 }
 
-// Diff shows what would be written.
+// Diff returns the change as unified diffs.
 func (c *Change) Diff(stateDir string) string {
 	var b strings.Builder
 	for _, p := range slices.Sorted(maps.Keys(c.After)) {
@@ -70,10 +70,10 @@ func (c *Change) Diff(stateDir string) string {
 	return b.String()
 }
 
-// Summary returns a line for each change that matters to a person.
+// Summary describes the change, one line per fact.
 func (c *Change) Summary() []string {
-	if c.news != nil {
-		return c.news
+	if c.summary != nil {
+		return c.summary
 	}
 	var out []string
 	for _, p := range c.Changed {
@@ -84,24 +84,24 @@ func (c *Change) Summary() []string {
 
 const (
 	maxSubject = 72
-	maxNews    = 100 // lines of a commit message
+	maxLines   = 100 // in the body of a commit message
 )
 
-// Message is the commit message of the change.
+// Message returns the commit message of the change.
 func (c *Change) Message() string {
-	news := c.Summary()
-	for i := range news {
-		news[i] = sanitize.Line(news[i])
+	lines := c.Summary()
+	for i := range lines {
+		lines[i] = sanitize.Line(lines[i])
 	}
-	if len(news) == 1 && len(news[0]) <= maxSubject {
-		return news[0] + "\n"
+	if len(lines) == 1 && len(lines[0]) <= maxSubject {
+		return lines[0] + "\n"
 	}
-	subject := fmt.Sprintf("Record news of %s", plural.Count(len(c.Changed), "image"))
-	if more := fmt.Sprintf(" and %d more", len(news)-1); len(news) > 1 && len(news[0]+more) <= maxSubject {
-		subject = news[0] + more
+	subject := fmt.Sprintf("Update the state of %s", plural.Count(len(c.Changed), "image"))
+	if more := fmt.Sprintf(" and %d more", len(lines)-1); len(lines) > 1 && len(lines[0]+more) <= maxSubject {
+		subject = lines[0] + more
 	}
-	if more := len(news) - maxNews; more > 0 {
-		news = append(news[:maxNews], fmt.Sprintf("and %d more", more))
+	if more := len(lines) - maxLines; more > 0 {
+		lines = append(lines[:maxLines], fmt.Sprintf("and %d more", more))
 	}
-	return subject + "\n\n" + strings.Join(news, "\n") + "\n"
+	return subject + "\n\n" + strings.Join(lines, "\n") + "\n"
 }

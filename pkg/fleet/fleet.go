@@ -1,6 +1,6 @@
-// Package fleet opens images.yaml, state and the graph together and checks them. Its verbs need no server: lint, synthesis,
-// the lock, and verdicts by hand. It leaves what asks registries to package analyze, what starts rebuilds to package
-// promote, and where state is kept to package store.
+// Package fleet opens images.yaml, state and the graph together and checks them. Its operations need no server: lint, synth,
+// the lock, and release, hold and reset. Package analyze asks registries, package promote starts rebuilds, and package store
+// saves state.
 package fleet
 
 import (
@@ -26,7 +26,7 @@ type Paths struct {
 	OutDir   string // dist
 }
 
-// Fleet is everything that a verb works on: what is enrolled, what is known, and what depends on what.
+// Fleet holds the input of all operations: the enrolled images, their state and their dependencies.
 type Fleet struct {
 	Paths  Paths
 	Config *config.Config
@@ -36,13 +36,13 @@ type Fleet struct {
 	files fs.FS // the state folder
 }
 
-// Open reads a fleet from files on this machine. Invalid input gives a finding.List with every problem of images.yaml and
+// Open reads a fleet from local files. If they are invalid, the error is a [finding.List] with every problem of images.yaml and
 // of the state files.
 func Open(p Paths) (*Fleet, error) {
 	return OpenFS(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 }
 
-// OpenFS is Open for a state folder and an images.yaml that may be elsewhere, such as in a git tree. Paths then only name
+// OpenFS is like [Open] for a state folder and an images.yaml that may be elsewhere, such as in a git tree. Paths only names
 // them in findings.
 func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, error) {
 	cfg, st, configErr, stateErr := read(p, files, load)
@@ -60,7 +60,7 @@ func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, 
 	return f, nil
 }
 
-// read reads both at once: parsing is most of the work.
+// read reads images.yaml and state concurrently, because parsing takes most of the time.
 func read(p Paths, files fs.FS, load func() (*config.Config, error)) (cfg *config.Config, st *state.State, configErr, stateErr error) {
 	var group errgroup.Group
 	group.Go(func() error {
@@ -75,7 +75,7 @@ func read(p Paths, files fs.FS, load func() (*config.Config, error)) (cfg *confi
 	return cfg, st, configErr, stateErr
 }
 
-// join makes one list of what two readers found; any other error comes first.
+// join merges the findings among errs into one list. Any other error takes precedence.
 func join(errs ...error) error {
 	var all finding.List
 	for _, err := range errs {
@@ -90,22 +90,23 @@ func join(errs ...error) error {
 	return all.Err()
 }
 
-// Cycles returns a finding for each loop of images that are built on each other.
+// Cycles returns a finding for each dependency cycle.
 func Cycles(cfg *config.Config, g *graph.Graph) finding.List {
 	var out finding.List
-	for _, loop := range g.Cycles() {
-		img := cfg.Find(loop[0])
-		message := "images are built on each other: " + graph.PathString(loop)
-		if len(loop) == 1 {
-			message = fmt.Sprintf("image %q is built on itself", loop[0])
+	for _, cycle := range g.Cycles() {
+		img := cfg.Find(cycle[0])
+		message := "images are built on each other: " + graph.PathString(cycle)
+		if len(cycle) == 1 {
+			message = fmt.Sprintf("image %q is built on itself", cycle[0])
 		}
 		out = append(out, finding.Cycle.At(cfg.File(), img.Line, img.Column, message,
-			"remove one of these references from its Dockerfile, or set `tags` if the tag that is used is not one that is published"))
+			"remove one of these references from its Dockerfile, or set `tags` if the image does not publish the tag that is used"))
 	}
 	return out
 }
 
-// Images returns the images of these names, each once, or all when there are none. An unknown name is a UsageError.
+// Images returns the images with these names, each once, or all images if there are no names. For an unknown name the error
+// is a [UsageError].
 func (f *Fleet) Images(names []string) ([]*config.Image, error) {
 	var out []*config.Image
 	if len(names) == 0 {
@@ -126,15 +127,15 @@ func (f *Fleet) Images(names []string) ([]*config.Image, error) {
 	return out, nil
 }
 
-// UsageError is a mistake in how a command was called.
+// UsageError is an error in the arguments of a command.
 type UsageError struct{ message string }
 
 func (e *UsageError) Error() string { return e.message }
 
-// Usagef makes a UsageError.
+// Usagef returns a [UsageError].
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// Image returns the enrolled image of a name; a name that is not enrolled is a UsageError.
+// Image returns the enrolled image with a name. For an unknown name the error is a [UsageError].
 func (f *Fleet) Image(name string) (*config.Image, error) {
 	img := f.Config.Find(name)
 	if img == nil {

@@ -19,7 +19,7 @@ func newIgnores(cfg *config.Config) *ignores {
 	return &ignores{entries: entries, matched: make([]bool, len(entries))}
 }
 
-// covers reports whether a warning of the rule is ignored. The image is empty for a warning about no single image.
+// covers reports whether a warning of a rule is ignored. The image is empty if the warning is not about a single one.
 func (g *ignores) covers(rule, image string) bool {
 	covered := false
 	for i := range g.entries {
@@ -35,12 +35,12 @@ func (g *ignores) apply(l finding.List) finding.List {
 	return slices.DeleteFunc(l, func(f finding.Finding) bool { return f.Severity == finding.Warning && g.covers(f.Rule, f.Image) })
 }
 
-// images returns the images that a warning of the rule is to name.
+// images returns the images for which the rule is not ignored.
 func (g *ignores) images(rule finding.Rule, all []*config.Image) []*config.Image {
 	return slices.DeleteFunc(all, func(img *config.Image) bool { return g.covers(rule.ID, img.Name) })
 }
 
-// unused returns a finding for each entry that matched nothing.
+// unused returns a finding for each entry that matched no warning.
 func (g *ignores) unused(file string) finding.List {
 	var l finding.List
 	for i := range g.entries {

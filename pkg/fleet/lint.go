@@ -21,16 +21,15 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Docker Hub's limit for pulls without login, which counts GETs of manifests:
+// Docker Hub's limit for anonymous pulls, which counts GET requests for manifests:
 // https://docs.docker.com/docker-hub/usage/.
 const (
 	hubPullsPerWindow = 100
 	hubWindow         = 6 * time.Hour
 )
 
-// Validate finds everything that is wrong in images.yaml and the state files, all at once, and lints both. With a
-// folder of CRDs it also checks the objects that Synth would write. The error is for what is no finding, such as a
-// file that cannot be opened.
+// Validate returns all problems of images.yaml and the state files, and lints both. With a folder of CRDs it also checks the
+// objects that [Fleet.Synth] would write. The error is for problems of another kind, such as a file that cannot be opened.
 func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
@@ -46,7 +45,7 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
-		if all.Err() == nil { // what a tag leads to is known from all state files
+		if all.Err() == nil { // a missing state file could hide or pretend a cycle
 			all = append(all, Cycles(cfg, f.Graph)...)
 		}
 		ignored := newIgnores(cfg)
@@ -58,7 +57,7 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 			}
 			all = append(all, problems...)
 		}
-		if all.Err() == nil { // an error can keep warnings from being found
+		if all.Err() == nil { // an error can hide warnings
 			all = append(all, ignored.apply(ignored.unused(cfg.File()))...)
 		}
 	}
@@ -66,8 +65,8 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	return all, nil
 }
 
-// lint finds what is worth knowing. Nothing is said of an image whose state file is among the findings already. Where any
-// state file cannot be read or trusted, what is missing says nothing: nothing is concluded from it.
+// lint returns warnings. It skips images whose state file has a finding already. If any state file cannot be read or
+// trusted, it also skips warnings about missing or unused state.
 func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
 	whole := true
 	broken := map[string]bool{}
@@ -75,7 +74,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
 		broken[problem.File] = true
 		whole = whole && problem.Rule != finding.BadState.ID && problem.Rule != finding.DataShape.ID
 	}
-	publishers := map[string]string{} // repository to the managed image that it is of
+	publishers := map[string]string{} // repository to managed image
 	for i := range f.Config.Images {
 		if img := &f.Config.Images[i]; img.Managed() {
 			publishers[img.Ref()] = img.Name
@@ -96,7 +95,8 @@ func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
 	return append(l, f.lintLocation()...)
 }
 
-// lintLeftOut reports what Synth leaves out. Of a mirror that Kargo refuses, only the mirror is reported: Synth writes nothing.
+// lintLeftOut reports the objects that [Fleet.Synth] leaves out. If Kargo refuses a mirror it reports only that, since Synth
+// then writes nothing.
 func (f *Fleet) lintLeftOut() finding.List {
 	refused := kargo.RefusedMirrors(f.Config, f.Graph)
 	if len(refused) == 0 {
@@ -153,7 +153,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 		switch {
 		case dep.Ref.Pinned():
 			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", ref), "drop the digest and set pinBases, or let a bot move it")
-		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // nobody knows what it publishes
+		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // its published tags are not known
 		case dep.Parent == "" && publisher != "":
 			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")
 		case dep.Parent == "" && dep.Ref.Tag == "latest":
@@ -166,7 +166,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 	return l
 }
 
-// lintFleet reports what is often true of many images at once, in one finding each.
+// lintFleet reports problems that many images often have in common, in one finding each.
 func (f *Fleet) lintFleet(ignored *ignores) finding.List {
 	var unlocked, undecided []*config.Image
 	for i := range f.Config.Images {
@@ -186,18 +186,18 @@ func (f *Fleet) lintFleet(ignored *ignores) finding.List {
 	var l finding.List
 	if len(undecided) > 0 {
 		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
-			"the tags that count are not known yet, so semantic versions are assumed, for "+listed(undecided),
-			"set `tags`, or let `analyze` ask the registry"))
+			"published tags are not known yet, so semantic versions are assumed: "+listed(undecided),
+			"set `tags`, or run `imagefactory analyze`"))
 	}
 	if len(unlocked) > 0 {
 		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
-			plural.Form(len(unlocked), "image builds", "images build")+" with floating tags, so a push can use a digest younger than rebuildDelay: "+listed(unlocked),
+			plural.Form(len(unlocked), "image builds", "images build")+" with floating tags, so a push can still pull a digest younger than rebuildDelay: "+listed(unlocked),
 			"pin them with `imagefactory pin` and source.pinBases: true, or accept it with factory.lint.ignore: [IF012]"))
 	}
 	return l
 }
 
-// maxNamed is how many images a finding names; it counts the rest.
+// maxNamed is the number of images that a finding names; it counts the others.
 const maxNamed = 5
 
 func listed(images []*config.Image) string {
@@ -212,7 +212,7 @@ func (f *Fleet) archiveIt() string {
 	return fmt.Sprintf("archive it with `%s`", f.Paths.command("prune"))
 }
 
-// command is a command line for the files that this one is about.
+// command returns a command line with the flags for these paths.
 func (p Paths) command(args string) string {
 	line := "imagefactory " + args
 	if p.Config != config.DefaultConfigFile {
@@ -224,7 +224,7 @@ func (p Paths) command(args string) string {
 	return line
 }
 
-// lintState reports state files that nothing uses.
+// lintState reports unused state files.
 func (f *Fleet) lintState() finding.List {
 	var l finding.List
 	for name := range f.State.Images {
@@ -238,7 +238,7 @@ func (f *Fleet) lintState() finding.List {
 	return l
 }
 
-// lintBudget compares what the Warehouses ask Docker Hub for with what it answers without login.
+// lintBudget reports if the Warehouses exceed Docker Hub's limit for anonymous pulls.
 func (f *Fleet) lintBudget() finding.List {
 	if c := f.Config.Factory.Credentials["docker.io"]; c.Registry != nil || len(f.Config.Factory.Mirrors["docker.io"]) > 0 {
 		return nil
@@ -260,7 +260,7 @@ func (f *Fleet) lintBudget() finding.List {
 		return nil
 	}
 	return finding.List{finding.Budget.At(f.Config.File(), 1, 1,
-		fmt.Sprintf("%d base images every %s and %d images every %s are %d pulls from docker.io in 6 hours, and %d are allowed without login",
+		fmt.Sprintf("%d base images every %s and %d images every %s are %d pulls from docker.io in 6 hours (limit without login: %d)",
 			bases, poll.BaseImages, images, poll.Images, pulls, hubPullsPerWindow),
 		"set factory.credentials for docker.io, a mirror, or longer factory.poll intervals")}
 }
@@ -269,7 +269,7 @@ func polls(interval config.Duration) int {
 	return int((hubWindow + interval.Std() - 1) / interval.Std())
 }
 
-// againstCRDs checks what Synth would write against the CRDs of a cluster.
+// againstCRDs validates the objects that [Fleet.Synth] would write against the CRDs of a cluster.
 func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 	set, err := crd.Load(dir)
 	if err != nil {
@@ -297,7 +297,7 @@ func (f *Fleet) againstCRDs(dir string) (finding.List, error) {
 	return l, nil
 }
 
-// oldKargo reports CRDs of a Kargo below 1.11. CRDs carry no version; the fields of Stages tell it.
+// oldKargo reports CRDs of a Kargo version below 1.11. CRDs have no version of Kargo, so it looks for a field of Stages.
 func oldKargo(set *crd.Set, dir string) finding.List {
 	has := func(field string) bool { return set.HasField("kargo.akuity.io", "Stage", "status", field) }
 	if !kargo.Before111(has) {
@@ -307,7 +307,7 @@ func oldKargo(set *crd.Set, dir string) finding.List {
 		"the CRDs are of a Kargo below 1.11, "+kargo.UnknownBefore111, "upgrade Kargo to 1.11 or later")}
 }
 
-// distFile returns the file of dist that has an object, given by its name when dist is split.
+// distFile returns the path of a file of dist, given by its name in a split dist.
 func (f *Fleet) distFile(name string) string {
 	if f.Split() {
 		return display(f.Paths.OutDir, name)
@@ -318,10 +318,10 @@ func (f *Fleet) distFile(name string) string {
 // Split reports whether dist holds a file per resource.
 func (f *Fleet) Split() bool { return manifest.IsSplit(f.Paths.OutDir) }
 
-// SetTags is the fix for what PassedOver returns.
+// SetTags is the fix for a problem that [PassedOver] returns.
 const SetTags = "set `tags` to say which tags count"
 
-// PassedOver returns what speaks against the decided rule for the published tag of an image; empty when nothing does.
+// PassedOver returns a text about the tag that speaks against the chosen rule for the published tag of an image, or "".
 func PassedOver(img *config.Image, facts *state.Image, tag string) string {
 	if img.Tags != nil || facts == nil || facts.Tags == nil || facts.Tags.PassedOver == "" {
 		return ""
@@ -330,5 +330,5 @@ func PassedOver(img *config.Image, facts *state.Image, tag string) string {
 	if facts.Tags.Strategy != string(config.SemVer) {
 		over = facts.Tags.PassedOver + ", the highest semantic version, since later builds outweigh it"
 	}
-	return fmt.Sprintf("its published tag is found by %s, which picks %s and passes over %s", facts.Tags.Strategy, tag, over)
+	return fmt.Sprintf("strategy %s chooses the published tag %s and passes over %s", facts.Tags.Strategy, tag, over)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 )
 
-// each generates the Kargo resources of the fleet, n in number. The findings name what is left out.
+// each generates the n Kargo resources of the fleet. The findings name the resources that are left out.
 func (f *Fleet) each() (objects iter.Seq[kargo.Object], n int, leftOut finding.List, err error) {
 	if err := f.needState(); err != nil {
 		return nil, 0, nil, err
@@ -33,7 +33,7 @@ func (f *Fleet) each() (objects iter.Seq[kargo.Object], n int, leftOut finding.L
 	return objects, n, leftOut, err
 }
 
-// neverAnalyzed are the findings about managed images without state: of them, synth knows no base images.
+// neverAnalyzed returns findings about managed images without state, whose base images are not known.
 func (f *Fleet) neverAnalyzed() finding.List {
 	var l finding.List
 	for i := range f.Config.Images {
@@ -57,7 +57,7 @@ func (f *Fleet) analyzeAgain(img *config.Image) string {
 	return fmt.Sprintf("run `%s`", f.Paths.command("analyze "+img.Name))
 }
 
-// omissions are the findings about objects that are left out.
+// omissions returns findings about objects that are left out.
 func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
 	var l finding.List
 	for i := range omitted {
@@ -81,7 +81,7 @@ func (f *Fleet) omissions(omitted []kargo.Omission) finding.List {
 	return l
 }
 
-// usesOf names the images that use a base image, with the lines of their Dockerfiles.
+// usesOf lists the images that use a base image, with the lines of their Dockerfiles.
 func (f *Fleet) usesOf(base string) string {
 	var uses []string
 	for _, name := range f.Graph.Dependents(base) {
@@ -104,8 +104,8 @@ func (f *Fleet) placeOf(image, base string) string {
 	return at
 }
 
-// needState refuses a state folder that is not there: taken for an empty one, it would take every Warehouse of a base
-// image out of dist.
+// needState returns an error if the state folder is missing: treated as empty, it would remove the Warehouse of every base
+// image from dist.
 func (f *Fleet) needState() error {
 	if _, err := os.Stat(f.Paths.StateDir); !errors.Is(err, fs.ErrNotExist) {
 		return nil // another problem was reported when the state was read
@@ -118,8 +118,8 @@ func (f *Fleet) needState() error {
 	return nil
 }
 
-// Synth renders the Kargo resources: file name to content, one file or, when split, one for each resource. The findings
-// name what is left out.
+// Synth returns the files of dist with the Kargo resources, by name: one file, or one per resource if split is set. The
+// findings name the resources that are left out.
 func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
 	objects, n, leftOut, err := f.each()
 	if err != nil {
@@ -136,8 +136,8 @@ func (f *Fleet) Synth(split bool) (map[string][]byte, finding.List, error) {
 	return map[string][]byte{manifest.DefaultFile: data}, leftOut, nil
 }
 
-// Location returns where the Jobs in the cluster find state and images.yaml. What images.yaml leaves out comes from the
-// checkout that it stands in.
+// Location returns where the Jobs in the cluster find state and images.yaml. Settings that images.yaml leaves out come from
+// the git checkout that contains it.
 func (f *Fleet) Location() (kargo.Options, error) {
 	repo := f.Config.Factory.State
 	opts := kargo.Options{StateURL: repo.URL, StatePath: repo.Path, ConfigPath: f.Config.Factory.Config.Path}
@@ -175,7 +175,7 @@ func (f *Fleet) noStateRepo(checkout bool) finding.Finding {
 	return finding.NoStateRepo.At(f.Config.File(), 1, 1, message, fix)
 }
 
-// OrPath returns the given path, or the place of a file in the checkout when it is inside.
+// OrPath returns given, or else the path of a file relative to root, or "" if the file is outside.
 func OrPath(given, root, file string) string {
 	if given != "" {
 		return given

@@ -11,17 +11,17 @@ import (
 )
 
 // Release makes a candidate of a base image due now: the newest that was not withdrawn, or the one that BASE@DIGEST names.
-// BASE is the name of a base image or its reference. The state changes in memory: see Store.
+// BASE is the name of a base image or its reference. The state changes only in memory; package store saves it.
 func (f *Fleet) Release(base, reason string, now time.Time) (*Change, error) {
 	return f.decide(base, reason, verdict{"release", "released", "due now for %s"}, func(c *state.Candidate) { c.Release(reason, now) })
 }
 
-// Hold keeps a candidate from becoming due until it is released; it is named as for Release.
+// Hold keeps a candidate from becoming due until it is released. It is named as for [Fleet.Release].
 func (f *Fleet) Hold(base, reason string, now time.Time) (*Change, error) {
 	return f.decide(base, reason, verdict{"hold", "held", "%s will not be rebuilt for it"}, func(c *state.Candidate) { c.Hold(reason, now) })
 }
 
-// verdict is how a decision of a person is worded.
+// verdict holds the words for a release or a hold.
 type verdict struct{ verb, past, effect string }
 
 func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Candidate)) (*Change, error) {
@@ -39,7 +39,7 @@ func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Candidate)
 	return c, nil
 }
 
-// Reset forgets the failures in a row of an image, so that its rebuilds start again.
+// Reset clears the failures in a row of an image, so that its rebuilds start again.
 func (f *Fleet) Reset(name, reason string) (*Change, error) {
 	img, err := f.Image(name)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f *Fleet) Reset(name, reason string) (*Change, error) {
 	}
 	facts := f.State.Images[img.Name]
 	if facts == nil || facts.Rebuild == nil || facts.Rebuild.Failures == 0 {
-		return nil, Usagef("no rebuild of %q has failed: there is nothing to reset", name)
+		return nil, Usagef("nothing to reset: no rebuild of %q has failed", name)
 	}
 	c, err := f.changeAll(func() { facts.Reset(reason) })
 	if err != nil {
@@ -58,7 +58,7 @@ func (f *Fleet) Reset(name, reason string) (*Change, error) {
 	return c, nil
 }
 
-// Change calls do, which changes the state in memory, and returns what it changed.
+// Change calls do, which changes the state in memory, and returns the change.
 func (f *Fleet) Change(do func()) (*Change, error) {
 	before, err := f.State.Encode()
 	if err != nil {
@@ -69,7 +69,7 @@ func (f *Fleet) Change(do func()) (*Change, error) {
 	return &c, nil
 }
 
-// changeAll is change for what is to be recorded as a whole or not at all.
+// changeAll is like [Fleet.Change], but fails if any file is refused.
 func (f *Fleet) changeAll(do func()) (*Change, error) {
 	c, err := f.Change(do)
 	if err != nil {
@@ -78,7 +78,7 @@ func (f *Fleet) changeAll(do func()) (*Change, error) {
 	return c, c.refusal()
 }
 
-// Base returns the name of the base image in use that a name or reference means, or "".
+// Base returns the name of the base image in use with that name or reference, or "".
 func (f *Fleet) Base(nameOrRef string) string {
 	if len(f.Graph.Dependents(nameOrRef)) > 0 {
 		return nameOrRef
@@ -93,8 +93,8 @@ func (f *Fleet) Base(nameOrRef string) string {
 	return ""
 }
 
-// candidatesOf returns the candidates of a base image whose digest is the given one, or begins with it: "sha256:0123abcd"
-// or "0123abcd".
+// candidatesOf returns the candidates of a base image whose digest equals or begins with the given one: "sha256:0123abcd" or
+// "0123abcd".
 func candidatesOf(base *state.Base, digest string) []*state.Candidate {
 	const minDigits = 4
 	digits := strings.TrimPrefix(digest, "sha256:")
@@ -110,7 +110,7 @@ func candidatesOf(base *state.Base, digest string) []*state.Candidate {
 	return out
 }
 
-// candidate finds what BASE or BASE@DIGEST means.
+// candidate returns the base image and the candidate that BASE or BASE@DIGEST names.
 func (f *Fleet) candidate(spec string) (*state.Base, *state.Candidate, error) {
 	name, digest, pinned := strings.Cut(spec, "@")
 	base := f.State.Bases[f.Base(name)]
@@ -118,7 +118,7 @@ func (f *Fleet) candidate(spec string) (*state.Base, *state.Candidate, error) {
 	case base == nil:
 		return nil, nil, Usagef("unknown base image %q (`imagefactory graph` shows those in use)", name)
 	case len(base.Candidates) == 0:
-		return nil, nil, Usagef("%s has no candidate: its tag was not seen to move", base.Ref())
+		return nil, nil, Usagef("no candidates of %s: its tag has not moved", base.Ref())
 	case !pinned:
 		for i := range slices.Backward(base.Candidates) {
 			if c := &base.Candidates[i]; c.Withdrawn.IsZero() {

@@ -11,7 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// verify reports facts that cannot be true. Nothing is decided or generated from a file that has any.
+// verify reports impossible values in state files. Commands refuse such files.
 func verify(st *state.State, stateDir string, files fs.FS) finding.List {
 	var l finding.List
 	const fix = "restore the file from git"
@@ -25,23 +25,23 @@ func verify(st *state.State, stateDir string, files fs.FS) finding.List {
 	return l
 }
 
-// ahead reports times that only a wrong clock can have written. They stop nothing.
+// ahead warns about times that only a wrong clock can have written.
 func ahead(st *state.State, stateDir string, files fs.FS, now time.Time) finding.List {
 	var l finding.List
 	report := func(folder, name string, at state.Time, isAhead bool, fix string) {
 		if isAhead {
 			text := at.Format(time.RFC3339)
-			found := []state.Fault{{Value: text, Message: fmt.Sprintf("%s lies in the future: a clock that was wrong has written it", text)}}
+			found := []state.Fault{{Value: text, Message: fmt.Sprintf("%s is in the future: the clock that wrote it was wrong", text)}}
 			l = append(l, faultsOf(finding.Ahead, files, stateDir, folder, name, found, fix)...)
 		}
 	}
 	for name, img := range st.Images {
 		at, isAhead := img.FirstAhead(now)
-		report(state.ImagesFolder, name, at, isAhead, "nothing waits for it; check the clocks of whatever runs imagefactory")
+		report(state.ImagesFolder, name, at, isAhead, "nothing waits for it; check the clocks of the machines that run imagefactory")
 	}
 	for name, b := range st.Bases {
 		at, isAhead := b.FirstAhead(now)
-		report(state.BasesFolder, name, at, isAhead, "the next `imagefactory analyze` puts its own time there, and the digest ripens from then; check the clocks of whatever runs imagefactory")
+		report(state.BasesFolder, name, at, isAhead, "the next `imagefactory analyze` replaces it with its own time, from which the digest ripens; check the clocks of the machines that run imagefactory")
 	}
 	l.Sort()
 	return l
@@ -51,13 +51,13 @@ func stateFile(stateDir, folder, name string) string {
 	return display(stateDir, path.Join(folder, name+".yaml"))
 }
 
-// faultsOf makes findings of what a state file says wrongly, each at the first place where the file says it.
+// faultsOf returns a finding for each fault of a state file, at the first occurrence of its value in the file.
 func faultsOf(rule finding.Rule, files fs.FS, stateDir, folder, name string, found []state.Fault, fix string) finding.List {
 	var l finding.List
 	p := path.Join(folder, name+".yaml")
 	for _, f := range found {
 		line, column := 0, 0
-		if text, err := fs.ReadFile(files, p); err == nil { // it was read before; without it only the place is missing
+		if text, err := fs.ReadFile(files, p); err == nil { // without the text only the position is missing
 			if at := bytes.Index(text, []byte(f.Value)); at >= 0 && f.Value != "" {
 				line, column = 1+bytes.Count(text[:at], []byte("\n")), at-bytes.LastIndexByte(text[:at], '\n')
 			}
