@@ -1,5 +1,5 @@
-// Package finding describes what is wrong with a user's input: a named rule, a place, a text and what to do about it.
-// It knows nothing of how findings are found (config, state, crd) or printed (report).
+// Package finding defines findings: problems in a user's input, each with a rule, a position, a message and a fix. Packages
+// config, state, fleet and crd make them, and package report prints them.
 package finding
 
 import (
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Severity reports whether a finding stops the work.
+// Severity is the severity of a finding.
 type Severity string
 
 // Severities. An Error makes the input invalid and nothing is written; a Warning is a lint.
@@ -17,19 +17,19 @@ const (
 	Warning Severity = "warning"
 )
 
-// Finding is one problem at one place.
+// Finding is a problem at a position in a file.
 type Finding struct {
 	Rule     string   `json:"rule"`
 	Severity Severity `json:"severity"`
 	File     string   `json:"file"`
-	Line     int      `json:"line,omitempty"`   // 1-based; 0 when the place is the whole file
+	Line     int      `json:"line,omitempty"`   // 1-based; 0 for the whole file
 	Column   int      `json:"column,omitempty"` // 1-based; 0 when unknown
 	Message  string   `json:"message"`
 	Fix      string   `json:"fix,omitempty"`
 	Image    string   `json:"-"` // name of the image that the finding is about; empty for several or none
 }
 
-// String renders the finding in the form that compilers use and editors understand.
+// String returns the finding in the form of a compiler message, file:line:column: message, which editors understand.
 func (f Finding) String() string {
 	var b strings.Builder
 	b.WriteString(f.File)
@@ -58,7 +58,7 @@ func (f Finding) String() string {
 // List is a set of findings. A List with at least one Error is an error; see Err.
 type List []Finding //nolint:errname // it is a list first: most are only printed
 
-// Error renders one finding per line.
+// Error returns one finding per line.
 func (l List) Error() string {
 	lines := make([]string, len(l))
 	for i, f := range l {
@@ -67,7 +67,7 @@ func (l List) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Err returns the errors of the list (without its warnings) as an error, or nil when there is none.
+// Err returns the errors of the list (without its warnings) as an error, or nil if there are none.
 func (l List) Err() error {
 	errs := l.bySeverity(Error)
 	if len(errs) == 0 {
@@ -76,7 +76,7 @@ func (l List) Err() error {
 	return errs
 }
 
-// Warnings returns the findings that do not stop the work.
+// Warnings returns the warnings of the list.
 func (l List) Warnings() List { return l.bySeverity(Warning) }
 
 func (l List) bySeverity(s Severity) List {
@@ -89,7 +89,7 @@ func (l List) bySeverity(s Severity) List {
 	return out
 }
 
-// Sort orders the list by file, place and rule, so that the same input always prints the same.
+// Sort sorts the list by file, position, rule and message.
 func (l List) Sort() {
 	slices.SortStableFunc(l, func(a, b Finding) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {

@@ -4,7 +4,7 @@ package finding
 type Rule struct {
 	ID       string
 	Severity Severity
-	Text     string // one line: what the rule guards
+	Text     string // the problem that the rule reports, in one line
 }
 
 // The rules of `imagefactory validate`. docs/rules.md explains each.
@@ -46,12 +46,12 @@ func Rules() []Rule {
 	}
 }
 
-// At makes a finding of the rule at a place.
+// At returns a finding of the rule at a position.
 func (r Rule) At(file string, line, column int, message, fix string) Finding {
 	return Finding{Rule: r.ID, Severity: r.Severity, File: file, Line: line, Column: column, Message: message, Fix: fix}
 }
 
-// Of returns the finding as one about an image.
+// Of returns a copy of the finding that is about an image.
 func (f Finding) Of(image string) Finding {
 	f.Image = image
 	return f

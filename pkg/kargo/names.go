@@ -17,8 +17,8 @@ const (
 	gitLabTask           = "rebuild-gitlab"
 )
 
-// Aliases under which a Promotion keeps the outputs of its steps: the run's id and URL are in the Promotion's
-// status.state["rebuild::dispatch"], under the keys run and url. The id is UnknownRun where the forge gave none.
+// Aliases of the steps of a Promotion, under which it keeps their outputs: the ID and the URL of the run are in
+// status.state["rebuild::dispatch"], under the keys run and url. The ID is UnknownRun if the forge returned none.
 const (
 	TaskAlias    = "rebuild"
 	DispatchStep = "dispatch"
@@ -26,19 +26,19 @@ const (
 	UnknownRun   = "unknown"
 )
 
-// BaseWarehouse is the name of the Warehouse that watches a base image.
+// BaseWarehouse returns the name of the Warehouse that watches a base image.
 func BaseWarehouse(base string) string { return "base-" + base }
 
-// ImageWarehouse is the name of the Warehouse that watches an enrolled image.
+// ImageWarehouse returns the name of the Warehouse that watches an enrolled image.
 func ImageWarehouse(image string) string { return "image-" + image }
 
-// RebuildStage is the name of the Stage to which a Promotion rebuilds an image.
+// RebuildStage returns the name of the Stage whose Promotions rebuild an image.
 func RebuildStage(image string) string { return "rebuild-" + image }
 
-// observeStage is the name of the Stage that has the Freight of a Warehouse analyzed.
+// observeStage returns the name of the Stage whose verification analyzes the Freight of a Warehouse.
 func observeStage(warehouse string) string { return "observe-" + warehouse }
 
-// defaultAPISecret names the Secret and key with the token for a host's API where factory.credentials names none:
+// defaultAPISecret returns the Secret and key with the token for a host's API if factory.credentials names none:
 // github-workflow-token for github.com, else the host (a port after a dash) and -api-token.
 func defaultAPISecret(host string) config.SecretKey {
 	if host == "github.com" {
@@ -47,7 +47,7 @@ func defaultAPISecret(host string) config.SecretKey {
 	return config.SecretKey{Secret: hostPart(host) + "-api-token", Key: "token"}
 }
 
-// hostPart is a host as part of a name.
+// hostPart returns a host as part of an object's name.
 func hostPart(host string) string {
 	const longest = 200 // a name has at most 253 characters
 	name := strings.ReplaceAll(strings.ToLower(host), ":", "-")
@@ -58,7 +58,7 @@ func hostPart(host string) string {
 	return name
 }
 
-// apiSecret names the Secret and key with the token for a host's API.
+// apiSecret returns the Secret and key with the token for a host's API.
 func apiSecret(cfg *config.Config, host string) config.SecretKey {
 	if c := cfg.Factory.Credentials[host]; c.API != nil {
 		return *c.API

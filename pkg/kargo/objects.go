@@ -12,14 +12,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Options are what the Jobs in the cluster must know and images.yaml may leave to the checkout.
+// Options tell the Jobs in the cluster where state and images.yaml are. Their defaults come from the git checkout.
 type Options struct {
 	StateURL   string // URL of the state repository
 	StatePath  string // folder of the state files in it
 	ConfigPath string // path of images.yaml in it
 }
 
-// Objects returns what [Each] does, as a slice.
+// Objects is like [Each] but returns a slice.
 func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) ([]Object, []Omission, error) {
 	objects, n, omitted, err := Each(cfg, st, g, opts)
 	if err != nil {
@@ -28,10 +28,10 @@ func Objects(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) 
 	return slices.AppendSeq(make([]Object, 0, n), objects), omitted, nil
 }
 
-// Each returns every object of dist, and how many there are: first what exists once, then each base image's, then each
-// enrolled image's, by name. The objects are made one after the other as they are asked for, since a large fleet has many.
-// An object that Kargo would refuse is left out, with all that needs it, and named in the omissions. Each fails without a
-// state repository, and for a mirror that Kargo cannot watch.
+// Each returns the n objects of dist: first the shared ones, then those of each base image, then those of each enrolled image,
+// by name. Objects are generated one at a time, because a large fleet has many. An object that Kargo would refuse is left
+// out, with all objects that need it, and listed in omitted. Each fails if there is no state repository, or if Kargo cannot
+// watch a mirror.
 func Each(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) (objects iter.Seq[Object], n int, omitted []Omission, err error) {
 	if opts.StateURL == "" {
 		return nil, 0, nil, errors.New("no state repository (set factory.state.url in images.yaml)")
@@ -39,7 +39,8 @@ func Each(cfg *config.Config, st *state.State, g *graph.Graph, opts Options) (ob
 	if err := errors.Join(RefusedMirrors(cfg, g)...); err != nil {
 		return nil, 0, nil, err
 	}
-	// The Roles, which come first, name the rebuild Stages. So all is made twice, which is faster than keeping it.
+	// The Roles, which come first, name the rebuild Stages. So all objects are generated twice, which is faster than keeping
+	// them.
 	count := 0
 	first := newBuilder(cfg, st, g, opts, func(Object) { count++ })
 	first.ofImages()
@@ -72,7 +73,7 @@ func newBuilder(cfg *config.Config, st *state.State, g *graph.Graph, opts Option
 	return &builder{cfg: cfg, st: st, g: g, opts: opts, emit: emit, tasks: map[config.Provider]bool{}, missing: map[string]bool{}}
 }
 
-// ofImages makes the objects of base images and of images.
+// ofImages generates the objects of base images and of images.
 func (b *builder) ofImages() {
 	b.bases()
 	b.images()
@@ -84,11 +85,11 @@ func (b *builder) header(api, kind, name string) Header {
 	}}
 }
 
-// subject is what a Warehouse watches and its observe Stage has analyzed.
+// subject is a repository that a Warehouse watches and whose Freight an observe Stage analyzes.
 type subject struct {
 	warehouse string
 	flag      string // how the analysis names it
-	shown     string // what is watched, as people write it
+	shown     string // its reference, in familiar form
 	comment   string
 	labels    Labels
 	interval  config.Duration
@@ -136,8 +137,8 @@ func (b *builder) bases() {
 	}
 }
 
-// images adds the objects of the enrolled images. What may be watched is found first: the parents of an image can come
-// after it.
+// images generates the objects of the enrolled images. It first collects what can be watched, because the parents of an
+// image can come after it.
 func (b *builder) images() {
 	names := b.cfg.Names()
 	subjects := make([]subject, len(names))
@@ -186,7 +187,7 @@ func (b *builder) imageSubject(img *config.Image, tags config.Tags) subject {
 	}
 }
 
-// watchedAsBase reports whether an external image follows the very tag that a base image's Warehouse watches.
+// watchedAsBase reports whether an external image follows a tag that the Warehouse of a base image already watches.
 func (b *builder) watchedAsBase(img *config.Image, tags config.Tags) bool {
 	if img.Managed() || tags.Strategy != config.Digest {
 		return false
@@ -195,8 +196,8 @@ func (b *builder) watchedAsBase(img *config.Image, tags config.Tags) bool {
 	return err == nil && b.g.Watched(b.g.BaseName(ref))
 }
 
-// repoURL is the repository as a Warehouse watches it: at the first mirror of its registry where there is one, so that
-// Kargo sees the tags move when the analysis, which asks the mirrors too, can see it.
+// repoURL returns the repository that a Warehouse watches. That is the one on the first mirror of the registry, if there is
+// one, because the analysis asks the mirrors too: Kargo must not see a new digest before the analysis can.
 func repoURL(cfg *config.Config, registry, repository string) string {
 	if mirrors := cfg.Factory.Mirrors[registry]; len(mirrors) > 0 {
 		registry = strings.TrimSuffix(mirrors[0], "/")

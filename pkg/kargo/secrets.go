@@ -8,10 +8,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// CredTypeLabel is the label by which Kargo knows the Secrets that it may read.
+// CredTypeLabel is the label that marks Secrets with credentials for Kargo.
 const CredTypeLabel = kargoGroup + "/cred-type"
 
-// ProjectLabel marks a namespace that Kargo may take for the Project of the same name.
+// ProjectLabel is the label of a namespace that Kargo may adopt for the Project of the same name.
 const ProjectLabel = kargoGroup + "/project"
 
 // Values of CredTypeLabel.
@@ -20,7 +20,7 @@ const (
 	imageCredentials   = "image"   // for Kargo's own requests to registries
 )
 
-// Secret is a Secret in the Project's namespace that something of dist reads.
+// Secret is a Secret in the Project's namespace that an object of dist refers to.
 type Secret struct {
 	Name     string
 	CredType string // value of CredTypeLabel; empty when Kargo does not read it
@@ -37,8 +37,8 @@ type SecretUse struct {
 	Jobs  bool // the Jobs have it as a file
 }
 
-// Secrets lists what has to be created beside dist, by name: what factory.credentials names, what the PromotionTasks read
-// where it names nothing, and Kargo's own credentials for the registries that need some.
+// Secrets returns the Secrets that users have to create, by name: those in factory.credentials, the defaults that the
+// PromotionTasks read otherwise, and Kargo's own credentials for registries.
 func Secrets(cfg *config.Config) []Secret {
 	byName := map[string]*Secret{}
 	add := func(at config.SecretKey, u SecretUse) {
@@ -80,7 +80,7 @@ func Secrets(cfg *config.Config) []Secret {
 	return out
 }
 
-// startedAt are the hosts at which builds are started.
+// startedAt returns the hosts on which builds are started.
 func startedAt(cfg *config.Config) map[string]bool {
 	out := map[string]bool{}
 	for i := range cfg.Images {
@@ -91,18 +91,18 @@ func startedAt(cfg *config.Config) map[string]bool {
 	return out
 }
 
-// imageSecret names the Secret with Kargo's credentials for a registry.
+// imageSecret returns the name of the Secret with Kargo's credentials for a registry.
 func imageSecret(host string) string { return "kargo-image-" + hostPart(host) }
 
-// JobObject is a Secret or ConfigMap that factory.jobs names. The Jobs start without it.
+// JobObject is a Secret or ConfigMap that factory.jobs names. The Jobs start even if it is missing.
 type JobObject struct {
 	ConfigMap bool
 	Name      string
-	Key       string // empty when any will do
+	Key       string // empty if all keys are used
 	Use       string // key of factory.jobs
 }
 
-// JobObjects lists what factory.jobs names, by use.
+// JobObjects returns the Secrets and ConfigMaps that factory.jobs names, by use.
 func JobObjects(cfg *config.Config) []JobObject {
 	jobs := &cfg.Factory.Jobs
 	var out []JobObject

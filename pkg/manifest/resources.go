@@ -105,7 +105,7 @@ func eachResource(data []byte, do func(resourceSum)) {
 	finish()
 }
 
-// read takes over what a line says of the resource.
+// read sets the fields of the resource that a line contains.
 func (d *resourceSum) read(line []byte) {
 	take := func(to *string, prefix string) {
 		if rest, ok := bytes.CutPrefix(line, []byte(prefix)); ok && *to == "" {
@@ -137,7 +137,7 @@ func (r *Resources) String() string {
 	return total + " (" + strings.Join(parts, ", ") + ")"
 }
 
-// groups counts resources by image, or by kind for those that exist once. Of many groups, the first are named.
+// groups returns the number of resources by image, or by kind for those without an image. It names the first few groups.
 func groups(sign string, list []Resource) []string {
 	const most = 5
 	var names []string
