@@ -15,13 +15,15 @@ import (
 
 // entry is an Image with what a person sets when enrolling one, in the order in which people write it.
 type entry struct {
-	Name         string       `json:"name"`
-	Registry     string       `json:"registry,omitempty"`
-	Repository   string       `json:"repository"`
-	Source       *entrySource `json:"source,omitempty"`
-	Tags         any          `json:"tags,omitempty"` // a plain tag, or entryTags
-	RebuildDelay *Duration    `json:"rebuildDelay,omitempty"`
-	AutoRebuild  *bool        `json:"autoRebuild,omitempty"`
+	Name         string            `json:"name"`
+	Registry     string            `json:"registry,omitempty"`
+	Repository   string            `json:"repository"`
+	Source       *entrySource      `json:"source,omitempty"`
+	Tags         any               `json:"tags,omitempty"` // a plain tag, or entryTags
+	RebuildDelay *Duration         `json:"rebuildDelay,omitempty"`
+	AutoRebuild  *bool             `json:"autoRebuild,omitempty"`
+	Owner        string            `json:"owner,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
 }
 
 type entrySource struct {
@@ -44,7 +46,10 @@ type entryTags struct {
 }
 
 func entryOf(img *Image) entry {
-	e := entry{Name: img.Name, Registry: img.Registry, Repository: img.Repository, RebuildDelay: img.RebuildDelay, AutoRebuild: img.AutoRebuild}
+	e := entry{
+		Name: img.Name, Registry: img.Registry, Repository: img.Repository, RebuildDelay: img.RebuildDelay, AutoRebuild: img.AutoRebuild,
+		Owner: img.Owner, Labels: img.Labels,
+	}
 	if s := img.Source; s != nil {
 		e.Source = &entrySource{
 			Provider: s.Provider, Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Target: s.Target,

@@ -91,12 +91,14 @@ type SecretKey struct {
 
 // Defaults are values for entries that do not say otherwise.
 type Defaults struct {
-	Registry        string        `yaml:"registry" jsonschema_description:"Registry host of managed images."`
-	RebuildDelay    *Duration     `yaml:"rebuildDelay" jsonschema_description:"How long a new digest of a base image waits. 0 means at once."`
-	MaxRebuildDelay *Duration     `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
-	RebuildPolicy   RebuildPolicy `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: a digest is due when it is old enough. settle: the newest must be."`
-	AutoRebuild     *bool         `yaml:"autoRebuild" jsonschema_description:"false: watched and shown, never rebuilt."`
-	Source          SourceDefault `yaml:"source" jsonschema_description:"What sources commonly share."`
+	Registry        string            `yaml:"registry" jsonschema_description:"Registry host of managed images."`
+	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How long a new digest of a base image waits. 0 means at once."`
+	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
+	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: a digest is due when it is old enough. settle: the newest must be."`
+	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watched and shown, never rebuilt."`
+	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns images without an owner."`
+	Labels          map[string]string `yaml:"labels" jsonschema_description:"Labels of all images; an entry overrides them key by key."`
+	Source          SourceDefault     `yaml:"source" jsonschema_description:"What sources commonly share."`
 }
 
 // SourceDefault are the parts of a source that entries commonly share.
@@ -112,15 +114,17 @@ type SourceDefault struct {
 
 // Image is an enrolled image: managed when it has a Source, else external.
 type Image struct {
-	Name            string        `yaml:"name" jsonschema:"required,minLength=1,maxLength=49,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" jsonschema_description:"Name of the entry: of its state file and its Kargo objects."`
-	Registry        string        `yaml:"registry" jsonschema_description:"Registry host. Default ghcr.io, and docker.io for an external image."`
-	Repository      string        `yaml:"repository" jsonschema:"required,minLength=1" jsonschema_description:"Repository in the registry."`
-	Source          *Source       `yaml:"source" jsonschema_description:"Where it is built from. Without it the image is external: watched, never rebuilt."`
-	Tags            *Tags         `yaml:"tags" jsonschema_description:"Which published tags count. Default: decided by analyze from what the registry holds."`
-	RebuildDelay    *Duration     `yaml:"rebuildDelay" jsonschema_description:"How long a new digest of a base image waits. Default 7d; 0 means at once."`
-	MaxRebuildDelay *Duration     `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle. Default four times rebuildDelay."`
-	RebuildPolicy   RebuildPolicy `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: a digest is due when it is old enough. settle: the newest must be. Default mature with pinBases, else settle."`
-	AutoRebuild     *bool         `yaml:"autoRebuild" jsonschema_description:"false: watched and shown, never rebuilt. Default true."`
+	Name            string            `yaml:"name" jsonschema:"required,minLength=1,maxLength=49,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" jsonschema_description:"Name of the entry: of its state file and its Kargo objects."`
+	Registry        string            `yaml:"registry" jsonschema_description:"Registry host. Default ghcr.io, and docker.io for an external image."`
+	Repository      string            `yaml:"repository" jsonschema:"required,minLength=1" jsonschema_description:"Repository in the registry."`
+	Source          *Source           `yaml:"source" jsonschema_description:"Where it is built from. Without it the image is external: watched, never rebuilt."`
+	Tags            *Tags             `yaml:"tags" jsonschema_description:"Which published tags count. Default: decided by analyze from what the registry holds."`
+	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How long a new digest of a base image waits. Default 7d; 0 means at once."`
+	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle. Default four times rebuildDelay."`
+	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: a digest is due when it is old enough. settle: the newest must be. Default mature with pinBases, else settle."`
+	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watched and shown, never rebuilt. Default true."`
+	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns the image, such as team-shop or @acme/shop."`
+	Labels          map[string]string `yaml:"labels" jsonschema_description:"Labels to select the image by, such as team: shop. Its Kargo objects carry them."`
 
 	// Line and Column are where the entry's name stands in images.yaml.
 	Line, Column int `yaml:"-"`

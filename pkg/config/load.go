@@ -68,7 +68,7 @@ func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
 	}
 	placeEntries(root)
 	resolveAliases(root, map[*yaml.Node]bool{})
-	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg)}
+	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg), owners: map[string]string{}}
 	v.run()
 	return cfg, true
 }
@@ -244,6 +244,8 @@ func (c *Config) applyDefaults() {
 			img.MaxRebuildDelay = &longest
 		}
 		img.AutoRebuild = orDefault(img.AutoRebuild, *orDefault(d.AutoRebuild, true))
+		setDefault(&img.Owner, d.Owner)
+		img.Labels = withDefaults(img.Labels, d.Labels)
 		setDefault(&img.Registry, c.defaultRegistry(img.Managed()))
 		img.Registry, img.Repository = hostname.Repository(img.Registry, img.Repository)
 		if !img.Managed() {
@@ -347,6 +349,19 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	if s.PinBases == nil {
 		s.PinBases = d.PinBases
 	}
+}
+
+// withDefaults returns the labels of an entry, and of the defaults those whose keys it does not have.
+func withDefaults(labels, defaults map[string]string) map[string]string {
+	if len(labels) == 0 {
+		return defaults
+	}
+	for key, value := range defaults {
+		if _, ok := labels[key]; !ok {
+			labels[key] = value
+		}
+	}
+	return labels
 }
 
 func setDefault[T ~string](v *T, def T) {

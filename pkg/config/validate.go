@@ -33,6 +33,7 @@ type validator struct {
 	cfg    *Config
 	root   *yaml.Node
 	images *yaml.Node
+	owners map[string]string // label to owner
 }
 
 func (v *validator) run() {
@@ -179,6 +180,7 @@ func (v *validator) defaults(n *yaml.Node) {
 	}
 	v.registry(child(n, "registry"), "defaults.registry", d.Registry)
 	v.policy(child(n, "rebuildPolicy"), "defaults.rebuildPolicy", d.RebuildPolicy)
+	v.owned(n, "defaults.", d.Owner, d.Labels)
 	if src := child(n, "source"); src != nil {
 		v.provider(child(src, "provider"), "defaults.source.provider", d.Source.Provider)
 		if d.Source.Host != "" {
@@ -208,6 +210,7 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 	if img.RebuildDelay != nil && img.MaxRebuildDelay != nil && *img.MaxRebuildDelay < *img.RebuildDelay {
 		v.add(finding.BadValue, child(n, "maxRebuildDelay"), fmt.Sprintf("%s: maxRebuildDelay %s is shorter than rebuildDelay %s", at, img.MaxRebuildDelay, img.RebuildDelay), "")
 	}
+	v.owned(n, at+": ", img.Owner, img.Labels)
 	if tags := child(n, "tags"); tags != nil && tags.Kind != yaml.SequenceNode {
 		v.tags(tags, at+": tags", img.Tags)
 	}
