@@ -20,7 +20,7 @@ import (
 
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
-	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{},
+	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "AuditReport": cli.AuditReport{},
 	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
@@ -88,7 +88,7 @@ func TestKinds(t *testing.T) {
 		"state/base-images/node-22.yaml": "name: node-22\nregistry: docker.io\nrepository: library/node\ntag: \"22\"\ncurrentDigest: sha256:" + strings.Repeat("b", 64) + "\nbaseline:\n  digest: sha256:" + strings.Repeat("a", 64) + "\n  firstSeen: \"2026-01-01T00:00:00Z\"\ncandidates:\n- digest: sha256:" + strings.Repeat("b", 64) + "\n  firstSeen: \"2026-02-27T12:00:00Z\"\n",
 	}
 	commands := map[string]string{
-		"status": "StatusList", "status web": "StatusList", "promote --dry-run": "StatusList", "promote --offline --direct": "PromoteReport",
+		"audit": "AuditReport", "status": "StatusList", "status web": "StatusList", "promote --dry-run": "StatusList", "promote --offline --direct": "PromoteReport",
 		"analyze --source-dir src --offline web": "AnalyzeReport", "validate": "FindingList", "doctor --offline": "CheckList",
 		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
@@ -32,6 +33,11 @@ type (
 	AnalyzeReport struct {
 		report.Meta
 		*analyze.Report
+	}
+	// AuditReport is the output of audit.
+	AuditReport struct {
+		report.Meta
+		*audit.Report
 	}
 	// FindingList is the output of validate.
 	FindingList struct {
@@ -97,6 +103,13 @@ func (r PromoteReport) Names() []string {
 // Names implements [report.Object].
 func (r AnalyzeReport) Names() []string {
 	return namesOf(r.Images, func(i *analyze.ImageReport) string { return i.Image })
+}
+
+// Names implements [report.Object].
+func (r AuditReport) Names() []string {
+	names := namesOf(r.Rebuilds, func(b *audit.Rebuild) string { return b.Image })
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Names implements [report.Object].

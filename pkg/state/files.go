@@ -179,6 +179,31 @@ func (k kind[T]) read(data []byte, want string) (*T, *unreadable) {
 	return v, nil
 }
 
+// Parse reads one state file, given by its path below the state folder. It returns the image or the base image; neither for a file
+// that is no state file.
+func Parse(file string, data []byte) (*Image, *Base, error) {
+	name, folder := strings.TrimSuffix(path.Base(file), ".yaml"), path.Dir(file)
+	if !fileName().MatchString(path.Base(file)) || strings.HasSuffix(name, ".example") || len(data) > maxFileBytes {
+		return nil, nil, nil
+	}
+	var img Image
+	var base Base
+	switch folder {
+	case ImagesFolder:
+		if err := decode(data, &img); err != nil || img.Name != name {
+			return nil, nil, err
+		}
+		img.normalise()
+		return &img, nil, nil
+	case BasesFolder:
+		if err := decode(data, &base); err != nil || base.Name != name {
+			return nil, nil, err
+		}
+		return nil, &base, nil
+	}
+	return nil, nil, nil
+}
+
 // decode reads one document. yaml.v3 itself limits the expansion of aliases.
 func decode(data []byte, v any) error {
 	if len(bytes.TrimSpace(data)) == 0 {

@@ -283,6 +283,14 @@ func (r *Rebuild) Duration() (time.Duration, bool) {
 	return took, r.Status.CountsAsBuilt() && !r.RequestedAt.IsZero() && took >= 0
 }
 
+// RebuildsSince returns since when the state file records every rebuild; the zero time if none was left out yet.
+func (i *Image) RebuildsSince() time.Time {
+	if len(i.RebuildHistory) < maxRebuildHistory {
+		return time.Time{}
+	}
+	return i.RebuildHistory[0].RequestedAt.Time
+}
+
 // CancelRequest undoes a [Image.Request] whose rebuild was not started: the previous rebuild is the last one again.
 func (i *Image) CancelRequest() {
 	i.Rebuild = nil

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/audit"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/history"
+	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+type auditOptions struct {
+	since, stale string
+	noHistory    bool
+	output       outputFlag
+}
+
+func newAudit(env *Env, paths *pathFlags) *cobra.Command {
+	o := &auditOptions{}
+	cmd := &cobra.Command{
+		Use:   "audit [NAME...]",
+		Short: "Report what was rebuilt in a period, why, and how long changes waited",
+		Long: `Audit reports, for every managed image or the named ones:
+
+  - the rebuilds that were requested in the period, the digests that they were for, and the evidence that the published image has
+    them;
+  - how long each change waited, from the moment its digest was first seen to the published image: median, 95th percentile, worst;
+  - the images for which a base has held a newer digest for longer than --stale, and why;
+  - the published images that were built on a digest that was held, withdrawn or younger than rebuildDelay.
+
+State files keep the last ten rebuilds of an image; audit reads older ones from the git history of the state folder, if it is in
+a checkout. The report says what time it covers.`,
+		Example: `  imagefactory audit --since 90d
+  imagefactory audit web api --since 2026-01-01 -o markdown
+  imagefactory audit --since 90d --stale 14d -o csv > audit.csv`,
+		Args:              args(cobra.ArbitraryArgs),
+		ValidArgsFunction: imageNames(paths),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return runAudit(cmd.Context(), env, paths, o, names)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.since, "since", "90d", "begin of the period: a `time` before now such as 90d, or a date such as 2026-01-31")
+	f.StringVar(&o.stale, "stale", "30d", "`time` after which an image is stale")
+	f.BoolVar(&o.noHistory, "no-history", false, "do not read the git history")
+	o.output.add(cmd, "table", "wide", "markdown", "csv")
+	return cmd
+}
+
+func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, names []string) error {
+	if err := o.output.check(); err != nil {
+		return err
+	}
+	now := env.Now().UTC().Truncate(time.Second)
+	from, err := beginOf(o.since, now)
+	if err != nil {
+		return err
+	}
+	stale, err := config.ParseDuration(o.stale)
+	if err != nil {
+		return fleet.Usagef("--stale: %s", err)
+	}
+	f, err := fleet.Open(paths.paths())
+	if err != nil {
+		return err
+	}
+	r, err := auditOf(ctx, f, audit.Input{From: from, To: now, Stale: stale.Std()}, names, !o.noHistory)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, AuditReport{report.NewMeta("AuditReport"), r})
+	case o.output.value == "csv":
+		return report.AuditCSV(env.Out, r)
+	case o.output.value == "markdown":
+		return report.AuditMarkdown(env.Out, r)
+	}
+	return env.style(o.output.wide()).Audit(env.Out, r)
+}
+
+// beginOf parses the begin of a period: a date, or a time before now.
+func beginOf(s string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.DateOnly, s); err == nil {
+		return at, nil
+	}
+	d, err := config.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return time.Time{}, fleet.Usagef("--since %q: want a time before now such as 90d, or a date such as 2026-01-31", s)
+	}
+	return now.Add(-d.Std()), nil
+}
+
+// auditOf audits a fleet whose state is in a folder, with the git history of that folder if asked for.
+func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, names []string, past bool) (*audit.Report, error) {
+	images, err := f.Images(names)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range images {
+		in.Images = append(in.Images, img.Name)
+	}
+	in.Config, in.Graph, in.Facts, in.Coverage = f.Config, f.Graph, audit.NewFacts(f.State), audit.CoverageOf(f.State)
+	if in.Decisions, err = f.Decide(nil, in.To); err != nil {
+		return nil, err
+	}
+	in.Labels = func(*config.Image) []string { return nil }
+	if past {
+		if err := readHistory(ctx, f.Paths.StateDir, &in); err != nil {
+			return nil, err
+		}
+	}
+	in.Coverage.Complete = !in.Coverage.From.After(in.From)
+	return audit.Of(&in), nil
+}
+
+// readHistory adds the facts of the past to an audit.
+func readHistory(ctx context.Context, dir string, in *audit.Input) error {
+	skipped := 0
+	read, err := history.Read(ctx, dir, []string{state.ImagesFolder, state.BasesFolder}, in.From, func(v history.Version) error {
+		if in.Facts.Add(v.File, v.Data) != nil { // somebody has committed a broken file; the versions before and after it count
+			skipped++
+		}
+		return nil
+	})
+	if err != nil || read.Commits == 0 {
+		return err
+	}
+	c := &in.Coverage
+	c.Source, c.Commits, c.Skipped = "git", read.Commits, skipped
+	switch {
+	case read.Complete:
+		c.From = time.Time{}
+	case read.From.Before(c.From):
+		c.From = read.From
+	}
+	return nil
+}

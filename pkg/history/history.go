@@ -1,0 +1,282 @@
+// Package history reads the earlier versions of state files from the git checkout that they are in.
+package history
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+
+	"github.com/imagefactory/imagefactory/pkg/checkout"
+)
+
+// Version is the content of a file as a commit left it.
+type Version struct {
+	File string // path below the folder
+	At   time.Time
+	Data []byte
+}
+
+// Range is the part of the history that was read.
+type Range struct {
+	Commits  int       // that were read; 0 if the folder is in no checkout
+	From     time.Time // of the oldest of them
+	Complete bool      // every commit of the period was read; a shallow clone lacks some
+}
+
+// Bounds of one reading.
+const (
+	maxCommits = 200_000
+	maxBlob    = 1 << 20 // larger files are no state files
+)
+
+// Read calls fn with each version of the files in the folders below dir that a commit since then made, newest first, and then
+// with what these files were before. It follows first parents, so it sees what the branch held, one state after the other. It does not read the files in dir themselves.
+func Read(ctx context.Context, dir string, folders []string, since time.Time, fn func(Version) error) (Range, error) {
+	at, found, err := checkout.Find(dir)
+	if err != nil || !found {
+		return Range{}, err
+	}
+	below, err := pathBelow(at.Root, dir)
+	if err != nil {
+		return Range{}, err
+	}
+	repo, err := git.PlainOpenWithOptions(at.Root, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if err != nil {
+		return Range{}, fmt.Errorf("opening git repository %q: %w", at.Root, err)
+	}
+	head, err := repo.Head()
+	if errors.Is(err, plumbing.ErrReferenceNotFound) { // no commit yet
+		return Range{}, nil
+	}
+	if err != nil {
+		return Range{}, fmt.Errorf("reading history of %q: %w", at.Root, err)
+	}
+	r := &reader{objects: repo.Storer, below: below, folders: folders, fn: fn, changed: map[string]bool{}}
+	err = r.walk(ctx, head.Hash(), since)
+	if err != nil {
+		err = fmt.Errorf("reading history of %q: %w", dir, err)
+	}
+	return r.read, err
+}
+
+// pathBelow returns the path of a folder below the root of its checkout, with slashes; "." for the root.
+func pathBelow(root, dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("finding %q: %w", dir, err)
+	}
+	below, err := filepath.Rel(root, abs)
+	if err != nil || strings.HasPrefix(below, "..") {
+		return "", fmt.Errorf("%q is not below %q", dir, root)
+	}
+	return filepath.ToSlash(below), nil
+}
+
+type reader struct {
+	objects storer.EncodedObjectStorer
+	below   string
+	folders []string
+	fn      func(Version) error
+	read    Range
+	changed map[string]bool // files that were reported
+}
+
+// snapshot is the content of the folders at a commit.
+type snapshot struct {
+	folders []plumbing.Hash // zero for a folder that does not exist
+	files   []map[string]plumbing.Hash
+}
+
+func (r *reader) walk(ctx context.Context, from plumbing.Hash, since time.Time) error {
+	var newer *snapshot
+	var newerAt time.Time
+	for hash := from; r.read.Commits < maxCommits; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		commit, err := object.GetCommit(r.objects, hash)
+		if errors.Is(err, plumbing.ErrObjectNotFound) { // a shallow clone ends here
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("commit %s: %w", hash, err)
+		}
+		at := commit.Committer.When.UTC()
+		if !newerAt.IsZero() && at.After(newerAt) { // a clock that was wrong
+			at = newerAt
+		}
+		now, err := r.snapshot(commit.TreeHash, newer)
+		if err != nil {
+			return fmt.Errorf("commit %s: %w", hash, err)
+		}
+		if newer != nil {
+			if err := r.report(newer, now, newerAt); err != nil {
+				return err
+			}
+		}
+		newer, newerAt = now, at
+		if at.Before(since) {
+			r.read.Complete = true
+			return r.reportChanged(now, at)
+		}
+		r.read.Commits, r.read.From = r.read.Commits+1, at
+		if len(commit.ParentHashes) == 0 {
+			r.read.Complete = true
+			break
+		}
+		hash = commit.ParentHashes[0]
+	}
+	if newer == nil {
+		return nil
+	}
+	return r.report(newer, &snapshot{folders: make([]plumbing.Hash, len(r.folders)), files: make([]map[string]plumbing.Hash, len(r.folders))}, newerAt)
+}
+
+// snapshot returns the files of a tree; folders that are the same as in other are not read again.
+func (r *reader) snapshot(tree plumbing.Hash, other *snapshot) (*snapshot, error) {
+	out := &snapshot{folders: make([]plumbing.Hash, len(r.folders)), files: make([]map[string]plumbing.Hash, len(r.folders))}
+	for i, folder := range r.folders {
+		hash, err := r.find(tree, path.Join(r.below, folder))
+		if err != nil {
+			return nil, err
+		}
+		out.folders[i] = hash
+		switch {
+		case hash.IsZero():
+		case other != nil && other.folders[i] == hash:
+			out.files[i] = other.files[i]
+		default:
+			files := map[string]plumbing.Hash{}
+			if err := r.entries(hash, func(name string, mode filemode.FileMode, hash plumbing.Hash) {
+				if mode.IsRegular() || mode == filemode.Executable {
+					files[name] = hash
+				}
+			}); err != nil {
+				return nil, err
+			}
+			out.files[i] = files
+		}
+	}
+	return out, nil
+}
+
+// find returns the tree at a path below a tree; the zero hash if there is none.
+func (r *reader) find(tree plumbing.Hash, at string) (plumbing.Hash, error) {
+	for part := range strings.SplitSeq(at, "/") {
+		if part == "." {
+			continue
+		}
+		next := plumbing.ZeroHash
+		if err := r.entries(tree, func(name string, mode filemode.FileMode, hash plumbing.Hash) {
+			if name == part && mode == filemode.Dir {
+				next = hash
+			}
+		}); err != nil {
+			return plumbing.ZeroHash, err
+		}
+		if next.IsZero() {
+			return next, nil
+		}
+		tree = next
+	}
+	return tree, nil
+}
+
+// entries calls fn with each entry of a tree. It reads the bytes itself: go-git makes an object of each of thousands of entries.
+func (r *reader) entries(tree plumbing.Hash, fn func(name string, mode filemode.FileMode, hash plumbing.Hash)) error {
+	data, err := r.content(plumbing.TreeObject, tree, -1)
+	if err != nil {
+		return err
+	}
+	for len(data) > 0 {
+		mode, rest, ok := bytes.Cut(data, []byte(" "))
+		name, rest, ok2 := bytes.Cut(rest, []byte{0})
+		if !ok || !ok2 || len(rest) < len(plumbing.ZeroHash) {
+			return fmt.Errorf("tree %s is damaged", tree)
+		}
+		m, err := filemode.New(string(mode))
+		if err != nil {
+			return fmt.Errorf("tree %s is damaged", tree)
+		}
+		fn(string(name), m, plumbing.Hash(rest[:len(plumbing.ZeroHash)]))
+		data = rest[len(plumbing.ZeroHash):]
+	}
+	return nil
+}
+
+// content returns the content of an object, and nil if it is larger than a positive limit.
+func (r *reader) content(kind plumbing.ObjectType, hash plumbing.Hash, limit int64) ([]byte, error) {
+	o, err := r.objects.EncodedObject(kind, hash)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", hash, err)
+	}
+	if limit > 0 && o.Size() > limit {
+		return nil, nil
+	}
+	in, err := o.Reader()
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", hash, err)
+	}
+	defer in.Close()
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", hash, err)
+	}
+	return data, nil
+}
+
+// report reports the files of a commit that differ from those of the one before it.
+func (r *reader) report(now, before *snapshot, at time.Time) error {
+	for i, folder := range r.folders {
+		if now.folders[i] == before.folders[i] {
+			continue
+		}
+		for name, hash := range now.files[i] {
+			if before.files[i][name] == hash {
+				continue
+			}
+			if err := r.call(path.Join(folder, name), hash, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reportChanged reports the files that later commits changed, as they were.
+func (r *reader) reportChanged(was *snapshot, at time.Time) error {
+	for i, folder := range r.folders {
+		for name, hash := range was.files[i] {
+			if file := path.Join(folder, name); r.changed[file] {
+				if err := r.call(file, hash, at); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reader) call(file string, hash plumbing.Hash, at time.Time) error {
+	r.changed[file] = true
+	data, err := r.content(plumbing.BlobObject, hash, maxBlob)
+	if errors.Is(err, plumbing.ErrObjectNotFound) || data == nil && err == nil { // a partial clone, or no state file
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.fn(Version{File: file, At: at, Data: data})
+}
