@@ -84,7 +84,7 @@ func text(n *yaml.Node) string {
 
 var (
 	places = regexp.MustCompile(`line \d+`)
-	again  = regexp.MustCompile(`^IF005 entry (.*) stands in the list more than once, by an alias$`)
+	again  = regexp.MustCompile(`^IF005 entry (.*) appears more than once in the list, through an alias$`)
 )
 
 // found returns the rules and messages that a document gives, without places.
@@ -182,7 +182,7 @@ images:
 		`images.yaml:6:11: two: source: workflow is missing`,
 		`images.yaml:8:11: one: source.repo: invalid GitHub repository "just-one"`,
 		`images.yaml:8:11: two: source.repo: invalid GitHub repository "just-one"`,
-		`images.yaml:13:3: entry "three" stands in the list more than once, by an alias`,
+		`images.yaml:13:3: entry "three" appears more than once in the list, through an alias`,
 		`images.yaml:12:62: images[2].rebuildDelay: duration "7days"`,
 		`images.yaml:12:62: images[4].rebuildDelay: duration "7days"`,
 		`images.yaml:14:10: invalid name "Four"`,
@@ -201,7 +201,7 @@ func TestPlacesOfAliasesThatAreRefused(t *testing.T) {
 			"images: *f\n": "images.yaml:7:9: ",
 	} {
 		_, err := config.Load(strings.NewReader(text), "images.yaml")
-		require.ErrorContains(t, err, "aliases expand to too much or contain themselves")
+		require.ErrorContains(t, err, "aliases expand too far or contain themselves")
 		assert.True(t, strings.HasPrefix(err.Error(), place), "%s", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 )
 
-// entry is an Image with what a person sets when enrolling one, in the order in which people write it.
+// entry holds the keys of an [Image] that enroll can set, in the usual order.
 type entry struct {
 	Name         string            `json:"name"`
 	Registry     string            `json:"registry,omitempty"`
@@ -66,13 +66,13 @@ func entryOf(img *Image) entry {
 	return e
 }
 
-// Append adds an entry to the text of an images.yaml and keeps every byte of the rest: comments, order, layout. The
-// text is validated as a whole, before and after; what is wrong with the entry is a finding.List.
+// Append adds an entry to the text of an images.yaml and keeps every other byte: comments, order, layout. It validates the
+// whole text before and after. The error for an invalid entry is a [finding.List].
 func Append(text []byte, file string, img *Image) ([]byte, error) {
 	if _, err := Load(bytes.NewReader(text), file); err != nil {
 		return nil, err
 	}
-	before, _ := newDecoder(file).load(text) // as it was written, without defaults
+	before, _ := newDecoder(file).load(text) // without defaults
 	in, err := newInsertion(string(text), file, img)
 	if err != nil {
 		return nil, err
@@ -84,9 +84,9 @@ func Append(text []byte, file string, img *Image) ([]byte, error) {
 		n := len(before.Images)
 		if !ok || len(after.Images) != n+1 || !reflect.DeepEqual(entryOf(&after.Images[n]), entryOf(img)) ||
 			!reflect.DeepEqual(withoutPlaces(before.Images), withoutPlaces(after.Images[:n])) {
-			continue // this place is inside of something
+			continue // this line is inside another value
 		}
-		for i := range d.findings { // all are about the entry, which has no place in the file yet
+		for i := range d.findings { // all are about the new entry, which has no position in the file yet
 			d.findings[i].Line, d.findings[i].Column = 0, 0
 		}
 		if err := d.findings.Err(); err != nil {
@@ -106,12 +106,12 @@ func withoutPlaces(images []Image) []Image {
 	return out
 }
 
-// insertion is an entry on its way into a text.
+// insertion adds an entry to the lines of a text.
 type insertion struct {
-	lines   []string // with their ends
-	after   int      // number of lines that the last entry has at least
-	indent  int      // of the dash
-	spaced  bool     // entries are set apart by blank lines
+	lines   []string // with their line ends
+	after   int      // earliest line after which the entry may go
+	indent  int      // column of the dash
+	spaced  bool     // blank lines separate the entries
 	newline string
 	body    string
 }
@@ -123,7 +123,7 @@ func newInsertion(text, file string, img *Image) (*insertion, error) {
 		return nil, d.findings.Err()
 	}
 	if strings.ContainsAny(strings.ReplaceAll(text, "\r\n", "\n"), "\r\u0085\u2028\u2029") {
-		return nil, fmt.Errorf("adding %q to %q: the file has line ends that only YAML knows; add the entry by hand", img.Name, file)
+		return nil, fmt.Errorf("adding %q to %q: the file contains line ends other than LF and CRLF; add the entry by hand", img.Name, file)
 	}
 	body, err := yamlenc.Marshal([]entry{entryOf(img)})
 	if err != nil {
@@ -141,7 +141,7 @@ func newInsertion(text, file string, img *Image) (*insertion, error) {
 	case list.Kind == yaml.AliasNode:
 		return nil, fmt.Errorf("adding %q to %q: the list of images is an alias; add the entry by hand", img.Name, file)
 	case len(list.Content) > 0 && list.Style&yaml.FlowStyle != 0:
-		d.add(finding.Syntax, list, "the list of images is in flow style, [ ]", "write one entry per line, each beginning with a dash")
+		d.add(finding.Syntax, list, "the list of images is in flow style, [ ]", "write each entry on lines of its own, beginning with a dash")
 		return nil, d.findings.Err()
 	case len(list.Content) > 0:
 		in.after, in.indent = lastLine(list), list.Column-1
@@ -167,7 +167,7 @@ func (in *insertion) line(i int) string {
 	return in.lines[i]
 }
 
-// removeEmpty takes the text of an empty list away: [], ~ or null.
+// removeEmpty deletes the text of an empty list: [], ~ or null.
 func (in *insertion) removeEmpty(list *yaml.Node) {
 	i := list.Line - 1
 	if i < 0 || i >= len(in.lines) {
@@ -191,8 +191,8 @@ func (in *insertion) removeEmpty(list *yaml.Node) {
 	in.lines[i] = strings.TrimRight(string(line[:start]), " ") + rest
 }
 
-// places returns numbers of lines after which the entry may go, the most likely first. Where the last entry ends is not
-// to be seen from lines alone: a text that goes over several of them can contain anything.
+// places returns the line numbers after which the entry may go, the most likely first. Lines alone do not show where the last
+// entry ends, because a multi-line string can contain anything.
 func (in *insertion) places() []int {
 	const tries = 100
 	first := min(in.after, len(in.lines))
@@ -213,7 +213,7 @@ func (in *insertion) places() []int {
 	return out
 }
 
-// at writes the text with the entry after so many lines.
+// at returns the text with the entry inserted after line n.
 func (in *insertion) at(n int) []byte {
 	var b strings.Builder
 	for _, l := range in.lines[:n] {

@@ -123,8 +123,8 @@ var invalid = map[string]struct {
   source: yes please
 - just text
 `, []string{
-		"images.yaml:1:9: images[0].name: want a text, not a list",
-		"images.yaml:2:15: images[0].repository: want a text, not a mapping",
+		"images.yaml:1:9: images[0].name: want a string, not a list",
+		"images.yaml:2:15: images[0].repository: want a string, not a mapping",
 		`images.yaml:3:16: images[0].autoRebuild: want true or false, not "perhaps"`,
 		`images.yaml:4:11: images[0].source: want a mapping, not "yes please"`,
 		`images.yaml:5:3: images[1]: want a mapping, not "just text"`,
@@ -181,7 +181,7 @@ var invalid = map[string]struct {
 		`images.yaml:6:56: b: source.workflow: invalid workflow file name "../x"`,
 		`images.yaml:6:74: b: source.dockerfile: "../../etc/passwd" is not a path inside the repository`,
 		`images.yaml:6:100: b: source.branch: invalid branch name "a b"`,
-		`images.yaml:9:41: c: source.workflow: only for provider github, and this one is gitlab`,
+		`images.yaml:9:41: c: source.workflow: only for provider github, but the provider is gitlab`,
 		`images.yaml:9:74: c: source.platforms[0]: invalid platform "amd64"`,
 		`images.yaml:9:94: c: source.variables: invalid variable name "a-b"`,
 		`images.yaml:9:108: c: source.variables.OK: unknown placeholder "{{bas}}" (did you mean "base"?)`,
@@ -218,7 +218,7 @@ images: []
 `, []string{`images.yaml:1:24: factory.state.url: "file:///srv/images.git": want an https URL`}},
 	"state by ssh with a password": {`factory: {state: {url: "bot:s3cret@github.com/o/r"}}
 images: []
-`, []string{`images.yaml:1:24: factory.state.url: a value that can hold a password: want an https URL`}},
+`, []string{`images.yaml:1:24: factory.state.url: (not shown: it may contain a password): want an https URL`}},
 	"tags": {`- {name: a, repository: o/a, tags: {strategy: Semver}}
 - {name: b, repository: o/b, tags: {strategy: SemVer, constraint: ">>1"}}
 - {name: c, repository: o/c, tags: {strategy: Digest}}
@@ -245,7 +245,7 @@ images: []
 	"an open quote":              {"- name: a\n  repository: \"o/a\n- name: b\n", []string{"images.yaml:2:15: invalid YAML: found unexpected end of stream (close the quote that opens here) [IF001]"}},
 	"a tab":                      {"- name: a\n\trepository: o/a\n", []string{"images.yaml:2:1: invalid YAML: found a tab character that violates indentation (indent with spaces) [IF001]"}},
 	"an alias of nothing":        {"- {name: a, repository: *b}\n", []string{"images.yaml:1:25: invalid YAML: unknown anchor 'b' referenced [IF001]"}},
-	"an alias of itself":         {"- &x {name: a, repository: *x}\n", []string{"images.yaml:1:28: aliases expand to too much or contain themselves"}},
+	"an alias of itself":         {"- &x {name: a, repository: *x}\n", []string{"images.yaml:1:28: aliases expand too far or contain themselves"}},
 	"what an alias stands for": {"- {name: a, repository: o/a, source: &s {provider: githup, repo: o/a, workflow: b.yml}}\n- {name: b, repository: o/b, source: *s}\n", []string{
 		`images.yaml:1:52: a: source.provider: unknown provider "githup" (did you mean "github"?) [IF003]`,
 		`images.yaml:1:52: b: source.provider: unknown provider "githup" (did you mean "github"?) [IF003]`,

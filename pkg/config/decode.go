@@ -13,7 +13,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/finding"
 )
 
-// decoder fills Go values from YAML nodes, strictly, and goes on after an error so that a user sees every one in one run.
+// decoder decodes YAML nodes into Go values and rejects unknown keys. It continues after an error, so that one run reports all
+// problems.
 type decoder struct {
 	file     string
 	findings finding.List
@@ -25,13 +26,13 @@ func newDecoder(file string) *decoder {
 }
 
 func (d *decoder) add(rule finding.Rule, n *yaml.Node, message, fix string) {
-	if n == nil { // the value came from elsewhere, such as defaults
+	if n == nil { // the value is not in the entry itself, such as a default
 		n = &yaml.Node{Line: 1, Column: 1}
 	}
 	d.findings = append(d.findings, rule.At(d.file, n.Line, n.Column, message, fix))
 }
 
-// scalarOrMapping is implemented by types that accept a short scalar form beside their mapping.
+// scalarOrMapping is implemented by types that accept a scalar as the short form of their mapping.
 type scalarOrMapping interface{ setScalar(string) }
 
 // nodeDecoder is implemented by types that accept several forms.
@@ -54,7 +55,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		known := len(d.findings)
 		d.decode(n, v.Elem(), path)
 		if len(d.findings) > known && v.Elem().Kind() != reflect.Struct {
-			v.SetZero() // what was reported once is not looked at again
+			v.SetZero() // already reported: validation skips it
 		}
 		return
 	}
@@ -91,7 +92,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 			}
 		}
 	case reflect.String:
-		if d.want(n, yaml.ScalarNode, path, "a text") {
+		if d.want(n, yaml.ScalarNode, path, "a string") {
 			v.SetString(n.Value)
 		}
 	case reflect.Bool:
@@ -181,7 +182,7 @@ func (d *decoder) fieldsOf(t reflect.Type) structFields {
 	return f
 }
 
-// suggest names the known spelling that is nearest to what was written, when one is near.
+// suggest returns a "did you mean" hint with the known name closest to got, or else the list of known names.
 func suggest(got string, known []string) string {
 	best, bestDistance := "", 1+len(got)/3+1
 	for _, k := range known {
@@ -192,13 +193,13 @@ func suggest(got string, known []string) string {
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
-	return "known here: " + strings.Join(known, ", ")
+	return "valid: " + strings.Join(known, ", ")
 }
 
-// hint explains what suggest cannot: YAML's merge key.
+// hint is suggest for keys of a mapping, with an explanation for YAML's merge key.
 func hint(key string, known []string) string {
 	if key == "<<" {
-		return "merge keys are not supported; put what entries share into `defaults`"
+		return "merge keys are not supported; put shared values into `defaults`"
 	}
 	return suggest(key, known)
 }

@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// Duration is a time span as images.yaml writes it: Go's units and, in front of them, w (7 days) and d (24 hours).
+// Duration is a time span as written in images.yaml, with the units w (7 days), d (24 hours), h, m and s.
 type Duration time.Duration
 
-// maxDuration bounds what a user may write; a delay of ten years is a typing error.
+// maxDuration is the longest accepted duration; anything longer is a typo.
 const maxDuration = 10 * 365 * 24 * time.Hour
 
 var unitOf = map[string]time.Duration{
 	"w": 7 * 24 * time.Hour, "d": 24 * time.Hour, "h": time.Hour, "m": time.Minute, "s": time.Second,
 }
 
-// ParseDuration reads "7d", "2w", "1d12h", "90m" or "0". Negative spans, fractions and units below a second are refused.
+// ParseDuration parses durations such as "7d", "2w", "1d12h", "90m" or "0". It rejects negative values, fractions and units below
+// a second.
 func ParseDuration(s string) (Duration, error) {
 	if s == "0" {
 		return 0, nil
@@ -39,7 +40,7 @@ func ParseDuration(s string) (Duration, error) {
 		}
 		unit, ok := unitOf[rest[digits:digits+1]]
 		if !ok || unit >= last {
-			return 0, fmt.Errorf("duration %q: want units w, d, h, m, s, largest first", s)
+			return 0, fmt.Errorf("duration %q: use the units w, d, h, m, s, largest first", s)
 		}
 		n, err := strconv.ParseInt(rest[:digits], 10, 64)
 		if err != nil || n > int64(maxDuration/unit) {
@@ -53,7 +54,7 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(total), nil
 }
 
-// String writes the shortest form that ParseDuration reads back.
+// String returns the shortest form that [ParseDuration] accepts.
 func (d Duration) String() string {
 	if d == 0 {
 		return "0"
@@ -69,13 +70,13 @@ func (d Duration) String() string {
 	return b.String()
 }
 
-// Std is the span as the standard library's type.
+// Std returns d as a [time.Duration].
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// MarshalText writes String.
+// MarshalText returns [Duration.String] as bytes.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what ParseDuration reads.
+// UnmarshalText parses text with [ParseDuration].
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := ParseDuration(string(text))
 	if err == nil {

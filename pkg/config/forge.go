@@ -20,8 +20,8 @@ func HomeHost(p Provider) string {
 	return ""
 }
 
-// APIURL is where the forge has its REST API. GitHub Enterprise Server has it under the host's own name, GitHub Enterprise
-// Cloud with data residency (SUBDOMAIN.ghe.com) in front of it. A plain git server has none.
+// APIURL returns the URL of the forge's REST API: a path on the host for GitHub Enterprise Server, the host api.SUBDOMAIN.ghe.com for
+// GitHub Enterprise Cloud with data residency, "" for a plain git server.
 func (s *Source) APIURL() string {
 	base := scheme(s.Host) + s.Host
 	switch {
@@ -36,7 +36,7 @@ func (s *Source) APIURL() string {
 	}
 }
 
-// GitURL is the URL of the repository, without credentials. A repo that is a URL or a local path already stays.
+// GitURL returns the URL of the repository, without credentials. A repo that is a URL or a local path is returned as it is.
 func (s *Source) GitURL() string {
 	if strings.Contains(s.Repo, "://") || strings.HasPrefix(s.Repo, "/") {
 		return s.Repo
@@ -44,8 +44,7 @@ func (s *Source) GitURL() string {
 	return scheme(s.Host) + s.Host + "/" + s.Repo + ".git"
 }
 
-// ServerHosts returns the hosts that images.yaml names, sorted, as requests name them: forges, git servers, registries and
-// mirrors.
+// ServerHosts returns the hosts of all forges, git servers, registries and mirrors in images.yaml, as they appear in requests, sorted.
 func (c *Config) ServerHosts() []string {
 	hosts := map[string]bool{}
 	add := func(rawURL string) {
@@ -63,7 +62,7 @@ func (c *Config) ServerHosts() []string {
 		img := &c.Images[i]
 		registry := img.Registry
 		if registry == "docker.io" {
-			registry = "index.docker.io" // where its API is
+			registry = "index.docker.io" // the host of its API
 		}
 		add("https://" + registry)
 		if img.Managed() {

@@ -17,17 +17,17 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// Jobs is what a cluster needs around the Jobs: the analysis and the CronJob promote.
+// Jobs holds the settings of the Jobs in the cluster: the analysis and the CronJob promote.
 type Jobs struct {
 	Env                       map[string]*EnvValue `yaml:"env" jsonschema_description:"Environment variables: a plain value, or a key of a Secret or ConfigMap."`
 	EnvFrom                   []EnvSource          `yaml:"envFrom" jsonschema_description:"Secrets and ConfigMaps whose keys all become environment variables."`
 	Proxy                     Proxy                `yaml:"proxy" jsonschema_description:"HTTP proxy for registries, forges and git servers."`
-	CABundle                  *ObjectKey           `yaml:"caBundle" jsonschema_description:"Certificates of private authorities, in PEM, that are trusted beside those of the image. Default key ca.crt."`
+	CABundle                  *ObjectKey           `yaml:"caBundle" jsonschema_description:"Certificates of private CAs, in PEM, trusted in addition to those of the image. Default key ca.crt."`
 	ImagePullSecrets          []string             `yaml:"imagePullSecrets" jsonschema_description:"Secrets to pull analysisImage with."`
 	NodeSelector              map[string]string    `yaml:"nodeSelector" jsonschema_description:"Labels of the nodes that the Jobs may run on."`
 	Tolerations               []Toleration         `yaml:"tolerations" jsonschema_description:"Taints of nodes that the Jobs tolerate."`
-	Resources                 Resources            `yaml:"resources" jsonschema_description:"CPU and memory. What is left out keeps its default."`
-	ServiceAccountAnnotations map[string]string    `yaml:"serviceAccountAnnotations" jsonschema_description:"Annotations of the ServiceAccount, as cloud identities need them."`
+	Resources                 Resources            `yaml:"resources" jsonschema_description:"CPU and memory. Omitted values keep their defaults."`
+	ServiceAccountAnnotations map[string]string    `yaml:"serviceAccountAnnotations" jsonschema_description:"Annotations of the ServiceAccount, for example for a cloud identity."`
 	PodLabels                 map[string]string    `yaml:"podLabels" jsonschema_description:"Labels of the pods."`
 	PodAnnotations            map[string]string    `yaml:"podAnnotations" jsonschema_description:"Annotations of the pods."`
 	PriorityClassName         string               `yaml:"priorityClassName" jsonschema_description:"PriorityClass of the pods."`
@@ -37,7 +37,7 @@ type Jobs struct {
 type ObjectKey struct {
 	Secret    string `yaml:"secret" jsonschema_description:"Name of the Secret."`
 	ConfigMap string `yaml:"configMap" jsonschema_description:"Name of the ConfigMap."`
-	Key       string `yaml:"key" jsonschema_description:"Key in it."`
+	Key       string `yaml:"key" jsonschema_description:"Key in the Secret or ConfigMap."`
 }
 
 // EnvValue is the value of an environment variable: plain, or a key of an object.
@@ -52,11 +52,11 @@ type EnvSource struct {
 	ConfigMap string `yaml:"configMap" jsonschema_description:"Name of the ConfigMap."`
 }
 
-// Proxy is an HTTP proxy. The API server of the cluster is never asked through it.
+// Proxy is an HTTP proxy. Requests to the cluster's API server never go through it.
 type Proxy struct {
-	HTTP    *EnvValue `yaml:"http" jsonschema_description:"URL of the proxy for http; with a password in it, a key of a Secret."`
-	HTTPS   *EnvValue `yaml:"https" jsonschema_description:"URL of the proxy for https; with a password in it, a key of a Secret."`
-	NoProxy []string  `yaml:"noProxy" jsonschema_description:"Hosts, .domains, addresses and networks that are asked directly. The cluster's own are always."`
+	HTTP    *EnvValue `yaml:"http" jsonschema_description:"URL of the proxy for http. If it contains a password, reference a key of a Secret."`
+	HTTPS   *EnvValue `yaml:"https" jsonschema_description:"URL of the proxy for https. If it contains a password, reference a key of a Secret."`
+	NoProxy []string  `yaml:"noProxy" jsonschema_description:"Hosts, .domains, addresses and networks to reach without the proxy. The cluster's own are always included."`
 }
 
 // Toleration is a taint that pods tolerate.
@@ -68,13 +68,13 @@ type Toleration struct {
 	Seconds  *int   `yaml:"tolerationSeconds" jsonschema_description:"NoExecute: how long a pod may stay."`
 }
 
-// Resources are what a pod asks for, and what it may use.
+// Resources holds the resource requests and limits of a pod.
 type Resources struct {
 	Requests Quantities `yaml:"requests" jsonschema_description:"Default 50m CPU and 128Mi memory."`
 	Limits   Quantities `yaml:"limits" jsonschema_description:"Default 512Mi memory."`
 }
 
-// Quantities are amounts as Kubernetes writes them.
+// Quantities holds amounts in Kubernetes notation.
 type Quantities struct {
 	CPU     string `yaml:"cpu" jsonschema_description:"Such as 500m or 2."`
 	Storage string `yaml:"ephemeral-storage" jsonschema_description:"Such as 4Gi."`
@@ -97,7 +97,7 @@ func (j *Jobs) applyDefaults() {
 	j.Resources.applyDefaults()
 }
 
-// applyDefaults also writes the amounts as an API server does, which Argo CD would else show as a difference.
+// applyDefaults also normalises the amounts as the API server does; otherwise Argo CD would show a difference.
 func (r *Resources) applyDefaults() {
 	setDefault(&r.Requests.CPU, defaultCPURequest)
 	setDefault(&r.Requests.Memory, defaultMemoryRequest)
@@ -109,7 +109,7 @@ func (r *Resources) applyDefaults() {
 	}
 }
 
-// decodeNode implements nodeDecoder: a plain value, or a mapping that names a key.
+// decodeNode accepts a plain value, or a mapping that names a key of a Secret or ConfigMap.
 func (e *EnvValue) decodeNode(d *decoder, n *yaml.Node, path string) {
 	switch n.Kind {
 	case yaml.ScalarNode:
@@ -118,18 +118,18 @@ func (e *EnvValue) decodeNode(d *decoder, n *yaml.Node, path string) {
 		e.Object = &ObjectKey{}
 		d.decodeInto(n, e.Object, path)
 	default:
-		d.add(finding.BadValue, n, path+": want a plain value, not "+describe(n), "a value from elsewhere is {secret: NAME, key: KEY}")
+		d.add(finding.BadValue, n, path+": want a plain value, not "+describe(n), "reference a key of a Secret as {secret: NAME, key: KEY}")
 	}
 }
 
-// JSONSchema describes both forms.
+// JSONSchema returns the schema of both forms.
 func (EnvValue) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 		{Type: "string"}, {Type: "number"}, {Type: "boolean"}, {Ref: "#/$defs/ObjectKey"},
 	}}
 }
 
-// maxJobTexts bounds what factory.jobs puts into the objects of the Jobs.
+// maxJobTexts is the maximum size of the texts that factory.jobs adds to the Jobs.
 const maxJobTexts = 64 << 10
 
 // Reserved prefixes of labels and annotations.
@@ -169,11 +169,11 @@ func (v *validator) jobs(n *yaml.Node) {
 		v.check(child(n, "priorityClassName"), at+".priorityClassName", firstProblem(j.PriorityClassName, validation.IsDNS1123Subdomain(j.PriorityClassName)))
 	}
 	if size := j.size(); size > maxJobTexts {
-		v.add(finding.BadValue, orNode(n, v.root), fmt.Sprintf("%s: %d bytes of text, at most %d fit into the objects of the Jobs", at, size, maxJobTexts), "put large values into a ConfigMap, and name it in envFrom")
+		v.add(finding.BadValue, orNode(n, v.root), fmt.Sprintf("%s: %d bytes of text; the Jobs can hold at most %d", at, size, maxJobTexts), "put large values into a ConfigMap and reference it in envFrom")
 	}
 }
 
-// size is how much text a user wrote.
+// size returns the approximate size of the user's texts in bytes.
 func (j *Jobs) size() int {
 	n := 0
 	for _, m := range []map[string]string{j.NodeSelector, j.PodLabels, j.PodAnnotations, j.ServiceAccountAnnotations} {
@@ -196,7 +196,7 @@ func (j *Jobs) size() int {
 	return n + perEntry*(len(j.EnvFrom)+len(j.Tolerations))
 }
 
-// Variables that keys of factory.jobs set.
+// Variables that other keys of factory.jobs set.
 var (
 	proxyVariables = []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 	caVariables    = []string{"SSL_CERT_DIR", "SSL_CERT_FILE"}
@@ -209,17 +209,17 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 		case !variableForm().MatchString(name):
 			v.check(key, at, fmt.Errorf("invalid variable name %q: want letters, digits and _", name))
 		case name == "HOME":
-			v.check(key, where, errors.New("the Jobs set it to /tmp, the only folder that they can write to"))
+			v.check(key, where, errors.New("reserved: the Jobs set it to /tmp, their only writable folder"))
 		case slices.Contains(proxyVariables, upper) && j.Proxy.used():
-			v.check(key, where, errors.New("factory.jobs.proxy sets it"))
+			v.check(key, where, errors.New("already set by factory.jobs.proxy"))
 		case slices.Contains(caVariables, upper) && j.CABundle != nil:
-			v.check(key, where, errors.New("factory.jobs.caBundle sets it"))
+			v.check(key, where, errors.New("already set by factory.jobs.caBundle"))
 		case value == nil:
 			v.add(finding.Missing, orNode(key, v.root), where+": no value", "give a value, \"\" for an empty one, or {secret: NAME, key: KEY}")
 		case value.Object != nil:
 			v.objectKey(child(n, name), where, value.Object, false)
 		case holdsSecret(name, value.Value):
-			v.check(key, where, errors.New("it looks like a secret, which would be readable in git; put it into a Secret: {secret: NAME, key: KEY}"))
+			v.check(key, where, errors.New("looks like a secret, which would be readable in git; put it into a Secret and reference it as {secret: NAME, key: KEY}"))
 		default:
 			v.check(child(n, name), where, plainCharacters(value.Value))
 		}
@@ -252,7 +252,7 @@ func checkProxyURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err == nil && u.User != nil:
-		return errors.New("the URL contains credentials; put it into a Secret: {secret: NAME, key: KEY}")
+		return errors.New("the URL contains credentials; put it into a Secret and reference it as {secret: NAME, key: KEY}")
 	case err != nil, !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme), checkHost(u.Host) != nil,
 		strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
 		return fmt.Errorf("invalid proxy %s: want a URL such as http://proxy.example.com:3128", shown(s))
@@ -264,9 +264,9 @@ func checkProxyURL(s string) error {
 func (v *validator) oneOf(n *yaml.Node, at, secret, configMap string) {
 	switch {
 	case secret == "" && configMap == "":
-		v.add(finding.Missing, orNode(n, v.root), at+": neither secret nor configMap", "name one")
+		v.add(finding.Missing, orNode(n, v.root), at+": neither secret nor configMap is set", "set one of them")
 	case secret != "" && configMap != "":
-		v.add(finding.BadValue, orNode(n, v.root), at+": both secret and configMap", "name one")
+		v.add(finding.BadValue, orNode(n, v.root), at+": both secret and configMap are set", "set one of them")
 	default:
 		name := secret + configMap
 		v.check(n, at, firstProblem(name, validation.IsDNS1123Subdomain(name)))
@@ -308,7 +308,7 @@ func (v *validator) annotations(n *yaml.Node, at string, annotations map[string]
 		case hasPrefix(key, insecureFor):
 			v.check(node, at, fmt.Errorf("%q would weaken the pod security of the Jobs", key))
 		case holdsSecret("", value):
-			v.check(node, at+"."+key, errors.New("it looks like a secret, which would be readable in git"))
+			v.check(node, at+"."+key, errors.New("looks like a secret, which would be readable in git"))
 		}
 	}
 }
@@ -331,10 +331,10 @@ func (v *validator) toleration(n *yaml.Node, at string, t *Toleration) {
 	if t.Key != "" {
 		v.check(orNode(child(n, "key"), n), at+".key", firstProblem(t.Key, validation.IsQualifiedName(t.Key)))
 	} else if t.Operator != "Exists" {
-		wrong("key", "missing, which only the operator Exists allows")
+		wrong("key", "missing (only the operator Exists allows that)")
 	}
 	if t.Operator == "Exists" && t.Value != "" {
-		wrong("value", "the operator Exists compares no value")
+		wrong("value", "not allowed with the operator Exists")
 	}
 	v.check(orNode(child(n, "value"), n), at+".value", firstProblem(t.Value, validation.IsValidLabelValue(t.Value)))
 	if t.Seconds != nil && t.Effect != "NoExecute" {
@@ -384,7 +384,7 @@ func (v *validator) quantity(n *yaml.Node, at, s string) (resource.Quantity, boo
 }
 
 var (
-	// secretName matches names of variables that hold secrets, unless they are about a place: TOKEN_FILE.
+	// secretName matches names of variables that hold secrets; placeName excludes those that only locate one, such as TOKEN_FILE.
 	secretName = lazy.Regexp(`(?i)(^|_)(token|password|passwd|secret|apikey|api_key|private_key|access_key|auth_config)(_|$)`)
 	placeName  = lazy.Regexp(`(?i)_(file|path|dir|url|name|id|endpoint)$`)
 	// secretForm matches tokens of well-known forms, private keys, credentials of docker, and URLs with a password.
@@ -392,7 +392,7 @@ var (
 		`eyJ[\w-]{10,}\.[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY|"auths"|://[^/?#\s]*:[^/?#\s]*@|[?&](access_|private_)?token=`)
 )
 
-// holdsSecret reports whether a variable seems to hold a secret, by its name or its value.
+// holdsSecret reports whether a variable's name or value looks like a secret.
 func holdsSecret(name, value string) bool {
 	if value == "" {
 		return false
@@ -400,15 +400,15 @@ func holdsSecret(name, value string) bool {
 	return secretName().MatchString(name) && !placeName().MatchString(name) || secretForm().MatchString(value)
 }
 
-// plainCharacters refuses what no environment variable can hold, and what is hard to see.
+// plainCharacters rejects control characters other than newline and tab.
 func plainCharacters(s string) error {
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f }) {
-		return errors.New("it has control characters")
+		return errors.New("contains control characters")
 	}
 	return nil
 }
 
-// firstProblem makes an error of what the validation of Kubernetes says of a value.
+// firstProblem returns the first problem found by Kubernetes' validation as an error, or nil.
 func firstProblem(s string, problems []string) error {
 	if len(problems) == 0 {
 		return nil

@@ -12,22 +12,22 @@ import (
 
 // Lint configures the warnings of validate and synth.
 type Lint struct {
-	Ignore []Ignore `yaml:"ignore" jsonschema_description:"Warnings that are accepted: the ID of a rule, or a rule with an image and a reason."`
+	Ignore []Ignore `yaml:"ignore" jsonschema_description:"Warnings to ignore: a rule ID, or a rule with an image and a reason."`
 }
 
-// Ignore accepts the warnings of a rule, for one image or for all.
+// Ignore suppresses the warnings of a rule, for one image or for all.
 type Ignore struct {
 	Rule   string `yaml:"rule" jsonschema:"required" jsonschema_description:"ID of the rule, such as IF012. Errors cannot be ignored."`
-	Image  string `yaml:"image" jsonschema_description:"Name of the image. Default: all."`
-	Reason string `yaml:"reason" jsonschema_description:"Why the warning is accepted."`
+	Image  string `yaml:"image" jsonschema_description:"Name of the image. Default: all images."`
+	Reason string `yaml:"reason" jsonschema_description:"Why the warning is ignored."`
 
-	// Line and Column are where the entry stands in images.yaml.
+	// Line and Column are the position of the entry in images.yaml.
 	Line, Column int `yaml:"-"`
 }
 
 func (i *Ignore) setScalar(rule string) { *i = Ignore{Rule: rule} }
 
-// JSONSchemaExtend admits the short form, the ID of a rule.
+// JSONSchemaExtend adds the short form, a rule ID.
 func (Ignore) JSONSchemaExtend(s *jsonschema.Schema) {
 	object := *s
 	rule := &jsonschema.Schema{Type: "string"}
@@ -37,7 +37,7 @@ func (Ignore) JSONSchemaExtend(s *jsonschema.Schema) {
 	if p, ok := object.Properties.Get("rule"); ok {
 		p.Enum = rule.Enum
 	}
-	*s = jsonschema.Schema{OneOf: []*jsonschema.Schema{rule, &object}, Description: "The ID of a rule, or a rule with an image and a reason."}
+	*s = jsonschema.Schema{OneOf: []*jsonschema.Schema{rule, &object}, Description: "A rule ID, or a rule with an image and a reason."}
 }
 
 // warnings returns the IDs of the rules that can be ignored.
@@ -64,11 +64,11 @@ func (v *validator) lint(n *yaml.Node) {
 		known := slices.IndexFunc(finding.Rules(), func(r finding.Rule) bool { return r.ID == entry.Rule })
 		switch {
 		case entry.Rule == "":
-			v.add(finding.Missing, at, path+": want the ID of a rule", "such as IF012")
+			v.add(finding.Missing, at, path+": rule is missing", "such as IF012")
 		case known < 0:
 			v.add(finding.BadValue, at, fmt.Sprintf("%s: unknown rule %q", path, entry.Rule), suggest(entry.Rule, warnings()))
 		case finding.Rules()[known].Severity == finding.Error:
-			v.add(finding.BadValue, at, fmt.Sprintf("%s: %s is an error and cannot be ignored", path, entry.Rule), "remove the entry, and correct what the error reports")
+			v.add(finding.BadValue, at, fmt.Sprintf("%s: %s is an error and cannot be ignored", path, entry.Rule), "remove the entry and fix the error")
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
 )
 
-// LoadFile reads and validates an images.yaml. An invalid file gives a finding.List with every problem.
+// LoadFile reads and validates an images.yaml. The error for an invalid file is a [finding.List] with every problem.
 func LoadFile(file string) (*Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -34,8 +34,8 @@ func LoadFile(file string) (*Config, error) {
 	return Load(f, file)
 }
 
-// Load reads and validates an images.yaml; file names it in positions. The result has every default filled in. When
-// anything is wrong the error is a finding.List with every problem of the file, and the Config is nil.
+// Load reads and validates an images.yaml; file is its name in positions. The result has every default filled in. The
+// error for an invalid file is a [finding.List] with every problem, and the Config is nil.
 func Load(r io.Reader, file string) (*Config, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxImagesFileBytes+1))
 	if err != nil {
@@ -59,7 +59,7 @@ func Load(r io.Reader, file string) (*Config, error) {
 	return cfg, nil
 }
 
-// load decodes and validates a text, without defaults. ok is false when it is no YAML.
+// load decodes and validates a text, without defaults. ok is false if the text is not valid YAML.
 func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
 	cfg = &Config{file: d.file}
 	root := d.parse(raw)
@@ -83,7 +83,7 @@ func (d *decoder) decodeRoot(root *yaml.Node, cfg *Config) *yaml.Node {
 		d.decode(root, reflect.ValueOf(cfg).Elem(), "")
 		images := child(root, "images")
 		if images == nil {
-			d.add(finding.Missing, root, `key "images" is missing`, "add the list of images, `images: []` when there is none yet")
+			d.add(finding.Missing, root, `key "images" is missing`, "add the list of images, or `images: []` if there are none yet")
 		}
 		return images
 	default:
@@ -119,13 +119,13 @@ func (d *decoder) parse(raw []byte) *yaml.Node {
 	}
 	budget := maxDocumentAliasedSize + 16*len(raw)
 	if alias := unboundedAlias(root, map[*yaml.Node]bool{}, &budget); alias != nil {
-		d.add(finding.Syntax, alias, "aliases expand to too much or contain themselves", "write the entries out, or use `defaults`")
+		d.add(finding.Syntax, alias, "aliases expand too far or contain themselves", "write the entries out, or use `defaults`")
 		return nil
 	}
 	return root
 }
 
-// secondDocument returns the line with the dashes that begin the second document of a text.
+// secondDocument returns the line on which the second document of a text begins.
 func secondDocument(raw []byte, first *yaml.Node) int {
 	for i, line := range strings.Split(string(raw), "\n") {
 		if i+1 > lastLine(first) && (strings.HasPrefix(line, "---") || strings.HasPrefix(line, "...")) {
@@ -135,8 +135,8 @@ func secondDocument(raw []byte, first *yaml.Node) int {
 	return 1
 }
 
-// unboundedAlias returns the alias by which decoding would visit more than budget nodes, or nil: aliases must not multiply
-// without bound or recurse.
+// unboundedAlias returns the alias with which decoding would exceed the budget of nodes, or nil. It protects against aliases
+// that recurse or multiply (a YAML bomb).
 func unboundedAlias(n *yaml.Node, open map[*yaml.Node]bool, budget *int) *yaml.Node {
 	*budget--
 	if *budget < 0 || open[n] {
@@ -158,8 +158,8 @@ func unboundedAlias(n *yaml.Node, open map[*yaml.Node]bool, budget *int) *yaml.N
 	return nil
 }
 
-// resolveAliases puts the node that each alias stands for in the place of the alias. What comes after sees the document as if
-// it were written out, and finds problems where the value is written.
+// resolveAliases replaces every alias by its target, so that decoding and validation see a document without aliases. Findings
+// therefore point at the value, not at the alias.
 func resolveAliases(n *yaml.Node, done map[*yaml.Node]bool) {
 	if done[n] {
 		return
@@ -173,7 +173,8 @@ func resolveAliases(n *yaml.Node, done map[*yaml.Node]bool) {
 	}
 }
 
-// placeEntries gives entries and names that are aliases the place of the alias: that is where an entry stands in the list.
+// placeEntries replaces entries and names that are aliases by copies with the position of the alias, because that is where the
+// entry appears in the list.
 func placeEntries(root *yaml.Node) {
 	images := target(root)
 	if images.Kind == yaml.MappingNode {
@@ -200,7 +201,7 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// placed returns the node that an alias stands for, with the place of the alias.
+// placed returns a copy of an alias's target with the position of the alias. Other nodes are returned as they are.
 func placed(n *yaml.Node) *yaml.Node {
 	if n.Kind != yaml.AliasNode {
 		return n
@@ -223,7 +224,7 @@ func child(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// applyDefaults fills in what entries leave out; the only place where defaults are known.
+// applyDefaults fills in the keys that entries leave out. No other code knows the defaults.
 func (c *Config) applyDefaults() {
 	f := &c.Factory
 	setDefault(&f.Project, DefaultProject)
@@ -262,7 +263,7 @@ func (c *Config) applyDefaults() {
 	}
 }
 
-// normalise brings hosts and platforms into one spelling. This is the only place where those of images.yaml enter.
+// normalise brings hosts and platforms into one spelling, so that the rest of the program can compare them as strings.
 func (c *Config) normalise() {
 	f, d := &c.Factory, &c.Defaults
 	f.State.URL = hostname.URL(f.State.URL)
@@ -290,7 +291,7 @@ func (c *Config) normalise() {
 	}
 }
 
-// byHost normalises the keys of a mapping. Validation refuses two keys that are the same host.
+// byHost normalises the keys of a mapping. Validation has rejected two keys that are the same host.
 func byHost[T any](m map[string]T) map[string]T {
 	if m == nil {
 		return nil
@@ -302,7 +303,7 @@ func byHost[T any](m map[string]T) map[string]T {
 	return out
 }
 
-// normalPlatforms writes platforms as registries list them (linux/arm64 for linux/aarch64), each once.
+// normalPlatforms returns the platforms as registries spell them (linux/arm64 for linux/aarch64), without duplicates.
 func normalPlatforms(list []string) []string {
 	var out []string
 	for _, text := range list {
@@ -316,7 +317,7 @@ func normalPlatforms(list []string) []string {
 	return out
 }
 
-// defaultRegistry is the registry of an entry that names none.
+// defaultRegistry returns the registry of an entry that names none.
 func (c *Config) defaultRegistry(managed bool) string {
 	if !managed {
 		return DefaultExternalReg
@@ -326,7 +327,7 @@ func (c *Config) defaultRegistry(managed bool) string {
 
 func (s *Source) applyDefaults(d *SourceDefault) {
 	setDefault(&s.Provider, d.Provider)
-	if s.Provider == d.Provider { // a default host is of the default provider
+	if s.Provider == d.Provider { // the default host belongs to the default provider
 		setDefault(&s.Host, d.Host)
 	}
 	switch s.Provider {
@@ -351,7 +352,7 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	}
 }
 
-// withDefaults returns the labels of an entry, and of the defaults those whose keys it does not have.
+// withDefaults returns the labels of an entry plus the default labels whose keys it does not set.
 func withDefaults(labels, defaults map[string]string) map[string]string {
 	if len(labels) == 0 {
 		return defaults

@@ -107,7 +107,7 @@ func TestRepositoryIsAPath(t *testing.T) {
 		`repository: acme/../app`:                                                     `invalid repository "acme/../app"`,
 		`repository: Acme/App`:                                                        `invalid repository "Acme/App": upper case letters`,
 		`registry: ghcr.io/acme, repository: app`:                                     `"ghcr.io/acme" is a path: want the host "ghcr.io" alone`,
-		`registry: registry, repository: app`:                                         `"registry" has neither dot nor port`,
+		`registry: registry, repository: app`:                                         `invalid registry "registry": without a dot or a port`,
 		`registry: ghcr.io., repository: app`:                                         `invalid host "ghcr.io."`,
 		`registry: "ghcr.io:99999", repository: app`:                                  `invalid port in host "ghcr.io:99999"`,
 	} {

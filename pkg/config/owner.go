@@ -29,7 +29,7 @@ var reservedLabels = []string{
 	OwnerKey, "app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "imagefactory/", "kargo.akuity.io/", "argocd.argoproj.io/",
 }
 
-// OwnerLabel returns an owner as the value of a label: acme.shop for @acme/shop. Validation refuses two owners that have the same one.
+// OwnerLabel returns an owner as a label value: acme.shop for @acme/shop. Validation rejects two owners with the same label value.
 func OwnerLabel(owner string) string {
 	return notLabelText().ReplaceAllString(strings.TrimPrefix(owner, "@"), ".")
 }
@@ -53,7 +53,7 @@ func (v *validator) owned(n *yaml.Node, at, owner string, labels map[string]stri
 	}
 	node := child(n, "labels")
 	if len(labels) > maxLabels {
-		v.add(finding.BadValue, node, fmt.Sprintf("%slabels: %d labels, at most %d fit", at, len(labels), maxLabels), "")
+		v.add(finding.BadValue, node, fmt.Sprintf("%slabels: %d labels; at most %d are supported", at, len(labels), maxLabels), "")
 	}
 	v.labels(node, at+"labels", labels, nil)
 	for key := range labels {
@@ -90,6 +90,6 @@ func (v *validator) owner(n *yaml.Node, at, owner string) {
 	if !known {
 		v.owners[label] = owner
 	} else if first != owner {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: owners %q and %q are the same label, %s", at, owner, first, label), "use one spelling")
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: owners %q and %q become the same label value %q", at, owner, first, label), "use one spelling")
 	}
 }

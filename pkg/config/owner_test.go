@@ -48,7 +48,7 @@ func TestInvalidOwnersAndLabels(t *testing.T) {
 		"owner: -a":                         "invalid owner",
 		"owner: a/":                         "invalid owner",
 		"owner: " + strings.Repeat("a", 64): "at most 63",
-		"owner: [a]":                        "1:43: images[0].owner: want a text, not a list",
+		"owner: [a]":                        "1:43: images[0].owner: want a string, not a list",
 		"labels: [a]":                       "1:44: images[0].labels: want a mapping, not a list",
 		"labels: {a b: c}":                  `1:45: redis: labels: "a b": `,
 		"labels: {a: b c}":                  `1:48: redis: labels.a: "b c": `,
@@ -57,7 +57,7 @@ func TestInvalidOwnersAndLabels(t *testing.T) {
 		"labels: {kargo.akuity.io/shard: x}":           "is reserved",
 		"labels: {app.kubernetes.io/instance: x}":      "is reserved",
 		"labels: {owner: x}":                           `"owner" is reserved (set the key owner beside labels)`,
-		"labels: {" + strings.Join(many, ", ") + "}":   "1:44: redis: labels: 33 labels, at most 32 fit",
+		"labels: {" + strings.Join(many, ", ") + "}":   "1:44: redis: labels: 33 labels; at most 32 are supported",
 	} {
 		_, err := config.Load(strings.NewReader("- {name: redis, repository: redis, "+entry+"}\n"), "images.yaml")
 		var list finding.List
@@ -76,5 +76,5 @@ func TestInvalidOwnersAndLabels(t *testing.T) {
 
 func TestOwnersOfOneLabel(t *testing.T) {
 	_, err := config.Load(strings.NewReader("- {name: a, repository: a, owner: acme/shop}\n- {name: b, repository: b, owner: '@acme/shop'}\n"), "images.yaml")
-	require.ErrorContains(t, err, `2:35: b: owner: owners "@acme/shop" and "acme/shop" are the same label, acme.shop (use one spelling)`)
+	require.ErrorContains(t, err, `2:35: b: owner: owners "@acme/shop" and "acme/shop" become the same label value "acme.shop" (use one spelling)`)
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// Schema is the JSON schema of images.yaml, generated from the types, for editors.
+// Schema returns the JSON schema of images.yaml for editors, generated from the Go types.
 func Schema() *jsonschema.Schema {
 	r := &jsonschema.Reflector{FieldNameTag: "yaml", ExpandedStruct: true, Anonymous: true, RequiredFromJSONSchemaTags: true}
 	s := r.Reflect(&Config{})
@@ -26,12 +26,12 @@ func Schema() *jsonschema.Schema {
 	}
 }
 
-// scalar returns the schema of a text that need not be quoted when it looks like a number or a boolean.
+// scalar returns the schema of a string that may be written without quotes even if it looks like a number or a boolean.
 func scalar() *jsonschema.Schema {
 	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
 }
 
-// JSONSchema describes the text form.
+// JSONSchema returns the schema of the text form.
 func (Duration) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{
 		OneOf: []*jsonschema.Schema{
@@ -42,16 +42,16 @@ func (Duration) JSONSchema() *jsonschema.Schema {
 	}
 }
 
-// JSONSchemaExtend admits the short form, a plain tag.
+// JSONSchemaExtend adds the short form, a plain tag.
 func (Tags) JSONSchemaExtend(s *jsonschema.Schema) {
 	object := *s
 	*s = jsonschema.Schema{
 		OneOf:       []*jsonschema.Schema{{Type: "string", MinLength: new(uint64(1))}, {Type: "number"}, &object},
-		Description: "A plain tag, or how the tag that counts is chosen.",
+		Description: "A plain tag, or a rule that selects the tag to follow.",
 	}
 }
 
-// JSONSchemaExtend admits plain numbers.
+// JSONSchemaExtend adds plain numbers.
 func (Quantities) JSONSchemaExtend(s *jsonschema.Schema) {
 	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
 		p.Value = &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}}, Description: p.Value.Description}

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Part is a piece of a template: text, or the name of a placeholder.
+// Part is an element of a template: text, or the name of a placeholder.
 type Part struct{ Text, Placeholder string }
 
-// Parts splits the value of a workflow input or a pipeline variable. What is in braces and no placeholder stays text:
-// validation reports it.
+// Parts splits the value of a workflow input or a pipeline variable into text and placeholders. Unknown placeholders remain text;
+// validation reports them.
 func Parts(template string) []Part {
 	var parts []Part
 	last := 0
@@ -30,7 +30,7 @@ func Parts(template string) []Part {
 	return parts
 }
 
-// Fill replaces the placeholders of a template, once: what a value holds is not looked at.
+// Fill replaces the placeholders of a template. Placeholders within the values are not replaced.
 func Fill(template string, values map[string]string) string {
 	var out strings.Builder
 	for _, p := range Parts(template) {
@@ -39,5 +39,5 @@ func Fill(template string, values map[string]string) string {
 	return out.String()
 }
 
-// JobVariable tells a GitLab pipeline which job to run: source.job.
+// JobVariable is the pipeline variable that holds source.job, so that a GitLab pipeline's rules can select the job.
 const JobVariable = "IMAGEFACTORY_JOB"

@@ -24,10 +24,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// minInterval is the shortest poll interval; Kargo refuses nothing shorter, but a registry would.
+// minInterval is the shortest poll interval. Kargo accepts shorter ones, but registries would block them.
 const minInterval = Duration(5 * time.Second)
 
-// validator checks what decoding cannot: values that must make sense, alone and together.
+// validator checks decoded values, alone and together.
 type validator struct {
 	*decoder
 	cfg    *Config
@@ -63,7 +63,7 @@ func (v *validator) run() {
 		name := child(n, "name")
 		img.Line, img.Column = name.Line, name.Column
 		if first := byName[img.Name]; first == name {
-			v.add(finding.Duplicate, n, fmt.Sprintf("entry %q stands in the list more than once, by an alias", img.Name), "names must be unique")
+			v.add(finding.Duplicate, n, fmt.Sprintf("entry %q appears more than once in the list, through an alias", img.Name), "names must be unique")
 		} else if first != nil {
 			v.add(finding.Duplicate, name, fmt.Sprintf("name %q is taken by the entry on line %d", img.Name, first.Line), "names must be unique")
 		} else {
@@ -86,7 +86,7 @@ func (v *validator) sharedRepository(img *Image, i int, at *yaml.Node, managed m
 		return
 	}
 	if other := &v.cfg.Images[first]; other.Tags == nil || img.Tags == nil {
-		v.add(finding.Duplicate, at, fmt.Sprintf("images %q and %q both publish to %s", other.Name, img.Name, key), "set `tags` on both to say which tags each publishes")
+		v.add(finding.Duplicate, at, fmt.Sprintf("images %q and %q both publish to %s", other.Name, img.Name, key), "set `tags` on both to tell their tags apart")
 	}
 }
 
@@ -226,8 +226,7 @@ func (v *validator) registryOf(img *Image) string {
 	return cmp.Or(img.Registry, v.cfg.defaultRegistry(img.Managed()))
 }
 
-// repository checks that a repository is a path alone: a registry, a tag or a digest in it would make it another one, which
-// no registry has.
+// repository checks that the repository is only a path: without registry, tag or digest.
 func (v *validator) repository(img *Image) (message, fix string) {
 	const want = "want a path such as owner/name, without registry and tag"
 	text := img.Repository
@@ -251,13 +250,13 @@ func (v *validator) repository(img *Image) (message, fix string) {
 	return "", ""
 }
 
-// publicRegistry matches the registries that nobody has as a folder in a registry of their own, unless as a cache of them.
+// publicRegistry matches well-known registries. As the first folder of a repository in another registry they only occur in caches.
 var publicRegistry = lazy.Regexp(`(?i)^(([-\w.]+\.)?docker\.(io|com)|ghcr\.io|quay\.io|([-\w]+\.)?gcr\.io|[-\w]+-docker\.pkg\.dev|mcr\.microsoft\.com|` +
 	`public\.ecr\.aws|registry\.k8s\.io|registry\.gitlab\.com|[-\w]+\.azurecr\.io|[-\w.]+\.amazonaws\.com)$`)
 
-// isHost reports whether the first part of a repository is a registry. A folder may have a dot in its name: a registry that
-// the entry names can have such folders (caches of other registries are often called by their hosts), but Docker Hub and
-// GitHub have none, and nobody publishes to a cache.
+// isHost reports whether the first element of a repository is a registry. A dot alone is not enough: private registries that
+// cache others often use their hosts as folder names. Docker Hub and GitHub have no such folders, and no managed image is
+// published to a cache.
 func (v *validator) isHost(first string, img *Image) bool {
 	registry := hostname.Normalize(v.registryOf(img))
 	switch {
@@ -269,10 +268,10 @@ func (v *validator) isHost(first string, img *Image) bool {
 	return registry == DefaultExternalReg || registry == DefaultRegistry || img.Managed() && publicRegistry().MatchString(first)
 }
 
-// suggestRegistry returns how to write a reference in the keys of an entry.
+// suggestRegistry returns a hint that splits a reference into the keys of an entry.
 func suggestRegistry(text string) string {
 	named, err := reference.ParseNormalizedNamed(text)
-	if err != nil || strings.ContainsAny(text, "@?#") { // it can hold a password
+	if err != nil || strings.ContainsAny(text, "@?#") { // it may contain a password
 		return "set registry to the host, and repository to the path after it"
 	}
 	registry, repository := hostname.Repository(reference.Domain(named), reference.Path(named))
@@ -283,7 +282,7 @@ func suggestRegistry(text string) string {
 	return fix
 }
 
-// splitTag separates what stands behind the path of a reference.
+// splitTag splits a tag and a digest from the path of a reference.
 func splitTag(text string) (name, tag string, digest bool) {
 	name, _, digest = strings.Cut(text, "@")
 	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
@@ -350,7 +349,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
 	if needsWorkflow := effective.Provider == GitHub && (img.AutoRebuild == nil || *img.AutoRebuild); needsWorkflow && effective.Workflow == "" {
-		v.missing(n, "workflow", at+": workflow is missing: nothing could start a rebuild")
+		v.missing(n, "workflow", at+": workflow is missing, so no rebuild can be started")
 	}
 	v.workflow(child(n, "workflow"), at+".workflow", s.Workflow)
 	v.onlyFor(n, at, effective.Provider, GitHub, "workflow", "inputs")
@@ -390,20 +389,20 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 	case strings.Contains(s.Repo, "://"):
 		v.check(node, at+".repo", checkRepoURL(s.Repo))
 	case s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
-		v.missing(n, "host", at+": host is missing: a git server is known by a URL in repo, or by host and a path in repo")
+		v.missing(n, "host", at+": host is missing (provider git needs a URL in repo, or host and a path in repo)")
 	case !strings.HasPrefix(s.Repo, "/") && !gitPath().MatchString(s.Repo):
 		bad("invalid path of a repository "+shown(s.Repo), "want a path on host, such as group/project")
 	}
 }
 
-// onlyFor reports keys that mean nothing for the provider at hand.
+// onlyFor reports keys that do not apply to the entry's provider.
 func (v *validator) onlyFor(n *yaml.Node, at string, got, want Provider, keys ...string) {
 	if got == want || !got.known() {
 		return
 	}
 	for _, key := range keys {
 		if k := keyNode(n, key); k != nil {
-			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, and this one is %s", at, key, want, got), "")
+			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, want, got), "")
 		}
 	}
 }
@@ -456,7 +455,7 @@ func (v *validator) interval(n *yaml.Node, at string, d *Duration) {
 	}
 }
 
-// branch checks the rules of git check-ref-format that matter, so that the name is safe in URLs and commands.
+// branch checks a branch name against the relevant rules of git check-ref-format, so that it is safe in URLs and commands.
 func (v *validator) branch(n *yaml.Node, at, name string) {
 	if name != "" && badBranch(name) {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid branch name %q", at, name), "")
@@ -479,7 +478,7 @@ func (v *validator) relative(n *yaml.Node, at, p string) {
 	}
 }
 
-// file is relative, for what cannot be a folder.
+// file is like relative, but also rejects folders.
 func (v *validator) file(n *yaml.Node, at, p string) {
 	if strings.HasSuffix(p, "/") || p != "" && path.Clean(p) == "." {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: %q is a folder", at, p), "want the path of a file")
@@ -494,7 +493,7 @@ func (v *validator) check(n *yaml.Node, at string, err error) {
 	}
 }
 
-// missing reports a key that is not there or empty. A value of another type was reported by the decoder.
+// missing reports a missing or empty key. The decoder has already reported a value of another type.
 func (v *validator) missing(n *yaml.Node, key, message string) {
 	if c := child(n, key); c != nil && c.Kind != yaml.ScalarNode {
 		return
@@ -502,7 +501,7 @@ func (v *validator) missing(n *yaml.Node, key, message string) {
 	v.add(finding.Missing, n, message, fmt.Sprintf("add %q", key))
 }
 
-// hasDots reports whether a part of a path, written out or with escapes as in a URL, is . or .. and so leads elsewhere.
+// hasDots reports whether an element of a path, plain or URL-escaped, is . or .. .
 func hasDots(p string) bool {
 	if plain, err := url.PathUnescape(p); err == nil {
 		p = plain
@@ -511,11 +510,11 @@ func hasDots(p string) bool {
 	return slices.Contains(parts, "..") || slices.Contains(parts, ".")
 }
 
-// label checks a name that Kubernetes objects get.
+// label checks a value that becomes part of the names of Kubernetes objects.
 func (v *validator) label(n *yaml.Node, at, name string, longest int) {
 	switch {
 	case len(name) > longest:
-		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q: it has %d characters, and at most %d fit", at, name, len(name), longest), "")
+		v.add(finding.BadValue, n, fmt.Sprintf("invalid %s %q: %d characters, at most %d are allowed", at, name, len(name), longest), "")
 	case len(validation.IsDNS1123Label(name)) > 0:
 		fix := "use lower case letters, digits and dashes"
 		if near := notInLabel().ReplaceAllString(strings.ToLower(name), "-"); len(validation.IsDNS1123Label(near)) == 0 {
@@ -529,7 +528,7 @@ var notInLabel = lazy.Regexp(`[^a-z0-9]+`)
 
 func checkHost(host string) error {
 	if strings.Contains(host, "://") {
-		return errors.New("want a host without scheme") // not shown: a URL can hold a password
+		return errors.New("want a host without scheme") // not shown: a URL may contain a password
 	}
 	if name, rest, isPath := strings.Cut(host, "/"); isPath && hostForm().MatchString(name) && !strings.ContainsAny(rest, "@?#") {
 		return fmt.Errorf("%q is a path: want the host %q alone", host, name)
@@ -545,18 +544,18 @@ func checkHost(host string) error {
 	return nil
 }
 
-// checkRegistry accepts hosts that Docker takes for one in a reference.
+// checkRegistry accepts hosts that Docker recognises as a registry in a reference.
 func checkRegistry(host string) error {
 	if err := checkHost(host); err != nil {
 		return err
 	}
 	if !hostname.IsRegistry(host) {
-		return fmt.Errorf("%q has neither dot nor port: in a reference it would be a namespace of Docker Hub; want a host such as registry.example.com or %s:5000", host, host)
+		return fmt.Errorf("invalid registry %q: without a dot or a port it would be a Docker Hub namespace; want a host such as registry.example.com or %s:5000", host, host)
 	}
 	return nil
 }
 
-// checkMirror accepts a registry, or a registry and the path in it that all repositories are below.
+// checkMirror accepts a registry, or a registry with a path prefix for all repositories.
 func checkMirror(m string) error {
 	if strings.Contains(m, "://") {
 		return checkHost(m)
@@ -579,16 +578,16 @@ func checkStateURL(s string) error {
 	return checkRepoURL(s)
 }
 
-// shown quotes a value, unless a password can be in it. There is none in git@host:path.
+// shown quotes a value unless it may contain a password. git@host:path contains none.
 func shown(value string) string {
 	user, _, found := strings.Cut(value, "@")
 	if found && strings.Contains(user, ":") || strings.ContainsAny(value, "?#") {
-		return "a value that can hold a password"
+		return "(not shown: it may contain a password)"
 	}
 	return strconv.Quote(value)
 }
 
-// checkRepoURL accepts http(s) and file URLs without credentials: secrets belong into Secrets.
+// checkRepoURL accepts http(s) and file URLs without credentials, which belong into Secrets.
 func checkRepoURL(s string) error {
 	u, err := url.Parse(s)
 	switch {

@@ -334,7 +334,7 @@ func TestStatusOfAnImage(t *testing.T) {
 		{"never analyzed", func(f *fleet, _ *state.Image) { delete(f.st.Images, "app") }, policy.Unknown, "never analyzed"},
 		{"autoRebuild false", func(f *fleet, _ *state.Image) { no := false; f.cfg.Find("app").AutoRebuild = &no }, policy.OptedOut, "autoRebuild is false; newer digest"},
 		{"requested just now", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 0.1, 0) }, policy.Starting, "being started"},
-		{"requested, and left", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 1, 0) }, policy.Blocked, "the pass that recorded"},
+		{"requested, and left", func(_ *fleet, i *state.Image) { i.Rebuild = active(state.Requested, 1, 0) }, policy.Blocked, "before it started the rebuild; the next pass starts it"},
 		{"requested, and tried", func(_ *fleet, i *state.Image) {
 			i.Rebuild = active(state.Requested, 0.1, 0)
 			i.Rebuild.Message = "no token\n\x1b[31mfor github.com" + strings.Repeat("!", 9999)
