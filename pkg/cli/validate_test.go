@@ -63,7 +63,7 @@ func TestEveryRule(t *testing.T) {
 		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `invalid digest "latest"`},
 		finding.LeftOut.ID: {map[string]string{"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
 			"baseImages: [{ref: \"quay.io/odd/a--b:1\", uses: [{kind: copy, line: 7}]}, {ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 1}]}]\n"},
-			false, "images.yaml:3:12", "quay.io/odd/a--b:1 has no Warehouse: Kargo accepts no repository name with two dashes in a row; used by web (app/Dockerfile:7)"},
+			false, "images.yaml:3:12", "quay.io/odd/a--b:1 has no Warehouse: Kargo does not support repository names with two dashes in a row; used by web (app/Dockerfile:7)"},
 		finding.OldKargo.ID: {map[string]string{"crds/stage.yaml": stageCRD, "state/images/web.yaml": webHead}, true,
 			"crds", "does not know `pollInterval` and `errorExpression` of the step http"},
 		finding.PassedOver.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1),
@@ -273,7 +273,7 @@ func TestValidateReportsAMirrorThatKargoRefuses(t *testing.T) {
 		"state/images/web.yaml": "name: web\nrepository: docker.io/library/redis\n",
 	})
 	got := run(t, dir, "validate")
-	const cause = `factory.mirrors.docker.io[0]: "a--b.example/hub": Kargo accepts no repository name with two dashes in a row (put a mirror first that Kargo can watch)`
+	const cause = `factory.mirrors.docker.io[0]: "a--b.example/hub": Kargo does not support repository names with two dashes in a row (put a mirror first that Kargo can watch)`
 	assert.Equal(t, 0, got.code)
 	assert.Contains(t, got.out+got.err, "images.yaml:1:1: warning: `synth` writes nothing: "+cause)
 	assert.NotContains(t, got.out+got.err, "has no Warehouse")

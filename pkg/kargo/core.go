@@ -1,7 +1,7 @@
 package kargo
 
-// The types of this file are the parts of Kubernetes' own kinds that are written. k8s.io/api is not used for them: its
-// types emit `status: {}`, `creationTimestamp: null` and `resources: {}`, which Argo CD shows as differences.
+// The types in this file are Kubernetes' own kinds, with only the fields that dist contains. The types of k8s.io/api would emit
+// `status: {}`, `creationTimestamp: null` and `resources: {}`, which Argo CD shows as differences.
 
 // ServiceAccount is the account that the Jobs run as.
 type ServiceAccount struct {
@@ -61,19 +61,19 @@ type CronJobSpec struct {
 	TimeZone                   string      `json:"timeZone,omitempty"`
 }
 
-// Job runs a pod to its end.
+// Job runs a pod to completion.
 type Job struct {
 	Header
 	Spec JobSpec `json:"spec"`
 }
 
-// JobTemplate makes Jobs.
+// JobTemplate is a template for Jobs.
 type JobTemplate struct {
 	Metadata TemplateMetadata `json:"metadata"`
 	Spec     JobSpec          `json:"spec"`
 }
 
-// TemplateMetadata labels what a template makes.
+// TemplateMetadata holds the labels of the objects that a template creates.
 type TemplateMetadata struct {
 	Labels Labels `json:"labels"`
 }
@@ -86,7 +86,7 @@ type JobSpec struct {
 	TTLSecondsAfterFinished int         `json:"ttlSecondsAfterFinished"`
 }
 
-// PodTemplate makes pods.
+// PodTemplate is a template for pods.
 type PodTemplate struct {
 	Metadata PodMetadata `json:"metadata"`
 	Spec     PodSpec     `json:"spec"`
@@ -184,7 +184,7 @@ type ObjectRef struct {
 	Optional bool   `json:"optional"`
 }
 
-// Resources are what a container asks for.
+// Resources holds the resource requests and limits of a container.
 type Resources struct {
 	Limits   Quantities `json:"limits"`
 	Requests Quantities `json:"requests"`
@@ -240,14 +240,14 @@ type Projection struct {
 	Secret    *KeyProjection `json:"secret,omitempty"`
 }
 
-// KeyProjection places keys of an object.
+// KeyProjection mounts keys of an object as files.
 type KeyProjection struct {
 	Items    []KeyToPath `json:"items"`
 	Name     string      `json:"name"`
 	Optional bool        `json:"optional"`
 }
 
-// KeyToPath places a key at a path.
+// KeyToPath mounts a key at a path.
 type KeyToPath struct {
 	Key  string `json:"key"`
 	Path string `json:"path"`

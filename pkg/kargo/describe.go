@@ -16,11 +16,11 @@ const maxShown = 200
 // shown returns a reference as people write it, in one printable line.
 func shown(ref string) string { return sanitize.Cut(sanitize.Words(state.Short(ref)), maxShown) }
 
-// describeImage returns the comment of an enrolled image: what it is and what it is built on.
+// describeImage returns the comment of an enrolled image: its reference and its base images.
 func (b *builder) describeImage(img *config.Image) string {
 	about := img.Name + ": " + shown(img.Ref())
 	if !img.Managed() {
-		return about + ", not built here"
+		return about + " (external image)"
 	}
 	var on []string
 	for _, d := range b.g.Deps(img.Name) {
@@ -40,7 +40,7 @@ func (b *builder) describeImage(img *config.Image) string {
 	return about + ", built on " + list(on)
 }
 
-// describeBase returns the comment of a base image: what it is and which images use it.
+// describeBase returns the comment of a base image: its reference and the images that use it.
 func (b *builder) describeBase(name string) string {
 	return name + ": " + shown(b.g.BaseRef(name).String()) + ", used by " + list(b.g.Dependents(name))
 }

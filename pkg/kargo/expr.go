@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// literal writes s as a string literal of expr-lang. Kargo ends an expression at the first }} wherever it stands, so
-// braces are escaped, and so is all that the lexer would change (it turns \r\n into \n) or that is hard to see.
+// literal returns s as a string literal of expr-lang. Braces are escaped because Kargo ends an expression at the first }}, even
+// within a string. Characters that the lexer would change (\r\n becomes \n) or that are not printable are escaped as well.
 func literal(s string) string {
 	if !strings.ContainsFunc(s, special) {
 		return "'" + s + "'"
@@ -40,14 +40,13 @@ func special(r rune) bool {
 	return r < ' ' || r > '~' || r == '\'' || r == '\\' || r == '{' || r == '}'
 }
 
-// exactly makes a template of an expression that evaluates to a string, whatever that string looks like: Kargo turns
-// the result of a template into a number, a boolean or an object where it can, but not what stands in double quotes,
-// which it then strips. Its function quote does the same for a value, and also escapes quotes, backslashes and line
-// ends in it.
+// exactly returns a template whose result stays a string. Kargo converts the result of a template to a number, a boolean or an
+// object if possible, except for text in double quotes, which it strips. Kargo's function quote does the same for a value and
+// also escapes quotes, backslashes and line ends.
 func exactly(expression string) string { return `"${{ ` + expression + ` }}"` }
 
-// text makes a template that evaluates to s. Kargo leaves a template without an expression as it is; an empty one it
-// takes for a missing value.
+// text returns a template that evaluates to s. Kargo keeps a template without an expression as it is, but treats an empty one
+// as a missing value.
 func text(s string) string {
 	if s == "" || strings.Contains(s, "${{") || strings.Contains(s, "${%") {
 		return exactly(literal(s))
@@ -55,13 +54,13 @@ func text(s string) string {
 	return s
 }
 
-// value makes a template of an expression that evaluates to a list or a map.
+// value returns a template whose result may be converted, for expressions that evaluate to a list or a map.
 func value(expression string) string { return "${{ " + expression + " }}" }
 
-// origin is the name of the Warehouse that a Promotion's Freight is from.
+// origin is the expression for the name of the Warehouse of a Promotion's Freight.
 const origin = "ctx.targetFreight.origin.name"
 
-// imageOf is the expression for the image in Freight of a known Warehouse.
+// imageOf returns the expression for the image in the Freight of a Warehouse.
 func imageOf(repoURL, warehouse string) string {
 	return "imageFrom(" + literal(repoURL) + ", warehouse(" + literal(warehouse) + "))"
 }

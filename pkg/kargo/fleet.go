@@ -8,35 +8,46 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// Sync waves of Argo CD. Warehouses and Stages have none (0) and so come last, together: a Warehouse of an image that
-// was never published is not healthy, and Argo CD would never get to a wave behind it.
+// Sync waves of Argo CD. Warehouses and Stages have none (0), so they come last and together: the Warehouse of an image that
+// was never published stays unhealthy, and Argo CD would never start a later wave.
 const (
 	waveProject = "-2"
 	waveShared  = "-1"
 )
 
-// fleet returns what exists once.
+// Comments of the shared objects.
+const (
+	aboutProject  = "The Kargo Project of all objects in dist. Kargo creates a namespace with its name."
+	aboutPolicies = "Promotes new Freight to the observe Stages automatically. Only the Jobs and people promote to rebuild Stages."
+	aboutAccount  = "The account that the Jobs run as."
+	aboutAccess   = "Permissions of the Jobs: read Stages, Freight and Promotions, create Promotions, promote to the rebuild Stages."
+	aboutAnalysis = "Runs `imagefactory analyze` for each new digest, as the verification of the observe Stages."
+	aboutPromote  = "Runs `imagefactory promote` on a schedule: it records the results of rebuilds and starts the next ones."
+)
+
+// fleet returns the shared objects: those that exist once per Project.
 func (b *builder) fleet() []Object {
 	project := &Project{b.header(kargoAPI, "Project", b.cfg.Factory.Project)}
-	project.Metadata.Namespace = ""
+	project.Metadata.Namespace, project.comment = "", aboutProject
 	project.Metadata.Annotations = Annotations{
 		syncWave:    waveProject,
 		description: "Rebuilds container images when their base images change; managed by imagefactory",
 	}
-	policies := &ProjectConfig{b.shared(kargoAPI, "ProjectConfig", b.cfg.Factory.Project), ProjectConfigSpec{
+	policies := &ProjectConfig{b.shared(kargoAPI, "ProjectConfig", b.cfg.Factory.Project, aboutPolicies), ProjectConfigSpec{
 		PromotionPolicies: []PromotionPolicy{{
 			StageSelector:        StageSelector{MatchLabels: map[string]string{RoleLabel: string(Observe)}},
 			AutoPromotionEnabled: true,
 		}},
 	}}
-	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName)}
+	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName, aboutAccount)}
 	maps.Copy(account.Metadata.Annotations, b.cfg.Factory.Jobs.ServiceAccountAnnotations)
 	return slices.Concat([]Object{project, policies, account}, b.access(), []Object{b.analysisTemplate()}, b.promotionTasks(), []Object{b.cronJob()})
 }
 
-func (b *builder) shared(api, kind, name string) Header {
+// shared returns the header of a shared object, with a comment that explains it.
+func (b *builder) shared(api, kind, name, comment string) Header {
 	h := b.header(api, kind, name)
-	h.Metadata.Annotations = Annotations{syncWave: waveShared}
+	h.Metadata.Annotations, h.comment = Annotations{syncWave: waveShared}, comment
 	return h
 }
 
@@ -50,11 +61,11 @@ func (b *builder) promotionTasks() []Object {
 	return out
 }
 
-// maxResourceNames keeps a Role well below the 256 KiB that kubectl apply and Argo CD may keep of it in an annotation.
+// maxResourceNames keeps a Role well below 256 KiB, the limit for the annotation in which kubectl apply and Argo CD store it.
 const maxResourceNames = 2000
 
-// access returns the Roles of the Jobs and their bindings: to read Stages, Freight and Promotions, to create Promotions
-// and to promote the rebuild Stages.
+// access returns the Roles of the Jobs and their bindings. They allow reading Stages, Freight and Promotions, creating
+// Promotions, and promoting to the rebuild Stages.
 func (b *builder) access() []Object {
 	rules := []PolicyRule{
 		{APIGroups: []string{kargoGroup}, Resources: []string{"freights", "promotions", "stages"}, Verbs: []string{"get", "list"}},
@@ -70,7 +81,7 @@ func (b *builder) access() []Object {
 		if i < len(shards) {
 			rules = append(rules, PolicyRule{APIGroups: []string{kargoGroup}, Resources: []string{"stages"}, ResourceNames: shards[i], Verbs: []string{"promote"}})
 		}
-		out = append(out, &AccessRole{b.shared(rbacAPI, "Role", name), rules}, b.binding(name))
+		out = append(out, &AccessRole{b.shared(rbacAPI, "Role", name, aboutAccess), rules}, b.binding(name))
 		rules = nil
 	}
 	return out
@@ -83,7 +94,7 @@ const (
 
 func (b *builder) binding(role string) *RoleBinding {
 	return &RoleBinding{
-		Header:   b.shared(rbacAPI, "RoleBinding", role),
+		Header:   b.shared(rbacAPI, "RoleBinding", role, aboutAccess),
 		RoleRef:  RoleRef{APIGroup: rbacGroup, Kind: "Role", Name: role},
 		Subjects: []Subject{{Kind: "ServiceAccount", Name: ServiceAccountName, Namespace: b.cfg.Factory.Project}},
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// CredentialsPath is the folder in the pods that holds credentials as files: USE/HOST/token for the uses git and api,
-// registry/HOST/config.json for registries.
+// CredentialsPath is the folder in the pods that holds credentials as files: git/HOST/token, api/HOST/token and
+// registry/HOST/config.json.
 const CredentialsPath = "/var/run/imagefactory/credentials"
 
 // Arguments of the AnalysisTemplate.
@@ -20,11 +20,11 @@ const (
 	bracesArg  = "braces"
 )
 
-// analysisTemplate runs `imagefactory analyze` for one image of one piece of Freight.
+// analysisTemplate returns the AnalysisTemplate that runs `imagefactory analyze` for the image of one Freight.
 //
-// Kargo never repeats a verification, so the metric does: a Job of up to four pods, every 15 minutes until one succeeded,
-// at most 24 times. Six hours outlast a registry's rate limit; without an end, a Stage whose analysis cannot succeed
-// would never take its next Freight, because Kargo waits for a verification to end.
+// Kargo never repeats a verification, so the metric does: a Job of up to four pods every 15 minutes until one succeeds, at
+// most 24 times. These six hours outlast a registry's rate limit. There must be an end, because Kargo waits for the
+// verification: a Stage whose analysis cannot succeed would otherwise never take its next Freight.
 func (b *builder) analysisTemplate() *AnalysisTemplate {
 	const attempts = 24
 	args := []Arg{{Name: subjectArg}, {Name: tagArg}, {Name: digestArg}}
@@ -42,7 +42,7 @@ func (b *builder) analysisTemplate() *AnalysisTemplate {
 	if braces {
 		args = append(args, Arg{Name: bracesArg, Value: "{{"})
 	}
-	return &AnalysisTemplate{b.shared(argoAPI, "AnalysisTemplate", AnalysisTemplateName), AnalysisTemplateSpec{
+	return &AnalysisTemplate{b.shared(argoAPI, "AnalysisTemplate", AnalysisTemplateName, aboutAnalysis), AnalysisTemplateSpec{
 		Args: args,
 		Metrics: []Metric{{
 			Name: "analyze", Interval: "15m", Count: attempts, ConsecutiveSuccessLimit: 1,
@@ -54,14 +54,13 @@ func (b *builder) analysisTemplate() *AnalysisTemplate {
 
 const bracesRef = "{{args." + bracesArg + "}}"
 
-// templateText keeps text from being taken for an argument by Argo Rollouts, which substitutes once, and fails on what
-// it does not know.
+// templateText escapes text for Argo Rollouts, which substitutes arguments once and fails on unknown ones.
 func templateText(s string) string { return strings.ReplaceAll(s, "{{", bracesRef) }
 
-// argument keeps an argument of a container from being expanded by Kubernetes, which replaces $(NAME), and $$ by $.
+// argument escapes an argument of a container for Kubernetes, which expands $(NAME) and replaces $$ by $.
 func argument(s string) string { return strings.ReplaceAll(s, "$", "$$") }
 
-// repositoryArgs say where state and images.yaml are.
+// repositoryArgs returns the flags that locate state and images.yaml.
 func (b *builder) repositoryArgs() []string {
 	f := &b.cfg.Factory
 	return []string{
@@ -74,10 +73,13 @@ func (b *builder) repositoryArgs() []string {
 	}
 }
 
-// cronJob runs `imagefactory promote`. A run that fails is followed by the next one.
+// cronJob returns the CronJob that runs `imagefactory promote`. A failed run needs no further retries, because the next one
+// continues its work.
 func (b *builder) cronJob() *CronJob {
 	schedule, zone := timeZone(b.cfg.Factory.Schedule)
-	return &CronJob{b.header("batch/v1", "CronJob", cronJobName), CronJobSpec{
+	header := b.header("batch/v1", "CronJob", cronJobName)
+	header.comment = aboutPromote
+	return &CronJob{header, CronJobSpec{
 		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 600,
 		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3,
 		JobTemplate: b.job(append(append([]string{"promote"}, b.repositoryArgs()...), "--push"), asItIs,
@@ -85,7 +87,7 @@ func (b *builder) cronJob() *CronJob {
 	}}
 }
 
-// timeZone separates a time zone from a schedule: Kubernetes has its own field for it.
+// timeZone splits the time zone from a schedule, because Kubernetes has a separate field for it.
 func timeZone(schedule string) (expression, zone string) {
 	for _, prefix := range []string{"CRON_TZ=", "TZ="} {
 		if rest, ok := strings.CutPrefix(schedule, prefix); ok {
@@ -96,11 +98,11 @@ func timeZone(schedule string) (expression, zone string) {
 	return schedule, ""
 }
 
-// asItIs is the escape of a Job that nothing fills in.
+// asItIs is the escape function of a Job that is not a template.
 func asItIs(s string) string { return s }
 
-// job completes a JobSpec with a pod that runs imagefactory, with what factory.jobs adds; escape makes texts of it safe. It
-// keeps the restricted pod security standard.
+// job adds a pod that runs imagefactory to a JobSpec and applies factory.jobs, with its texts escaped. The pod meets the
+// restricted pod security standard.
 func (b *builder) job(args []string, escape func(string) string, spec JobSpec) JobTemplate {
 	const user = 65532
 	jobs := &b.cfg.Factory.Jobs
@@ -136,8 +138,8 @@ func (b *builder) job(args []string, escape func(string) string, spec JobSpec) J
 	return JobTemplate{TemplateMetadata{Labels{ManagedBy: managedBy}}, spec}
 }
 
-// credentials places the keys of all Secrets in one volume. A Secret that is missing leaves its file out instead of
-// keeping the pod from starting: what needs it is reported, all else is done.
+// credentials returns the sources of the volume with the keys of all Secrets. All are optional: the pod starts without a missing
+// Secret, and only the work that needs it fails.
 func (b *builder) credentials() []Projection {
 	var out []Projection
 	add := func(s *config.SecretKey, path string) {

@@ -12,12 +12,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Omission is an object that Kargo or the API server would refuse. It is left out, and everything else is generated.
+// Omission is an object that is left out of dist because Kargo or the API server would reject it.
 type Omission struct {
-	Base   string // name of the base image that has no Warehouse, or
-	Image  string // name of the enrolled image that has no Warehouse, or no rebuild Stage
+	Base   string // name of the base image without a Warehouse, or
+	Image  string // name of the enrolled image without a Warehouse or a rebuild Stage
 	Stage  bool   // the rebuild Stage of Image is missing
-	Ref    string // what would be watched; empty when only the Stage is missing
+	Ref    string // reference that would be watched; empty if only the Stage is missing
 	Reason string
 }
 
@@ -33,23 +33,23 @@ func Watchable(cfg *config.Config, registry, repository string) bool {
 	return repositoryProblem(repoURL(cfg, registry, repository)) == ""
 }
 
-// repoForm is what Kargo's admission webhook accepts as an image repository.
+// repoForm matches the image repositories that Kargo's admission webhook accepts.
 var repoForm = lazy.Regexp(`^(\w+([.-]\w+)*(:\d+)?/)?\w+([.-]\w+)*(/\w+([.-]\w+)*)*$`)
 
-// repositoryProblem returns why Kargo refuses to watch a repository; empty when it does not.
+// repositoryProblem returns why Kargo rejects a repository, or "".
 func repositoryProblem(repoURL string) string {
 	switch {
 	case repoForm().MatchString(repoURL):
 		return ""
 	case strings.HasPrefix(repoURL, "["):
-		return "Kargo accepts no IPv6 address as the host of a repository"
+		return "Kargo does not support IPv6 addresses as registry hosts"
 	case strings.Contains(repoURL, "--"):
-		return "Kargo accepts no repository name with two dashes in a row"
+		return "Kargo does not support repository names with two dashes in a row"
 	}
-	return "Kargo accepts no such repository name"
+	return "Kargo does not support this repository name"
 }
 
-// subscriptionProblem returns why Kargo's admission webhook refuses a subscription; empty when it does not.
+// subscriptionProblem returns why Kargo's admission webhook rejects a subscription, or "".
 func subscriptionProblem(s *ImageSubscription) string {
 	switch config.TagStrategy(s.ImageSelectionStrategy) {
 	case config.Digest:
@@ -70,8 +70,8 @@ func subscriptionProblem(s *ImageSubscription) string {
 	return repositoryProblem(s.RepoURL)
 }
 
-// maxTexts bounds what images.yaml can put into one object. An API server stores objects of up to 1.5 MiB, and Kargo copies
-// the steps of a Stage into each Promotion.
+// maxTexts is the maximum size of the texts from images.yaml in one object. The API server stores objects of up to 1.5 MiB,
+// and Kargo copies the steps of a Stage into each Promotion.
 const maxTexts = 512 << 10
 
 func size(texts ...string) int {
@@ -82,8 +82,8 @@ func size(texts ...string) int {
 	return n
 }
 
-// checkMirror returns an error for a mirror that Kargo refuses to watch. That is no problem of one image: without its
-// mirror, every Warehouse of the registry would be missing.
+// checkMirror returns an error for a mirror that Kargo cannot watch. It is an error of the whole configuration, because every
+// Warehouse of the registry would be missing.
 func checkMirror(cfg *config.Config, registry string) error {
 	mirrors := cfg.Factory.Mirrors[registry]
 	if len(mirrors) == 0 {

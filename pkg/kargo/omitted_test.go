@@ -41,22 +41,22 @@ func TestOneItemStopsNoOther(t *testing.T) {
 		"base with two dashes": {
 			other, []string{"r.example.com/odd/a--b:1", node}, nil,
 			[]string{"image-odd", "observe-image-odd", "rebuild-odd"},
-			[]string{"r.example.com/odd/a--b:1: Kargo accepts no repository name with two dashes in a row"},
+			[]string{"r.example.com/odd/a--b:1: Kargo does not support repository names with two dashes in a row"},
 		},
 		"no base that can be watched": {
 			other, []string{"[::1]:5000/x:1"}, nil,
 			[]string{"image-odd", "observe-image-odd"},
-			[]string{"[::1]:5000/x:1: Kargo accepts no IPv6 address as the host of a repository", "odd Stage: Kargo can watch nothing that it is built on"},
+			[]string{"[::1]:5000/x:1: Kargo does not support IPv6 addresses as registry hosts", "odd Stage: Kargo can watch none of its base images"},
 		},
 		"internationalised host": {
 			other, []string{"xn--bcher-kva.example/x:1", node}, nil,
 			[]string{"image-odd", "observe-image-odd", "rebuild-odd"},
-			[]string{"xn--bcher-kva.example/x:1: Kargo accepts no repository name with two dashes in a row"},
+			[]string{"xn--bcher-kva.example/x:1: Kargo does not support repository names with two dashes in a row"},
 		},
 		"own repository": {
 			strings.Replace(other, "acme/odd,", "acme/o--d,", 1), []string{node}, nil,
 			[]string{"rebuild-odd"},
-			[]string{"odd ghcr.io/acme/o--d: Kargo accepts no repository name with two dashes in a row"},
+			[]string{"odd ghcr.io/acme/o--d: Kargo does not support repository names with two dashes in a row"},
 		},
 		"version range in state": {
 			strings.Replace(other, " tags: {strategy: SemVer},", "", 1), []string{node}, &state.Tags{Strategy: "SemVer", Constraint: "newest"},
@@ -76,7 +76,7 @@ func TestOneItemStopsNoOther(t *testing.T) {
 		"inputs beyond what a server stores": {
 			strings.Replace(other, "w.yml}", "w.yml, inputs: {a: '"+strings.Repeat("{", maxTexts/5)+"'}}", 1), []string{node}, nil,
 			[]string{"image-odd", "observe-image-odd"},
-			[]string{"odd Stage: what it gives to its build is larger than 512 KiB"},
+			[]string{"odd Stage: its inputs or variables are larger than 512 KiB"},
 		},
 		"regular expressions beyond what a server stores": {
 			strings.Replace(other, "{strategy: SemVer}", "{strategy: SemVer, allow: ['"+strings.Repeat("a", maxTexts+1)+"']}", 1), []string{node}, nil,
@@ -161,7 +161,7 @@ func TestChildOfAnImageThatCannotBeWatched(t *testing.T) {
 func TestAMirrorThatCannotBeWatched(t *testing.T) {
 	cfg, st := load(t, "factory: {mirrors: {docker.io: [xn--bcher-kva.example/hub], quay.io: [a--b.example]}}\nimages:\n- {name: a, repository: library/redis, tags: '8'}\n"), state.New()
 	_, _, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
-	require.EqualError(t, err, `factory.mirrors.docker.io[0]: "xn--bcher-kva.example/hub": Kargo accepts no repository name with two dashes in a row (put a mirror first that Kargo can watch)`)
+	require.EqualError(t, err, `factory.mirrors.docker.io[0]: "xn--bcher-kva.example/hub": Kargo does not support repository names with two dashes in a row (put a mirror first that Kargo can watch)`)
 
 	cfg = load(t, "factory: {mirrors: {docker.io: [mirror.example.com/hub, xn--bcher-kva.example/hub]}}\nimages:\n- {name: a, repository: library/redis, tags: '8'}\n")
 	_, omitted, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())

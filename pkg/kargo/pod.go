@@ -8,18 +8,17 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
-// What factory.jobs adds to the pods. Objects that it names may be missing: a pod then starts without them, and what needs
-// them is reported.
+// This file applies factory.jobs to the pods. Every object that it references is optional: the pod starts without a missing
+// one, and the command reports what it could not do.
 
-// caPath is the folder in the pods that holds the certificates of private authorities.
+// caPath is the folder in the pods that holds the certificates of private CAs.
 const caPath = "/var/run/imagefactory/ca"
 
-// certDirs are the folders that certificates are read from. Go reads the system's bundle all the same, so what the image
-// trusts stays trusted.
+// certDirs is the value of SSL_CERT_DIR. Go still reads the system's bundle, so the image's own certificates stay trusted.
 const certDirs = "/etc/ssl/certs:" + caPath
 
-// directHosts are never asked through a proxy: the pod itself, and what is in the cluster. Kubernetes fills in the address
-// of the API server.
+// directHosts are the hosts that are always reached without the proxy: the pod itself and the cluster. Kubernetes expands the
+// address of the API server.
 const directHosts = "localhost,127.0.0.1,$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local"
 
 // environment returns the environment variables of a pod.
@@ -35,7 +34,7 @@ func environment(jobs *config.Jobs, escape func(string) string) []EnvVar {
 		}
 		out = append(out, EnvVar{Name: name, Value: escape(argument(v.Value))})
 	}
-	both := func(name string, v *config.EnvValue) { // programs differ in which they read
+	both := func(name string, v *config.EnvValue) { // programs differ in which spelling they read
 		if v != nil {
 			add(name, v)
 			add(strings.ToLower(name), v)
@@ -73,7 +72,7 @@ func envFrom(jobs *config.Jobs) []EnvFrom {
 	return out
 }
 
-// authorities places the certificates of private authorities.
+// authorities returns the source of the volume with the certificates of private CAs.
 func authorities(jobs *config.Jobs) []Projection {
 	ca := jobs.CABundle
 	if ca == nil {
@@ -86,7 +85,7 @@ func authorities(jobs *config.Jobs) []Projection {
 	return []Projection{{ConfigMap: p}}
 }
 
-// placed sets where a pod runs, and its pull secrets.
+// placed sets a pod's pull secrets, node selector, priority class and tolerations.
 func placed(jobs *config.Jobs, pod *PodSpec) {
 	for _, name := range jobs.ImagePullSecrets {
 		pod.ImagePullSecrets = append(pod.ImagePullSecrets, ObjectName{name})
@@ -98,7 +97,7 @@ func placed(jobs *config.Jobs, pod *PodSpec) {
 	}
 }
 
-// escaped returns texts that nothing takes for a template.
+// escaped returns a copy of texts with every value escaped.
 func escaped(texts map[string]string, escape func(string) string) map[string]string {
 	out := make(map[string]string, len(texts))
 	for k, v := range texts {

@@ -11,8 +11,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/graph"
 )
 
-// rebuild adds the Stage to which a Promotion rebuilds an image. There is none for an image that nothing can start, and
-// none for one that uses nothing that moves: a Stage must take Freight of some Warehouse.
+// rebuild adds the rebuild Stage of an image. An image without a workflow has none, and neither has one whose base images are
+// all pinned, because a Stage needs a Warehouse to take Freight from.
 func (b *builder) rebuild(img *config.Image) {
 	if !startable(img) {
 		return
@@ -20,7 +20,7 @@ func (b *builder) rebuild(img *config.Image) {
 	sources, moves := b.sources(img.Name)
 	if len(sources) == 0 {
 		if moves {
-			b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo can watch nothing that it is built on"})
+			b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo can watch none of its base images"})
 		}
 		return
 	}
@@ -30,7 +30,7 @@ func (b *builder) rebuild(img *config.Image) {
 	}
 	task, vars := b.call(img, sources)
 	if sizeOf(vars) > maxTexts {
-		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("what it gives to its build is larger than %d KiB", maxTexts>>10)})
+		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("its inputs or variables are larger than %d KiB", maxTexts>>10)})
 		return
 	}
 	b.tasks[img.Source.Provider] = true
@@ -45,16 +45,16 @@ func (b *builder) rebuild(img *config.Image) {
 	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
 }
 
-// startable reports whether a build can be started. An image that is never rebuilt by itself needs no workflow.
+// startable reports whether a build can be started. The workflow may be missing if autoRebuild is false.
 func startable(img *config.Image) bool {
 	return img.Managed() && img.Source.Triggerable() && (img.Source.Provider != config.GitHub || img.Source.Workflow != "")
 }
 
-// source is a Warehouse whose Freight makes a rebuild.
+// source is a Warehouse whose Freight can trigger a rebuild.
 type source struct {
 	warehouse string
 	repoURL   string // as the Warehouse watches it
-	repo      string // as a Dockerfile names it
+	repo      string // as written in Dockerfiles
 }
 
 func sizeOf(vars []Var) int {
@@ -65,8 +65,8 @@ func sizeOf(vars []Var) int {
 	return n
 }
 
-// sources returns the Warehouses of what a rebuild of the image can pick up, in the order of the state file. moves
-// reports whether the image uses anything that moves, watched or not.
+// sources returns the Warehouses of the image's base images, in the order of the state file. moves reports whether the image
+// uses a tag that can move, watched or not.
 func (b *builder) sources(name string) (out []source, moves bool) {
 	for _, d := range b.g.Deps(name) {
 		if !d.Moves() {
@@ -90,8 +90,8 @@ func (b *builder) sourceOf(d *graph.Dep) source {
 	return source{warehouse: warehouse, repoURL: repoURL(b.cfg, registry, repository), repo: registry + "/" + repository}
 }
 
-// call returns the PromotionTask that starts a build of the image, and its variables. Those that have the task's
-// default are left out.
+// call returns the PromotionTask that starts a build of the image, and its variables. Variables equal to the task's defaults
+// are left out.
 func (b *builder) call(img *config.Image, sources []source) (task string, vars []Var) {
 	src := img.Source
 	if host, _ := home(src.Provider); src.Host != host {
@@ -127,7 +127,7 @@ type templates struct {
 	promotion string
 	base      string
 	digest    string
-	prelude   string // binds what base and digest use
+	prelude   string // binds the variables that base and digest use
 	used      bool   // base or digest is used
 }
 
@@ -143,13 +143,13 @@ func newTemplates(img *config.Image, sources []source) *templates {
 		base:    "image.RepoURL + ':' + image.Tag",
 		digest:  "image.Digest",
 	}
-	if !maps.Equal(repoURLs, repos) { // a mirror is watched, and a build knows nothing of it
+	if !maps.Equal(repoURLs, repos) { // the Warehouse watches a mirror, but the build must see the original name
 		t.base = byOrigin(repos) + " + ':' + image.Tag"
 	}
 	return t
 }
 
-// byOrigin is the expression for the value that belongs to the Warehouse of the Promotion's Freight.
+// byOrigin returns the expression that selects the value for the Warehouse of the Promotion's Freight.
 func byOrigin(values map[string]string) string {
 	keys := slices.Sorted(maps.Keys(values))
 	if first := values[keys[0]]; !slices.ContainsFunc(keys, func(k string) bool { return values[k] != first }) {
@@ -162,7 +162,7 @@ func byOrigin(values map[string]string) string {
 	return "{" + strings.Join(list, ", ") + "}[" + origin + "]"
 }
 
-// object compiles values into a map.
+// object compiles values into an expression for a map.
 func (t *templates) object(values map[string]string) string {
 	var list []string
 	for _, k := range slices.Sorted(maps.Keys(values)) {
@@ -171,7 +171,7 @@ func (t *templates) object(values map[string]string) string {
 	return t.with("{" + strings.Join(list, ", ") + "}")
 }
 
-// pipelineVariables compiles a pipeline's variables into a list of keys and values, as GitLab wants them.
+// pipelineVariables compiles a pipeline's variables into an expression for a list of keys and values, as GitLab's API expects.
 func (t *templates) pipelineVariables(src *config.Source) string {
 	var list []string
 	add := func(key, expression string) {
@@ -195,7 +195,7 @@ func (t *templates) with(expression string) string {
 	return expression
 }
 
-// compile turns a text with placeholders into an expression.
+// compile compiles a text with placeholders into an expression.
 func (t *templates) compile(s string) string {
 	if s == "" {
 		return literal("")

@@ -6,7 +6,7 @@ import "github.com/imagefactory/imagefactory/pkg/config"
 const (
 	apiVar       = "api"    // URL of the forge's API
 	secretVar    = "secret" // name of the Secret with the token
-	keyVar       = "key"    // key in it
+	keyVar       = "key"    // key in that Secret
 	refVar       = "ref"    // branch
 	repoVar      = "repo"   // GitHub: owner/repo
 	workflowVar  = "workflow"
@@ -15,7 +15,7 @@ const (
 	variablesVar = "variables"
 )
 
-// home returns the host of a provider that the defaults of its PromotionTask are for, and the URL of its API.
+// home returns the public host of a provider, which the defaults of its PromotionTask use, and the URL of its API.
 func home(p config.Provider) (host, api string) {
 	host = config.HomeHost(p)
 	return host, (&config.Source{Provider: p, Host: host}).APIURL()
@@ -25,8 +25,8 @@ const (
 	token = "trim(secret(vars." + secretVar + ")[vars." + keyVar + "])"
 
 	accepted = "response.status >= 200 && response.status < 300"
-	// A forge that refuses for good says 4xx and why, in JSON; a gateway in front of it says 4xx too, and 404 in its own words.
-	// Four can pass all the same: a token that is being replaced, a rate limit (GitHub answers 403 or 429), a slow network.
+	// refusedForGood matches permanent errors: a 4xx response with a message in JSON. Responses of gateways have none, or a 404 with
+	// other words. Four 4xx statuses are retried: 401 (the token is being replaced), 403 and 429 (rate limits) and 408.
 	refusedForGood = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429]) && " +
 		isMap + " && (response.body.message ?? response.body.error) != nil" +
 		" && (response.status != 404 || lower(" + refusal + ") contains 'not found')"
@@ -39,7 +39,7 @@ const (
 // dispatchRetry bounds the attempts to start a run.
 func dispatchRetry() *Retry { return &Retry{ErrorThreshold: 100, Timeout: "2h"} }
 
-// runRetry bounds the wait for a run. One that is not over after a day has failed, as package policy has it.
+// runRetry bounds the wait for a run. A run that takes longer than a day counts as failed, as in package policy.
 func runRetry() *Retry { return &Retry{ErrorThreshold: 1000, Timeout: "24h"} }
 
 const (
@@ -62,11 +62,11 @@ func (b *builder) task(p config.Provider) *PromotionTask {
 		Vars:  append([]Var{{apiVar, api}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
 		Steps: append([]Step{hasToken()}, steps...),
 	}}
-	t.Metadata.Annotations = Annotations{syncWave: waveShared, description: about}
+	t.Metadata.Annotations, t.comment = Annotations{syncWave: waveShared, description: about}, about+"."
 	return t
 }
 
-// hasToken fails the step if the token is missing: the request would be refused and retried for hours.
+// hasToken fails the Promotion if the token is missing. Without it the request would be rejected and retried for hours.
 func hasToken() Step {
 	return Step{
 		As: "token", If: value(token + " == ''"), Uses: "fail",
@@ -77,7 +77,7 @@ func hasToken() Step {
 func githubSteps() []Step {
 	const (
 		runs = "${{ vars.api }}/repos/${{ vars.repo }}/actions"
-		// Servers that do not know return_run_details refuse the request because of it.
+		// Old servers reject the request because of the unknown parameter return_run_details.
 		tooOld = "(response.status == 422 && (response.body?.message ?? '') contains 'return_run_details')"
 		over   = "response.status == 200 && response.body.status == 'completed'"
 	)

@@ -5,7 +5,7 @@ type Object interface {
 	Kind() string
 	Name() string
 	Namespace() string // empty for a cluster-scoped object
-	Comment() string   // one line for a reviewer: the image that the object belongs to; may be empty
+	Comment() string   // one line that explains the object to a reviewer
 }
 
 // Header holds the fields that every object starts with.
@@ -17,19 +17,19 @@ type Header struct {
 	comment string
 }
 
-// Kind is the object's kind.
+// Kind returns the object's kind.
 func (h *Header) Kind() string { return h.ObjectKind }
 
-// Name is the object's name.
+// Name returns the object's name.
 func (h *Header) Name() string { return h.Metadata.Name }
 
-// Namespace is the object's namespace, empty for a cluster-scoped object.
+// Namespace returns the object's namespace, or "" for a cluster-scoped object.
 func (h *Header) Namespace() string { return h.Metadata.Namespace }
 
-// Comment describes the image that the object belongs to in one printable line. It is empty for an object that exists once.
+// Comment returns one printable line that explains the object to a reviewer: its image, or the purpose of a shared object.
 func (h *Header) Comment() string { return h.comment }
 
-// Metadata is the part of Kubernetes' ObjectMeta that is written.
+// Metadata holds the fields of Kubernetes' ObjectMeta that dist contains.
 type Metadata struct {
 	Name        string      `json:"name"`
 	Namespace   string      `json:"namespace,omitempty"`
@@ -37,7 +37,7 @@ type Metadata struct {
 	Annotations Annotations `json:"annotations,omitempty"`
 }
 
-// Annotations are the annotations that are written.
+// Annotations are an object's annotations.
 type Annotations map[string]string
 
 // syncWave is Argo CD's annotation for the order in which objects are applied.
@@ -46,7 +46,7 @@ const syncWave = "argocd.argoproj.io/sync-wave"
 // description is Kargo's annotation for the text that its UI shows beside an object.
 const description = "kargo.akuity.io/description"
 
-// Labels are the labels that are written. Base and Image name what the object is for.
+// Labels are an object's labels. Base or Image is the name of the image that the object belongs to.
 type Labels struct {
 	ManagedBy string `json:"app.kubernetes.io/managed-by"`
 	Base      string `json:"imagefactory/base,omitempty"`
@@ -57,7 +57,7 @@ type Labels struct {
 // Role is the purpose of a Stage.
 type Role string
 
-// Roles of Stages. Stages that observe are promoted automatically, see [ProjectConfig].
+// Roles of Stages. Only observe Stages are promoted automatically; see [ProjectConfig].
 const (
 	Observe Role = "observe"
 	Rebuild Role = "rebuild"
@@ -68,7 +68,7 @@ const (
 	RoleLabel  = "imagefactory/role"
 	ImageLabel = "imagefactory/image"
 	baseLabel  = "imagefactory/base"
-	// RebuildLabel is on the Promotions that imagefactory creates, with the id of the rebuild.
+	// RebuildLabel is the label of the Promotions that imagefactory creates; its value is the ID of the rebuild.
 	RebuildLabel = "imagefactory/rebuild"
 )
 
@@ -80,7 +80,7 @@ const (
 	kargoGroup     = "kargo.akuity.io"
 )
 
-// Project is Kargo's Project: cluster-scoped, it creates the namespace of its name.
+// Project is Kargo's Project. It is cluster-scoped, and Kargo creates a namespace with its name.
 type Project struct {
 	Header
 }
@@ -247,13 +247,13 @@ type HTTPHeader struct {
 	Value string `json:"value"`
 }
 
-// HTTPOutput is a value taken from an answer.
+// HTTPOutput is an output of the step, extracted from the response.
 type HTTPOutput struct {
 	Name           string `json:"name"`
 	FromExpression string `json:"fromExpression"`
 }
 
-// AnalysisTemplate is the Argo Rollouts kind that runs the analysis.
+// AnalysisTemplate is the Argo Rollouts resource that runs the analysis.
 type AnalysisTemplate struct {
 	Header
 	Spec AnalysisTemplateSpec `json:"spec"`
@@ -265,13 +265,13 @@ type AnalysisTemplateSpec struct {
 	Metrics []Metric `json:"metrics"`
 }
 
-// Arg is an argument of an AnalysisTemplate; without a value the caller must give one.
+// Arg is an argument of an AnalysisTemplate. Callers must set it if it has no value.
 type Arg struct {
 	Name  string `json:"name"`
 	Value string `json:"value,omitempty"`
 }
 
-// Metric is a measurement that is taken again until it succeeded.
+// Metric is a measurement that is repeated until it succeeds.
 type Metric struct {
 	ConsecutiveErrorLimit   int      `json:"consecutiveErrorLimit"`
 	ConsecutiveSuccessLimit int      `json:"consecutiveSuccessLimit"`
@@ -282,7 +282,7 @@ type Metric struct {
 	Provider                Provider `json:"provider"`
 }
 
-// Provider measures with a Job.
+// Provider takes the measurement with a Job.
 type Provider struct {
 	Job JobTemplate `json:"job"`
 }

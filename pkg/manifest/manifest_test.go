@@ -64,7 +64,7 @@ func TestRender(t *testing.T) {
 	objs := objects(t, 3)
 	got, err := render(objs)
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(string(got), header+"\napiVersion: "))
+	assert.True(t, strings.HasPrefix(string(got), header+"\n# The Kargo Project of all objects in dist.")) // the comment of the first object
 	docs := parse(got)
 	require.Len(t, docs, len(objs))
 	for i, o := range objs {
