@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/metrics"
 	"github.com/imagefactory/imagefactory/pkg/promote"
@@ -92,7 +93,7 @@ func sendMetrics(ctx context.Context, env *Env, set *metrics.Set, push string, o
 type metricsFlags struct{ gateway string }
 
 func (m *metricsFlags) add(env *Env, cmd *cobra.Command) {
-	cmd.Flags().StringVar(&m.gateway, "metrics-push", env.Getenv("IMAGEFACTORY_METRICS_PUSH"), "then push metrics to the Pushgateway at this `URL` (env IMAGEFACTORY_METRICS_PUSH)")
+	cmd.Flags().StringVar(&m.gateway, "metrics-push", env.Getenv(config.PushgatewayVariable), "then push metrics to the Pushgateway at this `URL` (env IMAGEFACTORY_METRICS_PUSH)")
 	cmd.Flag("metrics-push").DefValue = "" // it may hold a password
 }
 

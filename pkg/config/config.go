@@ -54,6 +54,7 @@ type Factory struct {
 	Mirrors       map[string][]string   `yaml:"mirrors" jsonschema_description:"Mirrors by registry host. They are asked first, in this order; the registry itself is the fallback."`
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Credentials by host, as references to Secrets. images.yaml never contains a secret itself."`
 	Lint          Lint                  `yaml:"lint" jsonschema_description:"Warnings to ignore."`
+	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`
 }
 

@@ -218,7 +218,7 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 			v.add(finding.Missing, orNode(key, v.root), where+": no value", "give a value, \"\" for an empty one, or {secret: NAME, key: KEY}")
 		case value.Object != nil:
 			v.objectKey(child(n, name), where, value.Object, false)
-		case holdsSecret(name, value.Value):
+		case holdsSecret(name, value.Value), strings.HasSuffix(name, "_HEADERS") && headerSecret().MatchString(value.Value):
 			v.check(key, where, errors.New("looks like a secret, which would be readable in git; put it into a Secret and reference it as {secret: NAME, key: KEY}"))
 		default:
 			v.check(child(n, name), where, plainCharacters(value.Value))
@@ -387,6 +387,8 @@ var (
 	// secretName matches names of variables that hold secrets; placeName excludes those that only locate one, such as TOKEN_FILE.
 	secretName = lazy.Regexp(`(?i)(^|_)(token|password|passwd|secret|apikey|api_key|private_key|access_key|auth_config)(_|$)`)
 	placeName  = lazy.Regexp(`(?i)_(file|path|dir|url|name|id|endpoint)$`)
+	// headerSecret matches headers that hold secrets, in NAME=VALUE,NAME=VALUE.
+	headerSecret = lazy.Regexp(`(?i)(^|,)\s*(authorization|cookie|[\w-]*(api-?key|token|secret))\s*=`)
 	// secretForm matches tokens of well-known forms, private keys, credentials of docker, and URLs with a password.
 	secretForm = lazy.Regexp(`(?i)gh[opsur]_\w{10}|github_pat_\w|gl[a-z]{2,5}-[\w-]{10}|dckr_(pat|oat)_\w|xox[abprs]-\w|npm_\w{20}|AKIA[0-9A-Z]{12}|` +
 		`eyJ[\w-]{10,}\.[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY|"auths"|://[^/?#\s]*:[^/?#\s]*@|[?&](access_|private_)?token=`)

@@ -121,6 +121,7 @@ func (v *validator) factory(n *yaml.Node) {
 	}
 	v.lint(child(n, "lint"))
 	v.jobs(child(n, "jobs"))
+	v.metrics(child(n, "metrics"), child(child(n, "jobs"), "env"))
 	mirrors := child(n, "mirrors")
 	v.hosts(mirrors, "factory.mirrors")
 	for host, list := range f.Mirrors {

@@ -152,13 +152,13 @@ func (c *inCluster) jobObject(ctx context.Context, o kargo.JobObject) Check {
 	err := c.api.Get(ctx, "/api/v1/namespaces/"+c.Project+"/"+path+"/"+o.Name, nil, &have)
 	switch {
 	case cluster.IsStatus(err, http.StatusNotFound):
-		return warning("create it, or remove it from factory.jobs", "%s of factory.jobs.%s is missing: the Jobs run without it", what, o.Use)
+		return warning("create it, or remove it from images.yaml", "%s of factory.%s is missing: the Jobs run without it", what, o.Use)
 	case err != nil:
 		return unreadable(what, err)
 	case o.Key != "" && have.Data[o.Key] == nil:
-		return warning("add the key, or correct factory.jobs", "%s of factory.jobs.%s has no key %q: the Jobs run without it", what, o.Use, o.Key)
+		return warning("add the key, or correct images.yaml", "%s of factory.%s has no key %q: the Jobs run without it", what, o.Use, o.Key)
 	}
-	return ok("%s of factory.jobs.%s exists", what, o.Use)
+	return ok("%s of factory.%s exists", what, o.Use)
 }
 
 func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Check {

@@ -108,7 +108,7 @@ func (b *builder) job(args []string, escape func(string) string, spec JobSpec) J
 	jobs := &b.cfg.Factory.Jobs
 	container := Container{
 		Name: "imagefactory", Image: b.cfg.Factory.AnalysisImage, Args: args,
-		Env: environment(jobs, escape), EnvFrom: envFrom(jobs),
+		Env: environment(&b.cfg.Factory, escape), EnvFrom: envFrom(jobs),
 		Resources: Resources{
 			Limits:   Quantities(jobs.Resources.Limits),
 			Requests: Quantities(jobs.Resources.Requests),

@@ -22,7 +22,8 @@ const certDirs = "/etc/ssl/certs:" + caPath
 const directHosts = "localhost,127.0.0.1,$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local"
 
 // environment returns the environment variables of a pod.
-func environment(jobs *config.Jobs, escape func(string) string) []EnvVar {
+func environment(f *config.Factory, escape func(string) string) []EnvVar {
+	jobs, variables := &f.Jobs, f.JobEnv()
 	out := []EnvVar{{Name: "HOME", Value: "/tmp"}}
 	if jobs.CABundle != nil {
 		out = append(out, EnvVar{Name: "SSL_CERT_DIR", Value: certDirs})
@@ -47,8 +48,8 @@ func environment(jobs *config.Jobs, escape func(string) string) []EnvVar {
 		direct := strings.Join(append([]string{directHosts}, proxy.NoProxy...), ",")
 		out = append(out, EnvVar{Name: "NO_PROXY", Value: direct}, EnvVar{Name: "no_proxy", Value: direct})
 	}
-	for _, name := range slices.Sorted(maps.Keys(jobs.Env)) {
-		add(name, jobs.Env[name])
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		add(name, variables[name])
 	}
 	return out
 }

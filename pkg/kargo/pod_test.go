@@ -19,6 +19,7 @@ import (
 
 const everyJobKey = `
 factory:
+  metrics: {pushgateway: {secret: push, key: url}, otlp: {endpoint: "http://collector.example.com:4318"}}
   jobs:
     env: {PLAIN: 1.10, DOLLAR: $(HOME), TOKEN: {secret: s, key: k}, NOTE: {configMap: c, key: k}}
     envFrom: [{secret: more}, {configMap: even-more}]
@@ -66,7 +67,9 @@ spec:
     - {name: NO_PROXY, value: "localhost,127.0.0.1,$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,.corp.example,10.0.0.0/8"}
     - {name: no_proxy, value: "localhost,127.0.0.1,$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local,.corp.example,10.0.0.0/8"}
     - {name: DOLLAR, value: "$$(HOME)"}
+    - {name: IMAGEFACTORY_METRICS_PUSH, valueFrom: {secretKeyRef: {name: push, key: url, optional: true}}}
     - {name: NOTE, valueFrom: {configMapKeyRef: {name: c, key: k, optional: true}}}
+    - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://collector.example.com:4318"}
     - {name: PLAIN, value: "1.10"}
     - {name: TOKEN, valueFrom: {secretKeyRef: {name: s, key: k, optional: true}}}
     envFrom:

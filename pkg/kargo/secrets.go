@@ -94,15 +94,15 @@ func startedAt(cfg *config.Config) map[string]bool {
 // imageSecret returns the name of the Secret with Kargo's credentials for a registry.
 func imageSecret(host string) string { return "kargo-image-" + hostPart(host) }
 
-// JobObject is a Secret or ConfigMap that factory.jobs names. The Jobs start even if it is missing.
+// JobObject is a Secret or ConfigMap that factory.jobs or factory.metrics names. The Jobs start even if it is missing.
 type JobObject struct {
 	ConfigMap bool
 	Name      string
 	Key       string // empty if all keys are used
-	Use       string // key of factory.jobs
+	Use       string // key below factory
 }
 
-// JobObjects returns the Secrets and ConfigMaps that factory.jobs names, by use.
+// JobObjects returns the Secrets and ConfigMaps that factory.jobs and factory.metrics name, by use.
 func JobObjects(cfg *config.Config) []JobObject {
 	jobs := &cfg.Factory.Jobs
 	var out []JobObject
@@ -112,19 +112,24 @@ func JobObjects(cfg *config.Config) []JobObject {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(jobs.Env)) {
-		add("env."+name, jobs.Env[name].Object)
+		add("jobs.env."+name, jobs.Env[name].Object)
+	}
+	for use, v := range map[string]*config.EnvValue{"pushgateway": cfg.Factory.Metrics.Pushgateway, "otlp.headers": cfg.Factory.Metrics.OTLP.Headers} {
+		if v != nil {
+			add("metrics."+use, v.Object)
+		}
 	}
 	for _, s := range jobs.EnvFrom {
-		add("envFrom", &config.ObjectKey{Secret: s.Secret, ConfigMap: s.ConfigMap})
+		add("jobs.envFrom", &config.ObjectKey{Secret: s.Secret, ConfigMap: s.ConfigMap})
 	}
 	for use, v := range map[string]*config.EnvValue{"http": jobs.Proxy.HTTP, "https": jobs.Proxy.HTTPS} {
 		if v != nil {
-			add("proxy."+use, v.Object)
+			add("jobs.proxy."+use, v.Object)
 		}
 	}
-	add("caBundle", jobs.CABundle)
+	add("jobs.caBundle", jobs.CABundle)
 	for _, name := range jobs.ImagePullSecrets {
-		add("imagePullSecrets", &config.ObjectKey{Secret: name})
+		add("jobs.imagePullSecrets", &config.ObjectKey{Secret: name})
 	}
 	slices.SortStableFunc(out, func(a, b JobObject) int { return strings.Compare(a.Use, b.Use) })
 	return out
