@@ -75,7 +75,7 @@ func TestImportDirection(t *testing.T) {
 // TestPurePackages: the packages that decide and generate do no I/O, and import no registry, git or cluster package.
 func TestPurePackages(t *testing.T) {
 	packages := listPackages(t)
-	for _, pure := range []string{"pkg/plan", "pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding", "pkg/audit"} {
+	for _, pure := range []string{"pkg/plan", "pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding", "pkg/audit", "pkg/describe"} {
 		require.Contains(t, packages, pure)
 		for _, imported := range packages[pure].Imports {
 			assert.NotContains(t, []string{"os", "os/exec", "net", "net/http", "io/fs", "path/filepath", "time/tzdata"}, imported, pure)

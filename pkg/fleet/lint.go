@@ -65,6 +65,15 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	return all, nil
 }
 
+// Warnings returns what Validate finds in a fleet that is open, and so has no errors, without the check against CRDs.
+func (f *Fleet) Warnings(now time.Time) finding.List {
+	ignored := newIgnores(f.Config)
+	all := ahead(f.State, f.Paths.StateDir, f.files, now)
+	all = append(all, ignored.apply(f.lint(nil, ignored))...)
+	all.Sort()
+	return all
+}
+
 // lint returns warnings. It skips images whose state file has a finding already. If any state file cannot be read or
 // trusted, it also skips warnings about missing or unused state.
 func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {

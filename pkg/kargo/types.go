@@ -6,6 +6,8 @@ type Object interface {
 	Name() string
 	Namespace() string // empty for a cluster-scoped object
 	Comment() string   // one line that explains the object to a reviewer
+
+	Subject() (base, image string) // base image or enrolled image that the object is for; may both be empty
 }
 
 // Header holds the fields that every object starts with.
@@ -25,6 +27,11 @@ func (h *Header) Name() string { return h.Metadata.Name }
 
 // Namespace returns the object's namespace, or "" for a cluster-scoped object.
 func (h *Header) Namespace() string { return h.Metadata.Namespace }
+
+// Subject returns the base image or enrolled image that the object is for, or "" for both if the object is shared.
+func (h *Header) Subject() (base, image string) {
+	return h.Metadata.Labels.Base, h.Metadata.Labels.Image
+}
 
 // Comment returns one printable line that explains the object to a reviewer: its image, or the purpose of a shared object.
 func (h *Header) Comment() string { return h.comment }
