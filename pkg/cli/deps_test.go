@@ -52,9 +52,9 @@ func TestImportDirection(t *testing.T) {
 		"pkg/promote":   {"pkg/cli"},
 		"pkg/doctor":    {"pkg/cli"},
 		"pkg/bootstrap": {"pkg/cli", "pkg/doctor"},
-		"pkg/analyze":   {"pkg/cli", "pkg/promote"},
+		"pkg/analyze":   {"pkg/review", "pkg/cli", "pkg/promote"},
 		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor"},
-		"pkg/fleet":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store"},
+		"pkg/fleet":     {"pkg/review", "pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store"},
 	}
 	for path, p := range packages {
 		for _, imported := range p.Imports {

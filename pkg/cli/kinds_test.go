@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
 	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "AuditReport": cli.AuditReport{},
-	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
+	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
 
@@ -92,7 +93,7 @@ func TestKinds(t *testing.T) {
 		"analyze --source-dir src --offline web": "AnalyzeReport", "validate": "FindingList", "doctor --offline": "CheckList",
 		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
-		"plan":                                "Plan",
+		"plan": "Plan", "plan --diff HEAD": "PlanDiff",
 		"hold node:22 --reason bad --dry-run": "StateChange",
 		"init --full --dry-run":               "FileList",
 	}
@@ -106,6 +107,9 @@ func TestKinds(t *testing.T) {
 			if command != "analyze --source-dir src --offline web" {
 				require.Zero(t, run(t, dir, "analyze", "--source-dir", dir+"/src/web", "--offline").code)
 				writeFiles(t, dir, facts)
+			}
+			if strings.HasPrefix(command, "plan --diff") {
+				commitAll(t, dir)
 			}
 			got := run(t, dir, append(args, "-o", format)...)
 			outputs[format] = strings.ReplaceAll(got.out, dir, "DIR")
@@ -124,4 +128,16 @@ func TestKinds(t *testing.T) {
 		seen[kind] = true
 	}
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(kinds)), slices.Collect(maps.Keys(seen)))
+}
+
+// commitAll makes a git repository of a folder, with one commit of everything in it.
+func commitAll(t *testing.T, dir string) {
+	date := "2026-01-01T00:00:00Z" // the same commit each time
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "all"}} {
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GIT_AUTHOR_DATE="+date, "GIT_COMMITTER_DATE="+date)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
 }

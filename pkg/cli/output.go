@@ -54,6 +54,11 @@ type (
 		report.Meta
 		*plan.Plan
 	}
+	// PlanDiff is the output of plan --diff.
+	PlanDiff struct {
+		report.Meta
+		*plan.Diff
+	}
 	// Graph is the output of graph.
 	Graph struct {
 		report.Meta
@@ -125,6 +130,11 @@ func (l CheckList) Names() []string {
 // Names implements [report.Object].
 func (p Plan) Names() []string {
 	return namesOf(p.Items, func(e *plan.Entry) string { return e.Image })
+}
+
+// Names implements [report.Object].
+func (d PlanDiff) Names() []string {
+	return namesOf(d.Images, func(i *plan.ImageDiff) string { return i.Name })
 }
 
 // Names implements [report.Object].

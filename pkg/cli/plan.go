@@ -1,17 +1,22 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/review"
 )
 
 type planOptions struct {
 	output  outputFlag
 	base    string
+	diff    string
+	sources string
 	horizon config.Duration
 }
 
@@ -28,30 +33,49 @@ factory.schedule.
 
 With --base, plan shows what would follow if the tag of a base image, or the published tag of a managed image, moved now.
 
+With --diff, plan compares images.yaml and the Dockerfiles of this repository with another git revision: images and bases that
+are added, removed or changed, Kargo resources, images that become due at once, and findings. It reads git and state, no network;
+-o markdown is for a pull request. With --source-dir, it also reads the Dockerfiles in checkouts below that folder.
+
 A large plan is summarised by time and wave; -o wide and -o json list every rebuild.`,
 		Example: `  imagefactory plan
   imagefactory plan web --horizon 90d
-  imagefactory plan --base node:22          # which images follow a new digest of node:22, and when`,
+  imagefactory plan --base node:22          # which images follow a new digest of node:22, and when
+  imagefactory plan --diff origin/main -o markdown`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
-		RunE:              func(_ *cobra.Command, names []string) error { return runPlan(env, paths, o, names) },
+		RunE:              func(cmd *cobra.Command, names []string) error { return runPlan(cmd.Context(), env, paths, o, names) },
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "table", "wide", "markdown")
 	f.StringVar(&o.base, "base", "", "show what follows if `REF`, a base image or managed image, moves now to any digest; REF=DIGEST names the digest")
 	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, a `duration` such as 30d")
+	f.StringVar(&o.diff, "diff", "", "compare with this git `revision`, such as origin/main")
+	f.StringVar(&o.sources, "source-dir", "", "with --diff, `folder` with checkouts of the images' repositories, inside this one")
 	_ = cmd.RegisterFlagCompletionFunc("base", func(cmd *cobra.Command, names []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return baseNames(paths)(cmd, names, typed)
 	}) // the flag exists
 	return cmd
 }
 
-func runPlan(env *Env, paths *pathFlags, o *planOptions, names []string) error {
-	if err := o.output.check(); err != nil {
+func (o *planOptions) check(names []string) error {
+	switch {
+	case o.horizon == 0:
+		return fleet.Usagef("--horizon is a duration such as 30d")
+	case o.diff != "" && (o.base != "" || len(names) > 0):
+		return fleet.Usagef("--diff compares all images, without --base and NAME")
+	case o.sources != "" && o.diff == "":
+		return fleet.Usagef("--source-dir is for --diff")
+	}
+	return o.output.check()
+}
+
+func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, names []string) error {
+	if err := o.check(names); err != nil {
 		return err
 	}
-	if o.horizon == 0 {
-		return fleet.Usagef("--horizon is a duration such as 30d")
+	if o.diff != "" {
+		return runDiff(ctx, env, paths, o)
 	}
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
@@ -68,4 +92,18 @@ func runPlan(env *Env, paths *pathFlags, o *planOptions, names []string) error {
 		return report.PlanMarkdown(env.Out, p)
 	}
 	return env.style(o.output.wide()).Plan(env.Out, p, o.output.wide())
+}
+
+func runDiff(ctx context.Context, env *Env, paths *pathFlags, o *planOptions) error {
+	d, err := review.Compare(ctx, review.Options{Paths: paths.paths(), Revision: o.diff, SourceDir: o.sources, Now: env.Now()})
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, PlanDiff{report.NewMeta("PlanDiff"), d})
+	case o.output.value == "markdown":
+		return report.PlanDiffMarkdown(env.Out, d)
+	}
+	return env.style(o.output.wide()).PlanDiff(env.Out, d, o.output.wide())
 }

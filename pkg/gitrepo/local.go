@@ -28,3 +28,20 @@ func OpenLocal(path, branch string) (Tree, error) {
 	}
 	return Tree{Commit: commit.Hash.String(), FS: newFS(repo.Storer, commit.TreeHash)}, nil
 }
+
+// OpenRevision returns the content of a revision of a local repository: a branch, a tag, a commit, origin/main or HEAD~1.
+func OpenRevision(path, revision string) (Tree, error) {
+	repo, err := git.PlainOpenWithOptions(path, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if err != nil {
+		return Tree{}, fmt.Errorf("opening git repository %q: %w", path, err)
+	}
+	hash, err := repo.ResolveRevision(plumbing.Revision(revision))
+	if err != nil {
+		return Tree{}, fmt.Errorf("unknown git revision %q: %w", revision, err)
+	}
+	commit, err := object.GetCommit(repo.Storer, *hash)
+	if err != nil {
+		return Tree{}, fmt.Errorf("git revision %q: %w", revision, err)
+	}
+	return Tree{Commit: commit.Hash.String(), FS: newFS(repo.Storer, commit.TreeHash)}, nil
+}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func rebuilds(p *plan.Plan, wide bool) textTable {
 	}
 	for i := range p.Items {
 		e := &p.Items[i]
-		wave := fmt.Sprint(e.Wave)
+		wave := strconv.Itoa(e.Wave)
 		if wide {
 			t.rows = append(t.rows, []string{wave, string(e.Status), ExactTime(e.At, p.Now), e.After, unlessZero(ExactTime, e.Latest, p.Now), takes(e), e.Forge, e.Image, planWhy(e)})
 			continue
@@ -258,7 +259,7 @@ func summary(p *plan.Plan) textTable {
 		if len(forges) > 1 {
 			byForge = g.byForge()
 		}
-		t.rows = append(t.rows, []string{text, fmt.Sprint(g.wave), fmt.Sprint(len(g.images)), byForge, plural.Listed(g.images, 3)})
+		t.rows = append(t.rows, []string{text, strconv.Itoa(g.wave), strconv.Itoa(len(g.images)), byForge, plural.Listed(g.images, 3)})
 	}
 	return t
 }
@@ -306,7 +307,7 @@ func causes(p *plan.Plan) textTable {
 	}
 	t := textTable{header: []string{"SKIPPED", "CAUSE", "IMAGES"}}
 	for _, cause := range slices.Sorted(maps.Keys(images)) {
-		t.rows = append(t.rows, []string{fmt.Sprint(len(images[cause])), cause, plural.Listed(images[cause], 3)})
+		t.rows = append(t.rows, []string{strconv.Itoa(len(images[cause])), cause, plural.Listed(images[cause], 3)})
 	}
 	return t
 }
