@@ -177,7 +177,7 @@ func auditSections(r *audit.Report) []section {
 	}
 	stale := section{title: "Stale images", header: []string{"IMAGE", "SINCE", "STATUS", "WHY"}}
 	for _, s := range r.Stale {
-		stale.rows = append(stale.rows, []string{s.Image, minute(s.Since) + " (" + span(r.Period.To.Sub(s.Since)) + ")", statusWord(s.Status), s.Reason})
+		stale.rows = append(stale.rows, []string{s.Image, minute(s.Since) + " (" + span(r.Period.To.Sub(s.Since)) + ")", StatusWord(s.Status), s.Reason})
 	}
 	unripe := section{title: "Builds on an unripe digest", header: []string{"IMAGE", "VERSION", "PUBLISHED", "BASE", "EVIDENCE", "WHY"}}
 	for _, u := range r.Unripe {

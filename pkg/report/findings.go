@@ -13,6 +13,9 @@ import (
 // rulesPage documents every rule; findings link to it.
 const rulesPage = "https://github.com/imagefactory/imagefactory/blob/main/docs/rules.md"
 
+// RuleURL returns the URL of the documentation of a rule.
+func RuleURL(id string) string { return rulesPage + "#" + strings.ToLower(id) }
+
 // Findings prints one finding per line, as compilers do.
 func Findings(w io.Writer, l finding.List) error {
 	for _, f := range l {
@@ -106,7 +109,7 @@ func SARIF(w io.Writer, l finding.List, version string) error {
 	for i, r := range finding.Rules() {
 		index[r.ID] = i
 		driver.Rules = append(driver.Rules, sarifRule{
-			ID: r.ID, ShortDescription: sarifText{r.Text}, HelpURI: rulesPage + "#" + strings.ToLower(r.ID), Default: sarifConfig{string(r.Severity)},
+			ID: r.ID, ShortDescription: sarifText{r.Text}, HelpURI: RuleURL(r.ID), Default: sarifConfig{string(r.Severity)},
 		})
 	}
 	results := make([]sarifResult, len(l))

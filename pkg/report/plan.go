@@ -82,10 +82,10 @@ func rebuilds(p *plan.Plan, wide bool) textTable {
 		e := &p.Items[i]
 		wave := strconv.Itoa(e.Wave)
 		if wide {
-			t.rows = append(t.rows, []string{wave, string(e.Status), ExactTime(e.At, p.Now), e.After, unlessZero(ExactTime, e.Latest, p.Now), takes(e), e.Forge, e.Image, planWhy(e)})
+			t.rows = append(t.rows, []string{wave, string(e.Status), ExactTime(e.At, p.Now), e.After, unlessZero(ExactTime, e.Latest, p.Now), takes(e), e.Forge, e.Image, PlanWhy(e)})
 			continue
 		}
-		t.rows = append(t.rows, []string{wave, planWhen(e, p.Now), unlessZero(Time, e.Latest, p.Now), e.Image, sanitize.Cut(planWhy(e), maxWhy)})
+		t.rows = append(t.rows, []string{wave, planWhen(e, p.Now), unlessZero(Time, e.Latest, p.Now), e.Image, sanitize.Cut(PlanWhy(e), maxWhy)})
 	}
 	return t
 }
@@ -117,8 +117,8 @@ func planWhen(e *plan.Entry, now time.Time) string {
 	return Time(e.At, now)
 }
 
-// planWhy returns in one line why a rebuild is planned.
-func planWhy(e *plan.Entry) string {
+// PlanWhy returns in one line why a rebuild is planned.
+func PlanWhy(e *plan.Entry) string {
 	if e.Status == plan.Running || e.Status == plan.Blocked || len(e.Bases) == 0 {
 		return sanitize.Words(e.Reason)
 	}
@@ -195,7 +195,7 @@ func skips(p *plan.Plan, wide bool) textTable {
 	t := textTable{header: []string{"SKIPPED", "CAUSE", "WHY"}}
 	for i := range p.Skipped {
 		s := &p.Skipped[i]
-		why := skipWhy(s, p.Now)
+		why := SkipWhy(s, p.Now)
 		if !wide {
 			why = sanitize.Cut(why, maxWhy)
 		}
@@ -204,7 +204,7 @@ func skips(p *plan.Plan, wide bool) textTable {
 	return t
 }
 
-func skipWhy(s *plan.Skip, now time.Time) string {
+func SkipWhy(s *plan.Skip, now time.Time) string {
 	why := s.Why
 	if s.Ref != "" {
 		name, digest, _ := strings.Cut(s.Ref, "@")

@@ -78,11 +78,11 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 	for i := range decisions {
 		d := &decisions[i]
 		counts[d.Status]++
-		why := reasonOf(d)
+		why := Reason(d)
 		if !wide {
 			why = sanitize.Cut(why, maxWhy)
 		}
-		rows[i] = []string{d.Image, statusWord(d.Status), When(d, now, wide), why}
+		rows[i] = []string{d.Image, StatusWord(d.Status), When(d, now, wide), why}
 	}
 	if err := s.Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
 		return err
@@ -93,8 +93,8 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 
 const maxWhy = 200 // characters of a table's last column; -o wide has the rest
 
-// reasonOf returns in one line why an image has its status.
-func reasonOf(d *policy.Decision) string {
+// Reason returns in one line why an image has its status.
+func Reason(d *policy.Decision) string {
 	parts := []string{d.Reason}
 	if d.Queued != "" {
 		parts = append(parts, d.Queued)
@@ -113,7 +113,7 @@ func totals(counts map[policy.Status]int) string {
 	var parts []string
 	for _, s := range policy.Statuses() {
 		if n := counts[s]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, statusWord(s)))
+			parts = append(parts, fmt.Sprintf("%d %s", n, StatusWord(s)))
 		}
 	}
 	if len(parts) == 0 {
@@ -122,7 +122,7 @@ func totals(counts map[policy.Status]int) string {
 	return strings.Join(parts, ", ")
 }
 
-func statusWord(s policy.Status) string {
+func StatusWord(s policy.Status) string {
 	if s == policy.OptedOut {
 		return "opted out"
 	}

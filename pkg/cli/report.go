@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/page"
+	"github.com/imagefactory/imagefactory/pkg/plan"
+)
+
+// defaultPage is the file that report writes unless --output says otherwise.
+const defaultPage = "imagefactory.html"
+
+func newReport(env *Env, paths *pathFlags) *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Write an HTML page that shows the fleet",
+		Long: `Report writes one HTML page: the images by status, the dependency graph, the images and base images with their candidates
+and history, the rebuilds that come next, and the findings of validate. It is made from images.yaml and state alone. The page
+needs no server and loads nothing, so it can be opened from a disk, attached to a build, or published as it is.`,
+		Example: `  imagefactory report                       # imagefactory.html
+  imagefactory report -o public             # public/index.html
+  imagefactory report -o - > fleet.html`,
+		Args: args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return runReport(env, paths, output) },
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", defaultPage, "`file` to write, if its name ends in .html; - for stdout; else the folder that gets an index.html")
+	_ = cmd.MarkFlagFilename("output", "html") // the flag exists
+	return cmd
+}
+
+func runReport(env *Env, paths *pathFlags, output string) error {
+	if output == "" {
+		return fleet.Usagef("--output is empty: want a file, a folder or -")
+	}
+	in, err := pageOf(env, paths)
+	if err != nil {
+		return err
+	}
+	if output == "-" {
+		return page.Write(env.Out, in)
+	}
+	var b bytes.Buffer
+	if err := page.Write(&b, in); err != nil {
+		return err
+	}
+	file := output
+	if ext := strings.ToLower(filepath.Ext(output)); ext != ".html" && ext != ".htm" {
+		file = filepath.Join(output, "index.html")
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // web servers read it as another user
+		return fmt.Errorf("writing the page: %w", err)
+	}
+	if err := renameio.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("writing the page: %w", err)
+	}
+	return env.infof("wrote %s", filepath.ToSlash(file))
+}
+
+// pageOf collects what the page shows.
+func pageOf(env *Env, paths *pathFlags) (page.Input, error) {
+	now := env.Now()
+	f, err := fleet.Open(paths.paths())
+	if err != nil {
+		return page.Input{}, err
+	}
+	in := page.Input{Config: f.Config, State: f.State, Graph: f.Graph, Now: now, Version: version(), Title: f.Config.Factory.Project}
+	if where, err := f.Location(); err == nil {
+		in.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
+	}
+	if in.Decisions, err = f.Decide(nil, now); err != nil {
+		return page.Input{}, err
+	}
+	if in.Plan, err = f.Plan(nil, "", plan.DefaultHorizon, now); err != nil {
+		return page.Input{}, err
+	}
+	in.Findings, err = fleet.Validate(paths.paths(), "", now)
+	return in, err
+}

@@ -1,0 +1,163 @@
+// Package page makes the HTML page of a fleet: one file that needs no server and loads nothing. Its script and style are inline,
+// and a Content Security Policy permits these two only, by their hashes. Every text in it may come from outside.
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/plan"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+var (
+	//go:embed assets/page.css
+	style string
+	//go:embed assets/page.js
+	script string
+)
+
+// Input is what a page shows.
+type Input struct {
+	Config    *config.Config
+	State     *state.State
+	Graph     *graph.Graph
+	Now       time.Time
+	Decisions []policy.Decision // about all images, of Now
+	Plan      *plan.Plan
+	Findings  finding.List
+	Title     string // of the fleet: its repository
+	Version   string // of imagefactory
+}
+
+// page is a page that is being made.
+type page struct{ Input }
+
+// Write writes the page. The same input gives the same bytes.
+func Write(w io.Writer, in Input) error {
+	p := &page{in}
+	data, err := p.data()
+	if err != nil {
+		return err
+	}
+	doc := &html.Node{Type: html.DocumentNode}
+	doc.AppendChild(&html.Node{Type: html.DoctypeNode, Data: "html"})
+	el("html", attr("lang", "en"), p.head(), p.body(data))(doc)
+	var b bytes.Buffer
+	if err := html.Render(&b, doc); err != nil {
+		return fmt.Errorf("rendering the page: %w", err)
+	}
+	if err := b.WriteByte('\n'); err != nil {
+		return fmt.Errorf("rendering the page: %w", err)
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("writing the page: %w", err)
+	}
+	return nil
+}
+
+// icon is the icon of the page: three layers.
+const icon = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%230969da' d='M8 1 1 4.5 8 8l7-3.5zM1 8l7 3.5L15 8v3L8 14.5 1 11z'/%3E%3C/svg%3E"
+
+func (p *page) head() part {
+	policy := "default-src 'none'; script-src '" + hashOf(script) + "'; style-src '" + hashOf(style) + "'; img-src data:; base-uri 'none'; form-action 'none'"
+	return el("head",
+		el("meta", attr("charset", "utf-8")),
+		el("meta", attr("http-equiv", "Content-Security-Policy"), attr("content", policy)),
+		el("meta", attr("name", "viewport"), attr("content", "width=device-width, initial-scale=1")),
+		el("meta", attr("name", "color-scheme"), attr("content", "light dark")),
+		el("meta", attr("name", "referrer"), attr("content", "no-referrer")),
+		el("meta", attr("name", "generator"), attr("content", "imagefactory "+p.Version)),
+		el("title", text(p.Title+" · imagefactory")),
+		el("link", attr("rel", "icon"), attr("href", icon)),
+		el("style", raw(style)),
+	)
+}
+
+// hashOf returns the hash of a script or style as a Content Security Policy names it.
+func hashOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (p *page) body(data []byte) part {
+	sections := p.sections()
+	return el("body",
+		el("a", class("skip"), attr("href", "#main"), text("Skip to content")),
+		p.header(sections),
+		el("main", attr("id", "main"), attr("tabindex", "-1"), group(sections.parts()...)),
+		el("aside", attr("id", "panel"), attr("aria-label", "Details"), attr("tabindex", "-1"), attr("hidden", "")),
+		el("footer", text("Made by imagefactory "+p.Version+" from images.yaml and state. Times are UTC.")),
+		el("script", attr("type", "application/json"), attr("id", "data"), raw(string(data))),
+		el("script", raw(script)),
+	)
+}
+
+func (p *page) header(s sections) part {
+	return el("header",
+		el("p", class("brand"), el("strong", text("imagefactory")), el("span", text(p.Title))),
+		el("nav", attr("aria-label", "Sections"), el("ul", group(s.links()...))),
+		el("p", class("asof"), text("as of "), at(p.Now), text(" UTC")),
+	)
+}
+
+// section is a part of the page with a heading.
+type section struct {
+	id, title string
+	count     int // shown beside the title; -1 for none
+	content   part
+}
+
+type sections []section
+
+func (s sections) links() []part {
+	var out []part
+	for _, sec := range s {
+		out = append(out, el("li", el("a", attr("href", "#"+sec.id), text(sec.title))))
+	}
+	return out
+}
+
+func (s sections) parts() []part {
+	var out []part
+	for _, sec := range s {
+		title := []part{attr("id", sec.id+"-title"), text(sec.title)}
+		if sec.count >= 0 {
+			title = append(title, text(" "), el("span", class("count"), text(fmt.Sprint(sec.count))))
+		}
+		out = append(out, el("section", attr("id", sec.id), attr("aria-labelledby", sec.id+"-title"), el("h2", title...), sec.content))
+	}
+	return out
+}
+
+func (p *page) sections() sections {
+	return sections{
+		{"overview", "Overview", -1, p.overview()},
+		{"graph", "Graph", -1, graphSection()},
+		{"images", "Images", len(p.Decisions), p.images()},
+		{"bases", "Base images", len(p.Graph.Bases()), p.bases()},
+		{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
+		{"findings", "Findings", len(p.Findings), p.findings()},
+	}
+}
+
+// jsonOf returns a value as JSON that cannot end the script element around it: encoding/json escapes <, > and &.
+func jsonOf(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the data of the page: %w", err)
+	}
+	return data, nil
+}
