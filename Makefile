@@ -105,6 +105,7 @@ generate: build ## regenerate every generated file: schema, state and dist of th
 	$(BIN) synth
 	$(GO) test ./pkg/policy -run Simulation -update
 	$(GO) test ./pkg/cli -run TestSchemas -update
+	$(GO) test ./pkg/report -run TestPictures -update
 	$(GO) run ./test/demo -svg docs/img/demo.svg bin/demo
 
 check: build ## fail if a generated file in git is out of date

@@ -2,17 +2,25 @@ package cli
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/draw"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
 type graphOptions struct {
-	output   outputFlag
-	up, down bool
+	output                   outputFlag
+	up, down                 bool
+	depth                    int
+	cluster, collapse, theme string
 }
+
+// collapses are the values of --collapse.
+var collapses = []string{"auto", "never"}
 
 func newGraph(env *Env, paths *pathFlags) *cobra.Command {
 	o := &graphOptions{}
@@ -20,74 +28,123 @@ func newGraph(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "graph [NAME]",
 		Short: "Draw which images are built on which",
 		Long: `Graph draws the images and their base images: the whole fleet, or one image with its bases (--up), the images built on it
-(--down), or both; or a base image (node:22) with the images built on it. Drawings leave out edges that follow from others.`,
-		Example: `  imagefactory graph                       # Mermaid, for a README
-  imagefactory graph base-node --down -o dot | dot -Tsvg > graph.svg
-  imagefactory graph web --up -o json`,
+(--down), or both; or a base image (node:22) with the images built on it. Colours show the status of each image, lines how a
+Dockerfile uses another image. Drawings leave out edges that follow from others, and draw similar images of a large fleet as
+one (--collapse never shows each).`,
+		Example: `  imagefactory graph                             # a tree for the terminal
+  imagefactory graph -o svg > fleet.svg
+  imagefactory graph base-node --down -o mermaid # for a README
+  imagefactory graph web --up --depth 1 -o json`,
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: imageNames(paths),
 		RunE:              func(_ *cobra.Command, names []string) error { return runGraph(env, paths, o, names) },
 	}
 	f := cmd.Flags()
-	o.output.add(cmd, "mermaid", "dot")
+	o.output.add(cmd, "text", "svg", "png", "mermaid", "dot")
 	f.BoolVar(&o.up, "up", false, "show the bases of NAME")
 	f.BoolVar(&o.down, "down", false, "show the images built on NAME")
+	f.IntVar(&o.depth, "depth", 0, "show what is at most so many steps from NAME (0: everything)")
+	addChoice(cmd, &o.cluster, "cluster", "draw a frame around the images of each: ", texts(draw.Clusters()))
+	addChoice(cmd, &o.collapse, "collapse", "draw similar images of a large fleet as one: ", collapses)
+	addChoice(cmd, &o.theme, "theme", "colours of svg and png: ", texts(draw.Themes()))
 	return cmd
 }
 
-func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error {
+// addChoice adds a flag that takes one of a few values, the first by default.
+func addChoice(cmd *cobra.Command, value *string, name, usage string, values []string) {
+	cmd.Flags().StringVar(value, name, values[0], usage+strings.Join(values, ", "))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+}
+
+func texts[T ~string](values []T) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
+}
+
+func (o *graphOptions) check(env *Env, names []string) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	if len(names) == 0 && (o.up || o.down) {
-		return fleet.Usagef("--up and --down need the NAME of an image")
+	for _, c := range []struct {
+		flag, value string
+		values      []string
+	}{
+		{"cluster", o.cluster, texts(draw.Clusters())}, {"collapse", o.collapse, collapses}, {"theme", o.theme, texts(draw.Themes())},
+	} {
+		if !slices.Contains(c.values, c.value) {
+			return fleet.Usagef("invalid --%s %q: want %s", c.flag, c.value, strings.Join(c.values, ", "))
+		}
+	}
+	switch {
+	case len(names) == 0 && (o.up || o.down || o.depth != 0):
+		return fleet.Usagef("--up, --down and --depth need the NAME of an image")
+	case o.depth < 0:
+		return fleet.Usagef("invalid --depth %d: want 0 or more", o.depth)
+	case o.output.value == "png" && progress.IsTerminal(env.Out):
+		return fleet.Usagef("a PNG image cannot be shown in a terminal: redirect it to a file, or use -o text")
+	}
+	return nil
+}
+
+func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error {
+	if err := o.check(env, names); err != nil {
+		return err
 	}
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
 	}
-	d := report.Draw(f.Config, f.Graph, f.Graph.Order(), func(_, _ string) bool { return true })
+	decisions, err := f.Decide(nil, env.Now())
+	if err != nil {
+		return err
+	}
+	m := report.Draw(f.Config, f.State, f.Graph, decisions)
+	focus, title := "", "Images and what they are built on"
 	if len(names) == 1 {
-		if d, err = drawPart(f, names[0], o); err != nil {
+		if focus, err = nodeOf(f, names[0]); err != nil {
 			return err
 		}
+		both := o.up == o.down
+		m = m.Around(focus, o.up || both, o.down || both, o.depth)
+		title = names[0] + " and what is built on it"
+		switch {
+		case both:
+			title = names[0] + ", its bases and what is built on it"
+		case o.up:
+			title = names[0] + " and its bases"
+		}
 	}
-	switch {
-	case o.output.forPrograms():
-		return report.Print(env.Out, o.output.value, Graph{report.NewMeta("Graph"), d})
-	case o.output.value == "dot":
-		return d.DOT(env.Out)
+	if o.output.forPrograms() {
+		return report.Print(env.Out, o.output.value, Graph{report.NewMeta("Graph"), m})
+	}
+	options := draw.Options{Title: title, Cluster: draw.Cluster(o.cluster), Theme: draw.Theme(o.theme)}
+	if o.collapse == "auto" {
+		m = m.Collapse(options.Cluster)
+	}
+	switch o.output.value {
+	case "svg":
+		return m.SVG(env.Out, options)
+	case "png":
+		return m.PNG(env.Out, options)
+	case "dot":
+		return m.DOT(env.Out, options)
+	case "mermaid":
+		return m.Mermaid(env.Out, options)
 	default:
-		return d.Mermaid(env.Out)
+		return env.style(false).Tree(env.Out, &m, focus)
 	}
 }
 
-// drawPart draws what one image is built on, and what is built on it. Of a base image there is only the latter.
-func drawPart(f *fleet.Fleet, name string, o *graphOptions) (report.Drawing, error) {
-	g := f.Graph
-	both := o.up == o.down
-	var above, below []string // images to show with their base images, and without
-	start := f.Base(name)
-	if start == "" {
-		if _, err := f.Image(name); err != nil {
-			return report.Drawing{}, err
-		}
-		below = []string{name}
-		if o.up || both {
-			above = append(g.Ancestors(name), name)
-		}
-		if o.down || both {
-			below = append(below, g.Descendants(name)...)
-		}
-	} else {
-		for _, user := range g.Dependents(start) {
-			below = append(append(below, user), g.Descendants(user)...)
-		}
+// nodeOf returns the ID of the node of an image or a base image.
+func nodeOf(f *fleet.Fleet, name string) (string, error) {
+	if base := f.Base(name); base != "" {
+		return "base/" + base, nil
 	}
-	names := slices.DeleteFunc(slices.Clone(g.Order()), func(n string) bool {
-		return !slices.Contains(above, n) && !slices.Contains(below, n)
-	})
-	return report.Draw(f.Config, g, names, func(image, base string) bool {
-		return base == start || slices.Contains(above, image)
-	}), nil
+	if _, err := f.Image(name); err != nil {
+		return "", err
+	}
+	return "image/" + name, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
+	"github.com/imagefactory/imagefactory/pkg/draw"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/plan"
@@ -62,7 +63,7 @@ type (
 	// Graph is the output of graph.
 	Graph struct {
 		report.Meta
-		report.Drawing
+		draw.Model
 	}
 	// Lock is the output of pin.
 	Lock struct {
@@ -138,7 +139,7 @@ func (d PlanDiff) Names() []string {
 }
 
 // Names implements [report.Object].
-func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *report.Node) string { return n.ID }) }
+func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *draw.Node) string { return n.ID }) }
 
 // Names implements [report.Object].
 func (l Lock) Names() []string { return []string{l.Image} }

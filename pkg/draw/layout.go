@@ -32,6 +32,7 @@ type Layout struct {
 	Paths         []Path
 	Frames        []Frame
 	Compact       bool // nodes have one line of text only
+	Labels        bool // links that are no plain FROM have a label
 }
 
 // Cluster selects which images are drawn in a common frame.
@@ -48,14 +49,22 @@ const (
 func Clusters() []Cluster { return []Cluster{ByOwner, ByRepository, Unclustered} }
 
 const (
-	margin     = 16.0
-	rowGap     = 8.0
-	dummyGap   = 7.0  // between the curves that pass between nodes
-	subGap     = 14.0 // between the columns that one layer is broken into
-	frameGap   = 14.0
-	frameLabel = 20.0
-	tallLayer  = 1400.0 // a layer higher than this may be broken into several columns
-	aspect     = 1.5    // width to height that is aimed at
+	margin        = 16.0
+	rowGap        = 8.0
+	dummyGap      = 7.0  // between the curves that pass between nodes
+	denseGap      = 2.0  // the same in a compact drawing
+	subGap        = 14.0 // between the columns that one layer is broken into
+	frameGap      = 14.0
+	frameLabel    = 20.0
+	maxFrameLabel = 60     // characters
+	tallLayer     = 1400.0 // a layer higher than this may be broken into several columns
+	aspect        = 1.5    // width to height that is aimed at
+	// With labels the links into a node are further apart, and have a straight end for the label.
+	labelledLinks = 120
+	portGap       = 7.0
+	labelGap      = 12.0
+	maxLabelled   = 12.0 // links into a node for which it grows
+	arrowLength   = 8.0
 )
 
 // Layout places the nodes in layers and routes the links between them. It follows the method of Sugiyama: layers by the longest
@@ -67,13 +76,17 @@ func (m *Model) Layout(by Cluster) Layout {
 		b.W, b.H = m.Nodes[i].size(out.Compact)
 	}
 	links := m.links(false)
+	out.Labels = !out.Compact && len(links) <= labelledLinks
+	if out.Labels {
+		m.makeRoom(&out, links)
+	}
 	levels := ranks(len(m.Nodes), links)
 	lanes, names := m.lanes(by, links, levels)
 	var parts [][]int
 	if len(names) > 0 {
 		parts = [][]int{all(len(m.Nodes))}
 	} else {
-		parts = components(len(m.Nodes), links)
+		parts = m.components(links)
 	}
 	byPart := make([][]int, len(parts)) // links
 	partOf := make([]int, len(m.Nodes))
@@ -103,6 +116,20 @@ func (m *Model) Layout(by Cluster) Layout {
 	return out
 }
 
+// makeRoom makes nodes as high as the labels of the links into them.
+func (m *Model) makeRoom(out *Layout, links []link) {
+	n := make([]float64, len(m.Nodes))
+	for i := range links {
+		n[links[i].to]++
+	}
+	for i := range out.Nodes {
+		out.Nodes[i].H = max(out.Nodes[i].H, min(n[i], maxLabelled)*labelGap+4)
+	}
+	for i := range links {
+		links[i].label = m.linkLabel(links[i].edges)
+	}
+}
+
 func all(n int) []int {
 	out := make([]int, n)
 	for i := range out {
@@ -111,8 +138,18 @@ func all(n int) []int {
 	return out
 }
 
+// imagesOf counts the images that nodes stand for.
+func (m *Model) imagesOf(nodes []int) int {
+	n := 0
+	for _, i := range nodes {
+		n += m.Nodes[i].images()
+	}
+	return n
+}
+
 // components returns the connected parts of the graph, the largest first.
-func components(n int, links []link) [][]int {
+func (m *Model) components(links []link) [][]int {
+	n := len(m.Nodes)
 	root := all(n)
 	find := func(i int) int {
 		for root[i] != i {
@@ -137,7 +174,7 @@ func components(n int, links []link) [][]int {
 		}
 		out[k] = append(out[k], i)
 	}
-	slices.SortStableFunc(out, func(a, b []int) int { return len(b) - len(a) })
+	slices.SortStableFunc(out, func(a, b []int) int { return m.imagesOf(b) - m.imagesOf(a) })
 	return out
 }
 
@@ -183,7 +220,7 @@ func (m *Model) lanes(by Cluster, links []link, levels []int) (lanes []int, name
 		}
 	}
 	if rest {
-		names = append(names, "") // the images without
+		names = append(names, "no "+string(by))
 	}
 	return lanes, names
 }
@@ -231,8 +268,10 @@ type layers struct {
 	keys   []float64
 	lanes  int // 0: none
 	x, w   []float64
-	subs   []int // columns of each layer
-	bounds []Box // of the lanes
+	lead   []float64 // before each layer, for the labels of the links into it
+	subs   []int     // columns of each layer
+	row    []float64 // height of the highest node of each layer
+	bounds []Box     // of the lanes
 }
 
 func newLayers(part []int, links []link, mine, levels, lanes []int, laneCount int, out *Layout) *layers {
@@ -283,9 +322,13 @@ func (l *layers) chain(at map[int]int, k *link) []int {
 	from, to := k.ends()
 	a, b := at[from], at[to]
 	chain := []int{a}
+	gap := dummyGap
+	if l.out.Compact {
+		gap = denseGap
+	}
 	for r := l.vs[a].rank + 1; r < l.vs[b].rank; r++ {
 		chain = append(chain, len(l.vs))
-		l.vs = append(l.vs, vertex{node: -1, lane: l.vs[b].lane, rank: r, h: dummyGap})
+		l.vs = append(l.vs, vertex{node: -1, lane: l.vs[b].lane, rank: r, h: gap})
 	}
 	chain = append(chain, b)
 	for i := range len(chain) - 1 {
@@ -303,7 +346,7 @@ func (l *layers) place(names []string) block {
 	if l.lanes == 0 {
 		l.setY(0, func(*vertex) bool { return true })
 	} else {
-		l.placeLanes()
+		l.placeLanes(names)
 	}
 	return l.block(names)
 }
@@ -430,6 +473,7 @@ func (l *layers) crossings(pos []float64) int {
 // breakLayers breaks layers that are much higher than the drawing is wide into several columns, whose rows are offset.
 func (l *layers) breakLayers() {
 	l.subs = make([]int, len(l.order))
+	l.row = make([]float64, len(l.order))
 	heights, widths := make([]float64, len(l.order)), make([]float64, len(l.order))
 	highest := 0.0
 	for r, layer := range l.order {
@@ -438,6 +482,7 @@ func (l *layers) breakLayers() {
 			v := &l.vs[i]
 			if !v.passes() {
 				heights[r] += v.h
+				l.row[r] = max(l.row[r], v.h)
 				widths[r] = max(widths[r], l.out.Nodes[v.node].W)
 			}
 		}
@@ -459,18 +504,28 @@ func (l *layers) breakLayers() {
 	}
 }
 
-// setX sets the columns, and makes all nodes of a layer equally wide.
+// setX sets the columns, and makes all images of a layer equally wide, and all of its bases.
 func (l *layers) setX() {
-	l.x, l.w = make([]float64, len(l.order)), make([]float64, len(l.order))
+	l.x, l.w, l.lead = make([]float64, len(l.order)), make([]float64, len(l.order)), make([]float64, len(l.order)+1)
+	for k, i := range l.mine {
+		if label := l.links[i].label; label != "" {
+			r := l.vs[l.chains[k][len(l.chains[k])-1]].rank
+			l.lead[r] = max(l.lead[r], textWidth(label, tinySize)+arrowLength+6)
+		}
+	}
 	x := 0.0
 	for r, layer := range l.order {
-		column, links := 0.0, 0
+		var widths [2]float64 // of bases, of what is built on others
+		links := 0
 		for _, i := range layer {
-			links += len(l.vs[i].out)
-			if !l.vs[i].passes() {
-				column = max(column, l.out.Nodes[l.vs[i].node].W)
+			v := &l.vs[i]
+			links += len(v.out)
+			if !v.passes() {
+				w := &widths[min(len(v.in), 1)]
+				*w = max(*w, l.out.Nodes[v.node].W)
 			}
 		}
+		column := max(widths[0], widths[1])
 		n := 0
 		for _, i := range layer {
 			v := &l.vs[i]
@@ -480,12 +535,12 @@ func (l *layers) setX() {
 			}
 			v.sub = n % l.subs[r]
 			v.x = x + float64(v.sub)*(column+subGap)
-			l.out.Nodes[v.node].W = column
+			l.out.Nodes[v.node].W = widths[min(len(v.in), 1)]
 			n++
 		}
 		l.x[r] = x
 		l.w[r] = float64(l.subs[r])*(column+subGap) - subGap
-		x += l.w[r] + 70 + min(130, 2*float64(links))
+		x += l.w[r] + 60 + min(130, 2*float64(links)) + l.lead[r+1]
 	}
 }
 
@@ -530,10 +585,10 @@ func (l *layers) setY(top float64, selected func(*vertex) bool) {
 
 // step is the distance from a vertex to the next one of its layer. Where a layer is broken into columns it is a part of a row.
 func (l *layers) step(v *vertex) float64 {
-	if v.passes() {
+	if v.passes() || l.subs[v.rank] == 1 {
 		return v.h
 	}
-	return v.h / float64(l.subs[v.rank])
+	return l.row[v.rank] / float64(l.subs[v.rank])
 }
 
 // align moves the vertices of one layer as near as possible to the mean height of their neighbours, in their order and without
@@ -596,24 +651,30 @@ func (l *layers) wanted(v *vertex, selected func(*vertex) bool, in, out bool) (y
 }
 
 // placeLanes lays out each cluster on its own, one below the other, and then what they share.
-func (l *layers) placeLanes() {
+func (l *layers) placeLanes(names []string) {
 	top := 0.0
+	frame := Box{X: math.Inf(1)}
+	right := 0.0
+	for _, name := range names {
+		frame.W = max(frame.W, textWidth(shorten(name, maxFrameLabel), smallSize)+2*padding)
+	}
 	for lane := range l.lanes {
 		l.setY(top+frameLabel+frameGap/2, func(v *vertex) bool { return v.lane == lane })
-		b := Box{X: math.Inf(1), Y: top}
-		right, bottom := 0.0, top+frameLabel
+		bottom := top + frameLabel
 		for i := range l.vs {
 			if v := &l.vs[i]; v.lane == lane {
 				bottom = max(bottom, v.y+v.h/2)
 				if !v.passes() {
-					b.X = min(b.X, v.x-frameGap)
+					frame.X = min(frame.X, v.x-frameGap)
 					right = max(right, v.x+l.out.Nodes[v.node].W+frameGap)
 				}
 			}
 		}
-		b.W, b.H = right-b.X, bottom+frameGap/2-top
-		l.bounds = append(l.bounds, b)
-		top = b.Y + b.H + frameGap
+		l.bounds = append(l.bounds, Box{Y: top, H: bottom + frameGap/2 - top})
+		top = bottom + frameGap/2 + frameGap
+	}
+	for i := range l.bounds {
+		l.bounds[i].X, l.bounds[i].W = frame.X, max(frame.W, right-frame.X)
 	}
 	shared := l.order[0]
 	y := 0.0
@@ -681,7 +742,7 @@ func (l *layers) route() []Path {
 			c.bend(Point{l.x[v.rank], v.y})
 			c.line(Point{l.x[v.rank] + l.w[v.rank], v.y})
 		}
-		c.bend(Point{l.x[last.rank], ends[k]})
+		c.bend(Point{l.x[last.rank] - l.lead[last.rank], ends[k]})
 		c.line(Point{last.x, ends[k]})
 		if l.links[i].reversed {
 			slices.Reverse(c)
@@ -713,7 +774,11 @@ func (l *layers) ports(first bool) []float64 {
 		slices.SortStableFunc(ks, func(a, b int) int { return cmp.Compare(other(a), other(b)) })
 		gap := 0.0
 		if len(ks) > 1 {
-			gap = min(7, (l.vs[v].h-rowGap-10)/float64(len(ks)-1))
+			gap = portGap
+			if !first && l.out.Labels {
+				gap = labelGap
+			}
+			gap = min(gap, (l.vs[v].h-rowGap-10)/float64(len(ks)-1))
 		}
 		for n, k := range ks {
 			out[k] = l.vs[v].y + gap*(float64(n)-float64(len(ks)-1)/2)

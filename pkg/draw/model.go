@@ -1,4 +1,4 @@
-// Package draw draws dependency graphs: it lays out a [Model] and renders it as SVG, PNG, DOT, Mermaid or text. It is pure: the
+// Package draw draws dependency graphs: it lays out a [Model] and renders it as SVG, PNG, DOT or Mermaid. It is pure: the
 // same model gives the same bytes, and every text in it may come from outside.
 package draw
 
@@ -32,14 +32,14 @@ type Node struct {
 	// Level is the length of the longest chain of images below it: 0 for a base image, 1 for an image built on base images only.
 	Level int `json:"level"`
 	// Members are the IDs of the nodes that a collapsed node stands for, and Statuses counts the images among them.
-	Members  []string      `json:"members,omitempty"`
-	Statuses []StatusCount `json:"statuses,omitempty"`
+	Members  []string      `json:"-"`
+	Statuses []StatusCount `json:"-"`
 }
 
 // StatusCount is the number of images with a status.
 type StatusCount struct {
-	Status string `json:"status"`
-	Images int    `json:"images"`
+	Status string
+	Images int
 }
 
 // Edge leads from an image to one whose build uses it.
@@ -52,7 +52,7 @@ type Edge struct {
 	Final  bool     `json:"final,omitempty"` // the layers of To begin with those of From
 	// Implied says that To also reaches From through another parent, so that a drawing can leave the edge out.
 	Implied bool `json:"implied,omitempty"`
-	Images  int  `json:"images,omitempty"` // dependencies that the edge of a collapsed node stands for
+	Images  int  `json:"-"` // dependencies that the edge of a collapsed node stands for
 }
 
 // Model is a graph, or a part of one.
@@ -126,6 +126,7 @@ type link struct {
 	from, to int
 	edges    []int // of the model
 	reversed bool  // it closes a cycle, so it is laid out the other way round
+	label    string
 }
 
 // links returns the links of the model, one for each pair of nodes, in the order of the edges. Without implied it leaves out

@@ -13,6 +13,7 @@ import (
 const (
 	fontSize    = 12.0
 	smallSize   = 10.0
+	tinySize    = 9.0
 	charWidth   = 0.602 // of the font size
 	padding     = 10.0
 	statusWidth = 6.0  // of the bar at the left of a node
@@ -49,9 +50,19 @@ func shorten(s string, most int) string {
 	return string(r[:half]) + "…" + string(r[len(r)-(most-1-half):])
 }
 
+// shortenRef shortens a reference to its host and the end of its path.
+func shortenRef(ref string) string {
+	if first, last := strings.IndexByte(ref, '/'), strings.LastIndexByte(ref, '/'); cells(ref) > maxLabel && first < last {
+		if short := ref[:first] + "/…" + ref[last:]; cells(short) < cells(ref) {
+			ref = short
+		}
+	}
+	return shorten(ref, maxLabel)
+}
+
 // lines returns the text of a node: its name, and in small letters what is known of it.
 func (n *Node) lines(compact bool) (name, detail string) {
-	name = shorten(n.ShortLabel(), maxLabel)
+	name = shortenRef(n.ShortLabel())
 	if compact && n.Kind != Collapsed {
 		if n.Status != "" && n.Status != "current" {
 			return name, statusWord(n.Status)

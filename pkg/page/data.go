@@ -297,22 +297,13 @@ func (p *page) graphData(d *dictionary) graphData {
 
 func whole(f float64) int { return int(math.Round(f)) }
 
-// model returns the graph to draw.
+// model returns the graph to draw. Versions and digests are shown beside it.
 func (p *page) model() draw.Model {
-	statuses := map[string]policy.Status{}
-	for i := range p.Decisions {
-		statuses["image/"+p.Decisions[i].Image] = p.Decisions[i].Status
+	m := report.Draw(p.Config, p.State, p.Graph, p.Decisions)
+	for i := range m.Nodes {
+		m.Nodes[i].Version, m.Nodes[i].Digest = "", ""
 	}
-	drawing := report.Draw(p.Config, p.Graph, p.Graph.Order(), func(_, _ string) bool { return true })
-	nodes := make([]draw.Node, len(drawing.Nodes))
-	for i, n := range drawing.Nodes {
-		nodes[i] = draw.Node{ID: n.ID, Kind: draw.Kind(n.Kind), Label: n.Label, Status: string(statuses[n.ID])}
-	}
-	edges := make([]draw.Edge, len(drawing.Edges))
-	for i, e := range drawing.Edges {
-		edges[i] = draw.Edge{From: e.From, To: e.To, Ref: e.Ref, Kinds: e.Kinds, Pinned: e.Pinned}
-	}
-	return draw.New(nodes, edges)
+	return m
 }
 
 // graphSection returns the place of the graph, which the script draws.

@@ -27,7 +27,6 @@ type Options struct {
 	Paths     fleet.Paths
 	Revision  string // git revision that the work tree is compared with
 	SourceDir string // folder with checkouts, as for analyze; "": Dockerfiles of this repository only
-	Direct    bool   // no cluster: Kargo resources are left out
 	Now       time.Time
 }
 
@@ -62,9 +61,7 @@ func Compare(ctx context.Context, o Options) (*plan.Diff, error) {
 	c.images()
 	c.due()
 	c.findings()
-	if !o.Direct {
-		c.resources()
-	}
+	c.resources()
 	return c.diff, nil
 }
 

@@ -262,5 +262,5 @@ func TestOfflineCommands(t *testing.T) {
 		require.Zero(t, code, "imagefactory %s\n%s", m[2], &out)
 	}
 	assert.Equal(t, 5, n)
-	assert.Contains(t, out.String(), `"node:22"`, "the graph shows the base image")
+	assert.Contains(t, out.String(), "node:22\n└─ web", "the graph shows the base image")
 }

@@ -1,0 +1,89 @@
+package draw
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
+)
+
+// Mermaid prints the model as a Mermaid flowchart.
+func (m *Model) Mermaid(w io.Writer, o Options) error {
+	keys := m.keys()
+	var b strings.Builder
+	b.WriteString("flowchart LR\n")
+	indent := "  "
+	m.grouped(o.Cluster, func(i int, label string) {
+		fmt.Fprintf(&b, "  subgraph c%d[\"%s\"]\n", i, mermaidText(label))
+		indent = "    "
+	}, func(n int) {
+		fmt.Fprintf(&b, "%s%s%s\n", indent, keys[n], m.Nodes[n].mermaid())
+	}, func() {
+		b.WriteString("  end\n")
+		indent = "  "
+	})
+	for _, l := range m.links(false) {
+		arrow := "-->"
+		if m.isDashed(l.edges) {
+			arrow = "-.->"
+		}
+		if label := m.linkLabel(l.edges); label != "" {
+			arrow += "|\"" + mermaidText(label) + "\"|"
+		}
+		fmt.Fprintf(&b, "  %s %s %s\n", keys[l.from], arrow, keys[l.to])
+	}
+	m.mermaidClasses(&b, keys, o.Theme)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (n *Node) mermaid() string {
+	open, end := "[", "]"
+	switch n.Kind {
+	case Base:
+		open, end = "([", "])"
+	case External, Collapsed:
+		open, end = "[[", "]]"
+	case Unresolved:
+		open, end = "{{", "}}"
+	}
+	name, detail := n.lines(false)
+	text := mermaidText(name)
+	if detail != "" {
+		text += "<br>" + mermaidText(detail)
+	}
+	return open + `"` + text + `"` + end
+}
+
+// mermaidClasses gives each status its colour.
+func (m *Model) mermaidClasses(b *strings.Builder, keys []string, t Theme) {
+	for _, c := range m.statuses() {
+		var members []string
+		for i := range m.Nodes {
+			if m.Nodes[i].Status == c.Status {
+				members = append(members, keys[i])
+			}
+		}
+		if len(members) == 0 {
+			continue // in collapsed nodes only
+		}
+		r := statusRole(c.Status)
+		rgb := t.colorOf(r)
+		fmt.Fprintf(b, "  classDef %s stroke:#%02x%02x%02x,stroke-width:2px\n  class %s %s\n", r, rgb.R, rgb.G, rgb.B, strings.Join(members, ","), r)
+	}
+}
+
+// mermaidText writes what could end a label, or be taken for markup, as Mermaid's entity codes.
+func mermaidText(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case sanitize.IsUnsafe(r), strings.ContainsRune("\"#<>;&`\\{}[]()|", r):
+			fmt.Fprintf(&b, "#%d;", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
