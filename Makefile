@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test test-long race e2e lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e monitoring lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,12 +44,16 @@ e2e: build ## apply dist to a real API server, built from its Go module (KARGO_S
 	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
 	cd test/e2e && E2E_SERVERS=$(abspath .cache/e2e) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
 
+monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages
+	cd test/monitoring && GOFLAGS= MONITORING_BINARY=$(abspath $(BIN)) $(GO) test -count=1 ./...
+
 lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
 	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	$< run
 	cd test/e2e && $(abspath $<) run
+	cd test/monitoring && $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
