@@ -104,6 +104,7 @@ type view struct {
 	StateBranch string
 	StateHost   string
 	Elsewhere   bool // state is on another branch or in another repository
+	CloneState  bool // CI clones state to look at it
 	SameRepo    bool // state is in this repository
 	SetOrigin   bool // CI must set the remote origin to the URL that people use
 	StateDir    string
@@ -136,6 +137,7 @@ func newView(o *Options) (*view, error) {
 	} else if v.StateDir == "" {
 		return nil, errors.New("the state folder is outside the repository: set factory.state, so that init --full can write its paths")
 	}
+	v.CloneState = v.Elsewhere && !o.Direct
 	push := f.Credentials[state.Host]
 	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil
 	if o.Split {

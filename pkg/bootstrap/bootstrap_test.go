@@ -103,7 +103,7 @@ func TestPinned(t *testing.T) {
 				assert.Regexp(t, `uses: [-\w]+/[-\w]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
 			}
 		}
-		assert.Equal(t, 2, uses)
+		assert.Equal(t, 3, uses)
 	}
 }
 
@@ -178,6 +178,55 @@ func TestGitLabAnalyzes(t *testing.T) {
 	}
 }
 
+// TestPlanComment runs the step that comments as a runner does: the first plan is a new comment, and a later one updates it.
+func TestPlanComment(t *testing.T) {
+	files, err := bootstrap.Files(options(t, images))
+	require.NoError(t, err)
+	job := object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)["plan"].(map[string]any)
+	assert.Equal(t, map[string]any{"contents": "read", "pull-requests": "write"}, job["permissions"])
+	steps := job["steps"].([]any)
+	script := steps[len(steps)-1].(map[string]any)["run"].(string)
+	const fake = `#!/bin/sh
+case "$*" in *--paginate*) printf '%s' "$KNOWN" ;; *) echo "$*" ;; esac
+`
+	for known, want := range map[string]string{
+		"":         "api --silent --method POST repos/acme/images/issues/7/comments --field body=@/tmp/plan.md\n",
+		"41\n42\n": "api --silent --method PATCH repos/acme/images/issues/comments/41 --field body=@/tmp/plan.md\n",
+	} {
+		bin := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "gh"), []byte(fake), 0o755))
+		env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "GITHUB_REPOSITORY=acme/images", "NUMBER=7", "RUNNER_TEMP=/tmp", "KNOWN=" + known}
+		assert.Equal(t, want, runIn(t, bin, env, "bash", "-e", "-c", script))
+	}
+}
+
+// TestPlanNote runs the script of the merge request: without a token it writes no note; else it writes one and updates it.
+func TestPlanNote(t *testing.T) {
+	o := options(t, images)
+	o.CI = []bootstrap.CI{bootstrap.GitLab}
+	files, err := bootstrap.Files(o)
+	require.NoError(t, err)
+	script := object(t, files[bootstrap.GitLabFile])["imagefactory-plan"].(map[string]any)["script"].([]any)
+	note := script[len(script)-1].(string)
+	const fake = "#!/bin/sh\nfor last; do :; done\ncase \"$last\" in */user | *sort=asc*) ;; *) shift 2; echo \"$*\" ;; esac\n"
+	const jq = "#!/bin/sh\ncase \"$*\" in *username) echo bot ;; *) printf '%s' \"$ID\" ;; esac\n"
+	for _, c := range []struct{ token, id, want string }{
+		{"", "2", ""},
+		{"t", "", "--fail --silent --show-error --output /dev/null --request POST --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes\n"},
+		{"t", "2", "--fail --silent --show-error --output /dev/null --request PUT --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes/2\n"},
+	} {
+		bin := t.TempDir()
+		for name, text := range map[string]string{"curl": fake, "jq": jq, "apt-get": "#!/bin/sh\n"} {
+			require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755))
+		}
+		env := []string{
+			"PATH=" + bin + ":" + os.Getenv("PATH"), "CI_API_V4_URL=https://gitlab.example/api/v4", "CI_PROJECT_ID=1", "CI_MERGE_REQUEST_IID=2",
+			"IMAGEFACTORY_NOTE_TOKEN=" + c.token, "ID=" + c.id,
+		}
+		assert.Equal(t, c.want, runIn(t, bin, env, "bash", "-e", "-c", note))
+	}
+}
+
 // TestRefused: what CI would expand is refused, and a place of state that CI would not find.
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*bootstrap.Options){
@@ -214,10 +263,11 @@ func object(t *testing.T, data []byte) map[string]any {
 	return out
 }
 
-func runIn(t *testing.T, dir string, env []string, name string, args ...string) {
+func runIn(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return string(out)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/plan"
 )
 
 //go:embed templates
@@ -76,6 +77,7 @@ func functions(v *view) map[string]function {
 		"value":    func(args ...any) (any, error) { return exampleValue(args[0].(kargo.SecretUse)), nil },
 
 		"placeholder": func(...any) (any, error) { return Placeholder, nil },
+		"marker":      func(...any) (any, error) { return plan.Marker, nil },
 		"gitlabPath":  func(...any) (any, error) { return "/" + GitLabFile, nil }, // as an include names it
 	}
 }

@@ -17,6 +17,7 @@ type planOptions struct {
 	base    string
 	diff    string
 	sources string
+	direct  bool
 	horizon config.Duration
 }
 
@@ -52,6 +53,7 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, a `duration` such as 30d")
 	f.StringVar(&o.diff, "diff", "", "compare with this git `revision`, such as origin/main")
 	f.StringVar(&o.sources, "source-dir", "", "with --diff, `folder` with checkouts of the images' repositories, inside this one")
+	f.BoolVar(&o.direct, "direct", false, "with --diff, leave out Kargo resources: rebuilds are started without a cluster")
 	_ = cmd.RegisterFlagCompletionFunc("base", func(cmd *cobra.Command, names []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return baseNames(paths)(cmd, names, typed)
 	}) // the flag exists
@@ -64,8 +66,8 @@ func (o *planOptions) check(names []string) error {
 		return fleet.Usagef("--horizon is a duration such as 30d")
 	case o.diff != "" && (o.base != "" || len(names) > 0):
 		return fleet.Usagef("--diff compares all images, without --base and NAME")
-	case o.sources != "" && o.diff == "":
-		return fleet.Usagef("--source-dir is for --diff")
+	case (o.sources != "" || o.direct) && o.diff == "":
+		return fleet.Usagef("--source-dir and --direct are for --diff")
 	}
 	return o.output.check()
 }
@@ -95,7 +97,7 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, na
 }
 
 func runDiff(ctx context.Context, env *Env, paths *pathFlags, o *planOptions) error {
-	d, err := review.Compare(ctx, review.Options{Paths: paths.paths(), Revision: o.diff, SourceDir: o.sources, Now: env.Now()})
+	d, err := review.Compare(ctx, review.Options{Paths: paths.paths(), Revision: o.diff, SourceDir: o.sources, Direct: o.direct, Now: env.Now()})
 	if err != nil {
 		return err
 	}

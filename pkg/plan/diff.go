@@ -2,6 +2,9 @@ package plan
 
 import "github.com/imagefactory/imagefactory/pkg/finding"
 
+// Marker is the first line of a Diff in Markdown. It is not shown, and CI finds by it the comment that it updates.
+const Marker = "<!-- imagefactory plan -->"
+
 // Diff is what a change of images.yaml and Dockerfiles does to a fleet.
 type Diff struct {
 	Revision  string            `json:"revision"`

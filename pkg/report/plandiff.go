@@ -14,9 +14,6 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// PlanMarker is the first line of the Markdown of a diff. It is not shown, and finds the comment again that holds the diff.
-const PlanMarker = "<!-- imagefactory plan -->"
-
 // maxDiffRows bounds the rows of each table of a diff, so that a comment stays below the limits of code hosts.
 const maxDiffRows = 60
 
@@ -46,7 +43,7 @@ func (s Style) PlanDiff(w io.Writer, d *plan.Diff, wide bool) error {
 // PlanDiffMarkdown prints what a change does as Markdown for a pull request.
 func PlanDiffMarkdown(w io.Writer, d *plan.Diff) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n### What this change does to the images\n\n", PlanMarker)
+	fmt.Fprintf(&b, "%s\n### What this change does to the images\n\n", plan.Marker)
 	for _, part := range diffSections(d, true) {
 		b.WriteString("**" + part.title + "**\n\n")
 		part.markdown(&b)

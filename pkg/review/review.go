@@ -27,6 +27,7 @@ type Options struct {
 	Paths     fleet.Paths
 	Revision  string // git revision that the work tree is compared with
 	SourceDir string // folder with checkouts, as for analyze; "": Dockerfiles of this repository only
+	Direct    bool   // no cluster: Kargo resources are left out
 	Now       time.Time
 }
 
@@ -61,7 +62,9 @@ func Compare(ctx context.Context, o Options) (*plan.Diff, error) {
 	c.images()
 	c.due()
 	c.findings()
-	c.resources()
+	if !o.Direct {
+		c.resources()
+	}
 	return c.diff, nil
 }
 
