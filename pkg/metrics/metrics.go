@@ -31,8 +31,10 @@ func (s *Set) Families() []*dto.MetricFamily {
 func (s *Set) Join(other *Set) { s.families = append(s.families, other.families...) }
 
 // Write writes the metrics in Prometheus' text format.
-func (s *Set) Write(w io.Writer) error {
-	encoder := expfmt.NewEncoder(w, textFormat())
+func (s *Set) Write(w io.Writer) error { return s.encode(w, expfmt.NewFormat(expfmt.TypeTextPlain)) }
+
+func (s *Set) encode(w io.Writer, format expfmt.Format) error {
+	encoder := expfmt.NewEncoder(w, format)
 	for _, f := range s.Families() {
 		if err := encoder.Encode(f); err != nil {
 			return fmt.Errorf("writing metric %s: %w", f.GetName(), err)
@@ -40,8 +42,6 @@ func (s *Set) Write(w io.Writer) error {
 	}
 	return nil
 }
-
-func textFormat() expfmt.Format { return expfmt.NewFormat(expfmt.TypeTextPlain) }
 
 // prefix begins the name of every metric.
 const prefix = "imagefactory_"

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
+
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
@@ -82,10 +84,11 @@ func (g *Gateway) Add(ctx context.Context, client *http.Client, s *Set, label, v
 
 func (g *Gateway) send(ctx context.Context, client *http.Client, method, to string, s *Set) error {
 	var body bytes.Buffer
-	if err := s.Write(&body); err != nil {
+	format := expfmt.NewFormat(expfmt.TypeProtoDelim)
+	if err := s.encode(&body, format); err != nil {
 		return err
 	}
-	header := http.Header{"Content-Type": {string(textFormat())}}
+	header := http.Header{"Content-Type": {string(format)}}
 	err := send(ctx, client, pushTimeout, method, to, header, body.Bytes(), func(req *http.Request) {
 		if g.username != "" || g.password != "" {
 			req.SetBasicAuth(g.username, g.password)
