@@ -55,10 +55,10 @@ func everything(f *fleet.Fleet) Scope {
 	return Scope{Dockerfiles: f.Graph.Order(), Published: f.Graph.Order(), AllBases: true}
 }
 
-// scopeOf returns the scope of the named images: their Dockerfiles, published tags and base images. An unknown name is a
+// scopeOf returns the scope of the selected images: their Dockerfiles, published tags and base images. An unknown name is a
 // [fleet.UsageError].
-func scopeOf(f *fleet.Fleet, names []string) (Scope, error) {
-	images, err := f.Images(names)
+func scopeOf(f *fleet.Fleet, selected fleet.Selection) (Scope, error) {
+	images, err := f.Images(selected)
 	if err != nil {
 		return Scope{}, err
 	}

@@ -90,11 +90,11 @@ func expected(facts *state.Image) bool {
 		facts.Rebuild != nil && facts.Rebuild.Status.Active()
 }
 
-// Options select what [Run] analyzes. Without Names and Event, it analyzes everything.
+// Options select what [Run] analyzes. Without Select and Event, it analyzes everything.
 type Options struct {
 	Clients NewClients
 	Timeout time.Duration // after which partial results are recorded; 0 for none
-	Names   []string      // of enrolled images
+	Select  fleet.Selection
 	Event   Event
 }
 
@@ -105,7 +105,11 @@ func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, e
 	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
 		report = nil
 		if why := o.Event.skip(f); why != "" {
-			report = &Report{Images: []ImageReport{}, Change: fleet.Change{Changed: []string{}}, Skipped: why}
+			report = skipped(why)
+			return nil, nil
+		}
+		if s := o.Select.Labels; s != nil && len(f.Config.Select(s)) == 0 {
+			report = skipped(f.Config.ExplainNoMatch(s))
 			return nil, nil
 		}
 		scope, err := o.scope(f)
@@ -131,10 +135,15 @@ func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, e
 	return report, saved, err
 }
 
+// skipped returns the report of an analysis that had nothing to do.
+func skipped(why string) *Report {
+	return &Report{Images: []ImageReport{}, Change: fleet.Change{Changed: []string{}}, Skipped: why}
+}
+
 func (o *Options) scope(f *fleet.Fleet) (Scope, error) {
 	switch {
-	case len(o.Names) > 0:
-		return scopeOf(f, o.Names)
+	case !o.Select.All():
+		return scopeOf(f, o.Select)
 	case o.Event.Name() != "":
 		return scopeOfEvent(f, o.Event), nil
 	}

@@ -24,6 +24,7 @@ type analyzeOptions struct {
 	repoFlags
 	executorFlags
 	metricsFlags
+	selectFlags
 	sourceDir string
 	offline   bool
 	dryRun    bool
@@ -59,6 +60,7 @@ unless another run has done so already.
 Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
 		Example: `  imagefactory analyze                                      # everything, into the state folder
   imagefactory analyze web api --dry-run                    # what would be recorded
+  imagefactory analyze -l team=shop                         # the images of a team
   imagefactory analyze --source-dir ~/src --offline         # Dockerfiles of local checkouts only
   imagefactory analyze --all --push                         # in CI
   imagefactory analyze --state-repo https://github.com/acme/images.git --base-image node-22-slim \
@@ -84,15 +86,16 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	o.metricsFlags.add(env, cmd)
+	o.selectFlags.add(cmd, paths)
 	return cmd
 }
 
-func (o *analyzeOptions) check(names []string) error {
+func (o *analyzeOptions) check(s fleet.Selection) error {
 	switch event := o.event.Name(); {
 	case o.event.Image != "" && o.event.Base != "":
 		return fleet.Usagef("--image and --base-image exclude each other")
-	case event != "" && len(names) > 0, o.all && len(names) > 0, o.all && event != "":
-		return fleet.Usagef("names, --all and --image or --base-image exclude each other")
+	case event != "" && !s.All(), o.all && !s.All(), o.all && event != "":
+		return fleet.Usagef("names or labels, --all and --image or --base-image exclude each other")
 	case event == "" && o.event.Digest+o.event.Tag != "":
 		return fleet.Usagef("--tag and --digest need --image or --base-image")
 	case o.promote && event == "":
@@ -106,7 +109,11 @@ func (o *analyzeOptions) check(names []string) error {
 }
 
 func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptions, names []string) error {
-	if err := o.check(names); err != nil {
+	selection, err := o.selection(names)
+	if err != nil {
+		return err
+	}
+	if err := o.check(selection); err != nil {
 		return err
 	}
 	c := o.clients(env)
@@ -117,14 +124,14 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	defer closeStore()
 	if o.dryRun || o.url != "" && !o.push {
 		o.dryRun = true
-		return o.analyze(ctx, c, paths, names, &dryRun{Store: st}, nil)
+		return o.analyze(ctx, c, paths, selection, &dryRun{Store: st}, nil)
 	}
 	measured, st := o.metricsFlags.begin(c, "analyze", st)
-	return measured.end(ctx, o.analyze(ctx, c, paths, names, st, measured))
+	return measured.end(ctx, o.analyze(ctx, c, paths, selection, st, measured))
 }
 
 // analyze makes one analysis, and promotes what it made due if asked to.
-func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFlags, names []string, st store.Store, measured *passMetrics) error {
+func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFlags, selection fleet.Selection, st store.Store, measured *passMetrics) error {
 	env := c.env
 	clients, err := c.analysis(o.sourceDir, o.offline, c.progress())
 	if err != nil {
@@ -133,7 +140,7 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 	if o.event.Name() != "" && o.timeout == 0 {
 		o.timeout = eventTimeout
 	}
-	r, saved, err := analyze.Run(ctx, st, analyze.Options{Clients: clients, Timeout: o.timeout, Names: names, Event: o.event})
+	r, saved, err := analyze.Run(ctx, st, analyze.Options{Clients: clients, Timeout: o.timeout, Select: selection, Event: o.event})
 	measured.analyzed(r)
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		if err := env.infof("interrupted before anything was analyzed; nothing saved"); err != nil {

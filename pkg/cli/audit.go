@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 )
 
 type auditOptions struct {
+	selectFlags
 	since, stale string
 	noHistory    bool
 	output       outputFlag
@@ -37,6 +39,7 @@ State files keep the last ten rebuilds of an image; audit reads older ones from 
 a checkout. The report says what time it covers.`,
 		Example: `  imagefactory audit --since 90d
   imagefactory audit web api --since 2026-01-01 -o markdown
+  imagefactory audit -l team=shop --since 90d
   imagefactory audit --since 90d --stale 14d -o csv > audit.csv`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
@@ -49,6 +52,7 @@ a checkout. The report says what time it covers.`,
 	f.StringVar(&o.stale, "stale", "30d", "`time` after which an image is stale")
 	f.BoolVar(&o.noHistory, "no-history", false, "do not read the git history")
 	o.output.add(cmd, "table", "wide", "markdown", "csv")
+	o.selectFlags.add(cmd, paths)
 	return cmd
 }
 
@@ -65,11 +69,18 @@ func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, 
 	if err != nil {
 		return fleet.Usagef("--stale: %s", err)
 	}
+	selection, err := o.selection(names)
+	if err != nil {
+		return err
+	}
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
 	}
-	r, err := auditOf(ctx, f, audit.Input{From: from, To: now, Stale: stale.Std()}, names, !o.noHistory)
+	if err := warnNoMatch(env, f.Config, selection); err != nil {
+		return err
+	}
+	r, err := auditOf(ctx, f, audit.Input{From: from, To: now, Stale: stale.Std()}, selection, !o.noHistory)
 	if err != nil {
 		return err
 	}
@@ -96,9 +107,19 @@ func beginOf(s string, now time.Time) (time.Time, error) {
 	return now.Add(-d.Std()), nil
 }
 
+// labelsOf returns the labels of an image and its owner, as selectors write them.
+func labelsOf(img *config.Image) []string {
+	var out []string
+	for key, value := range img.SelectorLabels() {
+		out = append(out, key+"="+value)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // auditOf audits a fleet whose state is in a folder, with the git history of that folder if asked for.
-func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, names []string, past bool) (*audit.Report, error) {
-	images, err := f.Images(names)
+func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, selection fleet.Selection, past bool) (*audit.Report, error) {
+	images, err := f.Images(selection)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +127,10 @@ func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, names []string
 		in.Images = append(in.Images, img.Name)
 	}
 	in.Config, in.Graph, in.Facts, in.Coverage = f.Config, f.Graph, audit.NewFacts(f.State), audit.CoverageOf(f.State)
-	if in.Decisions, err = f.Decide(nil, in.To); err != nil {
+	if in.Decisions, err = f.Decide(fleet.Selection{}, in.To); err != nil {
 		return nil, err
 	}
-	in.Labels = func(*config.Image) []string { return nil }
+	in.Labels = labelsOf
 	if past {
 		if err := readHistory(ctx, f.Paths.StateDir, &in); err != nil {
 			return nil, err

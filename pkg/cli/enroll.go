@@ -24,6 +24,7 @@ type enrollOptions struct {
 	buildArgs    []string
 	tag          string
 	rebuildDelay string
+	labels       []string
 	noRebuild    bool
 	pinBases     bool
 	dryRun       bool
@@ -68,7 +69,10 @@ file is checked before it is written.`,
 	f.StringVar(&o.source.Job, "job", "", "GitLab `job`")
 	f.BoolVar(&o.pinBases, "pin-bases", false, "the workflow builds with the lock that pin prints")
 	f.StringVar(&o.rebuildDelay, "rebuild-delay", "", "`time` that a new digest of a base image waits (default 7d)")
+	f.StringVar(&o.image.Owner, "owner", "", "team or person that owns the image, such as team-shop or @acme/shop")
+	f.StringArrayVar(&o.labels, "label", nil, "`label` KEY=VALUE to select the image by; may be given several times")
 	f.BoolVar(&o.noRebuild, "no-rebuild", false, "only watch the image, never rebuild it")
+	_ = cmd.RegisterFlagCompletionFunc("owner", completeLabels(paths, ownerWords)) // the flag exists
 	o.output.add(cmd, "text")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
 	return cmd
@@ -96,6 +100,13 @@ func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 			src.BuildArgs = args
 		}
 		img.Source = &src
+	}
+	labels, err := keyValues(env, "label", o.labels, false)
+	if err != nil {
+		return err
+	}
+	if len(labels) > 0 {
+		img.Labels = labels
 	}
 	if o.tag != "" {
 		img.Tags = &config.Tags{Strategy: config.Digest, Constraint: o.tag}

@@ -97,7 +97,7 @@ func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error
 	if err != nil {
 		return err
 	}
-	decisions, err := f.Decide(nil, env.Now())
+	decisions, err := f.Decide(fleet.Selection{}, env.Now())
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ can do both at their end, and add their own outcome: see --metrics-push there.`,
 
 // fleetMetrics returns the metrics of a fleet.
 func fleetMetrics(env *Env, f *fleet.Fleet) (*metrics.Set, error) {
-	decisions, err := f.Decide(nil, env.Now())
+	decisions, err := f.Decide(fleet.Selection{}, env.Now())
 	if err != nil {
 		return nil, err
 	}

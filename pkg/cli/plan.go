@@ -13,6 +13,7 @@ import (
 )
 
 type planOptions struct {
+	selectFlags
 	output  outputFlag
 	base    string
 	diff    string
@@ -41,6 +42,7 @@ are added, removed or changed, Kargo resources, images that become due at once, 
 A large plan is summarised by time and wave; -o wide and -o json list every rebuild.`,
 		Example: `  imagefactory plan
   imagefactory plan web --horizon 90d
+  imagefactory plan --owner team-shop
   imagefactory plan --base node:22          # which images follow a new digest of node:22, and when
   imagefactory plan --diff origin/main -o markdown`,
 		Args:              args(cobra.ArbitraryArgs),
@@ -49,6 +51,7 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "table", "wide", "markdown")
+	o.selectFlags.add(cmd, paths)
 	f.StringVar(&o.base, "base", "", "show what follows if `REF`, a base image or managed image, moves now to any digest; REF=DIGEST names the digest")
 	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, a `duration` such as 30d")
 	f.StringVar(&o.diff, "diff", "", "compare with this git `revision`, such as origin/main")
@@ -60,12 +63,12 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	return cmd
 }
 
-func (o *planOptions) check(names []string) error {
+func (o *planOptions) check(s fleet.Selection) error {
 	switch {
 	case o.horizon == 0:
 		return fleet.Usagef("--horizon is a duration such as 30d")
-	case o.diff != "" && (o.base != "" || len(names) > 0):
-		return fleet.Usagef("--diff compares all images, without --base and NAME")
+	case o.diff != "" && (o.base != "" || !s.All()):
+		return fleet.Usagef("--diff compares all images, without --base, NAME and labels")
 	case (o.sources != "" || o.direct) && o.diff == "":
 		return fleet.Usagef("--source-dir and --direct are for --diff")
 	}
@@ -73,7 +76,11 @@ func (o *planOptions) check(names []string) error {
 }
 
 func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, names []string) error {
-	if err := o.check(names); err != nil {
+	selection, err := o.selection(names)
+	if err != nil {
+		return err
+	}
+	if err := o.check(selection); err != nil {
 		return err
 	}
 	if o.diff != "" {
@@ -83,7 +90,10 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, na
 	if err != nil {
 		return err
 	}
-	p, err := f.Plan(names, o.base, o.horizon.Std(), env.Now())
+	if err := warnNoMatch(env, f.Config, selection); err != nil {
+		return err
+	}
+	p, err := f.Plan(selection, o.base, o.horizon.Std(), env.Now())
 	if err != nil {
 		return err
 	}
@@ -92,6 +102,9 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, na
 		return report.Print(env.Out, o.output.value, Plan{report.NewMeta("Plan"), p})
 	case o.output.value == "markdown":
 		return report.PlanMarkdown(env.Out, p)
+	}
+	if selection.Labels != nil && len(p.Items)+len(p.Skipped)+p.Others == 0 {
+		return nil
 	}
 	return env.style(o.output.wide()).Plan(env.Out, p, o.output.wide())
 }

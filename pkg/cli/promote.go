@@ -21,6 +21,7 @@ type promoteOptions struct {
 	repoFlags
 	executorFlags
 	metricsFlags
+	selectFlags
 	wait, poll time.Duration
 	dryRun     bool
 	offline    bool
@@ -61,6 +62,8 @@ Rebuilds are started through Kargo: in the cluster with the token of the service
 With --direct they are started at GitHub and GitLab, without a cluster. With --wait, passes are repeated until no rebuild
 runs. A rebuild that is due but cannot be started is blocked: each pass prints the reason, and its exit code is 1.
 
+With --selector or --owner, a pass starts the rebuilds of these images only. It still records the results of all rebuilds.
+
 Without --push, state is the folder beside images.yaml. With --push it is a git repository that several promoters and
 analyses may share.`,
 		Example: `  imagefactory promote --dry-run                       # the rebuilds that would start now, from state alone
@@ -78,6 +81,7 @@ analyses may share.`,
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
 	o.metricsFlags.add(env, cmd)
+	o.selectFlags.add(cmd, paths)
 	return cmd
 }
 
@@ -95,6 +99,10 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	if err := o.check(); err != nil {
 		return err
 	}
+	selection, err := o.selection(nil)
+	if err != nil {
+		return err
+	}
 	c := o.clients(env)
 	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
@@ -102,17 +110,18 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	}
 	defer closeStore()
 	if o.dryRun {
-		return showStartable(ctx, env, st, &o.output)
+		return showStartable(ctx, env, st, selection, &o.output)
 	}
 	measured, st := o.metricsFlags.begin(c, "promote", st)
-	return measured.end(ctx, o.passes(ctx, c, st, measured))
+	return measured.end(ctx, o.passes(ctx, c, st, selection, measured))
 }
 
 // passes makes passes until no rebuild runs, or one without --wait.
-func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store, measured *passMetrics) error {
+func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store, selection fleet.Selection, measured *passMetrics) error {
 	env := c.env
 	pass := promote.Options{
 		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now, Log: env.log,
+		Select: selection,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
@@ -166,18 +175,24 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 }
 
 // showStartable prints the rebuilds that promote would start.
-func showStartable(ctx context.Context, env *Env, st store.Store, output *outputFlag) error {
+func showStartable(ctx context.Context, env *Env, st store.Store, selection fleet.Selection, output *outputFlag) error {
 	f, err := store.View(ctx, st)
 	if err != nil {
 		return err
 	}
 	now := env.Now()
-	decisions, err := f.Decide(nil, now)
+	decisions, err := f.Decide(fleet.Selection{}, now)
 	if err != nil {
 		return err
 	}
 	fleet.LogDecisions(ctx, env.log, decisions)
-	start := f.Startable(decisions)
+	if err := warnNoMatch(env, f.Config, selection); err != nil {
+		return err
+	}
+	start, err := f.Startable(decisions, selection)
+	if err != nil {
+		return err
+	}
 	if output.forPrograms() {
 		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start})
 	}

@@ -76,12 +76,12 @@ func pageOf(env *Env, paths *pathFlags) (page.Input, error) {
 	if where, err := f.Location(); err == nil {
 		in.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
 	}
-	if in.Decisions, err = f.Decide(nil, now); err != nil {
+	if in.Decisions, err = f.Decide(fleet.Selection{}, now); err != nil {
 		return page.Input{}, err
 	}
-	if in.Plan, err = f.Plan(nil, "", plan.DefaultHorizon, now); err != nil {
+	if in.Plan, err = f.Plan(fleet.Selection{}, "", plan.DefaultHorizon, now); err != nil {
 		return page.Input{}, err
 	}
-	in.Findings, err = fleet.Validate(paths.paths(), "", now)
+	in.Findings, err = fleet.Validate(paths.paths(), "", fleet.Selection{}, now)
 	return in, err
 }

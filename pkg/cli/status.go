@@ -8,7 +8,7 @@ import (
 )
 
 func newStatus(env *Env, paths *pathFlags) *cobra.Command {
-	output := &outputFlag{}
+	output, selected := &outputFlag{}, &selectFlags{}
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
 		Short: "Show the status of every image, and the reason",
@@ -16,6 +16,7 @@ func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 starting, running, blocked (a recorded rebuild could not be started), failed, held, opted out or unknown. The table
 shortens reasons to fit the terminal and times as people say them; -o wide shows both in full.`,
 		Example: `  imagefactory status
+  imagefactory status -l team=shop
   imagefactory status web -o json`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
@@ -23,12 +24,19 @@ shortens reasons to fit the terminal and times as people say them; -o wide shows
 			if err := output.check(); err != nil {
 				return err
 			}
+			selection, err := selected.selection(names)
+			if err != nil {
+				return err
+			}
 			f, err := fleet.Open(paths.paths())
 			if err != nil {
 				return err
 			}
+			if err := warnNoMatch(env, f.Config, selection); err != nil {
+				return err
+			}
 			now := env.Now()
-			decisions, err := f.Decide(names, now)
+			decisions, err := f.Decide(selection, now)
 			if err != nil {
 				return err
 			}
@@ -36,9 +44,13 @@ shortens reasons to fit the terminal and times as people say them; -o wide shows
 			if output.forPrograms() {
 				return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), decisions})
 			}
+			if len(decisions) == 0 && selection.Labels != nil {
+				return nil // no table of headings only
+			}
 			return env.style(output.wide()).Decisions(env.Out, decisions, now, output.wide())
 		},
 	}
 	output.add(cmd, "table", "wide")
+	selected.add(cmd, paths)
 	return cmd
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
@@ -10,6 +11,7 @@ import (
 )
 
 type validateOptions struct {
+	selectFlags
 	output outputFlag
 	crds   string
 	strict bool
@@ -18,33 +20,47 @@ type validateOptions struct {
 func newValidate(env *Env, paths *pathFlags) *cobra.Command {
 	o := &validateOptions{}
 	cmd := &cobra.Command{
-		Use:   "validate",
+		Use:   "validate [NAME...]",
 		Short: "Check images.yaml and state, and report all problems at once",
 		Long: `Validate checks images.yaml and the state files, reports every problem at once as FILE:LINE:COLUMN, and lints both.
 With --crds it also checks the resources that synth would write against the CRDs in a folder, as an API server does:
 schema, defaults, CEL rules, and unknown fields as errors.
 
+With names, --selector or --owner, warnings about other images and about the whole fleet are left out. If images.yaml is invalid,
+all of its problems are reported.
+
 The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 		Example: `  imagefactory validate
   imagefactory validate --crds ./crds -o sarif > findings.sarif
   imagefactory validate -o github          # annotations in GitHub Actions`,
-		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runValidate(env, paths, o) },
+		Args:              args(cobra.ArbitraryArgs),
+		ValidArgsFunction: imageNames(paths),
+		RunE:              func(_ *cobra.Command, names []string) error { return runValidate(env, paths, o, names) },
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "text", "sarif", "github")
+	o.selectFlags.add(cmd, paths)
 	f.StringVar(&o.crds, "crds", "", "`folder` of CRDs to check the generated resources against")
 	f.BoolVar(&o.strict, "strict", false, "exit with 2 for warnings too")
 	return cmd
 }
 
-func runValidate(env *Env, paths *pathFlags, o *validateOptions) error {
+func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	list, err := fleet.Validate(paths.paths(), o.crds, env.Now())
+	selection, err := o.selection(names)
 	if err != nil {
 		return err
+	}
+	list, err := fleet.Validate(paths.paths(), o.crds, selection, env.Now())
+	if err != nil {
+		return err
+	}
+	if cfg, err := config.LoadFile(paths.config); err == nil { // otherwise its problems are in the list
+		if err := warnNoMatch(env, cfg, selection); err != nil {
+			return err
+		}
 	}
 	if list == nil {
 		list = finding.List{}

@@ -26,7 +26,7 @@ type Finding struct {
 	Column   int      `json:"column,omitempty"` // 1-based; 0 when unknown
 	Message  string   `json:"message"`
 	Fix      string   `json:"fix,omitempty"`
-	Image    string   `json:"-"` // name of the image that the finding is about; empty for several or none
+	Image    string   `json:"image,omitempty"` // name of the image that the finding is about; empty for several or none
 }
 
 // String returns the finding in the form of a compiler message, file:line:column: message, which editors understand.

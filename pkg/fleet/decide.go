@@ -2,38 +2,32 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Decide returns the decisions on all enrolled images, or on the named ones, in rebuild order.
-func (f *Fleet) Decide(names []string, now time.Time) ([]policy.Decision, error) {
-	all := policy.Decide(f.Config, f.State, f.Graph, now)
-	if len(names) == 0 {
-		return all, nil
-	}
-	wanted, err := f.Images(names)
+// Decide returns the decisions on the selected images, in rebuild order.
+func (f *Fleet) Decide(s Selection, now time.Time) ([]policy.Decision, error) {
+	keep, err := f.Selected(s)
 	if err != nil {
 		return nil, err
 	}
-	keep := map[string]bool{}
-	for _, img := range wanted {
-		keep[img.Name] = true
-	}
-	var out []policy.Decision
-	for _, d := range all {
-		if keep[d.Image] {
-			out = append(out, d)
-		}
-	}
-	return out, nil
+	all := policy.Decide(f.Config, f.State, f.Graph, now)
+	return slices.DeleteFunc(all, func(d policy.Decision) bool { return !keep[d.Image] }), nil
 }
 
-// Startable returns those of the decisions about all images that promote would start now.
-func (f *Fleet) Startable(decisions []policy.Decision) []policy.Decision {
-	return append([]policy.Decision{}, policy.Startable(f.Config, decisions)...) // never null in JSON
+// Startable returns the decisions about the selected images that promote would start now if it starts no others. It takes the
+// decisions about all images, because all of them take slots.
+func (f *Fleet) Startable(all []policy.Decision, s Selection) ([]policy.Decision, error) {
+	keep, err := f.Selected(s)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(d policy.Decision) bool { return d.Status == policy.Due && !keep[d.Image] })
+	return append([]policy.Decision{}, policy.Startable(f.Config, all)...), nil // never null in JSON
 }
 
 // Lock holds the digest that a build of an image should use for each base.

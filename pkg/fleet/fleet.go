@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -103,28 +102,6 @@ func Cycles(cfg *config.Config, g *graph.Graph) finding.List {
 			"remove one of these references from its Dockerfile, or set `tags` if the image does not publish the tag that is used"))
 	}
 	return out
-}
-
-// Images returns the images with these names, each once, or all images if there are no names. For an unknown name the error
-// is a [UsageError].
-func (f *Fleet) Images(names []string) ([]*config.Image, error) {
-	var out []*config.Image
-	if len(names) == 0 {
-		for i := range f.Config.Images {
-			out = append(out, &f.Config.Images[i])
-		}
-		return out, nil
-	}
-	for _, name := range names {
-		img, err := f.Image(name)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(out, img) {
-			out = append(out, img)
-		}
-	}
-	return out, nil
 }
 
 // UsageError is an error in the arguments of a command.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +31,9 @@ const (
 )
 
 // Validate returns all problems of images.yaml and the state files, and lints both. With a folder of CRDs it also checks the
-// objects that [Fleet.Synth] would write. The error is for problems of another kind, such as a file that cannot be opened.
-func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
+// objects that [Fleet.Synth] would write. If images are selected, warnings about other images and about the whole fleet are left
+// out. The error is for problems of another kind, such as a file that cannot be opened.
+func Validate(p Paths, crdDir string, selected Selection, now time.Time) (finding.List, error) {
 	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
 	for _, err := range []error{configErr, stateErr} {
@@ -45,11 +48,15 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
+		keep, err := f.Selected(selected)
+		if err != nil {
+			return nil, err
+		}
 		if all.Err() == nil { // a missing state file could hide or pretend a cycle
 			all = append(all, Cycles(cfg, f.Graph)...)
 		}
 		ignored := newIgnores(cfg)
-		all = append(all, ignored.apply(f.lint(all, ignored))...)
+		all = append(all, ignored.apply(f.lint(all, ignored, keep))...)
 		if crdDir != "" && all.Err() == nil {
 			problems, err := f.againstCRDs(crdDir)
 			if err != nil {
@@ -60,6 +67,9 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 		if all.Err() == nil { // an error can hide warnings
 			all = append(all, ignored.apply(ignored.unused(cfg.File()))...)
 		}
+		if !selected.All() {
+			all = f.about(keep, all)
+		}
 	}
 	all.Sort()
 	return all, nil
@@ -69,14 +79,29 @@ func Validate(p Paths, crdDir string, now time.Time) (finding.List, error) {
 func (f *Fleet) Warnings(now time.Time) finding.List {
 	ignored := newIgnores(f.Config)
 	all := ahead(f.State, f.Paths.StateDir, f.files, now)
-	all = append(all, ignored.apply(f.lint(nil, ignored))...)
+	all = append(all, ignored.apply(f.lint(nil, ignored, nil))...)
 	all.Sort()
 	return all
 }
 
-// lint returns warnings. It skips images whose state file has a finding already. If any state file cannot be read or
-// trusted, it also skips warnings about missing or unused state.
-func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
+// about returns the findings about the images, and the errors about no image in particular, which concern all of them.
+func (f *Fleet) about(images map[string]bool, all finding.List) finding.List {
+	for i := range all {
+		if dir, base := path.Split(all[i].File); all[i].Image == "" && dir == display(f.Paths.StateDir, state.ImagesFolder)+"/" {
+			all[i].Image = strings.TrimSuffix(base, ".yaml")
+		}
+	}
+	return slices.DeleteFunc(all, func(l finding.Finding) bool {
+		return l.Image != "" && !images[l.Image] || l.Image == "" && l.Severity == finding.Warning && !slices.Contains(ofSeveral, l.Rule)
+	})
+}
+
+// ofSeveral are the rules that report a problem of several images in one finding.
+var ofSeveral = []string{finding.TagsAssumed.ID, finding.UnlockedWait.ID}
+
+// lint returns warnings. Findings about several images name only those to keep; nil keeps all. It skips images whose state file has a finding
+// already. If any state file cannot be read or trusted, it also skips warnings about missing or unused state.
+func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]bool) finding.List {
 	whole := true
 	broken := map[string]bool{}
 	for _, problem := range already {
@@ -95,7 +120,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores) finding.List {
 			l = append(l, f.lintImage(img, publishers, whole)...)
 		}
 	}
-	l = append(l, f.lintFleet(ignored)...)
+	l = append(l, f.lintFleet(ignored, keep)...)
 	if whole {
 		l = append(l, f.lintState()...)
 	}
@@ -176,12 +201,12 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 }
 
 // lintFleet reports problems that many images often have in common, in one finding each.
-func (f *Fleet) lintFleet(ignored *ignores) finding.List {
+func (f *Fleet) lintFleet(ignored *ignores, keep map[string]bool) finding.List {
 	var unlocked, undecided []*config.Image
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
 		facts := f.State.Images[img.Name]
-		if facts == nil {
+		if facts == nil || keep != nil && !keep[img.Name] {
 			continue
 		}
 		if _, known := graph.TagsOf(img, facts); !known {

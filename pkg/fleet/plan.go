@@ -9,10 +9,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Plan returns the plan of the fleet until a horizon, or the part about the named images. A change, REF or REF=DIGEST, asks
+// Plan returns the plan of the fleet until a horizon, or the part about the selected images. A change, REF or REF=DIGEST, asks
 // for the effect of one move of a tag; "" for none.
-func (f *Fleet) Plan(names []string, change string, horizon time.Duration, now time.Time) (*plan.Plan, error) {
-	wanted, err := f.Images(names)
+func (f *Fleet) Plan(s Selection, change string, horizon time.Duration, now time.Time) (*plan.Plan, error) {
+	keep, err := f.Selected(s)
 	if err != nil {
 		return nil, err
 	}
@@ -23,12 +23,8 @@ func (f *Fleet) Plan(names []string, change string, horizon time.Duration, now t
 		}
 	}
 	p, err := plan.Make(o)
-	if err != nil || len(names) == 0 {
+	if err != nil || s.All() {
 		return p, err
-	}
-	keep := map[string]bool{}
-	for _, img := range wanted {
-		keep[img.Name] = true
 	}
 	return p.Only(keep), nil
 }

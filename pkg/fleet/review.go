@@ -8,7 +8,7 @@ import (
 // Lint returns what [Validate] warns of in a fleet that is valid.
 func (f *Fleet) Lint() finding.List {
 	ignored := newIgnores(f.Config)
-	l := ignored.apply(f.lint(nil, ignored))
+	l := ignored.apply(f.lint(nil, ignored, nil))
 	l.Sort()
 	return l
 }

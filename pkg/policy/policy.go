@@ -52,15 +52,17 @@ func (s Status) Busy() bool { return s == Starting || s == Running }
 
 // Decision is the status of an image and the reasons for it.
 type Decision struct {
-	Image   string         `json:"image"`
-	Status  Status         `json:"status"`
-	Reason  string         `json:"reason"`
-	Since   time.Time      `json:"since,omitzero"`    // when it became due, or the rebuild was requested
-	Until   time.Time      `json:"until,omitzero"`    // end of the wait
-	After   string         `json:"after,omitempty"`   // ancestor that it waits for
-	Rebuild string         `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
-	Bases   []BaseDecision `json:"bases,omitempty"`
-	Targets []state.Target `json:"targets,omitempty"` // bases that make it due
+	Image   string            `json:"image"`
+	Owner   string            `json:"owner,omitempty"` // of images.yaml, as are Labels
+	Labels  map[string]string `json:"labels,omitempty"`
+	Status  Status            `json:"status"`
+	Reason  string            `json:"reason"`
+	Since   time.Time         `json:"since,omitzero"`    // when it became due, or the rebuild was requested
+	Until   time.Time         `json:"until,omitzero"`    // end of the wait
+	After   string            `json:"after,omitempty"`   // ancestor that it waits for
+	Rebuild string            `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
+	Bases   []BaseDecision    `json:"bases,omitempty"`
+	Targets []state.Target    `json:"targets,omitempty"` // bases that make it due
 	// Queued is the reason why an image that is due is not started now.
 	Queued string `json:"queued,omitempty"`
 	// Failure is the message of the last rebuild if it failed or is unproven.
@@ -190,7 +192,7 @@ func within(t, now time.Time, wait time.Duration) bool {
 
 func (d *decider) image(img *config.Image) Decision {
 	facts := d.st.Images[img.Name]
-	dec := Decision{Image: img.Name}
+	dec := Decision{Image: img.Name, Owner: img.Owner, Labels: img.Labels}
 	switch {
 	case facts == nil:
 		dec.Status, dec.Reason = Unknown, "never analyzed"

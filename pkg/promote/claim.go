@@ -15,6 +15,7 @@ import (
 // forge, rounded up in every second pass, so that neither kind keeps the other waiting for good.
 func (a *attempt) claim(ctx context.Context) {
 	rebuildOf := func(name string) *state.Rebuild { return a.fleet.State.Images[name].Rebuild }
+	a.orphans = slices.DeleteFunc(a.orphans, func(name string) bool { return !a.selected[name] })
 	slots := policy.NewSlots(a.fleet.Config, a.decide())
 	slices.SortStableFunc(a.orphans, func(x, y string) int {
 		return rebuildOf(x).Claimed().Compare(rebuildOf(y).Claimed().Time)
@@ -74,7 +75,7 @@ func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {
 	fleet.LogDecisions(ctx, a.opts.Log, decisions)
 	for _, d := range decisions {
 		img := f.Config.Find(d.Image)
-		if d.Status != policy.Due || !img.Source.Triggerable() || a.failed(&d) {
+		if d.Status != policy.Due || !a.selected[d.Image] || !img.Source.Triggerable() || a.failed(&d) {
 			continue
 		}
 		missing, err := a.executor.Ready(ctx, requestFor(f, img, state.Rebuild{ID: d.Rebuild, Bases: d.Targets}))

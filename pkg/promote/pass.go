@@ -51,15 +51,24 @@ type attempt struct {
 	now        time.Time         // the time that is recorded; it moves on once, after observing
 	orphans    []string          // images with a rebuild that was recorded and not started
 	claimed    []*rebuildRequest // recorded by this attempt, and started by it if the state is stored
+	selected   map[string]bool   // images whose rebuilds may be started
 	unresolved map[string]bool   // base images whose tags could not be resolved
 	report     *Report
 }
 
-func newAttempt(p *pass, f *fleet.Fleet) *attempt {
-	return &attempt{pass: p, fleet: f, now: p.opts.Now(), unresolved: map[string]bool{}, report: &Report{
+func newAttempt(p *pass, f *fleet.Fleet) (*attempt, error) {
+	selected, err := f.Selected(p.opts.Select)
+	if err != nil {
+		return nil, err
+	}
+	a := &attempt{pass: p, selected: selected, fleet: f, now: p.opts.Now(), unresolved: map[string]bool{}, report: &Report{
 		Started: []Started{}, Ended: []Ended{}, Dropped: []Ended{}, NotReady: []Problem{}, Problems: []Problem{}, Warnings: []string{}, // never null in JSON
 		unfinished: map[string]bool{},
 	}}
+	if s := p.opts.Select.Labels; s != nil && len(selected) == 0 {
+		a.report.Warnings = append(a.report.Warnings, f.Config.ExplainNoMatch(s))
+	}
+	return a, nil
 }
 
 // record changes the state in memory: results of rebuilds, new observations, and claims.
@@ -102,10 +111,12 @@ func (a *attempt) decide() []policy.Decision {
 	return policy.Decide(a.fleet.Config, a.fleet.State, a.fleet.Graph, a.now)
 }
 
-// countRebuilds counts the active and the blocked rebuilds.
+// countRebuilds counts the active and the blocked rebuilds of the selected images.
 func (a *attempt) countRebuilds() {
 	for _, d := range a.decide() {
 		switch {
+		case !a.selected[d.Image]:
+			continue
 		case d.Status.Busy():
 			a.report.Active++
 		case d.Status == policy.Blocked:

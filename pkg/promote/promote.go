@@ -35,6 +35,8 @@ type Options struct {
 	Clients analyze.NewClients
 	// Sweep observes a share of all images and base images too, so that changes without an event are found.
 	Sweep bool
+	// Select selects the images whose rebuilds are started. The results of all rebuilds are recorded.
+	Select fleet.Selection
 	// Now is the clock.
 	Now func() time.Time
 	// ObserveTimeout bounds the time to ask for the status of rebuilds, and then the time to observe registries. Default 2m30s.
@@ -55,10 +57,13 @@ func Run(ctx context.Context, store store.Store, opts Options) (*Report, error) 
 	p := &pass{opts: opts, statuses: map[string]statusResult{}, missed: opts.Missed}
 	var a *attempt
 	saved, err := store.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
-		if err := p.setup(f); err != nil {
+		err := p.setup(f)
+		if err != nil {
 			return nil, err
 		}
-		a = newAttempt(p, f)
+		if a, err = newAttempt(p, f); err != nil {
+			return nil, err
+		}
 		return a.record(ctx)
 	})
 	if err != nil {

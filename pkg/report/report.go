@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,11 @@ func Diff(w io.Writer, diff string) error {
 func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time, wide bool) error {
 	rows := make([][]string, len(decisions))
 	counts := map[policy.Status]int{}
+	headings := []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}
+	owned := wide && slices.ContainsFunc(decisions, func(d policy.Decision) bool { return d.Owner != "" })
+	if owned {
+		headings = slices.Insert(headings, 1, "OWNER")
+	}
 	for i := range decisions {
 		d := &decisions[i]
 		counts[d.Status]++
@@ -83,8 +89,11 @@ func (s Style) Decisions(w io.Writer, decisions []policy.Decision, now time.Time
 			why = sanitize.Cut(why, maxWhy)
 		}
 		rows[i] = []string{d.Image, StatusWord(d.Status), When(d, now, wide), why}
+		if owned {
+			rows[i] = slices.Insert(rows[i], 1, d.Owner)
+		}
 	}
-	if err := s.Table(w, []string{"IMAGE", "STATUS", "WHEN (UTC)", "WHY"}, rows); err != nil {
+	if err := s.Table(w, headings, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", totals(counts))
