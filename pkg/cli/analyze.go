@@ -261,9 +261,9 @@ func countsLine(r *analyze.Report) string {
 	}
 	switch {
 	case r.Failed == 1:
-		text += ", 1 failed (its state is unchanged)"
+		text += ", 1 failed (its earlier results are kept)"
 	case r.Failed > 1:
-		text += fmt.Sprintf(", %d failed (their state is unchanged)", r.Failed)
+		text += fmt.Sprintf(", %d failed (their earlier results are kept)", r.Failed)
 	}
 	if late > 0 {
 		text += fmt.Sprintf(", %d not reached", late)

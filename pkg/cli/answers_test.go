@@ -221,8 +221,8 @@ func TestWhatARulePassesOverIsSaid(t *testing.T) {
 		tags       []string // built on consecutive days
 		want, says string
 	}{
-		"builds":   {[]string{"1.0.0", "build-9", "build-10"}, "build-10", "found by NewestBuild, which picks build-10 and passes over 1.0.0"},
-		"releases": {[]string{"1.0.0", "1.0.1", "1.1.0", "nightly"}, "1.1.0", "found by SemVer, which picks 1.1.0 and passes over nightly, whose image was built later"},
+		"builds":   {[]string{"1.0.0", "build-9", "build-10"}, "build-10", "strategy NewestBuild chooses the published tag build-10 and passes over 1.0.0"},
+		"releases": {[]string{"1.0.0", "1.0.1", "1.1.0", "nightly"}, "1.1.0", "strategy SemVer chooses the published tag 1.1.0 and passes over nightly, whose image was built later"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAnswers(t, "")

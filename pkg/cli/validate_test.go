@@ -59,7 +59,7 @@ func TestEveryRule(t *testing.T) {
 		finding.NoStateRepo.ID: {map[string]string{"images.yaml": "images:\n" + web}, false, "images.yaml:1:1", "factory.state.url"},
 		finding.CRD.ID: {map[string]string{"crds/warehouse.yaml": warehouseCRD, "state/images/web.yaml": webHead}, true,
 			"dist/image-factory.k8s.yaml", "Warehouse/image-web: spec.subscriptions"},
-		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed, for web"},
+		finding.TagsAssumed.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1), "state/images/web.yaml": webHead}, false, "images.yaml:3:12", "semantic versions are assumed: web"},
 		finding.DataShape.ID:   {map[string]string{"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: latest\n"}, false, "state/base-images/alpine-3-22.yaml:5:16", `invalid digest "latest"`},
 		finding.LeftOut.ID: {map[string]string{"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
 			"baseImages: [{ref: \"quay.io/odd/a--b:1\", uses: [{kind: copy, line: 7}]}, {ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 1}]}]\n"},
@@ -68,7 +68,7 @@ func TestEveryRule(t *testing.T) {
 			"crds", "does not know `pollInterval` and `errorExpression` of the step http"},
 		finding.PassedOver.ID: {map[string]string{"images.yaml": withURL + strings.Replace(web, `tags: "1", `, "", 1),
 			"state/images/web.yaml": webHead + "tags: {strategy: SemVer, passedOver: build-9}\ncurrentVersion: 1.0.0\n"}, false,
-			"images.yaml:3:12", "found by SemVer, which picks 1.0.0 and passes over build-9, whose image was built later"},
+			"images.yaml:3:12", "strategy SemVer chooses the published tag 1.0.0 and passes over build-9, whose image was built later"},
 		finding.NoneCounts.ID: {map[string]string{"state/images/web.yaml": webHead + "uncounted: [1.3.0-alpine, 1.2.3-alpine]\n"}, false,
 			"images.yaml:3:12", "none of its published tags counts, such as 1.3.0-alpine, 1.2.3-alpine"},
 		finding.Ahead.ID: {map[string]string{"state/images/web.yaml": webHead + "lastBuilt: \"2999-01-02T03:04:05Z\"\n"}, false, "state/images/web.yaml:3:13", "nothing waits for it"},

@@ -12,14 +12,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// globals are the variables that FROM instructions see: the predefined ones
+// globals are the variables in scope of FROM instructions: the predefined ones
 // and the ARGs before the first FROM.
 type globals struct {
 	lex     *shell.Lex
 	values  map[string]string
-	missing map[string][]string // the variables without value that a value was made from
-	// assumed holds the values there would be if every variable without one
-	// were given. It tells a word that only lacks a value from a wrong one.
+	missing map[string][]string // unset variables that a value depends on
+	// assumed holds the values as if every unset variable had one. It tells a
+	// word that only lacks a value from an invalid one.
 	assumed map[string]string
 }
 
@@ -35,8 +35,8 @@ func (g *globals) Keys() []string { return slices.Sorted(maps.Keys(g.values)) }
 // expansion is an expanded word.
 type expansion struct {
 	text    string
-	missing []string // the variables without value that left a hole, directly or through others, sorted
-	unset   []string // the variables without value in the word itself, sorted
+	missing []string // unset variables that left a gap, directly or through others, sorted
+	unset   []string // unset variables in the word itself, sorted
 	err     error
 }
 
@@ -106,8 +106,8 @@ func predefined(in *input, file *parsed) map[string]string {
 	return vars
 }
 
-// expand expands a word as BuildKit does and finds the variables that it
-// misses, directly or through the ARGs that it uses.
+// expand expands a word as BuildKit does. It also returns the unset variables
+// that the word depends on, directly or through ARGs.
 func (g *globals) expand(word string) expansion {
 	res, err := g.lex.ProcessWordWithMatches(word, g)
 	e := expansion{text: res.Result, err: err, unset: slices.Sorted(maps.Keys(res.Unmatched))}
@@ -124,13 +124,13 @@ func (g *globals) expand(word string) expansion {
 	return e
 }
 
-// assume expands a word as if every variable without a value had one.
+// assume expands a word as if every unset variable had a value.
 func (g *globals) assume(word string) (string, error) {
 	res, err := g.lex.ProcessWordWithMatches(word, assumption{g: g, word: word})
 	return res.Result, err
 }
 
-// assumption gives a variable without value one that suits its place.
+// assumption gives an unset variable a value that is valid at its place.
 type assumption struct {
 	g    *globals
 	word string

@@ -16,8 +16,8 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// BaseConfig is the part of an image's config that decides how BuildKit builds
-// on the image.
+// BaseConfig is the part of an image's config that affects builds FROM the
+// image.
 type BaseConfig struct {
 	// OnBuild are the ONBUILD triggers. They run in each stage FROM the image.
 	OnBuild []string
@@ -33,7 +33,7 @@ type BaseConfig struct {
 // are in BuildKit's form.
 type BaseFunc func(ctx context.Context, ref, platform string, whole bool) *BaseConfig
 
-// The limits for the config of a base image, which is as untrusted as the
+// Limits for the config of a base image, which is as untrusted as the
 // Dockerfile.
 const (
 	maxTriggers     = 500
@@ -81,7 +81,7 @@ func size(words []string) int {
 }
 
 // Sources returns the triggers that can copy files from another image, reduced to
-// the parts that name it. ok is false if BuildKit refuses a trigger.
+// the parts that name it. ok is false if BuildKit rejects a trigger.
 func (b *BaseConfig) Sources(ctx context.Context) (sources []string, ok bool) {
 	if len(b.OnBuild) == 0 {
 		return nil, true
@@ -129,7 +129,7 @@ func keyOf(ref string, p ocispecs.Platform) baseKey {
 	return baseKey{ref, platforms.FormatAll(platforms.Normalize(p))}
 }
 
-// bases are the configs of the images that stages are built on.
+// bases is a cache of the configs of base images.
 type bases struct {
 	find  func(baseKey) *BaseConfig
 	whole bool
@@ -183,7 +183,7 @@ func (b *bases) hide(msg string, src []byte) string {
 	return msg
 }
 
-// fill copies the known config to the image that BuildKit gets.
+// fill copies the known config to the image that BuildKit receives.
 func (b *BaseConfig) fill(img *dockerspec.DockerOCIImage) {
 	if !b.Partial {
 		img.Config = b.config

@@ -34,11 +34,11 @@ import (
 )
 
 // convert lets BuildKit plan the build. It returns the references that
-// BuildKit resolves, or an *Error when it refuses the file.
+// BuildKit resolves, or an [*Error] if BuildKit rejects the file.
 //
 // BuildKit numbers the images of COPY --from and RUN --mount on from the last
-// stage. It resolves an image that is used by such a number twice at once,
-// which is a data race, so it is not asked then.
+// stage. It resolves an image that is used by such a number twice at the same
+// time, which is a data race, so convert does not call BuildKit then.
 func convert(ctx context.Context, in *input, p *plan) (map[string]struct{}, []Warning, error) {
 	if p.shared > 0 {
 		return nil, []Warning{{Line: p.shared, Message: "no stage has this index: BuildKit uses it as an image name, which later versions may refuse"}}, nil
@@ -81,8 +81,8 @@ func targets(in *input, p *plan) []string {
 	return targets
 }
 
-// rewrite replaces each FROM that BuildKit could not read by what is known of
-// it, so that BuildKit plans the rest of the file.
+// rewrite replaces each FROM that BuildKit could not parse by one with the
+// known parts, so that BuildKit plans the rest of the file.
 func rewrite(src []byte, p *plan) []byte {
 	lines := bytes.SplitAfter(src, []byte("\n"))
 	for _, s := range p.states {
@@ -100,7 +100,7 @@ func rewrite(src []byte, p *plan) []byte {
 	return bytes.Join(lines, nil)
 }
 
-// from writes the FROM instruction of a stage with what is known of it.
+// from returns the FROM instruction of a stage with its known parts.
 func (s *state) from() string {
 	words := []string{s.stage.OrigCmd}
 	if s.platform != nil {
@@ -127,9 +127,9 @@ type converter struct {
 	refs map[string]struct{}
 }
 
-// run plans one target. A refusal is a warning only if the config of a base
-// image cannot be learnt, and BuildKit accepts the file once that image sets
-// the variables that the file uses and a working directory.
+// run plans one target. A rejection is only a warning if the config of a base
+// image is unknown and BuildKit accepts the file as soon as that image sets a
+// working directory and the variables that the file uses.
 func (c *converter) run(ctx context.Context, target string) (*Warning, error) {
 	err := c.convert(ctx, target, unknownConfig{})
 	if err == nil || ctx.Err() != nil {
@@ -153,7 +153,7 @@ func (c *converter) run(ctx context.Context, target string) (*Warning, error) {
 	}, nil
 }
 
-// unknownConfig is what an image is taken for of which the config is unknown.
+// unknownConfig is the assumption about images with an unknown config.
 type unknownConfig struct {
 	config  dockerspec.DockerOCIImageConfig
 	lenient bool // lint rules that depend on it do not count
@@ -198,7 +198,7 @@ func (c *converter) convert(ctx context.Context, target string, unknown unknownC
 	if err != nil {
 		return located(err, *violation)
 	}
-	// What a message cannot hold is refused here: text that is no UTF-8.
+	// Marshalling fails for text that is not valid UTF-8.
 	if _, err := res.State.Marshal(ctx); err != nil {
 		return &Error{Line: invalidLine(c.src), Msg: "failed to marshal LLB definition: " + err.Error()}
 	}
@@ -226,15 +226,15 @@ func (c *converter) options(target string) map[string]string {
 		opts["build-arg:"+k] = v
 	}
 	for name, nc := range c.in.contexts {
-		// A folder is as good as an empty file system here.
+		// A folder counts as an empty file system.
 		opts["context:"+name] = cmp.Or(nc.url, imageScheme+cmp.Or(nc.ref, scratch))
 	}
 	return opts
 }
 
-// setLinter makes rules count where the file or a build argument asks for
-// check=error=true; if lenient, except for those that depend on the config of
-// a base image. It returns where the line of the first violation will be.
+// setLinter turns lint violations into errors if the file or a build argument
+// sets check=error=true. If lenient, rules that depend on the config of a base
+// image are skipped. The result will hold the line of the first violation.
 func setLinter(src []byte, client *dockerui.Client, opt *dockerfile2llb.ConvertOpt, lenient bool) (*int, error) {
 	violation := new(int)
 	config := client.LinterConfig
@@ -286,7 +286,7 @@ func (r *recorder) BuildOpts() gateway.BuildOpts {
 	}
 }
 
-// ResolveImageConfig writes down a reference.
+// ResolveImageConfig records a reference.
 func (r *recorder) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	if err := ctx.Err(); err != nil {
 		return "", "", nil, err
@@ -306,8 +306,8 @@ func (r *recorder) ResolveImageConfig(ctx context.Context, ref string, opt sourc
 	return ref, "", dt, err
 }
 
-// ResolveSourceMetadata knows nothing of a source: it is asked for the date
-// of one only.
+// ResolveSourceMetadata returns nothing. BuildKit only calls it for the date
+// of a source.
 func (r *recorder) ResolveSourceMetadata(_ context.Context, op *pb.SourceOp, _ sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
 	return &sourceresolver.MetaResponse{Op: op}, nil
 }
@@ -327,7 +327,7 @@ func (r *recorder) NewContainer(context.Context, gateway.NewContainerRequest) (g
 	return nil, errOffline
 }
 
-// Warn drops a warning.
+// Warn ignores a warning.
 func (r *recorder) Warn(context.Context, digest.Digest, string, gateway.WarnOpts) error { return nil }
 
 // emptyFiles is a file system without files.

@@ -16,8 +16,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Version changes whenever [Resolve] gives another answer to the same question:
-// what was recorded by another version is analyzed again.
+// Version changes whenever the result of [Resolve] changes for the same input.
+// Results recorded with another version are analyzed again.
 const Version = 1
 
 // Options are the inputs of a build, besides the Dockerfile, that decide
@@ -28,7 +28,7 @@ type Options struct {
 	BuildArgs map[string]string
 	// Target is the stage to build, in any case; empty means the last stage.
 	// Only a name can be found: BuildKit knows no stage by its index, so
-	// an index is refused.
+	// an index is rejected.
 	Target string
 	// Platform is the target platform, linux/amd64 when empty.
 	Platform string

@@ -108,12 +108,12 @@ func platformContext(name string, p ocispecs.Platform) string {
 
 const imageScheme = "docker-image://"
 
-// contextImage returns the normalised reference of a context's value, empty
-// when that is no image. buildx takes a value for an image by its scheme alone
-// (build.loadInputs): one without a scheme is a folder, or a git address.
+// contextImage returns the normalised reference of a context's value, or "" if
+// it is not an image. For buildx only the scheme makes it an image
+// (build.loadInputs): a value without one is a folder, or a git address.
 func contextImage(value string) (string, error) {
 	if value == "" {
-		return "", errors.New("it has no value")
+		return "", errors.New("no value")
 	}
 	ref, image := strings.CutPrefix(value, imageScheme)
 	if !image || ref == scratch {
@@ -137,9 +137,8 @@ func contextURL(value string) string {
 	return ""
 }
 
-// contextDoubt explains a value that means something else than it looks like:
-// the name of an image without the scheme of one, or a git address that buildx
-// sends on and BuildKit refuses.
+// contextDoubt returns a warning for a misleading value: an image name without
+// the scheme, or a git address that buildx accepts and BuildKit rejects.
 func contextDoubt(name, value string) string {
 	_, git, _ := dfgitutil.ParseGitRef(value)
 	switch {

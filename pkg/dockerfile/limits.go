@@ -9,26 +9,26 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// The limits for untrusted input. A file beyond one is refused with an
-// [Error] that names it.
+// Limits for untrusted input. A file that exceeds one is rejected with an
+// [Error] that names the limit.
 const (
 	// MaxSize is the largest Dockerfile, in bytes.
 	MaxSize = 1 << 20
 	// maxStages is the highest number of stages.
 	maxStages = 500
 
-	maxInstructions = 5000    // instructions of a file, and of triggers that run
+	maxInstructions = 5000    // instructions of a file, triggers included
 	maxSources      = 5000    // stages and sources of COPY --from and RUN --mount
-	maxImageBytes   = 1 << 18 // references that are found, with imageBytes for each
-	imageBytes      = 64      // for the rest of a use
+	maxImageBytes   = 1 << 18 // size of the found references, plus imageBytes for each
+	imageBytes      = 64      // overhead of a reference
 	maxNesting      = 50      // variables in the modifiers of variables
 	maxTargets      = 32      // runs of the converter for AllStages
 	maxWork         = 1 << 28 // units of work, see budget
 	commandWork     = 1 << 10 // units for any instruction
 	wordWork        = 1 << 13 // units for a source of COPY, or a label
-	variableWork    = 16      // units for a look at a variable in scope
-	depthWork       = 1 << 5  // units for a look at an ENV, or one of them again in a stage built on it
-	globalWork      = 1 << 8  // units for a look at a global ARG
+	variableWork    = 16      // units for reading a variable in scope
+	depthWork       = 1 << 5  // units for reading an ENV, or repeating it in a derived stage
+	globalWork      = 1 << 8  // units for reading a global ARG
 	patternWork     = 1 << 10 // units for a byte of a pattern
 	portsWork       = 1 << 22 // units for a range of many ports
 )
@@ -50,7 +50,7 @@ func checkImages(images []Image) error {
 	return nil
 }
 
-// isLimit reports whether err is a limit of this package, not a refusal of BuildKit.
+// isLimit reports whether err is a limit of this package, not an error of BuildKit.
 func isLimit(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.limit
@@ -115,8 +115,8 @@ func (b *budget) spend(line int, units int) error {
 	return nil
 }
 
-// text returns an upper bound for the size of an expanded text and pays for
-// the patterns in it and for the search for names like the unknown ones.
+// text returns an upper bound for the size of an expanded text. It charges for
+// the patterns in it and for the search for similar names of unknown variables.
 func (b *budget) text(text string, s *scope, line int) (int, error) {
 	const most = 1 << 40
 	total := len(text)
@@ -151,8 +151,8 @@ func (b *budget) text(text string, s *scope, line int) (int, error) {
 	return total, b.spend(line, total)
 }
 
-// operand returns the length of what follows a modifier, up to its brace. A
-// quote or an escape may hide that one; then it is all of the text.
+// operand returns the length of the text between a modifier and its closing
+// brace. If a quote or an escape may hide the brace, it returns the full length.
 func operand(text string) int {
 	depth := 0
 	for i := range len(text) {
@@ -171,7 +171,7 @@ func operand(text string) int {
 	return len(text)
 }
 
-// globals pays for the ARGs before the first FROM and for the FROMs.
+// globals charges for the ARGs before the first FROM and for the FROMs.
 func (b *budget) globals(in *input, file *parsed) error {
 	s := b.root
 	for name, value := range in.opts.BuildArgs {
@@ -215,7 +215,7 @@ func (b *budget) arg(in *input, arg instructions.KeyValuePairOptional, s *scope,
 	return nil
 }
 
-// stages pays for the instructions of all stages, triggers included.
+// stages charges for the instructions of all stages, triggers included.
 func (b *budget) stages(p *plan) error {
 	scopes := make(map[*state]*scope, len(p.states))
 	for _, st := range p.states {
@@ -308,8 +308,8 @@ func (b *budget) files(files instructions.SourcesAndDest, s *scope, at int) erro
 	return b.spend(at, wordWork*len(files.SourcePaths))
 }
 
-// ports pays for ranges of ports, each of which BuildKit writes out. A range
-// of up to five characters is cheap.
+// ports charges for port ranges, which BuildKit expands. A range of up to five
+// characters is cheap.
 func (b *budget) ports(ports []string, s *scope, at int) error {
 	for _, port := range ports {
 		if !strings.ContainsAny(port, "-$") {

@@ -18,7 +18,7 @@ import (
 const (
 	// scratch is the empty base, in this spelling only.
 	scratch = "scratch"
-	// placeholder stands for a base that cannot be resolved.
+	// placeholder replaces a base that cannot be resolved.
 	placeholder = "unresolved.invalid/image:0"
 )
 
@@ -58,7 +58,7 @@ type state struct {
 	rewrite  bool   // the base or the platform cannot be resolved
 	ref      string // of the image, empty if it is none
 	settled  bool   // ref is final
-	late     bool   // a source that had its turn before it was known to be needed
+	late     bool   // a source that was visited before it was known to be needed
 }
 
 type command struct {
@@ -66,8 +66,8 @@ type command struct {
 	trigger bool
 }
 
-// newPlan builds the plan. When the file is refused it returns the plan as
-// far as it got together with the error; a file beyond a limit gives no plan.
+// newPlan builds the plan. For an invalid file it returns the partial plan with
+// the error, and no plan if the file exceeds a limit.
 func newPlan(in *input, file *parsed, known *bases) (*plan, error) {
 	budget := newBudget()
 	if err := budget.globals(in, file); err != nil {
@@ -178,7 +178,7 @@ func (p *plan) expandBase(s *state) error {
 			return nil
 		}
 		if e.err == nil && e.text != "" {
-			err = nil // BuildKit refuses it once all stages are known
+			err = nil // BuildKit rejects it once all stages are known
 		}
 	}
 	if err != nil {
@@ -233,8 +233,8 @@ func parseStagePlatform(word string, e expansion) (ocispecs.Platform, error) {
 	return platform, nil
 }
 
-// lacksValue reports whether the base that is refused could be right if the
-// variables that it misses had a value.
+// lacksValue reports whether an invalid base could be valid if its unset
+// variables had values.
 func (p *plan) lacksValue(word string, e expansion) bool {
 	if len(e.missing)+len(e.unset) == 0 {
 		return false
@@ -262,7 +262,7 @@ func (p *plan) target() (*state, error) {
 	return nil, refuse(0, "target stage %q could not be found", p.in.opts.Target)
 }
 
-// addCommand appends a command to a stage with what it takes files from.
+// addCommand appends a command and its sources to a stage.
 func (p *plan) addCommand(s *state, cmd command, at int) error {
 	s.commands = append(s.commands, cmd)
 	sources, err := p.sources(s, cmd, at)
@@ -345,7 +345,7 @@ func newSource(s *state, cmd command, kind Kind, from string) *state {
 	return &state{stage: instructions.Stage{BaseName: from}, source: true, kind: kind, label: s.label}
 }
 
-// checkCycles refuses stages that take files from each other.
+// checkCycles returns an error if stages take files from each other.
 func (p *plan) checkCycles() error {
 	const (
 		open = iota + 1
@@ -389,7 +389,7 @@ func (p *plan) cycleLine(s *state) int {
 	return s.line
 }
 
-// buildkitName is the name that BuildKit's messages use for a stage.
+// buildkitName returns the name of a stage in BuildKit's messages.
 func (s *state) buildkitName(p *plan) string {
 	if s.stage.Name != "" {
 		return s.stage.Name
@@ -399,7 +399,7 @@ func (s *state) buildkitName(p *plan) string {
 
 // resolve finds the stages and sources that the target needs, with those of
 // the ONBUILD triggers that stages inherit, and parses every reference:
-// BuildKit refuses an invalid one even where it is not needed.
+// BuildKit rejects an invalid one even if it is not needed.
 func (p *plan) resolve(target *state) error {
 	for {
 		p.used = needed(target)
@@ -518,8 +518,8 @@ func (s *state) pulls() bool {
 	return s.base == nil && !s.source && s.context == nil && !s.blank && s.ref != ""
 }
 
-// uncertain reports whether a stage that is needed is built on an image of
-// which the config is not known.
+// uncertain reports whether a needed stage has a base image with an unknown
+// config.
 func (p *plan) uncertain() bool {
 	for s := range p.used {
 		if s.base != nil || s.source || s.context != nil {
@@ -541,8 +541,8 @@ func (s *state) baseKey(in *input) baseKey {
 	return keyOf(s.ref, in.platform)
 }
 
-// addTriggers puts ONBUILD triggers in front of the commands of a stage. It
-// reports whether they take files from somewhere.
+// addTriggers inserts ONBUILD triggers before the commands of a stage. It
+// reports whether they have sources.
 func (p *plan) addTriggers(s *state, triggers []trigger) (bool, error) {
 	own, deps := s.commands, len(s.deps)
 	s.commands = nil
@@ -581,8 +581,8 @@ func parseTrigger(expression string, at int) (instructions.Command, error) {
 }
 
 // resolveRefs finds the references of all states without a local parent.
-// BuildKit looks at each source once. One that only a trigger makes needed has
-// had its turn by then, so no named context replaces it.
+// BuildKit visits each source once. A source that only becomes needed through a
+// trigger was visited before, so no named context replaces it.
 func (p *plan) resolveRefs() error {
 	for _, s := range p.states {
 		if s.base != nil || s.settled || s.stage.BaseName == scratch && s.context == nil {
@@ -648,7 +648,7 @@ func (p *plan) run() map[*state]bool {
 	return run
 }
 
-// warnings names the variables that BuildKit takes as empty.
+// warnings returns a warning for each unset variable that BuildKit expands to "".
 func (p *plan) warnings() []Warning {
 	var warnings []Warning
 	for _, s := range p.states {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/gitrepo"
@@ -115,12 +116,12 @@ func (d *doctor) registryAnswer(host, what string, err error) Check {
 	if u, asked := d.Registry.Requests()[host]; asked {
 		left = u.Remaining
 	}
-	login := "sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials (" + host + ": {registry: ...})"
+	login := registry.SignIn + " (" + host + ": {registry: ...})"
 	switch {
 	case registry.Missing(err):
 		return ok("reachable; %s is not published", what)
 	case registry.Denied(err):
-		return bad(login, "%s", err)
+		return bad(login, "%s", strings.Replace(err.Error(), "; "+registry.SignIn, "", 1))
 	case err != nil:
 		return bad("check the name, the network and factory.mirrors", "%s", err)
 	case left >= 0 && left < fewPulls:

@@ -150,8 +150,10 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 	c := f.ChangeSince(before)
 	archived, refused := gone.ChangedSince(nil)
 	for p, data := range archived {
-		c.After[path.Join(state.ArchiveFolder, p)] = data
+		file := path.Join(state.ArchiveFolder, p)
+		c.After[file], c.Changed = data, append(c.Changed, file)
 	}
+	slices.Sort(c.Changed)
 	maps.Copy(c.Refused, refused)
 	f.keepVerdicts(&c, gone.Bases)
 	if err := c.refusal(); err != nil {

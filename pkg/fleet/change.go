@@ -96,7 +96,7 @@ func (c *Change) Message() string {
 	if len(lines) == 1 && len(lines[0]) <= maxSubject {
 		return lines[0] + "\n"
 	}
-	subject := fmt.Sprintf("Update the state of %s", plural.Count(len(c.Changed), "image"))
+	subject := "Update " + plural.Count(len(c.Changed), "state file")
 	if more := fmt.Sprintf(" and %d more", len(lines)-1); len(lines) > 1 && len(lines[0]+more) <= maxSubject {
 		subject = lines[0] + more
 	}

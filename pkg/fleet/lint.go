@@ -186,7 +186,7 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 		ref, publisher := dep.Ref.String(), publishers[dep.Ref.Registry+"/"+dep.Ref.Repository]
 		switch {
 		case dep.Ref.Pinned():
-			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", ref), "drop the digest and set pinBases, or let a bot move it")
+			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", state.Short(ref)), "drop the digest and set pinBases, or let a bot update it")
 		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // its published tags are not known
 		case dep.Parent == "" && publisher != "":
 			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")

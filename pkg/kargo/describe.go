@@ -26,9 +26,7 @@ func (b *builder) describeImage(img *config.Image) string {
 	for _, d := range b.g.Deps(img.Name) {
 		name := d.Parent
 		if name == "" {
-			ref := d.Ref
-			ref.Digest = state.ShortDigest(ref.Digest)
-			name = shown(ref.String())
+			name = shown(d.Ref.String())
 		}
 		if !slices.Contains(on, name) {
 			on = append(on, name)

@@ -15,32 +15,32 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// entry is one entry of the old images.yaml on its way.
+// entry is an entry of the old images.yaml during its conversion.
 type entry struct {
-	index   int        // in the old list
-	at      *yaml.Node // where it stands
-	old     string     // its name
-	name    string     // its new name
+	index   int        // position in the old list
+	at      *yaml.Node // node in the old file
+	old     string     // old name
+	name    string     // new name
 	managed bool
-	fields  []field    // what the old tool took for it, enrollment included
-	new     *yaml.Node // nil when it is not enrolled
-	kept    []pair     // what stays as a comment
-	merged  bool       // into an earlier one of the same name
+	fields  []field    // keys that the old tool read, those under enrollment included
+	new     *yaml.Node // converted entry; nil if it is not enrolled
+	kept    []pair     // keys that stay as comments
+	merged  bool       // merged into an earlier entry of the same name
 }
 
-// field is a key of an entry, and whether it stands under enrollment.
+// field is a key of an entry or of its enrollment.
 type field struct {
 	pair
 	nested bool
 }
 
-// Keys that the new images.yaml knows and the old one did not: they pass.
+// Keys of the new images.yaml that the old one did not have. They are copied unchanged.
 var (
 	newKeys       = []string{"tags", "maxRebuildDelay", "rebuildPolicy"}
 	newSourceKeys = []string{"host", "target", "buildArgs", "buildContexts", "platforms", "inputs", "job", "variables", "pinBases"}
 )
 
-// readEntries converts the entries of the old list. Their order stays.
+// readEntries converts the entries of the old list in their order.
 func (m *migration) readEntries(list *yaml.Node) []*entry {
 	var out []*entry
 	for i, n := range list.Content {
@@ -88,7 +88,7 @@ func (m *migration) duplicateKeys(n *yaml.Node) {
 	}
 }
 
-// flatten merges the keys under enrollment into the entry, whose own keys win.
+// flatten merges the keys under enrollment into the entry. The entry's own keys win.
 func (m *migration) flatten(n *yaml.Node) []field {
 	var out []field
 	top := pairs(n)
@@ -112,17 +112,17 @@ func (m *migration) flatten(n *yaml.Node) []field {
 			if mine := own(q.key.Value); mine == nil {
 				out = append(out, field{q, true})
 			} else if !equal(mine, q.value) && !isNull(q.value) {
-				m.warn(m.Layout.Config, q.key, fmt.Sprintf("enrollment.%s is not carried over: the entry has %s itself", q.key.Value, q.key.Value), "check which one is right")
+				m.warn(m.Layout.Config, q.key, fmt.Sprintf("enrollment.%s is not carried over: the entry has %s itself", q.key.Value, q.key.Value), "check which is right")
 			}
 		}
 	}
 	return out
 }
 
-// merge adds an entry of a name that is taken to the first one, as the old tool did: later keys win.
+// merge merges an entry into an earlier one of the same name. As in the old tool, later keys win.
 func (m *migration) merge(first, later *entry) {
 	m.warn(m.Layout.Config, later.at, fmt.Sprintf("duplicate name %q, first on line %d: the entries are merged and later keys win, as in the old tool",
-		later.old, first.at.Line), "if these are two images, give one another name")
+		later.old, first.at.Line), "if these are two images, rename one")
 	for _, f := range later.fields {
 		at := slices.IndexFunc(first.fields, func(g field) bool { return g.key.Value == f.key.Value })
 		switch {
@@ -144,7 +144,7 @@ func (e *entry) value(key string) *yaml.Node {
 	return nil
 }
 
-// keyOf returns the key, for places.
+// keyOf returns the node of a key, for positions.
 func (e *entry) keyOf(key string) *yaml.Node {
 	for _, f := range e.fields {
 		if f.key.Value == key {
@@ -156,7 +156,7 @@ func (e *entry) keyOf(key string) *yaml.Node {
 
 const maxName = 49 // of an image; see package config
 
-// newNames keeps the names that are valid and makes the others so.
+// newNames keeps valid names and replaces invalid ones.
 func (m *migration) newNames(entries []*entry) map[string]string {
 	out, taken := map[string]string{}, map[string]bool{}
 	valid := func(name string) bool { return len(name) <= maxName && len(validation.IsDNS1123Label(name)) == 0 }
@@ -219,7 +219,7 @@ func (m *migration) drop(e *entry, f field, why, fix string) {
 
 const keptAsComment = "; it stays as a comment in the new images.yaml"
 
-// convert makes the new entry, key by key in the order of the old one.
+// convert creates the new entry, key by key in the order of the old one.
 func (m *migration) convert(e *entry) {
 	source := e.value("source")
 	e.managed = source != nil && text(get(source, "repo")) != ""
@@ -242,12 +242,12 @@ func (m *migration) convert(e *entry) {
 			name := plain(e.name)
 			if e.name == e.old {
 				name = clone(f.value)
-				name.Tag = "!!str" // the old tool took 2048 for a name, too
+				name.Tag = "!!str" // the old tool accepted the number 2048 as a name
 			}
 			e.setPair(pair{clone(f.key), asText(name)})
 		case "registry", "repository":
 			if t := text(f.value); t == "" {
-				m.drop(e, f, "want a text, not "+describe(resolve(f.value)), "correct it")
+				m.drop(e, f, "want a string, not "+describe(resolve(f.value)), "correct it")
 			} else {
 				e.setPair(pair{clone(f.key), asText(clone(f.value))})
 			}
@@ -284,7 +284,7 @@ func known(key string) bool {
 	}, key) || slices.Contains(newKeys, key)
 }
 
-// asText keeps how a plain value is written, quoted where YAML would take it for something else.
+// asText keeps a plain value as written, with quotes if YAML would not read it as a string.
 func asText(n *yaml.Node) *yaml.Node {
 	n.Tag = "!!str"
 	return n
@@ -300,7 +300,7 @@ func (m *migration) delay(e *entry, f field) {
 
 func (m *migration) autoRebuild(e *entry, f field) {
 	var on bool
-	switch strings.ToLower(text(f.value)) { // what the old tool's YAML took for a boolean
+	switch strings.ToLower(text(f.value)) { // the booleans of YAML 1.1, which the old tool used
 	case "true", "yes", "on":
 		on = true
 	case "false", "no", "off":
@@ -319,14 +319,14 @@ func (m *migration) autoRebuild(e *entry, f field) {
 	}
 }
 
-// where adds the location of the image that the old tool inferred if the entry named none.
+// where adds the location that the old tool assumed if the entry has no repository.
 func (m *migration) where(e *entry) {
 	f := field{pair: pair{key: e.keyOf("repoURL"), value: e.value("repoURL")}}
 	url := text(f.value)
 	switch {
 	case get(e.new, "repository") != nil:
 		if url != "" && !strings.HasSuffix(url, "/"+text(get(e.new, "repository"))) {
-			m.drop(e, f, "registry and repository say where the image is", "check which one is right")
+			m.drop(e, f, "registry and repository already name the image", "check which is right")
 		}
 		return
 	case url == "":
@@ -342,7 +342,7 @@ func (m *migration) where(e *entry) {
 		if e.managed {
 			return // validation reports why it cannot be enrolled
 		}
-		url, from = "docker.io/library/"+e.old, "the old tool took its name for it"
+		url, from = "docker.io/library/"+e.old, "the old tool used the name of the entry"
 	}
 	registry, repository, found := strings.Cut(url, "/")
 	if !found || !strings.ContainsAny(registry, ".:") {
@@ -352,14 +352,14 @@ func (m *migration) where(e *entry) {
 		e.set("registry", plain(registry))
 	}
 	e.set("repository", plain(repository))
-	m.warn(m.Layout.Config, e.at, fmt.Sprintf("%s: the entry has no repository; %q is taken (%s)", e.old, url, from), "check it")
+	m.warn(m.Layout.Config, e.at, fmt.Sprintf("%s: the entry has no repository; using %q (%s)", e.old, url, from), "check it")
 }
 
-// source converts where a managed image is built from.
+// source converts the source of a managed image.
 func (m *migration) source(e *entry, f field) {
 	const config = "source"
 	if !e.managed {
-		m.drop(e, f, "it names no repo, so the old tool took the image for an external one", "add source.repo if it is yours")
+		m.drop(e, f, "it names no repo, so the old tool treated the image as external", "add source.repo if you build it")
 		return
 	}
 	src := mapping()
@@ -413,23 +413,23 @@ func (m *migration) workflow(e *entry, p pair, provider string) *yaml.Node {
 	switch {
 	case provider != "github":
 		e.kept = append(e.kept, pair{plain("source"), mapping(p)})
-		m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.workflow is not carried over: workflows are GitHub's, and the provider is %s", e.old, provider),
-			"at GitLab set source.job or source.variables"+keptAsComment)
+		m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.workflow is not carried over: only GitHub has workflows, but the provider is %s", e.old, provider),
+			"for GitLab, set source.job or source.variables"+keptAsComment)
 		return nil
 	case strings.Contains(w.Value, "/"):
 		w.Value = path.Base(w.Value)
-		m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.workflow is the name of a file below .github/workflows: %q is taken", e.old, w.Value), "")
+		m.warn(m.Layout.Config, p.key, fmt.Sprintf("%s: source.workflow is the name of a file in .github/workflows: using %q", e.old, w.Value), "")
 	}
 	return w
 }
 
-// trigger sets what starts a build: the workflow, with the inputs of the old tool, or nothing.
+// trigger sets the workflow that builds the image, with the inputs of the old tool, or turns autoRebuild off.
 func (m *migration) trigger(e, src *entry, at *yaml.Node, provider string) {
 	switch {
 	case provider == "github" && get(src.new, "workflow") == nil && e.value("local") == nil:
 		m.implied(e, src, at)
 	case provider == "gitlab" && get(src.new, "job") == nil && get(src.new, "variables") == nil:
-		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the old tool started builds at GitHub only, and the entry names no GitLab job", e.old),
+		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the old tool could only start builds on GitHub, and the entry names no GitLab job", e.old),
 			"set source.job or source.variables, and remove autoRebuild: false")
 		e.set("autoRebuild", boolean(false))
 	}
@@ -445,21 +445,21 @@ func (m *migration) trigger(e, src *entry, at *yaml.Node, provider string) {
 	}
 }
 
-// implied is what the old tool did without a workflow: it wrote one into its own repository, or it asked for one that is
-// named like the image.
+// implied sets the workflow of an entry without one. The old tool wrote such a workflow into its own repository, or used one
+// named after the image.
 func (m *migration) implied(e, src *entry, at *yaml.Node) {
 	if file := m.builtHere(e.old); file != "" {
-		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the source has no workflow, and %s here builds it", e.old, file),
+		m.warn(m.Layout.Config, at, fmt.Sprintf("%s: enrolled with autoRebuild: false: the source has no workflow; %s in this repository builds it", e.old, file),
 			"add a workflow with workflow_dispatch to the source repository, set source.workflow, and remove autoRebuild: false")
 		e.set("autoRebuild", boolean(false))
 		return
 	}
 	src.set("workflow", plain(e.old+".yml"))
-	m.warn(m.Layout.Config, at, fmt.Sprintf("%s: the entry names no workflow; the old tool asked for %s.yml in the source repository, and so does the new entry", e.old, e.old),
+	m.warn(m.Layout.Config, at, fmt.Sprintf("%s: the entry names no workflow; using %s.yml in the source repository, as the old tool did", e.old, e.old),
 		"check that it exists")
 }
 
-// builtHere is the workflow that the old tool wrote for an image, if it did.
+// builtHere returns the workflow file that the old tool wrote for an image, or "".
 func (m *migration) builtHere(name string) string {
 	file := path.Join(m.Layout.workflows, "build-"+name+".yml")
 	if !fs.ValidPath(file) || path.Dir(file) != m.Layout.workflows {
@@ -483,7 +483,7 @@ func (m *migration) local(e *entry) {
 		m.drop(e, f, "an external image is not built", "remove it")
 		return
 	case get(src, "workflow") != nil:
-		m.drop(e, f, "the old tool ignored it where source.workflow is set", "remove it")
+		m.drop(e, f, "the old tool ignored it because source.workflow is set", "remove it")
 		return
 	}
 	by := "the workflow that the old tool wrote"
@@ -495,9 +495,9 @@ func (m *migration) local(e *entry) {
 		fix = fmt.Sprintf("to keep this Dockerfile, make the repository that holds %s the source (source.repo, source.dockerfile, source.workflow), and remove autoRebuild: false",
 			path.Join(text(get(f.value, "dir")), dockerfile))
 	}
-	m.drop(e, f, "only "+by+" knows how to build it, so it is enrolled with autoRebuild: false", fix)
+	m.drop(e, f, "only "+by+" can build it, so it is enrolled with autoRebuild: false", fix)
 	e.set("autoRebuild", boolean(false))
 }
 
-// stateOf returns the old state of an image; of two files, the one that is named like it counts, else the first.
+// stateOf returns the old state of an image. Of two files, the one named after the image wins, else the first.
 func (m *migration) stateOf(old string) *document { return m.stateByName[old] }

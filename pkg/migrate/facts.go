@@ -17,18 +17,18 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// archived is why a state file goes to the archive, from which it comes back when it is enrolled or used again.
+// archived is the reason in archived state files. Such a file is restored when its image is enrolled or used again.
 const archived = "migrated from the older tool and no longer in use"
 
 // oldBase is a base image of the old state.
 type oldBase struct {
 	*document
-	ref   state.Ref // normalised; without tag when it names only a digest
-	moved time.Time // when the tag was seen to move to its current digest
+	ref   state.Ref // normalised; without a tag if it has only a digest
+	moved time.Time // when the tag was seen moving to its current digest
 	base  *state.Base
 }
 
-// facts carries the state files over.
+// facts converts the state files.
 func (m *migration) facts() {
 	m.st = state.New()
 	bases := m.readBases()
@@ -53,7 +53,7 @@ func (m *migration) facts() {
 	}
 }
 
-// nameBases gives the base images the names that analyze would give them. Those not in use go to the archive.
+// nameBases gives base images the names that analyze would give them. Unused ones go to the archive.
 func (m *migration) nameBases(gone *state.State) {
 	carried := m.st.Bases
 	m.st.Bases = map[string]*state.Base{}
@@ -89,7 +89,7 @@ func (m *migration) unknown(d *document, keys ...string) {
 	}
 }
 
-// readBases reads the base images, by their old name. One name can be of several references.
+// readBases reads the base images by their old name. Several references can share a name.
 func (m *migration) readBases() map[string][]*oldBase {
 	out := map[string][]*oldBase{}
 	for _, d := range m.bases {
@@ -107,8 +107,8 @@ func (m *migration) readBases() map[string][]*oldBase {
 		b.ref = ref
 		m.baseKeys(b)
 		if first := out[d.name]; len(first) > 0 && first[0].ref != ref {
-			m.warn(d.file, keyNode(d.root, "fullImage"), fmt.Sprintf("the name %q stands for two references, %s here and %s in %s: images that use it get both until they are analyzed",
-				d.name, ref, first[0].ref, m.shown(first[0].file)), "run analyze: it reads from the Dockerfile which one is meant")
+			m.warn(d.file, keyNode(d.root, "fullImage"), fmt.Sprintf("the name %q is used for two references, %s here and %s in %s; images that use it get both until they are analyzed",
+				d.name, ref, first[0].ref, m.shown(first[0].file)), "run analyze: it reads the reference from the Dockerfile")
 		}
 		out[d.name] = append(out[d.name], b)
 		m.addBase(b)
@@ -116,8 +116,8 @@ func (m *migration) readBases() map[string][]*oldBase {
 	return out
 }
 
-// reference returns the reference of a base image. fullImage is what the Dockerfile said; the other keys were made from it,
-// not always rightly.
+// reference returns the reference of a base image. fullImage is the text of the Dockerfile; the old tool derived the other keys
+// from it, not always correctly.
 func reference(n *yaml.Node) (state.Ref, *yaml.Node, error) {
 	at := keyNode(n, "fullImage")
 	full := text(get(n, "fullImage"))
@@ -146,12 +146,12 @@ func reference(n *yaml.Node) (state.Ref, *yaml.Node, error) {
 	return ref, at, err
 }
 
-// baseKeys reports keys that the new state of a base image does not have.
+// baseKeys reports keys without an equivalent in the new state of a base image.
 func (m *migration) baseKeys(b *oldBase) {
 	m.reportDates(b.document)
 	for _, key := range []string{"rebuildEligibleAt", "rebuildDelay", "autoRebuild"} {
 		if n := get(b.root, key); n != nil && !isEmpty(n) {
-			m.group(key, b.file, keyNode(b.root, key), key+" of a base image is not carried over: what is due is computed from images.yaml and the facts", "set rebuildDelay and autoRebuild of the images that use it")
+			m.group(key, b.file, keyNode(b.root, key), key+" of a base image is not carried over: due rebuilds are computed from images.yaml and the facts", "set rebuildDelay and autoRebuild of the images that use it")
 		}
 	}
 	for _, key := range []string{"metadata", "updates"} {
@@ -163,11 +163,11 @@ func (m *migration) baseKeys(b *oldBase) {
 	usual := allow == "" || allow == "^"+b.ref.Tag+"$" || onlyTag(allow) == b.ref.Tag
 	if !usual || strategy != "" && strategy != "Lexical" {
 		m.warn(b.file, keyNode(b.root, "allowTags"), fmt.Sprintf("%s: allowTags %q with %s is not carried over: a base image follows the tag that the Dockerfile names, %s", b.name, allow, strategy, b.ref),
-			"name another tag in the Dockerfile if another one is meant")
+			"use another tag in the Dockerfile if you need a different one")
 	}
 }
 
-// addBase makes the new state of a base image.
+// addBase creates the new state of a base image.
 func (m *migration) addBase(b *oldBase) {
 	ref, ok := b.ref.WithoutDigest()
 	if !ok {
@@ -185,20 +185,20 @@ func (m *migration) addBase(b *oldBase) {
 	if known.Baseline == nil && base.Baseline != nil {
 		*known = *base
 	} else if base.Baseline != nil && known.CurrentDigest != base.CurrentDigest {
-		m.warn(b.file, keyNode(b.root, "currentDigest"), fmt.Sprintf("%s: two files of %s name different digests: %s is left out", b.name, ref, base.CurrentDigest), "run analyze: it asks the registry")
+		m.warn(b.file, keyNode(b.root, "currentDigest"), fmt.Sprintf("%s: two files for %s have different digests; %s is left out", b.name, ref, base.CurrentDigest), "run analyze: it asks the registry")
 		return
 	}
 	m.warn(b.file, keyNode(b.root, "fullImage"), fmt.Sprintf("%s: merged with another file of %s", b.name, ref), "nothing to do")
 }
 
-// digests carries over what the tag was seen to hold. What it held before is the baseline, and what it holds now a
-// candidate: so a move that no image was rebuilt for is not lost.
+// digests converts the recorded digests of a tag: the previous one becomes the baseline, the current one a candidate. So a
+// move that has not triggered a rebuild yet is not lost.
 func (m *migration) digests(b *oldBase, base *state.Base) {
 	current, previous := m.digest(b.document, "currentDigest"), m.digest(b.document, "previousDigest")
 	b.moved = m.time(b.document, "lastUpdated")
 	first := m.time(b.document, "firstDiscovered")
 	seen := b.moved
-	for _, key := range []string{"lastChecked", "lastDiscovery", "firstDiscovered"} { // the last time at which it was seen at all
+	for _, key := range []string{"lastChecked", "lastDiscovery", "firstDiscovered"} { // the last time that the tag was seen
 		if seen.IsZero() {
 			seen = m.time(b.document, key)
 		}
@@ -225,15 +225,15 @@ func (m *migration) digests(b *oldBase, base *state.Base) {
 	m.history(b, base)
 }
 
-// lone reports facts about a base image that are useless without its digest.
+// lone reports facts about a base image that are useless without a digest.
 func (m *migration) lone(b *oldBase, previous string) {
 	for _, key := range []string{"previousDigest", "lastUpdated", "updateHistory"} {
 		if n := get(b.root, key); n != nil && !isEmpty(n) && (key != "previousDigest" || previous != "") {
-			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: currentDigest is missing", b.name, key), "nothing to do; the first analyze records what the tag holds")
+			m.warn(b.file, keyNode(b.root, key), fmt.Sprintf("%s: %s is not carried over: currentDigest is missing", b.name, key), "nothing to do; the first analyze records the digest of the tag")
 		}
 	}
 	if n := get(b.root, "firstDiscovered"); n != nil {
-		m.group("firstDiscovered", b.file, keyNode(b.root, "firstDiscovered"), "firstDiscovered is not carried over: no digest was recorded with it", "nothing to do; the first analyze records what the tag holds")
+		m.group("firstDiscovered", b.file, keyNode(b.root, "firstDiscovered"), "firstDiscovered is not carried over: no digest was recorded with it", "nothing to do; the first analyze records the digest of the tag")
 	}
 }
 
@@ -263,7 +263,7 @@ func (m *migration) history(b *oldBase, base *state.Base) {
 	slices.SortStableFunc(base.UpdateHistory, func(x, y state.Update) int { return x.At.Compare(y.At.Time) })
 	const most = 10
 	if n := len(base.UpdateHistory); n > most {
-		m.warn(b.file, keyNode(b.root, "updateHistory"), fmt.Sprintf("%s: of %d updates the last %d are carried over", b.name, n, most), "nothing to do; git's history has the others")
+		m.warn(b.file, keyNode(b.root, "updateHistory"), fmt.Sprintf("%s: only the last %[3]d of %[2]d updates are carried over", b.name, n, most), "nothing to do; git's history has the others")
 		base.UpdateHistory = base.UpdateHistory[n-most:]
 	}
 }
@@ -313,7 +313,7 @@ func isTime(s string) bool {
 	return ok
 }
 
-// parseTime reads the forms in which Python and YAML write times; without a zone it is UTC.
+// parseTime parses times as written by Python and YAML. A time without a zone is UTC.
 func parseTime(s string) (time.Time, bool) {
 	s = strings.TrimSpace(s)
 	for _, form := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
@@ -327,12 +327,12 @@ func parseTime(s string) (time.Time, bool) {
 // entryOf returns the entry of an image's old name.
 func (m *migration) entryOf(old string) *entry { return m.entryByName[old] }
 
-// image makes the new state of an image.
+// image creates the new state of an image.
 func (m *migration) image(d *document, bases map[string][]*oldBase, gone *state.State) {
 	m.unknown(d, "name", "enrolledAt", "lastDiscovery", "discoveryStatus", "enrollment", "allowTags", "imageSelectionStrategy", "repoURL", "baseImages",
 		"currentVersion", "currentDigest", "lastBuilt")
 	if d != m.stateOf(d.name) {
-		m.warn(d.file, keyNode(d.root, "name"), fmt.Sprintf("%s: not carried over: %s describes the same image", d.name, m.shown(m.stateOf(d.name).file)), "check which one is right, and migrate again")
+		m.warn(d.file, keyNode(d.root, "name"), fmt.Sprintf("%s: not carried over: %s describes the same image", d.name, m.shown(m.stateOf(d.name).file)), "check which is right, and migrate again")
 		return
 	}
 	e := m.entryOf(d.name)
@@ -354,7 +354,7 @@ func (m *migration) image(d *document, bases map[string][]*oldBase, gone *state.
 			img.BaseImages = append(img.BaseImages, state.BaseUse{Ref: ref, Uses: []state.Use{{Kind: "from"}}})
 		}
 	} else if len(used) > 0 {
-		m.warn(d.file, keyNode(d.root, "baseImages"), fmt.Sprintf("%s: baseImages are not carried over: the image is external", d.name), "add source to the entry if it is yours")
+		m.warn(d.file, keyNode(d.root, "baseImages"), fmt.Sprintf("%s: baseImages are not carried over: the image is external", d.name), "add source to the entry if you build it")
 	}
 	m.st.Images[e.name] = img
 }
@@ -388,7 +388,7 @@ func (m *migration) unenrolled(d *document, e *entry, bases map[string][]*oldBas
 		fix+"; its state is then restored")
 }
 
-// sameRepository reports whether the facts are of the repository that images.yaml names.
+// sameRepository reports whether the facts describe the repository in images.yaml.
 func (m *migration) sameRepository(d *document, img *config.Image) (same bool, was string) {
 	enrolled := get(d.root, "enrollment")
 	repository := text(get(enrolled, "repository"))
@@ -419,7 +419,7 @@ func (m *migration) published(d *document, img *state.Image) {
 	}
 }
 
-// uses finds the references of the base images that an image uses.
+// uses returns the references of an image's base images.
 func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*oldBase {
 	out := map[string]*oldBase{}
 	list := get(d.root, "baseImages")
@@ -433,7 +433,7 @@ func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*o
 	for _, item := range items {
 		name := text(item)
 		found := bases[name]
-		if len(found) == 0 && name != "scratch" { // which its own file reports
+		if len(found) == 0 && name != "scratch" { // otherwise reported for its own file
 			m.warn(d.file, item, fmt.Sprintf("%s: base image %s is not carried over: no state file names its reference", d.name, describe(resolve(item))), "run analyze: it reads the Dockerfile")
 		}
 		for _, b := range found {
@@ -444,8 +444,8 @@ func (m *migration) uses(d *document, bases map[string][]*oldBase) map[string]*o
 	return out
 }
 
-// builtOn derives from dates what the published image was built on: whether it was built before or after its base image moved. It is
-// an assumption, until analyze finds evidence.
+// builtOn derives the base digests of the published image from dates: whether it was built before or after its base image
+// moved. They are assumptions until analyze finds evidence.
 func (m *migration) builtOn(img *state.Image, used map[string]*oldBase) {
 	if img.CurrentDigest == "" || img.LastBuilt.IsZero() {
 		return
@@ -478,8 +478,8 @@ func (m *migration) breakCycles() {
 					img.BaseImages = slices.DeleteFunc(img.BaseImages, func(b state.BaseUse) bool { return b.Ref == ref })
 					img.BuiltOn = slices.DeleteFunc(img.BuiltOn, func(b state.BuiltOn) bool { return b.Ref == ref })
 					d := m.documentOf(loop[0])
-					m.warn(d.file, keyNode(d.root, "baseImages"), fmt.Sprintf("%s: base image %s is not carried over: the images would be built on each other (%s)", loop[0], ref, graph.PathString(loop)),
-						"run analyze; if it finds the circle too, break it in a Dockerfile")
+					m.warn(d.file, keyNode(d.root, "baseImages"), fmt.Sprintf("%s: base image %s is not carried over: it would close a dependency cycle (%s)", loop[0], ref, graph.PathString(loop)),
+						"run analyze; if it reports the cycle too, break it in a Dockerfile")
 				}
 			}
 		}

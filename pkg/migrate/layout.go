@@ -15,7 +15,7 @@ type Layout struct {
 	images    string // folder of the state of images
 	bases     string // folder of the state of base images
 	dist      []string
-	workflows string // folder of the workflows that the old tool wrote
+	workflows string // folder of the workflows written by the old tool
 }
 
 const (
@@ -23,8 +23,8 @@ const (
 	oldOut    = "image-factory.k8s.yaml"
 )
 
-// detect returns which of the two layouts a folder has. The state repository of its own has the folders of the state
-// files at its root; the other layout has them below state/.
+// detect returns the layout of a folder. A separate state repository has the folders of the state files at its root; the other
+// layout has them below state/.
 func detect(fsys fs.FS) (Layout, error) {
 	is := func(name string) bool {
 		_, err := fs.Lstat(fsys, name)
@@ -37,7 +37,7 @@ func detect(fsys fs.FS) (Layout, error) {
 	case !is("images.yaml"):
 		return l, errors.New("no images.yaml of the older tool found, neither here nor under " + oldFolder + "/")
 	case is("images") || is("base-images"):
-		l = Layout{Kind: "a state repository of its own", Config: "images.yaml", images: "images", bases: "base-images"}
+		l = Layout{Kind: "a separate state repository", Config: "images.yaml", images: "images", bases: "base-images"}
 	default:
 		l = below(".", "everything in one folder")
 	}
@@ -78,7 +78,7 @@ type document struct {
 	used bool
 }
 
-// folder reads the state files of a folder that can be read, and reports the others.
+// folder reads the state files of a folder and reports those that cannot be read.
 func (m *migration) folder(dir string) ([]*document, error) {
 	if info, err := fs.Lstat(m.fsys, dir); err == nil && !info.IsDir() {
 		m.warn(dir, &yamlNode{}, "not a folder, so no state is read from it", "links are not followed; put the folder itself there and migrate again")
@@ -93,12 +93,12 @@ func (m *migration) folder(dir string) ([]*document, error) {
 	for _, e := range entries {
 		file := path.Join(dir, e.Name())
 		if !e.IsDir() && strings.HasSuffix(e.Name(), ".yml") {
-			m.warn(file, &yamlNode{}, "not carried over: the older tool read .yaml only", "rename it and migrate again if it counts")
+			m.warn(file, &yamlNode{}, "not carried over: the older tool only read .yaml files", "rename it and migrate again if you need it")
 		}
 		if e.IsDir() || !strings.HasSuffix(e.Name(), ".yaml") || strings.HasSuffix(e.Name(), ".example.yaml") {
 			continue
 		}
-		const fix = "correct the file and migrate again, or let analyze learn it anew"
+		const fix = "correct the file and migrate again, or let analyze record it again"
 		data, err := readFile(m.fsys, file, maxBytes)
 		if err != nil {
 			m.warn(file, &yamlNode{}, "not carried over: "+err.Error(), fix)

@@ -30,13 +30,13 @@ type Plan struct {
 	Images, Enrolled int // number of entries in the old and in the new images.yaml
 	Bases            int // number of base images with converted state
 
-	made string // when, as state files have it: the time of facts that are known without one
+	made string // time of the migration, used for facts without a time of their own
 }
 
 // migration builds a Plan.
 type migration struct {
 	fsys    fs.FS
-	display string // in front of the paths in findings
+	display string // prefix of the paths in findings
 	now     time.Time
 	Plan
 
@@ -64,7 +64,7 @@ func Read(fsys fs.FS, display string, now time.Time) (*Plan, error) {
 		return nil, err
 	}
 	for _, d := range m.images {
-		if m.stateByName[d.name] == nil || path.Base(d.file) == d.name+".yaml" { // the one that the old tool read
+		if m.stateByName[d.name] == nil || path.Base(d.file) == d.name+".yaml" { // the file that the old tool read
 			m.stateByName[d.name] = d
 		}
 	}
@@ -109,7 +109,7 @@ func (m *migration) imagesYAML() (string, *yaml.Node, error) {
 		root = &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
 	case root.Kind == yaml.MappingNode && get(root, "images") != nil:
 		return "", nil, finding.List{finding.BadValue.At(m.shown(file), root.Line, root.Column,
-			"a mapping with images is the new form already; the old one is a list", "name the folder of the old tool")}
+			"a mapping is already the new form; the old one is a list", "pass the folder of the old tool")}
 	case root.Kind != yaml.SequenceNode:
 		return "", nil, finding.List{finding.BadValue.At(m.shown(file), root.Line, root.Column, "want a list of images, not "+describe(root), "")}
 	}
@@ -168,7 +168,7 @@ func (m *migration) flush() {
 	}
 }
 
-// retired lists the files that only the old tool needs.
+// retired returns the files that only the old tool needs.
 func (m *migration) retired() {
 	add := func(name string) {
 		if _, err := fs.Lstat(m.fsys, name); err == nil && !slices.Contains(m.Retired, name) {

@@ -17,8 +17,8 @@ type yamlNode = yaml.Node
 
 const mappingNode = yaml.MappingNode
 
-// parse returns the root of the only document of a file; nil for an empty one. An error comes with its line. Values are
-// read as they are written: the old tool wrote texts without quotes, and a tag 1.10 is a text.
+// parse returns the root of the only document of a file, or nil for an empty file. On errors it also returns the line. Scalars
+// keep their text, because the old tool wrote strings without quotes: a tag 1.10 is not the number 1.1.
 func parse(data []byte) (root *yaml.Node, line int, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
@@ -43,7 +43,7 @@ func parse(data []byte) (root *yaml.Node, line int, err error) {
 	return resolve(root), 0, nil
 }
 
-// bounded reports whether a tree has no more nodes than budget with its aliases expanded.
+// bounded reports whether a tree with expanded aliases has at most budget nodes.
 func bounded(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
 	*budget--
 	if *budget < 0 || open[n] {
@@ -62,7 +62,7 @@ func bounded(n *yaml.Node, open map[*yaml.Node]bool, budget *int) bool {
 	return true
 }
 
-// resolve follows aliases; bounded has seen to it that there is an end.
+// resolve follows aliases. It terminates because bounded has rejected recursive ones.
 func resolve(n *yaml.Node) *yaml.Node {
 	for n != nil && n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -78,8 +78,8 @@ func isNull(n *yaml.Node) bool {
 // pair is a key of a mapping and its value.
 type pair struct{ key, value *yaml.Node }
 
-// pairs returns the keys and values of a mapping, merge keys expanded. Where a key stands twice, the last one counts, as
-// for the old tool.
+// pairs returns the keys and values of a mapping with expanded merge keys. Of a duplicate key the last value counts, as in the
+// old tool.
 func pairs(n *yaml.Node) []pair {
 	n = resolve(n)
 	if n == nil || n.Kind != yaml.MappingNode {
@@ -121,7 +121,7 @@ func mergedPairs(value *yaml.Node) []pair {
 	return out
 }
 
-// get returns the value of a key of a mapping, or nil when it is not there or null.
+// get returns the value of a key of a mapping, or nil if it is missing or null.
 func get(n *yaml.Node, key string) *yaml.Node {
 	for _, p := range pairs(n) {
 		if p.key.Value == key && !isNull(p.value) {
@@ -131,7 +131,7 @@ func get(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// text returns the text of a plain value as it is written, and "" for anything else.
+// text returns the text of a scalar as written, or "" for any other node.
 func text(n *yaml.Node) string {
 	n = resolve(n)
 	if isNull(n) || n.Kind != yaml.ScalarNode {
@@ -140,7 +140,7 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// isEmpty reports whether a value holds nothing: null, an empty text, list or mapping, or one of nulls only.
+// isEmpty reports whether a value is null, empty, or a list or mapping of empty values only.
 func isEmpty(n *yaml.Node) bool {
 	n = resolve(n)
 	switch {
@@ -159,7 +159,7 @@ func isEmpty(n *yaml.Node) bool {
 	return len(n.Content) == 0
 }
 
-// clone copies a tree without aliases and anchors.
+// clone returns a copy of a tree with expanded aliases and without anchors.
 func clone(n *yaml.Node) *yaml.Node {
 	out := *resolve(n)
 	out.HeadComment, out.LineComment, out.FootComment = n.HeadComment, n.LineComment, n.FootComment
@@ -190,7 +190,7 @@ func equal(a, b *yaml.Node) bool {
 	return true
 }
 
-// plain makes a text value; the encoder quotes it where YAML would take it for something else.
+// plain returns a string node. The encoder quotes it if YAML would not read it as a string.
 func plain(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
@@ -222,8 +222,8 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// encode writes a tree in block style. Comments can be such that the encoder writes what does not mean the same: then the
-// tree is written without them, and the caller puts them elsewhere.
+// encode returns a tree in block style. Some comments make the encoder change the meaning; then it leaves out all comments, and
+// the caller adds them elsewhere.
 func encode(n *yaml.Node) (out string, err error) {
 	out, err = encodeOnce(n)
 	if err == nil {
@@ -236,7 +236,7 @@ func encode(n *yaml.Node) (out string, err error) {
 
 func encodeOnce(n *yaml.Node) (out string, err error) {
 	defer func() {
-		if r := recover(); r != nil { // the encoder has its own idea of what a comment can be
+		if r := recover(); r != nil { // the encoder panics on some comments
 			err = fmt.Errorf("encoding YAML: %v", r)
 		}
 	}()
@@ -249,7 +249,7 @@ func encodeOnce(n *yaml.Node) (out string, err error) {
 	return b.String(), enc.Close()
 }
 
-// bare copies a tree without comments.
+// bare returns a copy of a tree without comments.
 func bare(n *yaml.Node) *yaml.Node {
 	out := clone(n)
 	strip(out)

@@ -17,12 +17,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
 
-// Object is a Kubernetes object, by its kind and name. It has no namespace when it is not in one.
+// Object identifies a Kubernetes object. Namespace is empty for a cluster-scoped object.
 type Object struct {
 	Kind, Namespace, Name string
 }
 
-// Resource is the kind as kubectl knows it, with its group where another API has the same kind.
+// Resource returns the resource name for kubectl, with the group if another API has the same kind.
 func (o Object) Resource() string {
 	switch o.Kind {
 	case "Stage", "Warehouse", "Project", "ProjectConfig", "PromotionTask":
@@ -39,8 +39,8 @@ const (
 	oldConfigMap = "image-factory-analysis"
 )
 
-// objects lists the unneeded objects of the old tool: those that follow from its names, and those that it generated last.
-// Invalid names are left out, since such objects cannot exist.
+// objects returns the unneeded objects of the old tool: those derived from its names, and those in its dist folder. Objects with
+// invalid names are left out, because they cannot exist.
 func (m *migration) objects() {
 	old := map[Object]bool{}
 	add := func(kind, name string) {
@@ -117,7 +117,7 @@ func (m *migration) generated(file string, data []byte, add func(kind, name stri
 		case errors.Is(err, io.EOF):
 			return
 		case err != nil && !errors.As(err, &types):
-			m.warn(file, &yaml.Node{Line: 1, Column: 1}, "not read to its end: "+strings.Join(strings.Fields(err.Error()), " "), "objects named only there are missing from the list of objects to delete")
+			m.warn(file, &yaml.Node{Line: 1, Column: 1}, "only read in part: "+strings.Join(strings.Fields(err.Error()), " "), "objects named only there are missing from the list of objects to delete")
 			return
 		}
 		switch doc.Kind {
@@ -131,7 +131,7 @@ func (m *migration) generated(file string, data []byte, add func(kind, name stri
 	}
 }
 
-// newObjects are those of the new resources whose kinds the old tool used, too.
+// newObjects returns the new objects of kinds that the old tool used as well.
 func (m *migration) newObjects() []Object {
 	var out []Object
 	add := func(kind, name string) { out = append(out, Object{kind, config.DefaultProject, name}) }

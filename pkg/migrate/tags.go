@@ -12,18 +12,18 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// anyTag is the pattern of the old tool for an entry without one.
+// anyTag is the old tool's default pattern.
 const anyTag = "^.*$"
 
 var tagForm = lazy.Regexp(`^[\w][\w.-]{0,127}$`)
 
-// tags converts which tags of an external image count. Of a managed image the old tool never asked.
+// tags converts the tag selection of an external image. The old tool did not use that of a managed image.
 func (m *migration) tags(e *entry) {
 	var given []field
 	strategy, constraint, allow := m.said(e, &given)
 	if e.managed {
 		for _, f := range given {
-			m.drop(e, f, "the old tool did not use it for an image with a source", "set tags if it is meant")
+			m.drop(e, f, "the old tool did not use it for an image with a source", "set tags if you need it")
 		}
 		return
 	}
@@ -39,8 +39,8 @@ func (m *migration) tags(e *entry) {
 			at := field{pair: pair{key: keyNode(d.root, "allowTags")}}
 			m.warn(d.file, at.key, fmt.Sprintf("%s: only the state file selects tags; the selection is carried over to tags in images.yaml", e.old), "check it")
 		} else {
-			m.group("any tag", m.Layout.Config, e.at, "the entry does not say which tags count: the old tool took the last in the alphabet of all tags, analyze decides from what the registry holds",
-				"set tags to say it")
+			m.group("any tag", m.Layout.Config, e.at, "the entry selects no tags: the old tool used the alphabetically last of all tags, analyze decides from the tags in the registry",
+				"set tags to select them")
 			return
 		}
 	}
@@ -60,7 +60,7 @@ func (m *migration) tags(e *entry) {
 	}
 	e.set("tags", tags)
 	key := e.new.Content[len(e.new.Content)-2]
-	for _, f := range given { // several keys are one now
+	for _, f := range given { // several old keys become one
 		for _, c := range []string{f.key.HeadComment, f.value.HeadComment, f.value.LineComment} {
 			if c != "" {
 				key.HeadComment = joinLines(key.HeadComment, c)
@@ -76,7 +76,7 @@ func joinLines(a, b string) string {
 	return a + "\n" + b
 }
 
-// said collects the keys of an entry about tags.
+// said returns the tag selection of an entry and collects its keys.
 func (m *migration) said(e *entry, given *[]field) (strategy, constraint string, allow []string) {
 	take := func(key string, value *yaml.Node) {
 		switch key {
@@ -112,7 +112,7 @@ func (m *migration) said(e *entry, given *[]field) (strategy, constraint string,
 	return strategy, constraint, allow
 }
 
-// updates is a mapping of the same keys; anything else in it has no meaning here.
+// updates reads the same keys below updates, and drops all others.
 func (m *migration) updates(e *entry, f field, take func(string, *yaml.Node)) (nothing bool) {
 	nothing = true
 	var unknown []pair
@@ -131,7 +131,7 @@ func (m *migration) updates(e *entry, f field, take func(string, *yaml.Node)) (n
 		if v.Kind == yaml.MappingNode {
 			v = mapping(unknown...)
 		}
-		m.drop(e, field{pair{f.key, v}, f.nested}, "it does not select tags", "set tags if it is meant")
+		m.drop(e, field{pair{f.key, v}, f.nested}, "it does not select tags", "set tags if you need it")
 	}
 	return nothing
 }
@@ -165,14 +165,14 @@ func tagsOf(strategy, constraint string, allow []string) (tags *yaml.Node, why s
 		}
 	case "NewestBuild", "Lexical", "":
 		if constraint != "" {
-			why = fmt.Sprintf("semverConstraint %q is left out: it means nothing to the strategy %s", constraint, strategy)
+			why = fmt.Sprintf("semverConstraint %q is left out: the strategy %s ignores it", constraint, strategy)
 		}
 		if strategy == "" {
 			strategy = "Lexical"
 		}
 		constraint = ""
 	default:
-		why = fmt.Sprintf("the old tool took the strategy %q for Lexical, and so do tags of the new entry", strategy)
+		why = fmt.Sprintf("the old tool treated the strategy %q as Lexical, and so does the new entry", strategy)
 		strategy, constraint = "Lexical", ""
 	}
 	tags = mapping(pair{plain("strategy"), plain(strategy)})
@@ -195,7 +195,8 @@ func digestOf(tag string) *yaml.Node {
 	return n
 }
 
-// onlyTag is the one tag that a regular expression of the form ^tag$ means. People rarely escape the dot in ^3.22$.
+// onlyTag returns the tag that a regular expression of the form ^tag$ selects, or "". A dot as in ^3.22$ counts as literal,
+// because people rarely escape it.
 func onlyTag(re string) string {
 	if tag := strings.TrimSuffix(strings.TrimPrefix(re, "^"), "$"); len(tag) == len(re)-2 && tagForm().MatchString(tag) {
 		return tag
@@ -215,7 +216,7 @@ func onlyTag(re string) string {
 	return ""
 }
 
-// keyNode returns the key itself, for its place.
+// keyNode returns the node of a key, for its position.
 func keyNode(n *yaml.Node, key string) *yaml.Node {
 	for _, p := range pairs(n) {
 		if p.key.Value == key {

@@ -14,8 +14,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
-// The old tool read and wrote git with this Secret. The one that started builds (github-workflow-token, key token) is
-// what the new resources take for GitHub by default.
+// The Secret with the old tool's git token. Its token for builds (github-workflow-token, key token) needs no entry, because it is
+// the default for GitHub.
 const factoryBlock = `factory:
   credentials:
     github.com:
@@ -28,18 +28,18 @@ const (
 	keptHeading    = "# Not carried over by migrate:"
 	dropHeading    = "# Not enrolled by migrate; correct it and remove the # in front:"
 	mergeHeading   = "# Merged by migrate into the entry of the same name above:"
-	commentHeading = "# Comments whose place migrate could not keep:"
+	commentHeading = "# Comments of the old file that migrate could not place:"
 )
 
 // block is the text of one entry of the new images.yaml.
 type block struct {
-	lead  []string // blank lines and comments in front of it, as they were
+	lead  []string // blank lines and comments before the entry, unchanged
 	entry *entry
-	lines []string // of the entry, without the indentation of the list
+	lines []string // lines of the entry, without the indentation of the list
 	first int      // its first line in the new text
 }
 
-// imagesText is the new images.yaml before it is one text.
+// imagesText holds the blocks of the new images.yaml.
 type imagesText struct {
 	head   []string
 	blocks []*block
@@ -47,9 +47,8 @@ type imagesText struct {
 	indent string
 }
 
-// write makes the text of the new images.yaml. An entry that the strict parser refuses stays as a comment.
-// The comments and blank lines of the old file stay where they were where its layout is the usual one; cut is nil where it
-// is not.
+// write returns the text of the new images.yaml. Entries that the strict parser rejects stay as comments. Comments and blank
+// lines keep their places if the old file has a common layout; cut returns nil if not.
 func (m *migration) write(old string, list *yaml.Node, cut *imagesText) ([]byte, error) {
 	if cut != nil {
 		for i, b := range cut.blocks {
@@ -142,7 +141,7 @@ func (t *imagesText) entryAt(line int) *entry {
 	return e
 }
 
-// render writes the lines of all entries.
+// render sets the lines of all blocks.
 func (t *imagesText) render(refused map[*entry]finding.List) error {
 	for _, b := range t.blocks {
 		e := b.entry
@@ -203,7 +202,7 @@ func (t *imagesText) String() string {
 	return strings.TrimRight(strings.Join(append(out, t.tail...), "\n"), "\n") + "\n"
 }
 
-// commented writes a tree as comment lines with a prefix.
+// commented returns a tree as comment lines with a prefix.
 func commented(n *yaml.Node, prefix string) ([]string, error) {
 	text, err := encode(n)
 	if err != nil {
@@ -233,8 +232,8 @@ func splitLines(text string) []string {
 	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
-// cut divides the old text into its entries and what is between them, and reads each entry from its own lines, so that the
-// comments in these are its own. It returns nil for a file that is laid out in a way that lines alone do not tell.
+// cut splits the old text into its entries and the lines between them, and parses each entry alone, so that comments stay with
+// their entry. It returns nil if the layout of the file does not allow that.
 func cut(old string, list *yaml.Node) *imagesText {
 	text := strings.ReplaceAll(strings.TrimPrefix(old, "\ufeff"), "\r\n", "\n")
 	if list.Style&yaml.FlowStyle != 0 || strings.ContainsAny(text, "\r\u0085\u2028\u2029") || len(list.Content) == 0 {
@@ -272,7 +271,7 @@ func cut(old string, list *yaml.Node) *imagesText {
 	return t
 }
 
-// headOf returns how many lines above the first entry belong to the whole file: those up to the first blank line.
+// headOf returns the number of lines above the first entry that describe the whole file: those up to the first blank line.
 func headOf(lead []string) int {
 	at, text, done := 0, false, false
 	for i, l := range lead {
@@ -292,7 +291,7 @@ func headOf(lead []string) int {
 	return at
 }
 
-// dashes returns the line, from 0, at which each entry of the list begins, or nil.
+// dashes returns the zero-based line of each entry of the list, or nil.
 func dashes(lines []string, list *yaml.Node) []int {
 	column, end := list.Column-1, -1
 	begins := func(l string) bool {
@@ -312,8 +311,8 @@ func dashes(lines []string, list *yaml.Node) []int {
 	return out
 }
 
-// ownLines parses an entry from its lines, and returns nil if they have another meaning. One that repeats what stands in another entry
-// cannot be read alone, and goes without its comments.
+// ownLines parses an entry from its own lines and returns nil if the result differs from the entry. An entry with an alias to
+// another one cannot be parsed alone; it loses its comments.
 func ownLines(lines []string, start int, entry *yaml.Node) *yaml.Node {
 	root, _, err := parse([]byte(strings.Join(lines, "\n") + "\n"))
 	if err != nil && strings.Contains(err.Error(), "unknown anchor") {
@@ -338,7 +337,7 @@ func isComment(line string) bool {
 	return line == "" || line[0] == '#'
 }
 
-// withComments adds the comments of the old file that are not in the new one.
+// withComments adds the comments of the old file that the new one lacks.
 func withComments(text, old string, list *yaml.Node) []byte {
 	there := map[string]bool{}
 	for line := range strings.Lines(text) {
@@ -365,7 +364,7 @@ func withComments(text, old string, list *yaml.Node) []byte {
 	return b.Bytes()
 }
 
-// comments returns the comments of a file: lines of their own, and those behind values.
+// comments returns the comments of a file, both whole lines and those after values.
 func comments(old string, list *yaml.Node) []string {
 	var out []string
 	add := func(s string) {

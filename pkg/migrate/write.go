@@ -65,7 +65,7 @@ func (p *Plan) Check(dir string) (missing map[string][]byte, conflict *ConflictE
 	return missing, c, nil
 }
 
-// sameButLater reports whether an earlier run wrote the same content with an earlier time: that time stays.
+// sameButLater reports whether the files differ only in the time of the migration. The earlier time is kept.
 func (p *Plan) sameButLater(have, want []byte) bool {
 	const anyTime = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`
 	parts := strings.Split(regexp.QuoteMeta(string(want)), regexp.QuoteMeta(p.made))
@@ -99,8 +99,8 @@ func (p *Plan) foreign(dir string, c *ConflictError) error {
 	return nil
 }
 
-// Write writes what is missing in dir, each file at once or not at all, and returns the names of what it wrote. With
-// force it overwrites other contents of its files; it never removes any.
+// Write writes the missing files to dir, each of them atomically, and returns their names. With force it overwrites files with
+// other content. It never removes files.
 func (p *Plan) Write(dir string, force bool) ([]string, error) {
 	missing, conflict, err := p.Check(dir)
 	if err != nil {

@@ -344,7 +344,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 	}
 	if ancestor.blocks(d.now) {
 		dec.Status, dec.After, dec.Until = Waiting, ancestor.image, ancestor.since.Add(parentWait)
-		dec.Reason = fmt.Sprintf("waits for %s (at most until %s)", dec.After, dec.Until.UTC().Format("01-02 15:04"))
+		dec.Reason = fmt.Sprintf("waits for %s (at most %s more)", dec.After, inHours(dec.Until.Sub(d.now)))
 	}
 	return own
 }
@@ -483,6 +483,11 @@ func ago(d time.Duration) string {
 		}
 	}
 	return "just now"
+}
+
+// inHours returns a text such as "1d4h", rounded up to hours.
+func inHours(d time.Duration) string {
+	return config.Duration((d + time.Hour - 1).Truncate(time.Hour)).String()
 }
 
 const builtOnWithdrawn = "built on a withdrawn digest of %s"

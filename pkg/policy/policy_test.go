@@ -585,7 +585,7 @@ func TestWaitingForAParent(t *testing.T) {
 			dec := f.decide()["child"]
 			assert.Equal(t, test.want, dec.Status, dec.Reason)
 			if test.want == policy.Waiting {
-				assert.Contains(t, dec.Reason, "waits for parent (at most until ")
+				assert.Contains(t, dec.Reason, "waits for parent (at most ")
 				assert.True(t, dec.Until.After(now))
 			}
 		})

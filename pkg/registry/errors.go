@@ -85,13 +85,15 @@ func saysUnknown(status int, codes []string, known []string) bool {
 // errorCode matches error codes of the OCI distribution specification.
 var errorCode = lazy.Regexp(`^[A-Z][A-Z0-9_]{0,39}$`)
 
+// SignIn is the advice in errors about missing or wrong credentials.
+const SignIn = "sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials"
+
 // statusError returns the error for a status, with what to do.
 func statusError(host string, status int, code string, retryAfter time.Duration) *Error {
 	problem := fmt.Sprintf("unexpected status %d", status)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		problem = fmt.Sprintf("access denied (%d): the repository does not exist or %s needs credentials; "+
-			"sign in with docker login, or set DOCKER_AUTH_CONFIG or factory.credentials", status, host)
+		problem = fmt.Sprintf("access denied (%d): the repository does not exist or %s needs credentials; %s", status, host, SignIn)
 	case status == http.StatusNotFound:
 		problem = "not found (404)"
 	case status == http.StatusTooManyRequests:
@@ -150,8 +152,8 @@ func failedRequest(e *httpx.Error) *Error {
 	case e.Reason == httpx.TooLarge:
 		return invalid(e.Host, "%s", e.Problem)
 	case e.Reason == httpx.Denied:
-		return &Error{Host: e.Host, Status: e.Status, problem: "invalid user name or password (401): sign in with docker login, or change " +
-			"DOCKER_AUTH_CONFIG or factory.credentials; not sending it again in this run"}
+		return &Error{Host: e.Host, Status: e.Status, problem: "invalid user name or password (401); " + SignIn +
+			"; not sending it again in this run"}
 	case e.Status != 0:
 		out := statusError(e.Host, e.Status, "", 0)
 		out.problem += "; " + e.Skip

@@ -138,9 +138,14 @@ func listOf(refs []string) string {
 	return strings.Join(refs, ", ")
 }
 
-// Short returns a reference in its familiar form, without Docker Hub's host and library/.
+// Short returns a reference in its familiar form: without Docker Hub's host and library/, and with a short digest.
 func Short(ref string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
+	name, digest, pinned := strings.Cut(ref, "@")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/library/"), "docker.io/")
+	if pinned {
+		name += "@" + ShortDigest(digest)
+	}
+	return name
 }
 
 // ShortDigest returns the algorithm and the first twelve digits of a digest.
