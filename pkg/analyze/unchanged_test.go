@@ -138,7 +138,7 @@ func learnTriggers(base *state.Base, digit string, onBuild []string) {
 
 // Whatever has changed since, an analysis that takes over what stands comes to the same files and the same report as one that
 // converts every Dockerfile; and one of which nothing changed changes no byte.
-func TestWhatStandsIsWhatIsFound(t *testing.T) {
+func TestRecordedResultsEqualFreshResults(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{files: texts{}}
 		w.drawImages(t)

@@ -73,8 +73,8 @@ func assertYAML(t *testing.T, files map[string][]byte) {
 	}
 }
 
-// TestWhatAKeyMustHold: who makes one token for two uses is told of both, wherever the Secret comes from.
-func TestWhatAKeyMustHold(t *testing.T) {
+// TestKeyContents: who makes one token for two uses is told of both, wherever the Secret comes from.
+func TestKeyContents(t *testing.T) {
 	o := options(t, strings.Replace(images, "{ghcr.io: {registry: {secret: r, key: .dockerconfigjson}}}", "{github.com: {api: {secret: forge, key: token}, git: {secret: forge, key: token}}}", 1))
 	files, err := bootstrap.Files(o)
 	require.NoError(t, err)

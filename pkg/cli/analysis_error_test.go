@@ -12,8 +12,8 @@ import (
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
 
-// TestAnAnalysisThatFailedIsSaid: an error in a Dockerfile is recorded as a fact; an unreachable forge is not.
-func TestAnAnalysisThatFailedIsSaid(t *testing.T) {
+// TestFailedAnalysisIsReported: an error in a Dockerfile is recorded as a fact; an unreachable forge is not.
+func TestFailedAnalysisIsReported(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	shows := func(want string) {

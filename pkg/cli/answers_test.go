@@ -116,8 +116,8 @@ func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
 	}
 }
 
-// TestAWrongWordIsNotBelievedTwice: before a rebuild is started, the registry is asked again whether the image is unpublished.
-func TestAWrongWordIsNotBelievedTwice(t *testing.T) {
+// TestWrongAnswerIsNotTrustedTwice: before a rebuild is started, the registry is asked again whether the image is unpublished.
+func TestWrongAnswerIsNotTrustedTwice(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -170,8 +170,8 @@ func TestTagsThatTagsLetsNoneThrough(t *testing.T) {
 	assert.Empty(t, a.app().Uncounted)
 }
 
-// TestAChartIsNoImage: a chart does not count as a version and does not end a rebuild.
-func TestAChartIsNoImage(t *testing.T) {
+// TestChartIsNotAnImage: a chart does not count as a version and does not end a rebuild.
+func TestChartIsNotAnImage(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -214,8 +214,8 @@ func TestDatesWithLeadingZeros(t *testing.T) {
 	assert.NotEqual(t, "Lexical", a.app().Tags.Strategy, "the alphabet has no order for it")
 }
 
-// TestWhatARulePassesOverIsSaid: analyze and validate report the tags that speak against the rule.
-func TestWhatARulePassesOverIsSaid(t *testing.T) {
+// TestEvidenceAgainstATagRuleIsReported: analyze and validate report the tags that speak against the rule.
+func TestEvidenceAgainstATagRuleIsReported(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
 	for name, c := range map[string]struct {
 		tags       []string // built on consecutive days
@@ -242,8 +242,8 @@ func TestWhatARulePassesOverIsSaid(t *testing.T) {
 	}
 }
 
-// TestARebuildThatWasNotSeenCastsDoubtOnTheRule: if the image of a rebuild never appears, the tag rule is chosen again, once.
-func TestARebuildThatWasNotSeenCastsDoubtOnTheRule(t *testing.T) {
+// TestUnseenRebuildQuestionsTheTagRule: if the image of a rebuild never appears, the tag rule is chosen again, once.
+func TestUnseenRebuildQuestionsTheTagRule(t *testing.T) {
 	a := newAnswers(t, "")
 	a.registry.Dated("team/app:1.0.0", time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
 	require.Zero(t, a.analyze().code)

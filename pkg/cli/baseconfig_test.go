@@ -213,7 +213,7 @@ func TestEnvironmentThatIsNotKnown(t *testing.T) {
 }
 
 // The images of a file for another frontend are unknown, so those in state stay.
-func TestAnotherFrontendKeepsWhatIsKnown(t *testing.T) {
+func TestOtherFrontendKeepsKnownImages(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	s.ok("analyze")

@@ -63,7 +63,7 @@ func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
 	assert.Equal(t, runs.URL(runs.Runs()[0].ID), d.RunURL)
 }
 
-func TestARebuildThatNobodyStartedIsNotShownAsRunning(t *testing.T) {
+func TestUnstartedRebuildIsNotShownAsRunning(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	dir := s.checkout()
@@ -170,7 +170,7 @@ func TestAnEmptyClusterDropsAndStartsNothing(t *testing.T) {
 	assert.Contains(t, got.out, "dropped")
 }
 
-func TestHeldAutoPromotionIsSaid(t *testing.T) {
+func TestHeldAutoPromotionIsReported(t *testing.T) {
 	s, _ := published(t)
 	s.kube.Hold("observe-node", "base-node", "alice")
 	got := s.ok("promote")

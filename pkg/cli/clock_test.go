@@ -43,8 +43,8 @@ func TestAWrongClockRecordsNothing(t *testing.T) {
 	}
 }
 
-// TestOneServerAloneIsNotBelieved: it may be wrong itself.
-func TestOneServerAloneIsNotBelieved(t *testing.T) {
+// TestASingleServerIsNotTrusted: it may be wrong itself.
+func TestASingleServerIsNotTrusted(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	s.clock = func() time.Time { return time.Now().Add(-time.Hour) }

@@ -88,7 +88,7 @@ func index(w http.ResponseWriter, platforms int) {
 }
 
 // If a fact does not fit into a state file, that is an error of one image, and every command works for the others.
-func TestWhatDoesNotFitStopsNothingElse(t *testing.T) {
+func TestOversizedImageDoesNotStopOthers(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		dockerfile func(host string) string

@@ -489,7 +489,7 @@ func TestCtrlCKeepsWhatWasLearnt(t *testing.T) {
 	assert.Contains(t, got.err, "nothing new")
 }
 
-func TestCtrlCBeforeAnythingWasLookedAt(t *testing.T) {
+func TestCtrlCBeforeAnythingWasAnalyzed(t *testing.T) {
 	s := newSite(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -535,7 +535,7 @@ func TestNothingIsRecordedBeforeThereIsFreight(t *testing.T) {
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
 }
 
-func TestWhatUsesNothingThatMovesHasNoStage(t *testing.T) {
+func TestImageWithPinnedBasesHasNoStage(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	s.source.Commit("Dockerfile", "FROM scratch\nCOPY web /\n")

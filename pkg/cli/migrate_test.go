@@ -96,8 +96,8 @@ func TestAnalyzeGoesOnFromAMigration(t *testing.T) {
 	}
 }
 
-// TestAMigratedImageIsLookedAtUntilItWorks: a registry that fails halfway does not make an assumption permanent.
-func TestAMigratedImageIsLookedAtUntilItWorks(t *testing.T) {
+// TestMigratedImageIsAnalyzedUntilItSucceeds: a registry that fails halfway does not make an assumption permanent.
+func TestMigratedImageIsAnalyzedUntilItSucceeds(t *testing.T) {
 	s := newMigrated(t, true)
 	s.registry.Break(brokenBlobs)
 	got := s.run("analyze", "--config", filepath.Join(s.dir, "imagefactory", "images.yaml"))

@@ -75,7 +75,7 @@ func TestPromotersInTheSameSecond(t *testing.T) {
 	}
 }
 
-func TestAnAnalysisOfAFolderKeepsWhatAPromoterWrote(t *testing.T) {
+func TestAnalysisOfAFolderKeepsChangesOfPromote(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -162,7 +162,7 @@ func TestALinkedArchiveIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
+func TestRecordedButUnstartedRebuildIsDecidedAgain(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -195,7 +195,7 @@ func TestWhatWasRecordedAndNeverStartedIsDecidedAgain(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-func TestWhatCannotBeLookedAtIsNotRebuilt(t *testing.T) {
+func TestUnreadableImageIsNotRebuilt(t *testing.T) {
 	for _, repository := range []string{"acme/web", "library/node"} {
 		t.Run(repository, func(t *testing.T) {
 			s, _ := published(t)
@@ -218,7 +218,7 @@ func TestWhatCannotBeLookedAtIsNotRebuilt(t *testing.T) {
 	}
 }
 
-func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
+func TestRunOfAnotherImageDoesNotMatch(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/mono")
 	runs.Now = func() time.Time { return s.now }
@@ -250,7 +250,7 @@ func TestARunOfAnotherImageIsNotTakenForOnesOwn(t *testing.T) {
 	assert.Contains(t, s.git.Log("fleet")[1], "api: rebuild "+s.image("api").Rebuild.ID+" is started by a later pass")
 }
 
-func TestWhatMayRunIsNotStartedAgain(t *testing.T) {
+func TestPossiblyRunningRebuildIsNotStartedAgain(t *testing.T) {
 	s, _ := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -342,7 +342,7 @@ func TestRebuildsOfOneWorkflowWhoseStartsWereLost(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotStartedAndIsSeenAllTheSameIsOver(t *testing.T) {
+func TestUnstartedRebuildWithAVisibleRunEnds(t *testing.T) {
 	s, _ := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }

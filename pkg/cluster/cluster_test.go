@@ -32,7 +32,7 @@ func order(wanted ...cluster.Freight) cluster.PromotionSpec {
 	return cluster.PromotionSpec{Rebuild: "web-0123456789", Image: "web", Wanted: wanted}
 }
 
-func TestAPromotionCarriesWhatIsWanted(t *testing.T) {
+func TestPromotionSpec(t *testing.T) {
 	for name, c := range map[string]struct {
 		wanted []cluster.Freight
 		want   int // index of the Freight
@@ -87,7 +87,7 @@ func TestARebuildHasOnePromotion(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStarted(t *testing.T) {
+func TestUnstartableRebuilds(t *testing.T) {
 	s := kubetest.New(t)
 	wanted := cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}
 	_, err := client(t, s).Create(t.Context(), order(wanted))
@@ -229,7 +229,7 @@ func TestAnAnswerThatIsNoListIsNoEmptyList(t *testing.T) {
 	require.ErrorContains(t, err, "is Kargo installed")
 }
 
-func TestAServerThatIsNotThereIsNamedWithoutWhatItWasAsked(t *testing.T) {
+func TestUnreachableServerIsNamedWithoutTheQuery(t *testing.T) {
 	c, err := cluster.New(cluster.Options{
 		Namespace: "n", Config: &rest.Config{Host: "https://127.0.0.1:1"},
 		Backoff: noWait,
@@ -240,8 +240,8 @@ func TestAServerThatIsNotThereIsNamedWithoutWhatItWasAsked(t *testing.T) {
 	assert.NotContains(t, err.Error(), "limit=")
 }
 
-// TestAListIsNotInMemoryAtOnce lists what Kargo keeps of a large fleet. The Jobs have a memory limit.
-func TestAListIsNotInMemoryAtOnce(t *testing.T) {
+// TestListIsStreamed lists what Kargo keeps of a large fleet. The Jobs have a memory limit.
+func TestListIsStreamed(t *testing.T) {
 	const pages, each, size = 10, 50, 20_000
 	var before, most uint64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -81,7 +81,7 @@ func TestWhereACredentialIsFound(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCredential(t *testing.T) {
+func TestInvalidCredentials(t *testing.T) {
 	for path, text := range map[string]string{"token": " \n", "app-id": "x", "token2": ""} {
 		s := store(t, vars{"api/github.com/" + path: text}, nil)
 		_, err := s.Token(t.Context(), credentials.API, "github.com")

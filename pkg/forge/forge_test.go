@@ -271,7 +271,7 @@ func TestAStartThatNeverArrivedIsSentAgain(t *testing.T) {
 	})
 }
 
-func TestAForgeInTroubleIsLeftAloneAfterThreeStarts(t *testing.T) {
+func TestFailingForgeIsSkippedAfterThreeStarts(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, started func() []forgetest.Run) {
 		for range 5 {
 			w.Fail(forgetest.Fault{Match: post, Status: 503})
@@ -283,7 +283,7 @@ func TestAForgeInTroubleIsLeftAloneAfterThreeStarts(t *testing.T) {
 	})
 }
 
-func TestNothingIsSentAgainWhileItIsNotKnownWhatRuns(t *testing.T) {
+func TestNothingIsResentWhileRunsAreUnknown(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, started func() []forgetest.Run) {
 		w.Fail(forgetest.Fault{Match: post, Status: 502, After: true})
 		for range 3 {
@@ -380,7 +380,7 @@ func TestARenamedRepositoryIsStillRead(t *testing.T) {
 	assert.Equal(t, forge.Running, result.Phase)
 }
 
-func TestWhatNobodyCanStartIsRefused(t *testing.T) {
+func TestUnstartableRebuildIsRejected(t *testing.T) {
 	w := newWorld(t)
 	img := w.image(config.Git)
 	_, err := w.client.Start(t.Context(), w.order(img), nobody)
@@ -409,7 +409,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	})
 }
 
-func TestARunThatIsNoneIsNotAskedFor(t *testing.T) {
+func TestInvalidRunIsNotRequested(t *testing.T) {
 	w := newWorld(t)
 	for _, bad := range []string{"", "abc", "../1", "-1", "0", "99999999999999999999"} {
 		_, err := w.client.Follow(t.Context(), w.image(config.GitHub), forge.Run{ID: bad})
@@ -531,7 +531,7 @@ func TestAListThatIsNoneDoesNotSayThatNothingRuns(t *testing.T) {
 	})
 }
 
-func TestAURLThatIsNoneIsNotTaken(t *testing.T) {
+func TestInvalidURLIsRejected(t *testing.T) {
 	for _, url := range []string{"javascript:alert(1)", "https://user:secret@host/x", "https:///x", "x\\ny", "https://h/\\u001b[31m"} {
 		w := newWorld(t)
 		w.workflows()

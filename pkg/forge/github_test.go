@@ -37,7 +37,7 @@ func TestAWorkflowIsStartedWithItsInputs(t *testing.T) {
 	assert.Len(t, w.Requests(""), 2, "which runs there are, and the request")
 }
 
-func TestAServerWithoutRunDetailsIsAskedForTheRun(t *testing.T) {
+func TestRunIsLookedUpWithoutRunDetails(t *testing.T) {
 	for name, tt := range map[string]struct {
 		age   forgetest.Age
 		posts int
@@ -60,7 +60,7 @@ func TestAServerWithoutRunDetailsIsAskedForTheRun(t *testing.T) {
 	}
 }
 
-func TestAStartedRunThatIsNotSeenIsNotStartedAgain(t *testing.T) {
+func TestInvisibleRunIsNotStartedAgain(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	f.Age, f.Delay = forgetest.Ignorant, 3
@@ -79,7 +79,7 @@ func TestAStartedRunThatIsNotSeenIsNotStartedAgain(t *testing.T) {
 	assert.Len(t, f.Runs(), 2)
 }
 
-func TestAStartThatCanBeOneOfSeveralIsNotSentAgain(t *testing.T) {
+func TestAmbiguousStartIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
@@ -236,7 +236,7 @@ func TestARunThatNamesAnotherRebuildIsSomebodyElses(t *testing.T) {
 	}
 }
 
-func TestARunOfBeforeTheOrderIsNotIts(t *testing.T) {
+func TestRunBeforeTheRequestDoesNotMatch(t *testing.T) {
 	w := newWorld(t)
 	w.workflows().Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Created: w.now.Add(-2 * time.Minute)})
 	_, found, err := w.client.Find(t.Context(), w.order(w.image(config.GitHub)), free)
@@ -272,7 +272,7 @@ func TestARefusedWorkflowSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAFreshRunThatIsNotShownYetIsNotGone(t *testing.T) {
+func TestFreshRunMayNotBeListedYet(t *testing.T) {
 	w := newWorld(t)
 	w.workflows()
 	img := w.image(config.GitHub)

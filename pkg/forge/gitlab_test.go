@@ -145,7 +145,7 @@ func TestPipelinesAreFoundAfterACrash(t *testing.T) {
 	}
 }
 
-func TestAProjectWithManyPipelinesIsNotAskedForever(t *testing.T) {
+func TestPipelineSearchIsBounded(t *testing.T) {
 	for name, tt := range map[string]struct {
 		others, reads, lists int
 		taken                bool

@@ -210,7 +210,7 @@ func TestTwinsDoNotTakeEachOthersCommitForTheirOwn(t *testing.T) {
 	assert.Equal(t, []string{"Claim", "First"}, git.Log("fleet"))
 }
 
-func TestWhatIsTooLargeIsNotReadIntoMemory(t *testing.T) {
+func TestOversizedFilesAreNotReadIntoMemory(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"zeros": strings.Repeat("0", 4<<20)})
 	o := options(url)
@@ -269,7 +269,7 @@ func TestOnlyTheFilesThatAreReadAreFetched(t *testing.T) {
 	}
 }
 
-func TestAServerInTroubleIsNotAskedForAllFiles(t *testing.T) {
+func TestFailingServerIsNotAskedForEveryFile(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	o := options(git.Init("fleet", map[string]string{"Dockerfile": "FROM node:22\n", "big": strings.Repeat("0", 1<<20)}))
 	for _, setting := range []string{"uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"} {
@@ -372,7 +372,7 @@ func TestTroubleThatStays(t *testing.T) {
 	assert.Equal(t, []string{"First"}, git.Log("fleet"))
 }
 
-func TestAServerIsAskedNoMoreThanIsWanted(t *testing.T) {
+func TestOnlyNeededRequestsAreSent(t *testing.T) {
 	o := options("http://127.0.0.1:1/fleet.git")
 	o.MaxFailures = 1
 	waits := impatient(&o)
@@ -381,7 +381,7 @@ func TestAServerIsAskedNoMoreThanIsWanted(t *testing.T) {
 	assert.Zero(t, *waits)
 }
 
-func TestWhoMayNotIsToldWhatToDo(t *testing.T) {
+func TestMissingPermissionComesWithAFix(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "bot", Password: canary})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
 	o := options(url)

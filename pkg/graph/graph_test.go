@@ -136,7 +136,7 @@ func TestSyntaxIsIgnored(t *testing.T) {
 	assert.Len(t, st.Images["b"].BaseImages[2].Uses, 2, "facts stay as they are")
 }
 
-func TestWhatIsNoReferenceIsLeftOut(t *testing.T) {
+func TestInvalidReferencesAreLeftOut(t *testing.T) {
 	g := build(t, map[string][]string{"a": {"docker.io/library/node:22", "no reference:"}})
 	assert.Len(t, g.Deps("a"), 1)
 }

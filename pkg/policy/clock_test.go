@@ -84,7 +84,7 @@ func TestAParentOfTheFutureKeepsNoChildWaiting(t *testing.T) {
 }
 
 // The tag moved after the rebuild was requested: what it then held is too new to be believed, whatever the times say.
-func TestWhatARebuildOfTheFutureUsed(t *testing.T) {
+func TestRebuildWithAFutureTime(t *testing.T) {
 	f := app(t, mature, cand("1", 8), cand("2", -year))
 	policy.Begin(f.st, f.decide()["app"], ago(-year).Time)
 	f.record("app", policy.Publication{Version: "latest", Digest: dig("new")})
@@ -92,7 +92,7 @@ func TestWhatARebuildOfTheFutureUsed(t *testing.T) {
 	assert.Equal(t, dig("1"), f.st.Images["app"].On(ref).Digest)
 }
 
-func TestWhatATagHeldBeforeADigestReturned(t *testing.T) {
+func TestDigestBeforeAReturn(t *testing.T) {
 	f := app(t, mature, cand("1", 9), cand("2", 8, returned(0.01)))
 	f.st.Images["app"].Request(state.Rebuild{ID: "r-1", RequestedAt: ago(1), Bases: []state.Target{{Ref: ref, Snapshot: snapOf("1")}}})
 	f.record("app", policy.Publication{Version: "latest", Digest: dig("new")})

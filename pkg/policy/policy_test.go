@@ -143,7 +143,7 @@ const (
 	settle = ", rebuildPolicy: settle"
 )
 
-func TestWhatIsDue(t *testing.T) {
+func TestDueImages(t *testing.T) {
 	type want struct {
 		status policy.Status
 		lock   string
@@ -396,7 +396,7 @@ func TestStatusOfAnImage(t *testing.T) {
 	assert.Len(t, policy.Statuses(), 10)
 }
 
-func TestWhyTheLastRebuildFailedIsSaid(t *testing.T) {
+func TestReasonOfTheLastFailureIsShown(t *testing.T) {
 	for name, test := range map[string]struct {
 		rebuild state.Rebuild
 		status  policy.Status
@@ -423,7 +423,7 @@ func TestWhyTheLastRebuildFailedIsSaid(t *testing.T) {
 	assert.Empty(t, f.decide()["app"].Failure, "somebody has seen to it")
 }
 
-func TestAFailedAnalysisIsSaid(t *testing.T) {
+func TestFailedAnalysisIsShown(t *testing.T) {
 	f := app(t, mature)
 	f.st.Images["app"].AnalysisError = "Dockerfile:3: bad\nline"
 	dec := f.decide()["app"]

@@ -246,7 +246,7 @@ func TestSlowBody(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestAHostThatNeverAnswersIsLeftAlone(t *testing.T) {
+func TestUnresponsiveHostIsSkipped(t *testing.T) {
 	s := serve(t)
 	s.breaks(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v2/" {
@@ -263,7 +263,7 @@ func TestAHostThatNeverAnswersIsLeftAlone(t *testing.T) {
 	assert.Len(t, s.asked(), 3)
 }
 
-func TestAHostThatRefusesIsLeftAlone(t *testing.T) {
+func TestRefusingHostIsSkipped(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		want   string
@@ -376,7 +376,7 @@ func guarded(host string, bearer bool, accept func(auth string) bool) func(http.
 }
 
 // The library asks no token server at another private address. That is not an answer of this server.
-func TestTokenServerThatIsNotAsked(t *testing.T) {
+func TestTokenServerIsNotContacted(t *testing.T) {
 	s := serve(t)
 	s.breaks(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://127.0.0.1:1/token?k=`+secrets[1]+`",service="x"`)

@@ -101,8 +101,8 @@ func TestAHeadIsConfirmed(t *testing.T) {
 	assert.True(t, registry.IsNotFound(err))
 }
 
-// TestAMirrorsWordIsNotTheRegistrys: the registry is asked itself, and nothing is known when it does not answer.
-func TestAMirrorsWordIsNotTheRegistrys(t *testing.T) {
+// TestMirrorDoesNotSpeakForTheRegistry: the registry is asked itself, and nothing is known when it does not answer.
+func TestMirrorDoesNotSpeakForTheRegistry(t *testing.T) {
 	for name, says := range map[string]http.HandlerFunc{
 		"unknown": saysUnknown("NAME_UNKNOWN"), "no tags": body("application/json", `{"name":"team/app","tags":[]}`),
 	} {
@@ -132,8 +132,8 @@ func TestAMirrorsWordIsNotTheRegistrys(t *testing.T) {
 	}
 }
 
-// TestTagsOfWhichNoneCounts: they are no absence.
-func TestTagsOfWhichNoneCounts(t *testing.T) {
+// TestNoMatchingTags: they are no absence.
+func TestNoMatchingTags(t *testing.T) {
 	for name, c := range map[string]struct {
 		have []string
 		tags config.Tags

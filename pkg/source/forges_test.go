@@ -150,7 +150,7 @@ func TestOneRunAsksOnceForAFile(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeRead(t *testing.T) {
+func TestUnreadableFiles(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.repo.Commit("big", "#"+strings.Repeat("x", 10<<20))
 		w.repo.Link("link", "../other/Dockerfile")
@@ -252,7 +252,7 @@ func TestTroubleThatStays(t *testing.T) {
 	})
 }
 
-func TestAForgeThatRefusesIsLeftAlone(t *testing.T) {
+func TestRefusingForgeIsSkipped(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for name, c := range map[string]struct {

@@ -73,7 +73,7 @@ func TestAnUnchangedBranchIsNotFetchedAgain(t *testing.T) {
 	read(source.Known{}, "FROM node:24\n", changed, 2)
 }
 
-func TestWhatABranchHoldsThatIsNoFile(t *testing.T) {
+func TestNonRegularFilesInABranch(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
 	url := git.Init("web", map[string]string{"Dockerfile": "FROM node:22\n"})
 	work := t.TempDir()
@@ -155,7 +155,7 @@ func (m *mute) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, context.DeadlineExceeded
 }
 
-func TestAGitServerThatNeverAnswersIsLeftAlone(t *testing.T) {
+func TestUnresponsiveGitServerIsSkipped(t *testing.T) {
 	server := &mute{}
 	r := source.NewForges(source.Options{Concurrency: 1, HTTP: httpx.Options{Base: server, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}})
 	for _, repo := range []string{"a", "b", "c", "d", "e"} {

@@ -95,7 +95,7 @@ func TestNamesAreEscaped(t *testing.T) {
 	})
 }
 
-func TestWhatWasInterruptedIsAskedAgain(t *testing.T) {
+func TestInterruptedRequestIsRepeated(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		run := w.run()
@@ -115,7 +115,7 @@ func TestARepositoryThatIsEmpty(t *testing.T) {
 	require.ErrorContains(t, err, `no branch "main" in the repository: check source.branch`)
 }
 
-func TestAContentOfAnotherDigestIsRefused(t *testing.T) {
+func TestContentWithWrongDigestIsRejected(t *testing.T) {
 	w := newWorld(t, config.GitLab)
 	w.Fail(forgetest.Fault{
 		Match: "GET", Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},

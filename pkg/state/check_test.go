@@ -172,7 +172,7 @@ func whatIsWrittenIsReadBack(t *rapid.T) {
 	readBack(t, all)
 }
 
-func TestWhatIsWrittenIsReadBack(t *testing.T) { rapid.Check(t, whatIsWrittenIsReadBack) }
+func TestWrittenFilesCanBeRead(t *testing.T) { rapid.Check(t, whatIsWrittenIsReadBack) }
 
 func FuzzWhatIsWrittenIsReadBack(f *testing.F) { f.Fuzz(rapid.MakeFuzz(whatIsWrittenIsReadBack)) }
 
@@ -199,7 +199,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func TestWhatDoesNotFitIsRefused(t *testing.T) {
+func TestOversizedInputIsRejected(t *testing.T) {
 	refs := func(n int, form string) (out []state.BaseUse) {
 		for i := range n {
 			out = append(out, state.BaseUse{Ref: fmt.Sprintf(form, i), Uses: []state.Use{{Kind: "from", Line: i + 1}}})

@@ -50,7 +50,7 @@ func TestObserveMakesNewDigestsCandidates(t *testing.T) {
 	assert.Nil(t, b.Find(digest('x')))
 }
 
-func TestObserveWithdrawsWhatATagGoesBackBehind(t *testing.T) {
+func TestObserveWithdrawsCandidatesAfterARollback(t *testing.T) {
 	withdrawn := func(b *state.Base) (out []bool) {
 		for _, c := range b.Candidates {
 			out = append(out, !c.Withdrawn.IsZero())
