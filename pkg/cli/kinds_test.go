@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -17,12 +18,14 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
 	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "AuditReport": cli.AuditReport{},
 	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
+	"ImageDescription": cli.ImageDescription{}, "BaseDescription": cli.BaseDescription{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
 
@@ -31,7 +34,7 @@ const schemaDir = repositoryRoot + "/docs/schemas"
 // TestSchemas: docs/schemas holds the schema of every kind; -update writes them.
 func TestSchemas(t *testing.T) {
 	for kind, value := range kinds {
-		r := &jsonschema.Reflector{ExpandedStruct: true, Anonymous: true}
+		r := &jsonschema.Reflector{ExpandedStruct: true, Anonymous: true, Mapper: times, Namer: definitionName}
 		s := r.Reflect(value)
 		version, found := s.Properties.Get("apiVersion")
 		require.True(t, found, kind)
@@ -54,6 +57,22 @@ func TestSchemas(t *testing.T) {
 	files, err := os.ReadDir(schemaDir)
 	require.NoError(t, err)
 	assert.Len(t, files, len(kinds))
+}
+
+// times gives the times of state files the schema of time.Time.
+func times(t reflect.Type) *jsonschema.Schema {
+	if t == reflect.TypeFor[state.Time]() {
+		return &jsonschema.Schema{Type: "string", Format: "date-time"}
+	}
+	return nil
+}
+
+// definitionName names the types of package describe apart from those of other packages.
+func definitionName(t reflect.Type) string {
+	if strings.HasSuffix(t.PkgPath(), "/pkg/describe") {
+		return "Described" + t.Name()
+	}
+	return t.Name()
 }
 
 // checkObjects checks JSON output of a command against the schemas, and returns the kinds of its objects.
@@ -95,7 +114,8 @@ func TestKinds(t *testing.T) {
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
 		"plan": "Plan", "plan --diff HEAD": "PlanDiff",
 		"hold node:22 --reason bad --dry-run": "StateChange",
-		"init --full --dry-run":               "FileList",
+		"describe web":                        "ImageDescription", "describe node:22": "BaseDescription",
+		"init --full --dry-run": "FileList",
 	}
 	seen := map[string]bool{}
 	for command, kind := range commands {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/audit"
+	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/draw"
 	"github.com/imagefactory/imagefactory/pkg/finding"
@@ -74,6 +75,16 @@ type (
 	Version struct {
 		report.Meta
 		build
+	}
+	// ImageDescription is the output of describe for an image.
+	ImageDescription struct {
+		report.Meta
+		*describe.Image
+	}
+	// BaseDescription is the output of describe for a base image.
+	BaseDescription struct {
+		report.Meta
+		*describe.Base
 	}
 	// StateChange is the output of release, hold, reset and prune.
 	StateChange struct {
@@ -143,6 +154,12 @@ func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *draw.Node) str
 
 // Names implements [report.Object].
 func (l Lock) Names() []string { return []string{l.Image} }
+
+// Names implements [report.Object].
+func (d ImageDescription) Names() []string { return []string{d.Name} }
+
+// Names implements [report.Object].
+func (d BaseDescription) Names() []string { return []string{d.Name} }
 
 // Names implements [report.Object].
 func (v Version) Names() []string { return []string{v.Version} }

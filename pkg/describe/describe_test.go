@@ -154,7 +154,7 @@ func TestImage(t *testing.T) {
 	parent, upstream := web.Bases[0], web.Bases[1]
 	assert.Equal(t, "base", parent.Parent)
 	assert.True(t, parent.Final)
-	assert.Equal(t, "it begins with the layers of it", parent.BuiltOn.How)
+	assert.Equal(t, "its first layers are those of the digest", parent.BuiltOn.How)
 	assert.Equal(t, describe.Place{File: "web/Dockerfile", Line: 2}, upstream.Uses[0].Place)
 	require.Len(t, upstream.Candidates, 3)
 	assert.Equal(t, []policy.ClockStatus{policy.IsBaseline, policy.IsRipe, policy.IsHeld},
@@ -171,7 +171,7 @@ func TestImage(t *testing.T) {
 	short := func(n string) string { return state.ShortDigest(dig(node + n)) }
 	assert.Equal(t, []string{
 		"fact: the Dockerfile uses ghcr.io/acme/base:latest (from in stage build)",
-		"fact: the published image is built on " + state.ShortDigest(dig("base")) + ": it begins with the layers of it",
+		"fact: the published image is built on " + state.ShortDigest(dig("base")) + ": its first layers are those of the digest",
 		"fact: base published " + state.ShortDigest(dig("base")),
 		"rule: an image is due as soon as a parent has published another digest",
 		"decision: not due: nothing newer",
@@ -198,7 +198,7 @@ func TestImage(t *testing.T) {
 
 	api := d.Image("api")
 	assert.Equal(t, []string{
-		"fact: the Dockerfile uses node:22@" + dig("pin") + " (from in stage build)", "fact: the tag holds " + short("2"),
+		"fact: the Dockerfile uses node:22@" + state.ShortDigest(dig("pin")) + " (from in stage build)", "fact: the tag holds " + short("2"),
 		"rule: the Dockerfile names a digest, which a rebuild cannot move", "decision: no rebuild for it",
 		"fact: published latest as " + state.ShortDigest(dig("api")), "rule: autoRebuild false: it is not rebuilt automatically", "decision: opted out: autoRebuild is false",
 	}, texts(api.Reasons))

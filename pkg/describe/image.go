@@ -97,7 +97,7 @@ func evidenceText(e state.Evidence) string {
 	case state.Annotation:
 		return "its OCI base image annotations name it"
 	case state.Layers:
-		return "it begins with the layers of it"
+		return "its first layers are those of the digest"
 	case state.Recorded:
 		return "the rebuild was recorded with it"
 	case state.Assumed:

@@ -2,6 +2,7 @@ package describe
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -23,6 +24,15 @@ func (p Place) String() string {
 		return p.File
 	}
 	return p.File + ":" + strconv.Itoa(p.Line)
+}
+
+// Short returns a reference as people write it, with a short digest.
+func Short(ref string) string {
+	ref = state.Short(ref)
+	if tag, digest, pinned := strings.Cut(ref, "@"); pinned {
+		return tag + "@" + state.ShortDigest(digest)
+	}
+	return ref
 }
 
 // Image is everything about one enrolled image.

@@ -59,7 +59,7 @@ func (c *chain) base(b *ImageBase) {
 		if u.Stage != "" {
 			where = " in stage " + u.Stage
 		}
-		c.fact(u.Place, "", "the Dockerfile uses %s (%s%s)", state.Short(b.Ref), u.Kind, where)
+		c.fact(u.Place, "", "the Dockerfile uses %s (%s%s)", Short(b.Ref), u.Kind, where)
 	}
 	switch {
 	case b.Origin == policy.FromPin:

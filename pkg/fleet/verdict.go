@@ -93,10 +93,12 @@ func (f *Fleet) Base(nameOrRef string) string {
 	return ""
 }
 
+// minDigits is how many digits of a digest must be given.
+const minDigits = 4
+
 // candidatesOf returns the candidates of a base image whose digest equals or begins with the given one: "sha256:0123abcd" or
 // "0123abcd".
 func candidatesOf(base *state.Base, digest string) []*state.Candidate {
-	const minDigits = 4
 	digits := strings.TrimPrefix(digest, "sha256:")
 	if len(digits) < minDigits {
 		return nil
