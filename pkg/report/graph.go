@@ -64,7 +64,7 @@ func (d *drawing) addDep(image string, dep *graph.Dep) {
 			id = e.Ref
 		}
 		e.From = "base/" + id
-		base := draw.Node{ID: e.From, Kind: draw.Base, Label: state.Short(dep.Ref.String())}
+		base := draw.Node{ID: e.From, Kind: draw.Base, Label: state.Familiar(dep.Ref.String())}
 		if dep.Base != "" {
 			base.Label = state.Short(d.g.BaseRef(dep.Base).String())
 		}

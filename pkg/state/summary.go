@@ -138,10 +138,14 @@ func listOf(refs []string) string {
 	return strings.Join(refs, ", ")
 }
 
-// Short returns a reference in its familiar form: without Docker Hub's host and library/, and with a short digest.
+// Familiar returns a reference without Docker Hub's host and library/.
+func Familiar(ref string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/library/"), "docker.io/")
+}
+
+// Short returns a reference in its familiar form with a short digest.
 func Short(ref string) string {
-	name, digest, pinned := strings.Cut(ref, "@")
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/library/"), "docker.io/")
+	name, digest, pinned := strings.Cut(Familiar(ref), "@")
 	if pinned {
 		name += "@" + ShortDigest(digest)
 	}
