@@ -12,7 +12,6 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/page"
-	"github.com/imagefactory/imagefactory/pkg/plan"
 )
 
 // defaultPage is the file that report writes unless --output says otherwise.
@@ -41,15 +40,23 @@ func runReport(env *Env, paths *pathFlags, output string) error {
 	if output == "" {
 		return fleet.Usagef("--output is empty: want a file, a folder or -")
 	}
-	in, err := pageOf(env, paths)
+	f, err := fleet.Open(paths.paths())
 	if err != nil {
 		return err
 	}
+	d, err := f.Describer(env.Now())
+	if err != nil {
+		return err
+	}
+	o := page.Options{Title: f.Config.Factory.Project, Version: version()}
+	if where, err := f.Location(); err == nil {
+		o.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
+	}
 	if output == "-" {
-		return page.Write(env.Out, in)
+		return page.Write(env.Out, d, o)
 	}
 	var b bytes.Buffer
-	if err := page.Write(&b, in); err != nil {
+	if err := page.Write(&b, d, o); err != nil {
 		return err
 	}
 	file := output
@@ -63,25 +70,4 @@ func runReport(env *Env, paths *pathFlags, output string) error {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return env.infof("wrote %s", filepath.ToSlash(file))
-}
-
-// pageOf collects what the page shows.
-func pageOf(env *Env, paths *pathFlags) (page.Input, error) {
-	now := env.Now()
-	f, err := fleet.Open(paths.paths())
-	if err != nil {
-		return page.Input{}, err
-	}
-	in := page.Input{Config: f.Config, State: f.State, Graph: f.Graph, Now: now, Version: version(), Title: f.Config.Factory.Project}
-	if where, err := f.Location(); err == nil {
-		in.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
-	}
-	if in.Decisions, err = f.Decide(fleet.Selection{}, now); err != nil {
-		return page.Input{}, err
-	}
-	if in.Plan, err = f.Plan(fleet.Selection{}, "", plan.DefaultHorizon, now); err != nil {
-		return page.Input{}, err
-	}
-	in.Findings, err = fleet.Validate(paths.paths(), "", fleet.Selection{}, now)
-	return in, err
 }

@@ -56,6 +56,8 @@ type Describer struct {
 	ofImage   map[string][]Object
 	ofBase    map[string][]Object
 	files     map[string][]byte
+	config    []string // lines of images.yaml
+	defaults  int      // index of the line of config that begins the defaults; -1 for none
 }
 
 // New returns a Describer.
@@ -88,6 +90,9 @@ func New(in Input) *Describer {
 	}
 	return d
 }
+
+// Input returns what the descriptions are made of.
+func (d *Describer) Input() Input { return d.in }
 
 func (d *Describer) indexPlan(p *plan.Plan) {
 	for i := range p.Items {

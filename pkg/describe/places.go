@@ -2,6 +2,7 @@ package describe
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -46,7 +47,7 @@ func (d *Describer) inState(file, key, value string) Place {
 // inConfig returns where images.yaml sets a key for an image: in its entry, or in the defaults; nil if neither does, or if the
 // file cannot be read.
 func (d *Describer) inConfig(img *config.Image, key string) *Place {
-	lines := strings.Split(string(d.content(d.in.Config.File())), "\n")
+	lines := d.configLines()
 	if img.Line < 1 || img.Line > len(lines) {
 		return nil
 	}
@@ -58,14 +59,21 @@ func (d *Describer) inConfig(img *config.Image, key string) *Place {
 	if line := keyIn(lines, first, end, key); line > 0 {
 		return &Place{d.in.Config.File(), line}
 	}
-	for i, text := range lines {
-		if strings.HasPrefix(text, "defaults:") {
-			if line := keyIn(lines, i, blockEnd(lines, i), key); line > 0 {
-				return &Place{d.in.Config.File(), line}
-			}
+	if i := d.defaults; i >= 0 {
+		if line := keyIn(lines, i, blockEnd(lines, i), key); line > 0 {
+			return &Place{d.in.Config.File(), line}
 		}
 	}
 	return nil
+}
+
+// configLines returns the lines of images.yaml. The first call splits them and finds the defaults.
+func (d *Describer) configLines() []string {
+	if d.config == nil {
+		d.config = strings.Split(string(d.content(d.in.Config.File())), "\n")
+		d.defaults = slices.IndexFunc(d.config, func(line string) bool { return strings.HasPrefix(line, "defaults:") })
+	}
+	return d.config
 }
 
 // blockEnd returns the index behind the last line of the block that a line begins: lines that are indented more.

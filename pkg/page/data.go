@@ -1,14 +1,17 @@
 package page
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/draw"
-	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -16,10 +19,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// data is what the script shows: details of images and base images, and the graph. Every string is a number in it, the place of
-// the string in Strings: digests, times and names occur many times.
+// data is what the script shows: details of images and base images, and the graph. Whatever occurs many times is a number in it,
+// its place in a list: strings, steps and clocks.
 type data struct {
 	Strings []string    `json:"strings"`
+	Steps   [][]int     `json:"steps"`  // of the chains of reasons: kind, reference, text, place, digest
+	Clocks  [][]int     `json:"clocks"` // of candidates: digest, seen, ripe, status, reason
 	Images  []imageData `json:"images"`
 	Bases   []baseData  `json:"bases"`
 	Graph   graphData   `json:"graph"`
@@ -33,23 +38,26 @@ type imageData struct {
 	Version    int           `json:"v,omitempty"`
 	Digest     int           `json:"d,omitempty"`
 	Built      int           `json:"t,omitempty"`
-	Facts      [][2]int      `json:"f,omitempty"` // further facts: name and value
 	SourceURL  int           `json:"u,omitempty"`
+	Facts      [][2]int      `json:"f,omitempty"` // further facts: name and value
+	Reasons    []int         `json:"e,omitempty"` // steps
 	Bases      []useData     `json:"b,omitempty"`
 	History    []rebuildData `json:"h,omitempty"`
 	Users      []int         `json:"c,omitempty"` // names
-	Next       [][2]int      `json:"p,omitempty"` // planned rebuilds: when and why
+	Plan       [][3]int      `json:"p,omitempty"` // rebuilds: image, when and why
+	Findings   [][2]int      `json:"x,omitempty"` // rule and message
+	Objects    []int         `json:"o,omitempty"` // of Kargo
 }
 
-// useData is a reference that an image uses, and the digests that its tag held.
+// useData is a reference that an image uses, and the digests that its tag held, the newest first.
 type useData struct {
-	Ref      int      `json:"r"`
-	Kind     int      `json:"k,omitempty"` // image or base
-	Name     int      `json:"n,omitempty"` // of the image or base image
-	Uses     int      `json:"u,omitempty"`
-	Digest   int      `json:"d,omitempty"` // that the published image was built on
-	Evidence int      `json:"e,omitempty"`
-	Clocks   [][4]int `json:"c,omitempty"` // digest, seen, ripe, status
+	Ref        int   `json:"r"`
+	Kind       int   `json:"k,omitempty"` // image or base
+	Name       int   `json:"n,omitempty"` // of the image or base image
+	Uses       int   `json:"u,omitempty"`
+	Digest     int   `json:"d,omitempty"` // that the published image was built on
+	Evidence   int   `json:"e,omitempty"`
+	Candidates []int `json:"c,omitempty"` // clocks
 }
 
 type rebuildData struct {
@@ -59,7 +67,6 @@ type rebuildData struct {
 	Why       int `json:"w,omitempty"`
 	Message   int `json:"m,omitempty"`
 	URL       int `json:"u,omitempty"`
-	ID        int `json:"i,omitempty"`
 }
 
 type baseData struct {
@@ -67,9 +74,12 @@ type baseData struct {
 	Ref        int      `json:"r"`
 	Digest     int      `json:"d,omitempty"`
 	Moved      int      `json:"t,omitempty"`
-	Candidates [][4]int `json:"c,omitempty"` // digest, seen, status, reason
+	Candidates [][4]int `json:"c,omitempty"` // digest, seen, how it stands, reason
 	History    [][3]int `json:"h,omitempty"` // when, from, to
 	Users      []int    `json:"i,omitempty"` // names
+	Plan       [][3]int `json:"p,omitempty"` // rebuilds that it causes: image, when and why
+	Findings   [][2]int `json:"x,omitempty"`
+	Objects    []int    `json:"o,omitempty"`
 }
 
 // graphData is a graph that is laid out, in whole pixels.
@@ -80,22 +90,40 @@ type graphData struct {
 	Paths  [][]int `json:"p"` // from, to, pinned, then the points
 }
 
-// dictionary collects the strings of the data.
+// dictionary collects what occurs many times.
 type dictionary struct {
-	list  []string
-	index map[string]int
+	strings       list[string]
+	steps, clocks list[[5]int]
 }
 
-// id returns the number of a string from outside.
-func (d *dictionary) id(s string) int {
-	n, known := d.index[s]
+// list is a list of different values.
+type list[T comparable] struct {
+	values []T
+	index  map[T]int
+}
+
+// id returns the place of a value in the list.
+func (l *list[T]) id(v T) int {
+	n, known := l.index[v]
 	if !known {
-		n = len(d.list)
-		d.index[s] = n
-		d.list = append(d.list, sanitize.Terminal(s))
+		if l.index == nil {
+			l.index = map[T]int{}
+		}
+		n = len(l.values)
+		l.index[v] = n
+		l.values = append(l.values, v)
 	}
 	return n
 }
+
+func newDictionary() *dictionary {
+	d := &dictionary{}
+	d.id("") // is 0, so that JSON omits it
+	return d
+}
+
+// id returns the number of a string from outside.
+func (d *dictionary) id(s string) int { return d.strings.id(sanitize.Terminal(s)) }
 
 func (d *dictionary) ids(list []string) []int {
 	out := make([]int, len(list))
@@ -110,121 +138,114 @@ func (d *dictionary) time(t time.Time) int {
 	if t.IsZero() {
 		return 0
 	}
-	return d.id(t.UTC().Format("2006-01-02 15:04"))
+	return d.id(t.UTC().Format(minute))
 }
 
+// maxHistory is how many rebuilds all images have together, so that the page of a large fleet stays small. Each image shows its
+// last three at least; git has the others.
+const maxHistory = 5000
+
 func (p *page) data() ([]byte, error) {
-	d := &dictionary{list: []string{""}, index: map[string]int{"": 0}}
-	planned := map[string][]*plan.Entry{}
-	for i := range p.Plan.Items {
-		e := &p.Plan.Items[i]
-		planned[e.Image] = append(planned[e.Image], e)
-	}
+	d := newDictionary()
 	out := data{Images: []imageData{}, Bases: []baseData{}}
+	history := min(max(maxHistory/max(len(p.Decisions), 1), 3), 20)
 	for i := range p.Decisions {
-		out.Images = append(out.Images, p.imageData(d, &p.Decisions[i], planned[p.Decisions[i].Image]))
+		out.Images = append(out.Images, d.image(p.describer.Image(p.Decisions[i].Image), history))
 	}
 	for _, name := range p.Graph.Bases() {
-		out.Bases = append(out.Bases, p.baseData(d, name))
+		out.Bases = append(out.Bases, d.base(p.describer.Base(name)))
 	}
 	out.Graph = p.graphData(d)
-	out.Strings = d.list
+	out.Strings, out.Steps, out.Clocks = d.strings.values, withoutZeros(d.steps.values), withoutZeros(d.clocks.values)
 	return jsonOf(out)
 }
 
-func (p *page) imageData(d *dictionary, dec *policy.Decision, planned []*plan.Entry) imageData {
-	img := p.Config.Find(dec.Image)
-	out := imageData{
-		Name: d.id(img.Name), Status: d.id(string(dec.Status)), Why: d.id(report.Reason(dec)), Repository: d.id(img.Ref()),
-		Users: d.ids(p.Graph.Children(img.Name)),
-	}
-	if img.Managed() {
-		p.sourceData(d, img, &out)
-	}
-	for _, e := range planned {
-		when := e.At.UTC().Format("2006-01-02 15:04")
-		if e.After != "" {
-			when = "after " + e.After
+// withoutZeros returns rows without the empty strings at their end.
+func withoutZeros(rows [][5]int) [][]int {
+	out := make([][]int, len(rows))
+	for i := range rows {
+		n := len(rows[i])
+		for n > 0 && rows[i][n-1] == 0 {
+			n--
 		}
-		out.Next = append(out.Next, [2]int{d.id(when), d.id(report.PlanWhy(e))})
-	}
-	facts := p.State.Images[img.Name]
-	if facts == nil {
-		return out
-	}
-	out.Version, out.Digest, out.Built = d.id(facts.CurrentVersion), d.id(facts.CurrentDigest), d.time(facts.LastBuilt.Time)
-	for i := range p.Graph.Deps(img.Name) {
-		out.Bases = append(out.Bases, p.useData(d, img, facts, &p.Graph.Deps(img.Name)[i]))
-	}
-	if facts.Rebuild != nil {
-		out.History = append(out.History, rebuildOf(d, facts.Rebuild))
-	}
-	for i := len(facts.RebuildHistory) - 1; i >= 0; i-- {
-		out.History = append(out.History, rebuildOf(d, &facts.RebuildHistory[i]))
+		out[i] = rows[i][:n]
 	}
 	return out
 }
 
-// sourceData adds where an image is built from, and the rules for its rebuilds.
-func (p *page) sourceData(d *dictionary, img *config.Image, out *imageData) {
-	s := img.Source
-	out.SourceURL = d.id(webURL(strings.TrimSuffix(s.GitURL(), ".git")))
+func (d *dictionary) image(img *describe.Image, history int) imageData {
+	out := imageData{
+		Name: d.id(img.Name), Status: d.id(string(img.Decision.Status)), Why: d.id(report.Reason(&img.Decision)), Repository: d.id(img.Repository),
+		Version: d.id(img.Version), Digest: d.id(img.Digest), Built: d.time(img.Built),
+		Users: d.ids(img.Users), Plan: d.plan(img.Plan), Findings: d.findings(img.Findings), Objects: d.objects(img.Objects),
+	}
 	add := func(name, value string) {
 		if value != "" {
 			out.Facts = append(out.Facts, [2]int{d.id(name), d.id(value)})
 		}
 	}
 	add("Owner", img.Owner)
-	add("Dockerfile", s.Dockerfile)
-	add("Branch", s.Branch)
-	add("Workflow", s.Workflow)
-	rule := string(img.RebuildPolicy) + ", " + img.Delay().String()
-	if img.RebuildPolicy != config.Mature {
-		rule += ", at most " + img.MaxDelay().String()
+	for _, key := range slices.Sorted(maps.Keys(img.Labels)) {
+		add("Label "+key, img.Labels[key])
 	}
-	add("Delay", rule)
-}
-
-func (p *page) useData(d *dictionary, img *config.Image, facts *state.Image, dep *graph.Dep) useData {
-	out := useData{Ref: d.id(state.Short(dep.Ref.String())), Uses: d.id(usesOf(dep))}
-	switch {
-	case dep.Parent != "":
-		out.Kind, out.Name = d.id("image"), d.id(dep.Parent)
-	case dep.Base != "":
-		out.Kind, out.Name = d.id("base"), d.id(dep.Base)
+	if s := img.Source; s != nil {
+		out.SourceURL = d.id(webURL("https://" + s.Host + "/" + s.Repo))
+		add("Dockerfile", s.Dockerfile)
+		add("Branch", s.Branch)
+		add("Workflow", s.Workflow)
+		add("Delay", delayOf(s))
 	}
-	if on := facts.On(dep.Ref.String()); on != nil {
-		out.Digest, out.Evidence = d.id(on.Digest), d.id(string(on.Evidence))
+	for i := range img.Reasons {
+		s := &img.Reasons[i]
+		place := ""
+		if s.Place != nil {
+			place = s.Place.String()
+		}
+		out.Reasons = append(out.Reasons, d.steps.id([5]int{d.id(string(s.Kind)), d.id(state.Short(s.Ref)), d.id(s.Text), d.id(place), d.id(s.Digest)}))
 	}
-	clocks := policy.Clocks(img, p.State, dep, p.Now)
-	for i := range clocks {
-		c := &clocks[i]
-		out.Clocks = append(out.Clocks, [4]int{d.id(c.Digest), d.time(c.Seen), d.time(c.Ripe), d.id(p.clockStatus(c, i == 0))})
+	for i := range img.Bases {
+		out.Bases = append(out.Bases, d.use(&img.Bases[i]))
 	}
-	slices.Reverse(out.Clocks)
+	for i := range img.History[:min(len(img.History), history)] {
+		out.History = append(out.History, d.rebuild(&img.History[i]))
+	}
 	return out
 }
 
-func (p *page) clockStatus(c *policy.Clock, first bool) string {
-	switch {
-	case c.Held.After(c.Released):
-		return "held"
-	case !c.Released.IsZero():
-		return "released"
-	case first:
-		return "baseline"
-	case !c.Withdrawn.IsZero():
-		return "withdrawn"
-	case c.Ripe.After(p.Now):
-		return "ripening"
+// delayOf returns the rules for when an image is rebuilt.
+func delayOf(s *describe.Source) string {
+	out := s.RebuildDelay.String() + ", " + string(s.RebuildPolicy)
+	if s.RebuildPolicy != config.Mature {
+		out += ", at most " + s.MaxRebuildDelay.String()
 	}
-	return "ripe"
+	if !s.AutoRebuild {
+		out += "; no automatic rebuilds"
+	}
+	return out
 }
 
-// usesOf returns the instructions that use a reference: FROM, COPY in line 3.
-func usesOf(dep *graph.Dep) string {
+func (d *dictionary) use(b *describe.ImageBase) useData {
+	out := useData{Ref: d.id(state.Short(b.Ref)), Uses: d.id(usesOf(b.Uses))}
+	switch {
+	case b.Parent != "":
+		out.Kind, out.Name = d.id("image"), d.id(b.Parent)
+	case b.Base != "":
+		out.Kind, out.Name = d.id("base"), d.id(b.Base)
+	}
+	if b.BuiltOn != nil {
+		out.Digest, out.Evidence = d.id(b.BuiltOn.Digest), d.id(b.BuiltOn.How)
+	}
+	for i := range slices.Backward(b.Candidates) {
+		c := &b.Candidates[i]
+		out.Candidates = append(out.Candidates, d.clocks.id([5]int{d.id(c.Digest), d.time(c.Seen), d.time(c.Ripe), d.id(string(c.Status)), d.id(c.Reason)}))
+	}
+	return out
+}
+
+// usesOf returns the instructions that use a reference: FROM, COPY.
+func usesOf(uses []describe.Use) string {
 	var out []string
-	for _, u := range dep.Uses {
+	for _, u := range uses {
 		if word := strings.ToUpper(u.Kind); !slices.Contains(out, word) {
 			out = append(out, word)
 		}
@@ -232,44 +253,76 @@ func usesOf(dep *graph.Dep) string {
 	return strings.Join(out, ", ")
 }
 
-func rebuildOf(d *dictionary, r *state.Rebuild) rebuildData {
+func (d *dictionary) rebuild(r *state.Rebuild) rebuildData {
 	return rebuildData{
-		ID: d.id(r.ID), Requested: d.time(r.RequestedAt.Time), Status: d.id(string(r.Status)), Finished: d.time(r.FinishedAt.Time),
+		Requested: d.time(r.RequestedAt.Time), Status: d.id(string(r.Status)), Finished: d.time(r.FinishedAt.Time),
 		Why: d.id(r.Reason), Message: d.id(r.Message), URL: d.id(webURL(r.RunURL)),
 	}
 }
 
-func (p *page) baseData(d *dictionary, name string) baseData {
-	out := baseData{Name: d.id(name), Ref: d.id(state.Short(p.Graph.BaseRef(name).String())), Users: d.ids(p.Graph.Dependents(name))}
-	facts := p.State.Bases[name]
-	if facts == nil {
-		return out
+func (d *dictionary) base(b *describe.Base) baseData {
+	out := baseData{
+		Name: d.id(b.Name), Ref: d.id(state.Short(b.Ref)), Digest: d.id(b.Digest), Moved: d.time(b.Updated),
+		Plan: d.plan(b.Plan), Findings: d.findings(b.Findings), Objects: d.objects(b.Objects),
 	}
-	out.Digest, out.Moved = d.id(facts.CurrentDigest), d.time(facts.LastUpdated.Time)
-	for i := len(facts.Candidates) - 1; i >= 0; i-- {
-		c := &facts.Candidates[i]
-		out.Candidates = append(out.Candidates, [4]int{d.id(c.Digest), d.time(c.FirstSeen.Time), d.id(candidateStatus(c)), d.id(c.Reason)})
+	for i := range b.Users {
+		out.Users = append(out.Users, d.id(b.Users[i].Image))
 	}
-	if facts.Baseline != nil {
-		out.Candidates = append(out.Candidates, [4]int{d.id(facts.Baseline.Digest), d.time(facts.Baseline.FirstSeen.Time), d.id("baseline"), d.id(facts.Baseline.Reason)})
+	for i := range slices.Backward(b.Candidates) {
+		c := &b.Candidates[i]
+		out.Candidates = append(out.Candidates, [4]int{d.id(c.Digest), d.time(c.Seen), d.id(stands(c)), d.id(c.Reason)})
 	}
-	for i := len(facts.UpdateHistory) - 1; i >= 0; i-- {
-		u := &facts.UpdateHistory[i]
+	for i := range b.History {
+		u := &b.History[i]
 		out.History = append(out.History, [3]int{d.time(u.At.Time), d.id(u.From), d.id(u.To)})
 	}
 	return out
 }
 
-func candidateStatus(c *state.Candidate) string {
-	switch {
-	case c.Held.After(c.Released.Time):
-		return "held"
-	case !c.Released.IsZero():
-		return "released"
-	case !c.Withdrawn.IsZero():
-		return "withdrawn"
+// stands returns how a digest stands for the images that use its tag.
+func stands(c *describe.BaseCandidate) string {
+	if c.Baseline {
+		return "baseline"
 	}
-	return "seen"
+	var parts []string
+	for i := range c.Ripens {
+		r := &c.Ripens[i]
+		part := string(r.Status)
+		if r.Status == policy.IsRipening {
+			part = "ripe " + r.At.UTC().Format(minute)
+		}
+		parts = append(parts, part+" for "+plural.Listed(r.Images, 3))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (d *dictionary) plan(entries []plan.Entry) [][3]int {
+	var out [][3]int
+	for i := range entries {
+		e := &entries[i]
+		when := e.At.UTC().Format(minute)
+		if e.After != "" {
+			when = "after " + e.After
+		}
+		out = append(out, [3]int{d.id(e.Image), d.id(when), d.id(report.PlanWhy(e))})
+	}
+	return out
+}
+
+func (d *dictionary) findings(list finding.List) [][2]int {
+	var out [][2]int
+	for i := range list {
+		out = append(out, [2]int{d.id(list[i].Rule), d.id(list[i].Message)})
+	}
+	return out
+}
+
+func (d *dictionary) objects(list []describe.Object) []int {
+	var out []int
+	for _, o := range list {
+		out = append(out, d.id(o.String()))
+	}
+	return out
 }
 
 func (p *page) graphData(d *dictionary) graphData {

@@ -11,6 +11,9 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
+// minute is the form of a time on the page.
+const minute = "2006-01-02 15:04"
+
 // part adds something to an element: an attribute, a text or a child. Package html escapes all of them when it renders the page.
 type part func(*html.Node)
 
@@ -85,5 +88,5 @@ func at(t time.Time) part {
 	if t.IsZero() {
 		return nil
 	}
-	return el("time", attr("datetime", t.UTC().Format(time.RFC3339)), text(t.UTC().Format("2006-01-02 15:04")))
+	return el("time", text(t.UTC().Format(minute)))
 }

@@ -10,16 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/net/html"
 
-	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/finding"
-	"github.com/imagefactory/imagefactory/pkg/graph"
-	"github.com/imagefactory/imagefactory/pkg/plan"
-	"github.com/imagefactory/imagefactory/pkg/policy"
-	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/pkg/describe"
 )
 
 var (
@@ -29,25 +23,22 @@ var (
 	script string
 )
 
-// Input is what a page shows.
-type Input struct {
-	Config    *config.Config
-	State     *state.State
-	Graph     *graph.Graph
-	Now       time.Time
-	Decisions []policy.Decision // about all images, of Now
-	Plan      *plan.Plan
-	Findings  finding.List
-	Title     string // of the fleet: its repository
-	Version   string // of imagefactory
+// Options are what a page says of itself.
+type Options struct {
+	Title   string // of the fleet: its repository
+	Version string // of imagefactory
 }
 
 // page is a page that is being made.
-type page struct{ Input }
+type page struct {
+	Options
+	describe.Input
+	describer *describe.Describer
+}
 
-// Write writes the page. The same input gives the same bytes.
-func Write(w io.Writer, in Input) error {
-	p := &page{in}
+// Write writes the page of a fleet. The same descriptions give the same bytes.
+func Write(w io.Writer, d *describe.Describer, o Options) error {
+	p := &page{o, d.Input(), d}
 	data, err := p.data()
 	if err != nil {
 		return err

@@ -27,13 +27,8 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%dd", d/day)
 }
 
-// timeCell returns a cell with a time, which the table sorts by.
-func timeCell(t time.Time) cell {
-	if t.IsZero() {
-		return cell{}
-	}
-	return cell{at(t), strconv.FormatInt(t.Unix(), 10)}
-}
+// timeCell returns a cell with a time. Its text sorts by time.
+func timeCell(t time.Time) cell { return cell{content: at(t)} }
 
 // images returns a table with a row for each image.
 func (p *page) images() part {
@@ -93,7 +88,7 @@ func (p *page) image(d *policy.Decision, order int) row {
 func (p *page) when(d *policy.Decision) cell {
 	switch {
 	case d.After != "":
-		return cell{group(text("after "), to("image", d.After, text(d.After))), strconv.FormatInt(d.Until.Unix(), 10)}
+		return cell{group(text("after "), to("image", d.After, text(d.After))), d.Until.UTC().Format(minute)}
 	case !d.Until.IsZero():
 		return timeCell(d.Until)
 	}
@@ -223,7 +218,7 @@ func (p *page) upcoming() part {
 		e := &p.Plan.Items[i]
 		t.rows = append(t.rows, row{cells: []cell{
 			{content: to("image", e.Image, text(e.Image))},
-			{starts(e), strconv.FormatInt(e.At.Unix(), 10)},
+			{starts(e), e.At.UTC().Format(minute)},
 			number(e.Wave),
 			plain(report.PlanWhy(e)),
 			timeCell(e.Latest),

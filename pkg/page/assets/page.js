@@ -96,8 +96,27 @@
   function grid(heads, rows) {
     return h("div", { class: "scroll" }, h("table", {},
       h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col" }, t)))),
-      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((c) => h("td", {}, c)))))));
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((c) => h("td", {}, ...[c].flat())))))));
   }
+
+  // reasons returns the chain from facts to the decision, base by base.
+  function reasons(steps) {
+    const out = [];
+    let ref = -1, list;
+    for (const [kind, of, text, place, d] of steps.map((s) => data.steps[s])) {
+      if (of !== ref) {
+        ref = of;
+        list = h("ol", { class: "chain" });
+        out.push(S[of] ? h("h4", {}, S[of]) : h("h4", {}, "The image"), list);
+      }
+      list.append(h("li", { class: S[kind] }, h("span", { class: "kind" }, S[kind]), h("span", {}, S[text], d ? [" ", digest(d)] : "", place ? h("span", { class: "place" }, S[place]) : "")));
+    }
+    return out;
+  }
+
+  const planned = (list, named) => part("Planned", grid(named ? ["Image", "Starts", "Why"] : ["Starts", "Why"], list.map(([i, w, y]) => [...(named ? [ref("image", S[i])] : []), S[w], S[y]])));
+  const problems = (list) => part("Findings", grid(["Rule", "Message"], list.map(([r, m]) => [S[r], S[m]])));
+  const objects = (list) => part("Kargo", h("ul", { class: "chips" }, list.map((o) => h("li", {}, h("code", {}, S[o])))));
 
   function imageDetails(i) {
     const out = [
@@ -111,11 +130,14 @@
         ...(i.f || []).map(([k, v]) => [S[k], S[v]]),
       ]),
     ];
-    if (i.p) out.push(...part("Planned", grid(["Starts", "Why"], i.p.map(([w, y]) => [S[w], S[y]]))));
+    if (i.p) out.push(...planned(i.p, false));
     if (i.b) out.push(...part("Built on", ...i.b.map(use)));
+    if (i.e) out.push(...part("Why", h("div", {}, reasons(i.e))));
     if (i.c && i.c.length) out.push(...part("Used by", list(i.c)));
     if (i.h) out.push(...part("Rebuilds", grid(["Requested", "Status", "Ended", "Why"], i.h.map((r) =>
       [external(r.u, S[r.t]), status(S[r.s]), S[r.e || 0], S[r.w || 0] + (r.m ? `: ${S[r.m]}` : "")]))));
+    if (i.x) out.push(...problems(i.x));
+    if (i.o) out.push(...objects(i.o));
     return out;
   }
 
@@ -123,15 +145,19 @@
     const name = b.k ? ref(S[b.k], S[b.n], S[b.r]) : S[b.r];
     return h("div", { class: "use" },
       h("p", {}, name, b.u ? ` (${S[b.u]})` : ""),
-      b.d ? h("p", {}, "built on ", digest(b.d), ` (${S[b.e]})`) : "",
-      b.c && b.c.length > 1 ? grid(["Digest", "First seen", "Ripe", "Status"], b.c.map(([d, s, r, t]) => [digest(d), S[s], t && S[t] === "baseline" ? "" : S[r], status(S[t])])) : "");
+      b.d ? h("p", {}, "built on ", digest(b.d), `: ${S[b.e]}`) : "",
+      b.c && b.c.length > 1 ? grid(["Digest", "First seen", "Ripe", "Status"], b.c.map((c) => data.clocks[c]).map(([d, s, r, t, y]) =>
+        [digest(d), S[s], S[t] === "baseline" ? "" : S[r], [status(S[t]), y ? ` ${S[y]}` : ""]])) : "");
   }
 
   function baseDetails(b) {
     const out = [facts([["Digest", digest(b.d)], ["Moved", S[b.t || 0]]])];
-    if (b.c) out.push(...part("Digests", grid(["Digest", "First seen", "Status", "Reason"], b.c.map(([d, s, t, r]) => [digest(d), S[s], status(S[t]), S[r]]))));
+    if (b.p) out.push(...planned(b.p, true));
+    if (b.c) out.push(...part("Digests", grid(["Digest", "First seen", "Status", "Reason"], b.c.map(([d, s, t, r]) => [digest(d), S[s], S[t], S[r]]))));
     if (b.i) out.push(...part("Used by", list(b.i)));
     if (b.h) out.push(...part("Moves of the tag", grid(["When", "From", "To"], b.h.map(([t, f, o]) => [S[t], digest(f), digest(o)]))));
+    if (b.x) out.push(...problems(b.x));
+    if (b.o) out.push(...objects(b.o));
     return out;
   }
 
