@@ -47,7 +47,7 @@ func (s *Set) totals(f *Facts) {
 }
 
 func (s *Set) images(f *Facts) {
-	info := s.gauge("image_info", "An enrolled image: its repository, and whether it is managed or external; always 1.")
+	info := s.gauge("image_info", "An enrolled image: its repository, its owner, and whether it is managed or external; always 1.")
 	status := s.gauge("image_status", "Status of an image: 1 for the status that it has.")
 	built := s.gauge("image_built_timestamp_seconds", "Time when the published image was built.")
 	outdated := s.gauge("image_outdated_timestamp_seconds", "Time since when a base of the image has held a newer digest; absent while there is none.")
@@ -57,7 +57,7 @@ func (s *Set) images(f *Facts) {
 	for i := range f.Decisions {
 		d := &f.Decisions[i]
 		img, facts := f.Config.Find(d.Image), f.State.Images[d.Image]
-		info.add(1, "image", d.Image, "repository", img.Ref(), "kind", kindOf(img))
+		info.add(1, "image", d.Image, "repository", img.Ref(), "kind", kindOf(img), "owner", img.Owner)
 		status.add(1, "image", d.Image, "status", string(d.Status))
 		outdated.at(d.Outdated(), "image", d.Image)
 		if d.Status != policy.Starting && d.Status != policy.Running {

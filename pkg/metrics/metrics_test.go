@@ -23,7 +23,7 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // everything returns a set in which every metric has a sample.
 func everything(t *testing.T) *Set {
 	t.Helper()
-	cfg, err := config.Load(strings.NewReader("- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n"), "images.yaml")
+	cfg, err := config.Load(strings.NewReader("- {name: web, owner: shop, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n"), "images.yaml")
 	require.NoError(t, err)
 	at := state.At(now)
 	st := state.New()
