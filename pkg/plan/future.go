@@ -149,7 +149,7 @@ func (f *future) resume(img *image, r *state.Rebuild) {
 }
 
 func (f *future) entry(img *image, status Status, at time.Time) Entry {
-	e := Entry{Image: img.Name, Status: status, Wave: 1, At: at, Forge: img.Source.Host}
+	e := Entry{Image: img.Name, Status: status, Wave: 1, At: at, Forge: img.Source.Host, Owner: img.Owner}
 	e.Expected, e.ExpectedFrom = f.expected.of(img.Name)
 	e.Ends = at.Add(e.Expected.Std())
 	return e

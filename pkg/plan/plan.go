@@ -77,6 +77,7 @@ type Entry struct {
 	// Takes is the reference whose Change the build takes with it, although something else makes it due.
 	Takes string `json:"takes,omitempty"`
 	Forge string `json:"forge"`
+	Owner string `json:"owner,omitempty"` // of images.yaml
 	// Expected is how long it takes, from the request until the image is seen, and ExpectedFrom how that is known.
 	Expected     config.Duration `json:"expected"`
 	ExpectedFrom Source          `json:"expectedFrom"`
