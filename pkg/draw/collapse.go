@@ -101,8 +101,13 @@ func (m *Model) around(by Cluster, main []int) []string {
 	users := m.usersBelow()
 	ranked := all(len(m.Nodes))
 	slices.SortStableFunc(ranked, func(a, b int) int { return cmp.Compare(users[b], users[a]) })
+	clusters := map[string]bool{}
+	for i := range m.Nodes {
+		clusters[m.Nodes[i].cluster(by)] = true
+	}
+	most := max(full/2/len(clusters), 8) // each may have users in every cluster
 	stays := make([]bool, len(m.Nodes))
-	for _, i := range ranked[:min(full/2, len(ranked))] {
+	for _, i := range ranked[:min(most, len(ranked))] {
 		stays[i] = users[i] > 1
 	}
 	groups := make([]string, len(m.Nodes))

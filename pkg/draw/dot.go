@@ -110,11 +110,11 @@ func (m *Model) isDashed(edges []int) bool {
 	return m.pinned(edges) || !slices.ContainsFunc(edges, func(e int) bool { return slices.Contains(m.Edges[e].Kinds, "from") })
 }
 
-// dotString quotes a label as the DOT language does: only quotes and backslashes are special.
+// dotString quotes a label as the DOT language does: only quotes and backslashes are special. Some parsers refuse U+FFFD.
 func dotString(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
 		lines[i] = sanitize.Terminal(lines[i])
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.Join(lines, "\n")) + `"`
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\ufffd", "?").Replace(strings.Join(lines, "\n")) + `"`
 }

@@ -249,7 +249,6 @@ type vertex struct {
 	node    int // -1: a link passes
 	lane    int // -1: of none
 	rank    int
-	sub     int // column within the layer
 	x, y    float64
 	h       float64 // height with the gap to the next one
 	in, out []int
@@ -269,6 +268,7 @@ type layers struct {
 	lanes  int // 0: none
 	x, w   []float64
 	lead   []float64 // before each layer, for the labels of the links into it
+	column []float64 // width of the columns of each layer
 	subs   []int     // columns of each layer
 	row    []float64 // height of the highest node of each layer
 	bounds []Box     // of the lanes
@@ -507,6 +507,7 @@ func (l *layers) breakLayers() {
 // setX sets the columns, and makes all images of a layer equally wide, and all of its bases.
 func (l *layers) setX() {
 	l.x, l.w, l.lead = make([]float64, len(l.order)), make([]float64, len(l.order)), make([]float64, len(l.order)+1)
+	l.column = make([]float64, len(l.order))
 	for k, i := range l.mine {
 		if label := l.links[i].label; label != "" {
 			r := l.vs[l.chains[k][len(l.chains[k])-1]].rank
@@ -526,21 +527,28 @@ func (l *layers) setX() {
 			}
 		}
 		column := max(widths[0], widths[1])
-		n := 0
 		for _, i := range layer {
-			v := &l.vs[i]
-			if v.passes() {
-				v.x = x
-				continue
+			if v := &l.vs[i]; !v.passes() {
+				l.out.Nodes[v.node].W = widths[min(len(v.in), 1)]
 			}
-			v.sub = n % l.subs[r]
-			v.x = x + float64(v.sub)*(column+subGap)
-			l.out.Nodes[v.node].W = widths[min(len(v.in), 1)]
-			n++
 		}
-		l.x[r] = x
+		l.x[r], l.column[r] = x, column
+		l.spread(r)
 		l.w[r] = float64(l.subs[r])*(column+subGap) - subGap
 		x += l.w[r] + 60 + min(130, 2*float64(links)) + l.lead[r+1]
+	}
+}
+
+// spread puts the nodes of a layer into its columns by turns, so that two of the same column are a row apart.
+func (l *layers) spread(r int) {
+	n := 0
+	for _, i := range l.order[r] {
+		v := &l.vs[i]
+		v.x = l.x[r]
+		if !v.passes() {
+			v.x += float64(n%l.subs[r]) * (l.column[r] + subGap)
+			n++
+		}
 	}
 }
 
@@ -688,6 +696,7 @@ func (l *layers) placeLanes(names []string) {
 	}
 	slices.SortStableFunc(shared, func(a, b int) int { return cmp.Compare(l.vs[a].y, l.vs[b].y) })
 	l.align(shared, everything, false, true)
+	l.spread(0)
 }
 
 // block moves the part to the origin and routes its links.
