@@ -10,16 +10,16 @@ import (
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/gofont/gomono"
-	"golang.org/x/image/font/gofont/gomonobold"
 	"golang.org/x/image/font/opentype"
 	"golang.org/x/image/math/fixed"
 	"golang.org/x/image/vector"
 )
 
 const (
-	pngScale  = 2.0  // pixels of the image for one of the drawing, so that text is sharp on any screen
-	maxPixels = 40e6 // of an image; a larger one is drawn at a smaller scale
-	minScale  = 0.9  // at which text can still be read
+	pngScale   = 2.0  // pixels of the image for one of the drawing, so that text is sharp on any screen
+	maxPixels  = 40e6 // of an image; a larger one is drawn at a smaller scale
+	boldOffset = 0.5
+	minScale   = 0.9 // at which text can still be read
 )
 
 // PNG draws the model as a PNG image.
@@ -47,24 +47,16 @@ type canvas struct {
 	img   *image.RGBA
 	scale float64
 	theme Theme
-	fonts map[bool]*opentype.Font
-	faces map[faceKey]font.Face
-}
-
-type faceKey struct {
-	size float64
-	bold bool
+	font  *opentype.Font
+	faces map[float64]font.Face // by size
 }
 
 func newCanvas(w, h, scale float64, theme Theme) (*canvas, error) {
-	c := &canvas{scale: scale, theme: theme, fonts: map[bool]*opentype.Font{}, faces: map[faceKey]font.Face{}}
-	for bold, data := range map[bool][]byte{false: gomono.TTF, true: gomonobold.TTF} {
-		f, err := opentype.Parse(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading the font of PNG images: %w", err)
-		}
-		c.fonts[bold] = f
+	f, err := opentype.Parse(gomono.TTF)
+	if err != nil {
+		return nil, fmt.Errorf("reading the font of PNG images: %w", err)
 	}
+	c := &canvas{scale: scale, theme: theme, font: f, faces: map[float64]font.Face{}}
 	c.img = image.NewRGBA(image.Rect(0, 0, int(math.Ceil(w*scale)), int(math.Ceil(h*scale))))
 	draw.Draw(c.img, c.img.Bounds(), image.NewUniform(theme.colorOf(background)), image.Point{}, draw.Src)
 	return c, nil
@@ -132,21 +124,27 @@ func (c *canvas) paintShape(s *shape) {
 	}
 }
 
-// text writes a text. What the font has no glyph for is shown as its replacement.
+// text writes a text. What the font has no glyph for is shown as its replacement. Bold text is written twice, a little apart, which
+// saves a second font.
 func (c *canvas) text(s *shape) {
-	key := faceKey{s.size, s.bold}
-	face := c.faces[key]
+	face := c.faces[s.size]
 	if face == nil {
 		var err error
-		face, err = opentype.NewFace(c.fonts[s.bold], &opentype.FaceOptions{Size: s.size * c.scale, DPI: 72, Hinting: font.HintingNone})
+		face, err = opentype.NewFace(c.font, &opentype.FaceOptions{Size: s.size * c.scale, DPI: 72, Hinting: font.HintingNone})
 		if err != nil {
 			return // a size is no error
 		}
-		c.faces[key] = face
+		c.faces[s.size] = face
 	}
 	d := font.Drawer{Dst: c.img, Src: image.NewUniform(c.theme.colorOf(s.fill)), Face: face}
-	d.Dot = fixed.Point26_6{X: fixed.Int26_6(s.at.X * c.scale * 64), Y: fixed.Int26_6(s.at.Y * c.scale * 64)}
-	d.DrawString(s.text)
+	offsets := []float64{0}
+	if s.bold {
+		offsets = []float64{0, boldOffset}
+	}
+	for _, dx := range offsets {
+		d.Dot = fixed.Point26_6{X: fixed.Int26_6((s.at.X + dx) * c.scale * 64), Y: fixed.Int26_6(s.at.Y * c.scale * 64)}
+		d.DrawString(s.text)
+	}
 }
 
 // outline is polygons that are filled together. All of them turn the same way, so that none cancels another one out.

@@ -148,9 +148,9 @@ func TestPNG(t *testing.T) {
 		}
 		assert.Greater(t, len(colors), 50, "text and lines are smooth")
 	}
-	large := fleet(20000)
+	large := fleet(8000)
 	err := large.PNG(io.Discard, draw.Options{})
-	assert.ErrorContains(t, err, "22000 nodes are too many to be read (use -o svg, --collapse auto, or the NAME of an image)")
+	assert.ErrorContains(t, err, "8800 nodes are too many to be read (use -o svg, --collapse auto, or the NAME of an image)")
 }
 
 func TestNothingOverlaps(t *testing.T) {
