@@ -124,7 +124,7 @@ func Main(ctx context.Context, args []string, env *Env) int {
 		return exitUsage
 	case errors.Is(err, errReported):
 		return exitFailed
-	case errors.Is(err, errDifference):
+	case errors.Is(err, errDifference), errors.Is(err, errConditionMet):
 		return exitDifference
 	case errors.As(err, &findings):
 		_ = report.Findings(env.Err, findings) // nothing better can be done when stderr is gone

@@ -25,7 +25,7 @@ import (
 var kinds = map[string]any{
 	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "AuditReport": cli.AuditReport{},
 	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
-	"ImageDescription": cli.ImageDescription{}, "BaseDescription": cli.BaseDescription{},
+	"BaseList": cli.BaseList{}, "ImageDescription": cli.ImageDescription{}, "BaseDescription": cli.BaseDescription{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
 
@@ -114,7 +114,7 @@ func TestKinds(t *testing.T) {
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
 		"plan": "Plan", "plan --diff HEAD": "PlanDiff",
 		"hold node:22 --reason bad --dry-run": "StateChange",
-		"describe web":                        "ImageDescription", "describe node:22": "BaseDescription",
+		"status --bases":                      "BaseList", "describe web": "ImageDescription", "describe node:22": "BaseDescription",
 		"init --full --dry-run": "FileList",
 	}
 	seen := map[string]bool{}

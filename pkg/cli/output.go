@@ -76,6 +76,11 @@ type (
 		report.Meta
 		build
 	}
+	// BaseList is the output of status --bases.
+	BaseList struct {
+		report.Meta
+		Items []describe.BaseSummary `json:"items"`
+	}
 	// ImageDescription is the output of describe for an image.
 	ImageDescription struct {
 		report.Meta
@@ -154,6 +159,11 @@ func (g Graph) Names() []string { return namesOf(g.Nodes, func(n *draw.Node) str
 
 // Names implements [report.Object].
 func (l Lock) Names() []string { return []string{l.Image} }
+
+// Names implements [report.Object].
+func (l BaseList) Names() []string {
+	return namesOf(l.Items, func(b *describe.BaseSummary) string { return b.Name })
+}
 
 // Names implements [report.Object].
 func (d ImageDescription) Names() []string { return []string{d.Name} }

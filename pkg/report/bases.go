@@ -1,0 +1,69 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/describe"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Bases prints a row for each base image, and a line of totals. Wide prints digests in full and exact times.
+func (s Style) Bases(w io.Writer, list []describe.BaseSummary, now time.Time, wide bool) error {
+	digest, format := state.ShortDigest, Time
+	if wide {
+		digest, format = func(d string) string { return d }, ExactTime
+	}
+	rows := make([][]string, len(list))
+	moving := 0
+	for i := range list {
+		b := &list[i]
+		if b.Ripening > 0 || b.Due > 0 {
+			moving++
+		}
+		rows[i] = []string{state.Short(b.Ref), digest(b.Digest), unlessZero(format, b.Updated, now), candidatesText(b, format, now), usersText(b)}
+	}
+	if err := s.Table(w, []string{"BASE", "DIGEST", "MOVED (UTC)", "CANDIDATES", "USERS"}, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s, %d with a newer digest\n", plural.Count(len(list), "base image"), moving)
+	return err
+}
+
+func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) string, now time.Time) string {
+	var parts []string
+	if b.Due > 0 {
+		parts = append(parts, "due for "+plural.Count(b.Due, "image"))
+	}
+	if b.Ripening > 0 {
+		text := fmt.Sprintf("%d ripening", b.Ripening)
+		if !b.Next.IsZero() {
+			text += " (due " + format(b.Next, now) + ")"
+		}
+		parts = append(parts, text)
+	}
+	if b.Held > 0 {
+		parts = append(parts, fmt.Sprintf("%d held", b.Held))
+	}
+	if b.Digest == "" {
+		parts = append(parts, "registry not asked yet")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func usersText(b *describe.BaseSummary) string {
+	text := fmt.Sprint(b.Users)
+	if b.AllUsers > b.Users {
+		text += fmt.Sprintf(" (%d with those built on them)", b.AllUsers)
+	}
+	switch {
+	case b.Pinned > 0 && b.Pinned == b.Users:
+		text += ", pinned"
+	case b.Pinned > 0:
+		text += fmt.Sprintf(", %d pinned", b.Pinned)
+	}
+	return text
+}
