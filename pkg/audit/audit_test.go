@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func (w *world) finish(status state.RebuildStatus) {
 func (w *world) publish() {
 	w.digests++
 	img := w.bounded.Images["web"]
-	img.CurrentDigest, img.CurrentVersion, img.LastBuilt = digest(w.digests+1000), fmt.Sprint(w.digests), state.At(w.now)
+	img.CurrentDigest, img.CurrentVersion, img.LastBuilt = digest(w.digests+1000), strconv.Itoa(w.digests), state.At(w.now)
 	img.BuiltOn = []state.BuiltOn{{Ref: ref, Snapshot: state.Snapshot{Digest: w.bounded.Bases["node-22"].CurrentDigest}, Evidence: state.Provenance}}
 	w.builds = append(w.builds, Build{img.CurrentDigest, img.CurrentVersion, w.now, img.BuiltOn})
 	w.keep()

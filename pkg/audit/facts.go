@@ -121,7 +121,7 @@ func (f *Facts) addImage(facts *state.Image, past bool) {
 		rebuilds = append(rebuilds, *facts.Rebuild)
 	}
 	for _, r := range rebuilds {
-		if _, known := img.rebuilds[r.ID]; !known && r.ID != "" && !(past && r.Status.Active()) {
+		if _, known := img.rebuilds[r.ID]; !known && r.ID != "" && (!past || !r.Status.Active()) {
 			img.rebuilds[r.ID] = r
 		}
 	}
