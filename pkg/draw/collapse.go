@@ -214,7 +214,7 @@ func (m *Model) merge(groups []string, main []int) Model {
 		if old, known := at[k]; known {
 			have := &edges[old]
 			have.Images += n
-			have.Final, have.Pinned = have.Final || e.Final, have.Pinned && e.Pinned
+			have.Final, have.Pinned, have.Implied = have.Final || e.Final, have.Pinned && e.Pinned, have.Implied && e.Implied
 			for _, kind := range e.Kinds {
 				if !slices.Contains(have.Kinds, kind) {
 					have.Kinds = append(slices.Clip(have.Kinds), kind)

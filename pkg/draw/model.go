@@ -117,7 +117,12 @@ func (m *Model) setImplied() {
 	for i := range m.Edges {
 		e := &m.Edges[i]
 		from, to := index[e.From], index[e.To]
-		e.Implied = isImage(from) && len(parents[to]) > 1 && slices.ContainsFunc(parents[to], func(p int) bool { return p != from && above[p].has(from) })
+		if m.Nodes[from].Kind == Collapsed || m.Nodes[to].Kind == Collapsed {
+			continue // it stays as the edges are that it stands for
+		}
+		e.Implied = isImage(from) && len(parents[to]) > 1 && slices.ContainsFunc(parents[to], func(p int) bool {
+			return p != from && above[p].has(from) && !above[p].has(to)
+		})
 	}
 }
 

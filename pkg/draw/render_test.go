@@ -199,6 +199,9 @@ func TestCollapse(t *testing.T) {
 			}
 			assert.Equal(t, n, images, "every image is drawn, alone or with others")
 			assert.Equal(t, n/10, bases)
+			for _, e := range c.Edges {
+				assert.False(t, e.Implied && strings.HasPrefix(e.From, "group/base/"), "base images are linked to their users")
+			}
 		}
 	}
 }
