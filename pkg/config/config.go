@@ -53,6 +53,7 @@ type Factory struct {
 	MaxConcurrent *int                  `yaml:"maxConcurrentRebuilds" jsonschema_description:"Maximum number of concurrent rebuilds per forge. Default 5."`
 	Mirrors       map[string][]string   `yaml:"mirrors" jsonschema_description:"Mirrors by registry host. They are asked first, in this order; the registry itself is the fallback."`
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Credentials by host, as references to Secrets. images.yaml never contains a secret itself."`
+	ReportURL     string                `yaml:"reportURL" jsonschema_description:"URL of the page that imagefactory report writes. Kargo's UI links to it."`
 	Lint          Lint                  `yaml:"lint" jsonschema_description:"Warnings to ignore."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`

@@ -20,6 +20,32 @@ func HomeHost(p Provider) string {
 	return ""
 }
 
+// WebURL returns the URL of the forge for people, "" for a plain git server.
+func (s *Source) WebURL() string {
+	if !s.Triggerable() {
+		return ""
+	}
+	return scheme(s.Host) + s.Host
+}
+
+// FilePage returns the URL of the page that shows a file of a repository, given by its URL, at a forge.
+func FilePage(p Provider, repo, branch, file string) string {
+	view := "/blob/"
+	if p == GitLab {
+		view = "/-/blob/"
+	}
+	return repo + view + escapePath(branch) + "/" + escapePath(file)
+}
+
+// escapePath escapes each segment of a path.
+func escapePath(p string) string {
+	segments := strings.Split(p, "/")
+	for i := range segments {
+		segments[i] = url.PathEscape(segments[i])
+	}
+	return strings.Join(segments, "/")
+}
+
 // APIURL returns the URL of the forge's REST API: a path on the host for GitHub Enterprise Server, the host api.SUBDOMAIN.ghe.com for
 // GitHub Enterprise Cloud with data residency, "" for a plain git server.
 func (s *Source) APIURL() string {

@@ -78,3 +78,17 @@ func TestOwnersOfOneLabel(t *testing.T) {
 	_, err := config.Load(strings.NewReader("- {name: a, repository: a, owner: acme/shop}\n- {name: b, repository: b, owner: '@acme/shop'}\n"), "images.yaml")
 	require.ErrorContains(t, err, `2:35: b: owner: owners "@acme/shop" and "acme/shop" become the same label value "acme.shop" (use one spelling)`)
 }
+
+func TestReportURL(t *testing.T) {
+	load := func(u string) error {
+		_, err := config.Load(strings.NewReader("factory: {reportURL: '"+u+"'}\nimages: []\n"), "images.yaml")
+		return err
+	}
+	require.NoError(t, load("https://acme.example/images/?team=a"))
+	for _, u := range []string{"acme.example", "ftp://acme.example", "https://", "https://a.example/{{x}}", "https://a.example/#x", "https://a.example/a b", "javascript:alert(1)"} {
+		require.ErrorContains(t, load(u), "1:22: factory.reportURL: invalid URL", u)
+	}
+	err := load("https://user:secret@a.example/")
+	require.ErrorContains(t, err, `the URL of host "a.example" contains credentials`)
+	assert.NotContains(t, err.Error(), "secret")
+}

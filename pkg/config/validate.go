@@ -119,6 +119,9 @@ func (v *validator) factory(n *yaml.Node) {
 	if f.MaxConcurrent != nil && *f.MaxConcurrent < 1 {
 		v.add(finding.BadValue, child(n, "maxConcurrentRebuilds"), "factory.maxConcurrentRebuilds: want at least 1", "")
 	}
+	if f.ReportURL != "" {
+		v.check(child(n, "reportURL"), "factory.reportURL", checkPageURL(f.ReportURL))
+	}
 	v.lint(child(n, "lint"))
 	v.jobs(child(n, "jobs"))
 	v.metrics(child(n, "metrics"), child(child(n, "jobs"), "env"))
@@ -577,6 +580,18 @@ func checkStateURL(s string) error {
 		return fmt.Errorf("%s: want an https URL", shown(s))
 	}
 	return checkRepoURL(s)
+}
+
+// checkPageURL accepts http(s) URLs without credentials and fragment. A brace could begin a template in Kargo.
+func checkPageURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "", strings.ContainsAny(s, "{}#<>\"' "):
+		return fmt.Errorf("invalid URL %s: want one such as https://acme.example/images/", shown(s))
+	case u.User != nil:
+		return fmt.Errorf("the URL of host %q contains credentials", u.Host)
+	}
+	return nil
 }
 
 // shown quotes a value unless it may contain a password. git@host:path contains none.

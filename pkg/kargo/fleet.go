@@ -38,6 +38,7 @@ func (b *builder) fleet() []Object {
 			StageSelector:        StageSelector{MatchLabels: map[string]string{RoleLabel: string(Observe)}},
 			AutoPromotionEnabled: true,
 		}},
+		StageLinks: b.stageLinks(),
 	}}
 	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName, aboutAccount)}
 	maps.Copy(account.Metadata.Annotations, b.cfg.Factory.Jobs.ServiceAccountAnnotations)

@@ -135,7 +135,7 @@ func (b *builder) job(args []string, escape func(string) string, spec JobSpec) J
 	labels := map[string]string{managedByLabel: managedBy}
 	maps.Copy(labels, jobs.PodLabels)
 	spec.Template = PodTemplate{PodMetadata{Labels: labels, Annotations: escaped(jobs.PodAnnotations, escape)}, pod}
-	return JobTemplate{TemplateMetadata{Labels{ManagedBy: managedBy}}, spec}
+	return JobTemplate{TemplateMetadata{Labels{managedByLabel: managedBy}}, spec}
 }
 
 // credentials returns the sources of the volume with the keys of all Secrets. All are optional: the pod starts without a missing

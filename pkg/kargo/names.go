@@ -23,6 +23,7 @@ const (
 	TaskAlias    = "rebuild"
 	DispatchStep = "dispatch"
 	runStep      = "run"
+	linksStep    = "links"
 	UnknownRun   = "unknown"
 )
 

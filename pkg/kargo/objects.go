@@ -81,7 +81,7 @@ func (b *builder) ofImages() {
 
 func (b *builder) header(api, kind, name string) Header {
 	return Header{APIVersion: api, ObjectKind: kind, Metadata: Metadata{
-		Name: name, Namespace: b.cfg.Factory.Project, Labels: Labels{ManagedBy: managedBy},
+		Name: name, Namespace: b.cfg.Factory.Project, Labels: Labels{managedByLabel: managedBy},
 	}}
 }
 
@@ -92,6 +92,8 @@ type subject struct {
 	shown     string // its reference, in familiar form
 	comment   string
 	labels    Labels
+	color     string      // of its observe Stage
+	links     Annotations // of its observe Stage
 	interval  config.Duration
 	image     ImageSubscription
 }
@@ -125,7 +127,8 @@ func (b *builder) bases() {
 			flag:      "--base-image=" + name,
 			shown:     shown(ref.String()),
 			comment:   b.describeBase(name),
-			labels:    Labels{ManagedBy: managedBy, Base: name},
+			labels:    Labels{managedByLabel: managedBy, baseLabel: name},
+			color:     colorOfBase,
 			interval:  *b.cfg.Factory.Poll.BaseImages,
 			image:     ImageSubscription{RepoURL: repoURL(b.cfg, ref.Registry, ref.Repository), ImageSelectionStrategy: string(config.Digest), Constraint: ref.Tag},
 		}
@@ -181,7 +184,9 @@ func (b *builder) imageSubject(img *config.Image, tags config.Tags) subject {
 		flag:      "--image=" + img.Name,
 		shown:     shown(img.Ref()),
 		comment:   b.describeImage(img),
-		labels:    Labels{ManagedBy: managedBy, Image: img.Name},
+		labels:    imageLabels(img),
+		color:     colorOfImage,
+		links:     imageLinks(img),
 		interval:  *b.cfg.Factory.Poll.Images,
 		image:     sub,
 	}
@@ -228,9 +233,11 @@ func (b *builder) watch(s subject) {
 			},
 		},
 	}}
-	stage.comment, stage.Metadata.Labels = s.comment, s.labels
-	stage.Metadata.Labels.Role = Observe
+	stage.comment, stage.Metadata.Labels = s.comment, maps.Clone(s.labels)
+	stage.Metadata.Labels[RoleLabel] = string(Observe)
 	stage.Metadata.Annotations = Annotations{description: "Records new digests of " + s.shown}
+	stage.Metadata.Annotations[color] = s.color
+	maps.Copy(stage.Metadata.Annotations, s.links)
 	b.emit(w)
 	b.emit(stage)
 }

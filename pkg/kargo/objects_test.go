@@ -68,7 +68,7 @@ func TestObjectsOfExample(t *testing.T) {
 	}, namesOf[*Warehouse](o), "postgres is watched as a base image only; a pinned alpine not at all")
 	var observed, rebuilt []string
 	for _, name := range namesOf[*Stage](o) {
-		if stage := find[*Stage](t, o, name); stage.Metadata.Labels.Role == Observe {
+		if stage := find[*Stage](t, o, name); stage.Metadata.Labels[RoleLabel] == string(Observe) {
 			observed = append(observed, name)
 			require.Len(t, stage.Spec.RequestedFreight, 1)
 			assert.Equal(t, "observe-"+stage.Spec.RequestedFreight[0].Origin.Name, name)

@@ -38,9 +38,12 @@ func (b *builder) rebuild(img *config.Image) {
 		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: task}, Vars: vars}}}},
 		RequestedFreight:  requests,
 	}}
-	stage.Metadata.Labels.Image, stage.Metadata.Labels.Role = img.Name, Rebuild
+	stage.Metadata.Labels = imageLabels(img)
+	stage.Metadata.Labels[RoleLabel] = string(Rebuild)
 	stage.Metadata.Annotations = Annotations{description: "Starts a build of " + shown(img.Ref())}
 	stage.comment = b.describeImage(img)
+	stage.Metadata.Annotations[color] = colorOfRebuild
+	maps.Copy(stage.Metadata.Annotations, imageLinks(img))
 	b.emit(stage)
 	b.rebuilds = append(b.rebuilds, stage.Metadata.Name)
 }
@@ -96,7 +99,7 @@ func (b *builder) call(img *config.Image, sources []source) (task string, vars [
 	src := img.Source
 	if host, _ := home(src.Provider); src.Host != host {
 		secret := apiSecret(b.cfg, src.Host)
-		vars = append(vars, Var{apiVar, src.APIURL()}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
+		vars = append(vars, Var{apiVar, src.APIURL()}, Var{webVar, src.WebURL()}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
 	}
 	if src.Provider == config.GitLab {
 		vars = append(vars, Var{projectVar, url.PathEscape(src.Repo)}, Var{refVar, text(src.Branch)})

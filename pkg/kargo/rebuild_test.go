@@ -67,39 +67,39 @@ func TestGitHubPromotion(t *testing.T) {
 		message string
 	}{
 		{"run found and successful", []answer{githubRun()}, []answer{{404, body{"message": "Not Found"}}, {200, body{"status": "queued", "conclusion": nil}}, running, success}, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Succeeded"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Succeeded"}, 1, ""},
 		{"older server says nothing of the run", []answer{{204, nil}}, nil, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Skipped"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Skipped"}, 1, ""},
 		{"older server refuses to say", []answer{tooOld, {204, nil}}, nil, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Succeeded", "run": "Skipped"}, 2, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Succeeded", "links": "Succeeded", "run": "Skipped"}, 2, ""},
 		{"answer is a list", []answer{{200, []any{1}}}, nil, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Skipped"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Skipped"}, 1, ""},
 		{"answer without id", []answer{{200, body{}}}, nil, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Skipped"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Skipped"}, 1, ""},
 		{"inputs refused", []answer{{422, body{"message": `Unexpected inputs provided: ["x"]`}}}, nil, false,
-			map[string]string{"token": "Skipped", "dispatch": "Failed", "legacy": "Skipped", "run": "Skipped"}, 1, `Unexpected inputs provided: ["x"]`},
+			map[string]string{"token": "Skipped", "dispatch": "Failed", "legacy": "Skipped", "links": "Skipped", "run": "Skipped"}, 1, `Unexpected inputs provided: ["x"]`},
 		{"answers of a gateway", []answer{{404, nil}, {404, "<html>"}, {400, body{"reason": "no route"}}, githubRun()}, []answer{success}, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Succeeded"}, 4, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Succeeded"}, 4, ""},
 		{"answers of a gateway in JSON", []answer{{404, []any{1}}, {404, body{"message": "no Route matched with those values"}}, githubRun()}, []answer{success}, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Succeeded"}, 3, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Succeeded"}, 3, ""},
 		{"no such workflow", []answer{{404, body{"message": "Not Found"}}}, nil, false,
-			map[string]string{"token": "Skipped", "dispatch": "Failed", "legacy": "Skipped", "run": "Skipped"}, 1, "Not Found"},
+			map[string]string{"token": "Skipped", "dispatch": "Failed", "legacy": "Skipped", "links": "Skipped", "run": "Skipped"}, 1, "Not Found"},
 		{"a gateway for hours", []answer{{404, nil}}, nil, false,
-			map[string]string{"token": "Skipped", "dispatch": "Running", "legacy": "Skipped", "run": "Skipped"}, maxAttempts, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Running", "legacy": "Skipped", "links": "Skipped", "run": "Skipped"}, maxAttempts, ""},
 		{"tried again", []answer{{502, "<html>"}, {403, body{"message": "API rate limit exceeded"}}, {429, nil}, githubRun()}, []answer{success}, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Succeeded"}, 4, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Succeeded"}, 4, ""},
 		{"token expired", []answer{{401, body{"message": "Bad credentials"}}}, nil, false,
-			map[string]string{"token": "Skipped", "dispatch": "Running", "legacy": "Skipped", "run": "Skipped"}, maxAttempts, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Running", "legacy": "Skipped", "links": "Skipped", "run": "Skipped"}, maxAttempts, ""},
 		{"run fails", []answer{githubRun()}, []answer{running, run("completed", "failure")}, false,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Failed"}, 1, "https://github.com/run ended as failure"},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Failed"}, 1, "https://github.com/run ended as failure"},
 		{"run is cancelled", []answer{githubRun()}, []answer{run("completed", "cancelled")}, false,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Failed"}, 1, "https://github.com/run ended as cancelled"},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Failed"}, 1, "https://github.com/run ended as cancelled"},
 		{"run is skipped", []answer{githubRun()}, []answer{run("completed", "skipped")}, false,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Failed"}, 1, "https://github.com/run ended as skipped"},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Failed"}, 1, "https://github.com/run ended as skipped"},
 		{"run stays queued", []answer{githubRun()}, []answer{run("queued", "")}, false,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Running"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Running"}, 1, ""},
 		{"forge is down meanwhile", []answer{githubRun()}, []answer{{502, "<html>"}, {500, body{"status": "completed"}}, success}, true,
-			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "run": "Succeeded"}, 1, ""},
+			map[string]string{"token": "Skipped", "dispatch": "Succeeded", "legacy": "Skipped", "links": "Succeeded", "run": "Succeeded"}, 1, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,7 +252,8 @@ func TestAPIURL(t *testing.T) {
 	o := fleet{Images: images, Uses: map[string][]string{"a": {"docker.io/library/node:22"}}}.objects(t)
 	vars := find[*Stage](t, o, "rebuild-a").Spec.PromotionTemplate.Spec.Steps[0].Vars
 	assert.Equal(t, Var{"api", "https://api.acme.ghe.com"}, vars[0])
-	assert.Equal(t, Var{"secret", "acme.ghe.com-api-token"}, vars[1])
+	assert.Equal(t, Var{"web", "https://acme.ghe.com"}, vars[1])
+	assert.Equal(t, Var{"secret", "acme.ghe.com-api-token"}, vars[2])
 }
 
 func TestDefaultAPISecret(t *testing.T) {

@@ -5,6 +5,7 @@ import "github.com/imagefactory/imagefactory/pkg/config"
 // Variables of the PromotionTasks.
 const (
 	apiVar       = "api"    // URL of the forge's API
+	webVar       = "web"    // URL of the forge for people
 	secretVar    = "secret" // name of the Secret with the token
 	keyVar       = "key"    // key in that Secret
 	refVar       = "ref"    // branch
@@ -59,7 +60,7 @@ func (b *builder) task(p config.Provider) *PromotionTask {
 	host, api := home(p)
 	secret := apiSecret(b.cfg, host)
 	t := &PromotionTask{Header: b.header(kargoAPI, "PromotionTask", name), Spec: PromotionTaskSpec{
-		Vars:  append([]Var{{apiVar, api}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
+		Vars:  append([]Var{{apiVar, api}, {webVar, (&config.Source{Provider: p, Host: host}).WebURL()}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
 		Steps: append([]Step{hasToken()}, steps...),
 	}}
 	t.Metadata.Annotations, t.comment = Annotations{syncWave: waveShared, description: about}, about+"."
@@ -109,6 +110,7 @@ func githubSteps() []Step {
 			As: "legacy", Retry: dispatchRetry(), Uses: "http", Config: legacy,
 			If: value("success() && (task.outputs?." + DispatchStep + "?.refused ?? false) && !(task.outputs?.legacy?.sent ?? false)"),
 		},
+		runLinks("vars.web + '/' + string(vars.repo) + '/actions/workflows/' + string(vars.workflow)", "Workflow"),
 		{As: runStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
 			Method: "GET", URL: runs + "/runs/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:2],
 			Timeout: requestTimeout, PollInterval: runInterval,
@@ -117,6 +119,15 @@ func githubSteps() []Step {
 			ErrorExpression:   "response.body.html_url + ' ended as ' + response.body.conclusion",
 		}},
 	}
+}
+
+// runLinks returns the step whose output Kargo's UI shows as links: to the run, if the forge returned its URL, and to the page of all
+// runs. It precedes the step that waits for the run.
+func runLinks(all, label string) Step {
+	const url = "(task.outputs?." + DispatchStep + "?.url ?? '')"
+	return Step{As: linksStep, Uses: "compose-output", Config: map[string]string{
+		"links": value("concat(" + url + " == '' ? [] : [{'url': " + url + ", 'label': 'Run'}], [{'url': " + all + ", 'label': '" + label + "'}])"),
+	}}
 }
 
 func gitlabSteps() []Step {
@@ -135,6 +146,7 @@ func gitlabSteps() []Step {
 				{"url", isMap + " ? (response.body.web_url ?? '') : ''"},
 			},
 		}},
+		runLinks("vars.web + '/' + replace(string(vars.project), '%2F', '/') + '/-/pipelines'", "Pipelines"),
 		{As: runStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
 			Method: "GET", URL: pipeline + "s/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:1],
 			Timeout: requestTimeout, PollInterval: runInterval,

@@ -30,7 +30,7 @@ func (h *Header) Namespace() string { return h.Metadata.Namespace }
 
 // Subject returns the base image or enrolled image that the object is for, or "" for both if the object is shared.
 func (h *Header) Subject() (base, image string) {
-	return h.Metadata.Labels.Base, h.Metadata.Labels.Image
+	return h.Metadata.Labels[baseLabel], h.Metadata.Labels[ImageLabel]
 }
 
 // Comment returns one printable line that explains the object to a reviewer: its image, or the purpose of a shared object.
@@ -53,13 +53,20 @@ const syncWave = "argocd.argoproj.io/sync-wave"
 // description is Kargo's annotation for the text that its UI shows beside an object.
 const description = "kargo.akuity.io/description"
 
-// Labels are an object's labels. Base or Image is the name of the image that the object belongs to.
-type Labels struct {
-	ManagedBy string `json:"app.kubernetes.io/managed-by"`
-	Base      string `json:"imagefactory/base,omitempty"`
-	Image     string `json:"imagefactory/image,omitempty"`
-	Role      Role   `json:"imagefactory/role,omitempty"`
-}
+const (
+	color         = "kargo.akuity.io/color"       // Kargo's annotation for the colour of a Stage in its UI
+	dockerfileURL = "imagefactory/dockerfile-url" // read by the links of Stages
+)
+
+// Colours of Stages, one for each kind.
+const (
+	colorOfBase    = "#0DAFD3" // observes a base image
+	colorOfImage   = "#7851AA" // observes an enrolled image
+	colorOfRebuild = "#FE7537"
+)
+
+// Labels are an object's labels: those below and, for the objects of an enrolled image, the labels of its entry.
+type Labels map[string]string
 
 // Role is the purpose of a Stage.
 type Role string
@@ -75,6 +82,7 @@ const (
 	RoleLabel  = "imagefactory/role"
 	ImageLabel = "imagefactory/image"
 	baseLabel  = "imagefactory/base"
+	ownerLabel = "imagefactory/owner"
 	// RebuildLabel is the label of the Promotions that imagefactory creates; its value is the ID of the rebuild.
 	RebuildLabel = "imagefactory/rebuild"
 )
@@ -101,6 +109,14 @@ type ProjectConfig struct {
 // ProjectConfigSpec is the spec of a ProjectConfig.
 type ProjectConfigSpec struct {
 	PromotionPolicies []PromotionPolicy `json:"promotionPolicies"`
+	StageLinks        []DeepLink        `json:"stageLinks,omitempty"`
+}
+
+// DeepLink is a link that Kargo's UI shows for each Stage if the expression If is true. URL is a template of Go.
+type DeepLink struct {
+	If    string `json:"if"`
+	Title string `json:"title"`
+	URL   string `json:"url"`
 }
 
 // PromotionPolicy allows auto-promotion for the Stages that a selector matches.
