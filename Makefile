@@ -9,6 +9,8 @@ GOLANGCI := v2.15.0
 ACTIONLINT  := v1.7.12
 GORELEASER  := v2.16.0
 GOVULNCHECK := v1.9.0
+AXE_CORE    := 4.14.1
+AXE         := .cache/axe-core-$(AXE_CORE).min.js
 FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
@@ -47,12 +49,28 @@ e2e: build ## apply dist to a real API server, built from its Go module (KARGO_S
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages
 	cd test/monitoring && GOFLAGS= MONITORING_BINARY=$(abspath $(BIN)) $(GO) test -count=1 ./...
 
+browser: build $(AXE) ## open the page of `report` in headless Chromium (CHROMIUM names it) and check that people can use it
+	cd test/browser && CHROMIUM='$(or $(CHROMIUM),chromium)' BINARY=$(abspath $(BIN)) AXE=$(abspath $(AXE)) $(GO) test -count=1 ./...
+
+$(AXE):
+	@mkdir -p $(@D)
+	npm pack --silent --pack-destination $(@D) axe-core@$(AXE_CORE)
+	tar -xzf $(@D)/axe-core-$(AXE_CORE).tgz -C $(@D) --strip-components=1 package/axe.min.js
+	mv $(@D)/axe.min.js $@
+
+picture: build ## take the picture of the page for its documentation
+	rm -rf bin/fleet
+	cd test/browser && $(GO) run ./fleet $(abspath bin/fleet) 24
+	cd bin/fleet && $(abspath $(BIN)) report
+	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1200 -height 860 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
+
 lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
 	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	$< run
 	cd test/e2e && $(abspath $<) run
+	cd test/browser && $(abspath $<) run
 	cd test/monitoring && $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):

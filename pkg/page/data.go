@@ -367,7 +367,7 @@ func graphSection() part {
 			el("div", class("tools"),
 				el("label", el("span", class("sr"), text("Find an image in the graph")), el("input", attr("type", "search"), attr("id", "graph-search"), attr("placeholder", "Find image"), attr("autocomplete", "off"), attr("list", "graph-names"))),
 				el("datalist", attr("id", "graph-names")),
-				button("graph-in", "+", "Zoom in"), button("graph-out", "−", "Zoom out"), button("graph-fit", "Fit", "Show the whole graph"), button("graph-clear", "Clear", "Clear the selection"),
+				button("graph-in", "+", "Zoom in"), button("graph-out", "−", "Zoom out"), button("graph-fit", "Show all", ""), button("graph-clear", "Clear", ""),
 				el("output", class("shown"), attr("id", "graph-said"), attr("aria-live", "polite")),
 			),
 			el("canvas", attr("id", "graph-canvas"), attr("tabindex", "0"), attr("role", "img"), attr("aria-describedby", "graph-help"),
@@ -378,8 +378,13 @@ func graphSection() part {
 	)
 }
 
+// button returns a button; a title names it where its label is only a sign.
 func button(id, label, title string) part {
-	return el("button", attr("type", "button"), attr("id", id), attr("title", title), attr("aria-label", title), text(label))
+	named := part(nil)
+	if title != "" {
+		named = group(attr("title", title), attr("aria-label", title))
+	}
+	return el("button", attr("type", "button"), attr("id", id), named, text(label))
 }
 
 // legend returns the colours of the statuses.

@@ -98,7 +98,7 @@ func (p *page) body(data []byte) part {
 
 func (p *page) header(s sections) part {
 	return el("header",
-		el("p", class("brand"), el("strong", text("imagefactory")), el("span", text(p.Title))),
+		el("h1", text("imagefactory"), text(" "), el("span", text(p.Title))),
 		el("nav", attr("aria-label", "Sections"), el("ul", group(s.links()...))),
 		el("p", class("asof"), text("as of "), at(p.Now), text(" UTC")),
 	)
