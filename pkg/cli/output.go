@@ -8,6 +8,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/audit"
+	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/draw"
@@ -25,6 +26,7 @@ type (
 	StatusList struct {
 		report.Meta
 		Items []policy.Decision `json:"items"`
+		Live  *cluster.Live     `json:"live,omitempty"` // with --live
 	}
 	// PromoteReport is the output of promote, one for each pass.
 	PromoteReport struct {

@@ -194,7 +194,7 @@ func showStartable(ctx context.Context, env *Env, st store.Store, selection flee
 		return err
 	}
 	if output.forPrograms() {
-		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start})
+		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start, nil})
 	}
 	rows := make([][]string, len(start))
 	for i := range start {

@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -15,6 +19,7 @@ type statusOptions struct {
 	output   outputFlag
 	selected selectFlags
 	bases    bool
+	live     bool
 	exitCode bool
 	failOn   []string
 
@@ -36,6 +41,10 @@ With --bases, status shows the base images instead: the digest that each tag hol
 how many images use it. NAME is then a base image. (The command bases reads Dockerfiles, not state: it lists the images that
 the build of one Dockerfile uses.)
 
+With --live, status also shows what the cluster of the kubeconfig (or of the pod) knows: Warehouses without Freight, failed
+verifications, auto-promotion holds, and Promotions that wait or failed, each with the fix. If something cannot be read, status
+warns, shows the rest, and exits with 1.
+
 For CI, --fail-on sets the exit code to 3 if an image meets a condition: due, blocked, failed, held, unknown, unresolved (its
 Dockerfile uses a reference that cannot be resolved), or stale=DURATION (a base has held a newer digest for that long, whether
 or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exit code of 1 means that status itself failed.`,
@@ -43,6 +52,7 @@ or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exi
   imagefactory status -l team=shop
   imagefactory status web -o json
   imagefactory status --bases
+  imagefactory status --live
   imagefactory status --fail-on stale=14d --fail-on failed`,
 		Args: args(cobra.ArbitraryArgs),
 		ValidArgsFunction: func(cmd *cobra.Command, names []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -62,6 +72,7 @@ or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exi
 	o.selected.add(cmd, paths)
 	f := cmd.Flags()
 	f.BoolVar(&o.bases, "bases", false, "show base images instead of images")
+	f.BoolVar(&o.live, "live", false, "also show what needs attention in the cluster")
 	f.BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if an image is due, blocked or failed")
 	f.StringSliceVar(&o.failOn, "fail-on", nil, "exit with 3 if an image meets this `condition`: due, blocked, failed, held, unknown, unresolved or stale=DURATION (repeatable)")
 	return cmd
@@ -78,6 +89,9 @@ func (o *statusOptions) check(names []string) error {
 	}
 	if o.bases && (o.exitCode || len(o.failOn) > 0) {
 		return fleet.Usagef("--bases and --exit-code or --fail-on exclude each other: conditions are about images")
+	}
+	if o.bases && o.live {
+		return fleet.Usagef("--bases and --live exclude each other")
 	}
 	if o.exitCode {
 		o.conditions = fleet.DefaultConditions()
@@ -108,7 +122,11 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 		return err
 	}
 	fleet.LogDecisions(ctx, env.log, decisions)
-	if err := o.printStatus(env, decisions); err != nil {
+	live := o.lookLive(ctx, env, f, decisions)
+	if err := o.printStatus(env, decisions, live); err != nil {
+		return err
+	}
+	if err := warnUnread(env, live); err != nil {
 		return err
 	}
 	met := f.Met(o.conditions, decisions, env.Now())
@@ -117,8 +135,55 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 			return err
 		}
 	}
-	if len(met) > 0 {
+	switch {
+	case live != nil && len(live.Unread) > 0:
+		return errReported
+	case len(met) > 0:
 		return errConditionMet
+	}
+	return nil
+}
+
+// lookLive returns what needs attention in the cluster, nil without --live.
+func (o *statusOptions) lookLive(ctx context.Context, env *Env, f *fleet.Fleet, decisions []policy.Decision) *cluster.Live {
+	if !o.live {
+		return nil
+	}
+	project := f.Config.Factory.Project
+	in, err := cluster.NewInspector(nil, httpx.Options{Logger: env.log})
+	if errors.Is(err, cluster.ErrNoCluster) {
+		err = errors.New("no cluster configured (set KUBECONFIG, or run this in the cluster)")
+	}
+	if err != nil {
+		return &cluster.Live{Project: project, Problems: []cluster.Problem{}, Unread: []cluster.Unread{{Resource: "cluster", Error: err.Error()}}}
+	}
+	live := in.Live(ctx, project)
+	if o.selection.All() {
+		return live
+	}
+	selected := map[string]bool{}
+	for i := range decisions {
+		name := decisions[i].Image
+		selected[kargo.RebuildStage(name)], selected[kargo.ImageWarehouse(name)] = true, true
+		for _, b := range decisions[i].Bases {
+			selected[kargo.BaseWarehouse(b.Base)] = true
+		}
+	}
+	live.Problems = slices.DeleteFunc(live.Problems, func(p cluster.Problem) bool {
+		return !selected[p.Warehouse] && !selected[kargo.RebuildStage(p.Image)]
+	})
+	return live
+}
+
+// warnUnread warns of what could not be read of the cluster.
+func warnUnread(env *Env, live *cluster.Live) error {
+	if live == nil {
+		return nil
+	}
+	for _, u := range live.Unread {
+		if err := env.errorf("warning: %s: %s", u.Resource, u.Error); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -126,14 +191,21 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 // errConditionMet sets exit code 3: an image meets a condition of --fail-on.
 var errConditionMet = errors.New("a condition is met")
 
-func (o *statusOptions) printStatus(env *Env, decisions []policy.Decision) error {
-	if o.output.forPrograms() {
-		return report.Print(env.Out, o.output.value, StatusList{report.NewMeta("StatusList"), decisions})
+func (o *statusOptions) printStatus(env *Env, decisions []policy.Decision, live *cluster.Live) error {
+	style, now := env.style(o.output.wide()), env.Now()
+	switch {
+	case o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, StatusList{report.NewMeta("StatusList"), decisions, live})
+	case len(decisions) == 0 && o.selection.Labels != nil: // no table of headings only
+	default:
+		if err := style.Decisions(env.Out, decisions, now, o.output.wide()); err != nil {
+			return err
+		}
 	}
-	if len(decisions) == 0 && o.selection.Labels != nil {
-		return nil // no table of headings only
+	if live == nil {
+		return nil
 	}
-	return env.style(o.output.wide()).Decisions(env.Out, decisions, env.Now(), o.output.wide())
+	return style.Live(env.Out, live, now, o.output.wide())
 }
 
 func (o *statusOptions) printBases(env *Env, f *fleet.Fleet) error {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -77,7 +78,7 @@ func (i *Inspector) Get(ctx context.Context, path string, query url.Values, into
 	return i.do(ctx, http.MethodGet, path, query, nil, into)
 }
 
-// List reads all objects at a path, page by page.
+// List reads all objects at a path, page by page. A response of another kind, such as that of a gateway, is an error.
 func (i *Inspector) List(ctx context.Context, path, selector string) ([]map[string]any, error) {
 	var out []map[string]any
 	query := url.Values{"limit": {strconv.Itoa(pageSize)}}
@@ -86,6 +87,7 @@ func (i *Inspector) List(ctx context.Context, path, selector string) ([]map[stri
 	}
 	for {
 		var page struct {
+			Kind     string `json:"kind"`
 			Metadata struct {
 				Continue string `json:"continue"`
 			} `json:"metadata"`
@@ -93,6 +95,9 @@ func (i *Inspector) List(ctx context.Context, path, selector string) ([]map[stri
 		}
 		if err := i.Get(ctx, path, query, &page); err != nil {
 			return nil, err
+		}
+		if !strings.HasSuffix(page.Kind, "List") {
+			return nil, fmt.Errorf("the API server answered with %q instead of a list", text(page.Kind, 60))
 		}
 		out = append(out, page.Items...)
 		if page.Metadata.Continue == "" {
