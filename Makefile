@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/imagefactory
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/imagefactory
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN) ./cmd/imagefactory
 
 image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it)
 	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./test/release $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')

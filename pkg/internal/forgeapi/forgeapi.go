@@ -2,7 +2,7 @@
 // send, and how to read a response; its callers decide what to request.
 //
 // The clients are those of google/go-github and gitlab-org/api/client-go. In a stripped binary they take 0.7 MB and 2.4 MB,
-// and 0.06 ms and 0.5 ms when the program starts. That is little beside the budget for both (65 MB, 30 ms), and buys tested
+// and 0.06 ms and 0.5 ms when the program starts. That is little beside the budget for both (50 MB, 30 ms), and buys tested
 // encodings of paths and queries, paging and types. Their own retries and rate limiters are switched off: [httpx] has them.
 package forgeapi
 
