@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/promote"
@@ -209,7 +210,31 @@ func (o *analyzeOptions) print(env *Env, paths *pathFlags, r *analyze.Report, sa
 			return err
 		}
 	}
+	if err := reportFailures(env, paths, r); err != nil {
+		return err
+	}
 	return printAnalysis(env, r, saved, o.dryRun)
+}
+
+// reportFailures reports the images whose analysis failed where GitHub Actions shows them.
+func reportFailures(env *Env, paths *pathFlags, r *analyze.Report) error {
+	s := report.JobSummary{Title: "imagefactory analyze", Text: countsLine(r), Header: []string{"Image", "Error"}}
+	var failed finding.List
+	for i := range r.Images {
+		if img := &r.Images[i]; img.Error != "" {
+			s.Rows = append(s.Rows, []string{img.Image, img.Error})
+			failed = append(failed, finding.Finding{Rule: "analyze", Severity: finding.Error, File: paths.config, Message: img.Image + ": " + img.Error})
+		}
+	}
+	for i := range r.Bases {
+		if base := &r.Bases[i]; base.Error != "" {
+			s.Rows = append(s.Rows, []string{base.Ref, base.Error})
+		}
+	}
+	if err := env.annotate(failed); err != nil {
+		return err
+	}
+	return env.summarize(s)
 }
 
 func printAnalysis(env *Env, r *analyze.Report, saved store.Saved, dryRun bool) error {

@@ -232,6 +232,24 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 	return printPromotion(env, r)
 }
 
+// promoteSummary returns the summary of a pass for the page of a CI job.
+func promoteSummary(r *promote.Report, counts string) report.JobSummary {
+	s := report.JobSummary{Title: "imagefactory promote", Text: counts, Header: []string{"Image", "Status", "Why", "Run"}}
+	for _, p := range r.Problems {
+		s.Rows = append(s.Rows, []string{p.Image, "failed", p.Error, ""})
+	}
+	for _, p := range r.NotReady {
+		s.Rows = append(s.Rows, []string{p.Image, "not started", p.Error, ""})
+	}
+	for _, x := range r.Started {
+		s.Rows = append(s.Rows, []string{x.Image, "started", x.Reason, x.RunURL})
+	}
+	for _, e := range r.Ended {
+		s.Rows = append(s.Rows, []string{e.Image, string(e.Status), e.Message, ""})
+	}
+	return s
+}
+
 // printPromotion prints the outcome of a pass for people.
 func printPromotion(env *Env, r *promote.Report) error {
 	for _, p := range r.Problems {
@@ -264,6 +282,9 @@ func printPromotion(env *Env, r *promote.Report) error {
 		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit
 	} else if r.Saved.Files > 0 {
 		text += "; " + plural.Count(r.Saved.Files, "state file") + " written"
+	}
+	if err := env.summarize(promoteSummary(r, text)); err != nil {
+		return err
 	}
 	return env.infof("%s", text)
 }

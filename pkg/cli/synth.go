@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -66,6 +67,14 @@ func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 		return err
 	}
 	if err := report.Findings(env.Err, leftOut); err != nil {
+		return err
+	}
+	if err := env.annotate(leftOut); err != nil {
+		return err
+	}
+	summary := report.JobSummary{Title: "imagefactory synth", Text: plural.Count(len(leftOut), "finding")}
+	summary.Header, summary.Rows = report.FindingRows(leftOut)
+	if err := env.summarize(summary); err != nil {
 		return err
 	}
 	if o.dryRun && !o.output.forPrograms() {

@@ -32,13 +32,14 @@ all of its problems are reported.
 The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 		Example: `  imagefactory validate
   imagefactory validate --crds ./crds -o sarif > findings.sarif
-  imagefactory validate -o github          # annotations in GitHub Actions`,
+  imagefactory validate -o github          # annotations in GitHub Actions
+  imagefactory validate -o gitlab > gl-code-quality.json`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
 		RunE:              func(_ *cobra.Command, names []string) error { return runValidate(env, paths, o, names) },
 	}
 	f := cmd.Flags()
-	o.output.add(cmd, "text", "sarif", "github")
+	o.output.add(cmd, "text", "sarif", "github", "gitlab")
 	o.selectFlags.add(cmd, paths)
 	f.StringVar(&o.crds, "crds", "", "`folder` of CRDs to check the generated resources against")
 	f.BoolVar(&o.strict, "strict", false, "exit with 2 for warnings too")
@@ -72,6 +73,8 @@ func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string)
 		err = report.SARIF(env.Out, list, version())
 	case "github":
 		err = report.GitHubAnnotations(env.Out, list)
+	case "gitlab":
+		err = report.CodeQuality(env.Out, list)
 	default:
 		err = report.Findings(env.Out, list)
 	}
@@ -79,7 +82,13 @@ func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string)
 		return err
 	}
 	warnings := len(list.Warnings())
-	if err := env.infof("%s, %s", plural.Count(len(list)-warnings, "error"), plural.Count(warnings, "warning")); err != nil {
+	counts := plural.Count(len(list)-warnings, "error") + ", " + plural.Count(warnings, "warning")
+	summary := report.JobSummary{Title: "imagefactory validate", Text: counts}
+	summary.Header, summary.Rows = report.FindingRows(list)
+	if err := env.summarize(summary); err != nil {
+		return err
+	}
+	if err := env.infof("%s", counts); err != nil {
 		return err
 	}
 	if len(list) > warnings || o.strict && warnings > 0 {

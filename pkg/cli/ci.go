@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/report"
+)
+
+// maxJobSummary is the size of the summary of a step that GitHub accepts.
+const maxJobSummary = 1 << 20
+
+// summarize appends a summary to the page of the job, if GitHub Actions runs the command. A failure is a warning.
+func (env *Env) summarize(s report.JobSummary) error {
+	file := env.Getenv("GITHUB_STEP_SUMMARY")
+	if file == "" {
+		return nil
+	}
+	if err := appendSummary(file, s.Markdown()); err != nil {
+		return env.errorf("warning: writing the job summary: %s", err)
+	}
+	return nil
+}
+
+func appendSummary(file, text string) (err error) {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if size := info.Size() + int64(len(text)); size > maxJobSummary {
+		return fmt.Errorf("it would have %d bytes, and GitHub accepts %d", size, maxJobSummary)
+	}
+	_, err = f.WriteString(text)
+	return err
+}
+
+// annotate prints findings as annotations to stderr, if GitHub Actions runs the command.
+func (env *Env) annotate(l finding.List) error {
+	if env.Getenv("GITHUB_ACTIONS") != "true" {
+		return nil
+	}
+	return report.GitHubAnnotations(env.Err, l)
+}
