@@ -189,7 +189,7 @@ func (w *world) inKubernetes(t *testing.T) {
 }
 
 func (w *world) kargoVersion(v string) {
-	w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{deployment(v, "")}})
+	w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"kind": "DeploymentList", "items": []any{deployment(v, "")}})
 }
 
 func deployment(version, image string) map[string]any {
@@ -349,7 +349,7 @@ func TestProblems(t *testing.T) {
 			w.kube.Add("stages", map[string]any{"metadata": map[string]any{"name": "old", "labels": map[string]any{"app.kubernetes.io/managed-by": "imagefactory"}}})
 		}, "warning dist in the cluster: Stages no longer needed: old"},
 		"one old controller": {func(w *world) {
-			w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"items": []any{deployment("1.11.2", ""), deployment("1.11.2", "ghcr.io/akuity/kargo:v1.9.5@sha256:0"), deployment("1.12.0", "kargo:main")}})
+			w.kube.Answer("/apis/apps/v1/deployments", map[string]any{"kind": "DeploymentList", "items": []any{deployment("1.11.2", ""), deployment("1.11.2", "ghcr.io/akuity/kargo:v1.9.5@sha256:0"), deployment("1.12.0", "kargo:main")}})
 		}, "error Kargo: version v1.9.5"},
 		"old CRDs": {func(w *world) {
 			w.kargoVersion("main")
