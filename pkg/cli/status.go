@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
@@ -20,6 +22,8 @@ type statusOptions struct {
 	selected selectFlags
 	bases    bool
 	live     bool
+	watching bool
+	interval config.Duration
 	exitCode bool
 	failOn   []string
 
@@ -28,7 +32,7 @@ type statusOptions struct {
 }
 
 func newStatus(env *Env, paths *pathFlags) *cobra.Command {
-	o := &statusOptions{}
+	o := &statusOptions{interval: config.Duration(30 * time.Second)}
 	cmd := &cobra.Command{
 		Use:   "status [NAME...]",
 		Short: "Show the status of every image, and the reason",
@@ -44,6 +48,9 @@ the build of one Dockerfile uses.)
 With --live, status also shows what the cluster of the kubeconfig (or of the pod) knows: Warehouses without Freight, failed
 verifications, auto-promotion holds, and Promotions that wait or failed, each with the fix. If something cannot be read, status
 warns, shows the rest, and exits with 1.
+
+With --watch, status goes on until it is interrupted (exit code 130): it redraws a terminal, and prints a line for each change
+otherwise.
 
 For CI, --fail-on sets the exit code to 3 if an image meets a condition: due, blocked, failed, held, unknown, unresolved (its
 Dockerfile uses a reference that cannot be resolved), or stale=DURATION (a base has held a newer digest for that long, whether
@@ -73,6 +80,8 @@ or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exi
 	f := cmd.Flags()
 	f.BoolVar(&o.bases, "bases", false, "show base images instead of images")
 	f.BoolVar(&o.live, "live", false, "also show what needs attention in the cluster")
+	f.BoolVar(&o.watching, "watch", false, "go on until interrupted: redraw a terminal, or print changes as lines")
+	f.TextVar(&o.interval, "interval", o.interval, "with --watch, the `duration` between two looks")
 	f.BoolVar(&o.exitCode, "exit-code", false, "exit with 3 if an image is due, blocked or failed")
 	f.StringSliceVar(&o.failOn, "fail-on", nil, "exit with 3 if an image meets this `condition`: due, blocked, failed, held, unknown, unresolved or stale=DURATION (repeatable)")
 	return cmd
@@ -92,6 +101,12 @@ func (o *statusOptions) check(names []string) error {
 	}
 	if o.bases && o.live {
 		return fleet.Usagef("--bases and --live exclude each other")
+	}
+	if o.watching && (o.bases || o.exitCode || len(o.failOn) > 0 || o.output.forPrograms()) {
+		return fleet.Usagef("--watch excludes --bases, --exit-code, --fail-on and output for programs")
+	}
+	if o.watching && o.interval.Std() < time.Second {
+		return fleet.Usagef("--interval %s: want at least 1s", o.interval)
 	}
 	if o.exitCode {
 		o.conditions = fleet.DefaultConditions()
@@ -114,15 +129,22 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 	if err := warnNoMatch(env, f.Config, o.selection); err != nil {
 		return err
 	}
-	if o.bases {
+	switch {
+	case o.bases:
 		return o.printBases(env, f)
+	case o.watching:
+		return o.watch(ctx, env, func() ([]policy.Decision, *cluster.Live, error) {
+			f, err := fleet.Open(paths.paths())
+			if err != nil {
+				return nil, nil, err
+			}
+			return o.look(ctx, env, f)
+		})
 	}
-	decisions, err := f.Decide(o.selection, env.Now())
+	decisions, live, err := o.look(ctx, env, f)
 	if err != nil {
 		return err
 	}
-	fleet.LogDecisions(ctx, env.log, decisions)
-	live := o.lookLive(ctx, env, f, decisions)
 	if err := o.printStatus(env, decisions, live); err != nil {
 		return err
 	}
@@ -142,6 +164,16 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 		return errConditionMet
 	}
 	return nil
+}
+
+// look returns the decisions about the selected images, and what needs attention in the cluster.
+func (o *statusOptions) look(ctx context.Context, env *Env, f *fleet.Fleet) ([]policy.Decision, *cluster.Live, error) {
+	decisions, err := f.Decide(o.selection, env.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	fleet.LogDecisions(ctx, env.log, decisions)
+	return decisions, o.lookLive(ctx, env, f, decisions), nil
 }
 
 // lookLive returns what needs attention in the cluster, nil without --live.
