@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -98,6 +99,9 @@ func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, 
 // beginOf parses the begin of a period: a date, or a time before now.
 func beginOf(s string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.DateOnly, s); err == nil {
+		if at.After(now) {
+			return time.Time{}, fleet.Usagef("--since %q is in the future", s)
+		}
 		return at, nil
 	}
 	d, err := config.ParseDuration(s)
@@ -142,23 +146,40 @@ func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, selection flee
 
 // readHistory adds the facts of the past to an audit.
 func readHistory(ctx context.Context, dir string, in *audit.Input) error {
-	skipped := 0
+	skipped, oldest := 0, map[string][]byte{}
 	read, err := history.Read(ctx, dir, []string{state.ImagesFolder, state.BasesFolder}, in.From, func(v history.Version) error {
+		oldest[v.File] = v.Data
 		if in.Facts.Add(v.File, v.Data) != nil { // somebody has committed a broken file; the versions before and after it count
 			skipped++
 		}
 		return nil
 	})
-	if err != nil || read.Commits == 0 {
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return fmt.Errorf("%w (use --no-history to audit state alone)", err)
+	case err != nil || read.Commits == 0:
 		return err
 	}
 	c := &in.Coverage
-	c.Source, c.Commits, c.Skipped = "git", read.Commits, skipped
+	c.Source, c.Commits, c.Skipped = "git", read.Commits, skipped+read.Unread
 	switch {
-	case read.Complete:
+	case read.Complete && read.Began.IsZero():
 		c.From = time.Time{}
+	case read.Complete: // what the first versions had left out already is lost
+		c.From = coveredBy(oldest)
 	case read.From.Before(c.From):
 		c.From = read.From
 	}
 	return nil
+}
+
+// coveredBy returns since when state files record every rebuild.
+func coveredBy(files map[string][]byte) time.Time {
+	st := state.New()
+	for file, data := range files {
+		if img, _, err := state.Parse(file, data); err == nil && img != nil {
+			st.Images[img.Name] = img
+		}
+	}
+	return audit.CoverageOf(st).From
 }

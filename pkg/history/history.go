@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,9 @@ type Version struct {
 type Range struct {
 	Commits  int       // that were read; 0 if the folder is in no checkout
 	From     time.Time // of the oldest of them
-	Complete bool      // every commit of the period was read; a shallow clone lacks some
+	Complete bool      // every commit of the period was read; a shallow or partial clone lacks some
+	Began    time.Time // when the folders appeared, if that is in the period
+	Unread   int       // versions of files that are damaged, missing or too large
 }
 
 // Bounds of one reading.
@@ -42,8 +45,13 @@ const (
 )
 
 // Read calls fn with each version of the files in the folders below dir that a commit since then made, newest first, and then
-// with what these files were before. It follows first parents, so it sees what the branch held, one state after the other. It does not read the files in dir themselves.
+// with what these files were before. It follows one line of commits, the first parents or, where a merge took the files from
+// another parent, that one: it sees what the branch held, one state after the other. It ends where commits are missing or
+// damaged. It does not read the files in dir themselves.
 func Read(ctx context.Context, dir string, folders []string, since time.Time, fn func(Version) error) (Range, error) {
+	if real, err := filepath.EvalSymlinks(dir); err == nil { // git has the link under its name, and the files under theirs
+		dir = real
+	}
 	at, found, err := checkout.Find(dir)
 	if err != nil || !found {
 		return Range{}, err
@@ -68,6 +76,9 @@ func Read(ctx context.Context, dir string, folders []string, since time.Time, fn
 	if err != nil {
 		err = fmt.Errorf("reading history of %q: %w", dir, err)
 	}
+	if !r.found { // nothing is known of a folder that git does not have
+		return Range{}, err
+	}
 	return r.read, err
 }
 
@@ -91,12 +102,17 @@ type reader struct {
 	fn      func(Version) error
 	read    Range
 	changed map[string]bool // files that were reported
+	found   bool            // a commit has one of the folders
 }
 
 // snapshot is the content of the folders at a commit.
 type snapshot struct {
 	folders []plumbing.Hash // zero for a folder that does not exist
 	files   []map[string]plumbing.Hash
+}
+
+func (s *snapshot) exists() bool {
+	return slices.ContainsFunc(s.folders, func(h plumbing.Hash) bool { return !h.IsZero() })
 }
 
 func (r *reader) walk(ctx context.Context, from plumbing.Hash, since time.Time) error {
@@ -106,42 +122,66 @@ func (r *reader) walk(ctx context.Context, from plumbing.Hash, since time.Time) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		commit, err := object.GetCommit(r.objects, hash)
-		if errors.Is(err, plumbing.ErrObjectNotFound) { // a shallow clone ends here
+		commit, now, err := r.commit(hash, newer)
+		if err != nil { // a shallow or partial clone ends here, and so does a damaged one
 			break
-		}
-		if err != nil {
-			return fmt.Errorf("commit %s: %w", hash, err)
 		}
 		at := commit.Committer.When.UTC()
 		if !newerAt.IsZero() && at.After(newerAt) { // a clock that was wrong
 			at = newerAt
 		}
-		now, err := r.snapshot(commit.TreeHash, newer)
-		if err != nil {
-			return fmt.Errorf("commit %s: %w", hash, err)
-		}
 		if newer != nil {
+			if newer.exists() && !now.exists() {
+				r.read.Began = newerAt
+			}
 			if err := r.report(newer, now, newerAt); err != nil {
 				return err
 			}
 		}
 		newer, newerAt = now, at
+		r.found = r.found || now.exists()
 		if at.Before(since) {
-			r.read.Complete = true
+			if r.read.Complete = true; now.exists() {
+				r.read.Began = time.Time{}
+			}
 			return r.reportChanged(now, at)
 		}
 		r.read.Commits, r.read.From = r.read.Commits+1, at
 		if len(commit.ParentHashes) == 0 {
-			r.read.Complete = true
+			if r.read.Complete = true; now.exists() {
+				r.read.Began = at
+			}
 			break
 		}
-		hash = commit.ParentHashes[0]
+		hash = r.parent(commit, now)
 	}
 	if newer == nil {
 		return nil
 	}
 	return r.report(newer, &snapshot{folders: make([]plumbing.Hash, len(r.folders)), files: make([]map[string]plumbing.Hash, len(r.folders))}, newerAt)
+}
+
+// commit returns a commit and its files; see snapshot.
+func (r *reader) commit(hash plumbing.Hash, newer *snapshot) (*object.Commit, *snapshot, error) {
+	commit, err := object.GetCommit(r.objects, hash)
+	if err != nil {
+		return nil, nil, fmt.Errorf("commit %s: %w", hash, err)
+	}
+	now, err := r.snapshot(commit.TreeHash, newer)
+	return commit, now, err
+}
+
+// parent returns the parent of a commit that has the same files, so that a merge is followed to where they come from; the first
+// one if none has.
+func (r *reader) parent(commit *object.Commit, now *snapshot) plumbing.Hash {
+	if len(commit.ParentHashes) > 1 {
+		for _, hash := range commit.ParentHashes {
+			if _, before, err := r.commit(hash, now); err == nil && slices.Equal(before.folders, now.folders) {
+				return hash
+			}
+		}
+	}
+	return commit.ParentHashes[0]
 }
 
 // snapshot returns the files of a tree; folders that are the same as in other are not read again.
@@ -272,11 +312,9 @@ func (r *reader) reportChanged(was *snapshot, at time.Time) error {
 func (r *reader) call(file string, hash plumbing.Hash, at time.Time) error {
 	r.changed[file] = true
 	data, err := r.content(plumbing.BlobObject, hash, maxBlob)
-	if errors.Is(err, plumbing.ErrObjectNotFound) || data == nil && err == nil { // a partial clone, or no state file
+	if err != nil || data == nil { // damaged, not in a partial clone, or no state file
+		r.read.Unread++
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	return r.fn(Version{File: file, At: at, Data: data})
 }

@@ -101,7 +101,7 @@ func TestRead(t *testing.T) {
 		"base-images/node.yaml 2 4", "images/web.yaml 1 4", "images/web.yaml 2 3",
 		"base-images/node.yaml 1 1", "images/app.yaml 1 1", "images/web.yaml 1 1",
 	}, seen)
-	assert.Equal(t, history.Range{Commits: 6, From: hours(0), Complete: true}, read)
+	assert.Equal(t, history.Range{Commits: 6, From: hours(0), Complete: true, Began: hours(1)}, read)
 
 	seen, read = r.read(t, hours(3))
 	assert.Equal(t, []string{
@@ -121,6 +121,96 @@ func TestRead(t *testing.T) {
 	seen, read = r.read(t, begin)
 	assert.Contains(t, seen, "images/web.yaml 1 4")
 	assert.Equal(t, history.Range{Commits: 1, From: hours(4)}, read)
+}
+
+// object returns the file of an object of the repository, such as HEAD~1 or HEAD:fleet/state/images.
+func (r *repository) object(t *testing.T, commit plumbing.Hash, path string) string {
+	c, err := r.git.CommitObject(commit)
+	require.NoError(t, err)
+	hash := c.Hash
+	if path != "" {
+		tree, err := c.Tree()
+		require.NoError(t, err)
+		entry, err := tree.FindEntry(path)
+		require.NoError(t, err)
+		hash = entry.Hash
+	}
+	return filepath.Join(r.dir, ".git", "objects", hash.String()[:2], hash.String()[2:])
+}
+
+// TestDamaged: a version that cannot be read is counted, and history ends at a commit that cannot be read.
+func TestDamaged(t *testing.T) {
+	r := newRepository(t, t.TempDir())
+	var commits []plumbing.Hash
+	for i := range 4 {
+		r.commit(t, hours(i), map[string]string{"images/web.yaml": fmt.Sprint(i)})
+		head, err := r.git.Head()
+		require.NoError(t, err)
+		commits = append(commits, head.Hash())
+	}
+	for _, damage := range []func(file string){
+		func(file string) { require.NoError(t, os.Remove(file)) },
+		func(file string) {
+			require.NoError(t, os.Chmod(file, 0o600))
+			require.NoError(t, os.WriteFile(file, []byte("damaged"), 0o600))
+		},
+	} {
+		check := func(file string, want []string, expect history.Range) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			damage(file)
+			seen, read := r.read(t, begin)
+			assert.Equal(t, want, seen)
+			assert.Equal(t, expect, read)
+			_ = os.Chmod(file, 0o600) // it may be missing
+			require.NoError(t, os.WriteFile(file, content, 0o600))
+		}
+		check(r.object(t, commits[1], "fleet/state/images/web.yaml"), []string{"images/web.yaml 3 3", "images/web.yaml 2 2", "images/web.yaml 0 0"},
+			history.Range{Commits: 4, From: hours(0), Complete: true, Began: hours(0), Unread: 1})
+		for _, path := range []string{"", "fleet", "fleet/state/images"} {
+			check(r.object(t, commits[1], path), []string{"images/web.yaml 3 3", "images/web.yaml 2 2"}, history.Range{Commits: 2, From: hours(2)})
+		}
+	}
+}
+
+// TestMerge: history goes on where a merge has the files from.
+func TestMerge(t *testing.T) {
+	r := newRepository(t, t.TempDir())
+	r.commit(t, hours(0), map[string]string{"images/web.yaml": "0"})
+	head, err := r.git.Head()
+	require.NoError(t, err)
+	first := head.Hash()
+	for i := 1; i < 4; i++ {
+		r.commit(t, hours(i), map[string]string{"images/web.yaml": fmt.Sprint(i)})
+	}
+	head, err = r.git.Head()
+	require.NoError(t, err)
+	tree, err := r.git.Worktree()
+	require.NoError(t, err)
+	who := &object.Signature{Name: "a", Email: "a@example.com", When: hours(4)}
+	_, err = tree.Commit("merge", &git.CommitOptions{Author: who, Committer: who, AllowEmptyCommits: true, Parents: []plumbing.Hash{first, head.Hash()}})
+	require.NoError(t, err)
+	seen, read := r.read(t, begin)
+	assert.Equal(t, []string{"images/web.yaml 3 3", "images/web.yaml 2 2", "images/web.yaml 1 1", "images/web.yaml 0 0"}, seen)
+	assert.Equal(t, history.Range{Commits: 5, From: hours(0), Complete: true, Began: hours(0)}, read)
+}
+
+// TestFolder: a link to the folder is followed; of a folder that git does not have, nothing is known.
+func TestFolder(t *testing.T) {
+	r := newRepository(t, t.TempDir())
+	r.commit(t, hours(0), map[string]string{"images/web.yaml": "0"})
+	link := filepath.Join(r.dir, "link")
+	require.NoError(t, os.Symlink(filepath.Join("fleet", "state"), link))
+	count := 0
+	fn := func(history.Version) error { count++; return nil }
+	read, err := history.Read(context.Background(), link, []string{"images"}, begin, fn)
+	require.NoError(t, err)
+	assert.Equal(t, history.Range{Commits: 1, From: hours(0), Complete: true, Began: hours(0)}, read)
+	assert.Equal(t, 1, count)
+
+	read, err = history.Read(context.Background(), filepath.Join(r.dir, "fleet"), []string{"images"}, begin, fn)
+	require.NoError(t, err)
+	assert.Zero(t, read)
 }
 
 func TestNoCheckout(t *testing.T) {

@@ -136,12 +136,15 @@ func labelsText(labels []string) string { return strings.Join(labels, " ") }
 func auditPeriod(r *audit.Report) string {
 	text := fmt.Sprintf("%s to %s, from ", minute(r.Period.From), minute(r.Period.To))
 	if r.Coverage.Source == "git" {
-		text += plural.Count(r.Coverage.Commits, "commit") + " of the state folder"
+		text += "state and " + plural.Count(r.Coverage.Commits, "commit") + " of its git history"
 	} else {
 		text += "state alone"
 	}
 	if !r.Coverage.Complete {
 		text += ", which covers only the time from " + minute(r.Coverage.From)
+	}
+	if r.Coverage.Skipped > 0 {
+		text += "; " + plural.Count(r.Coverage.Skipped, "version") + " could not be read"
 	}
 	return text
 }
