@@ -18,7 +18,7 @@ func (f *Fleet) Describer(now time.Time) (*describe.Describer, error) {
 	}
 	return describe.New(describe.Input{
 		Config: f.Config, State: f.State, Graph: f.Graph, Now: now, StateDir: filepath.ToSlash(f.Paths.StateDir),
-		Decisions: policy.Decide(f.Config, f.State, f.Graph, now), Plan: p, Findings: f.Warnings(now), Objects: f.objects(), Read: readFile,
+		Decisions: policy.Decide(f.Config, f.State, f.Graph, now), Plan: p, Findings: f.warnings(now), Objects: f.objects(), Read: readFile,
 	}), nil
 }
 

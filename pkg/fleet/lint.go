@@ -75,8 +75,8 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 	return all, nil
 }
 
-// Warnings returns what Validate finds in a fleet that is open, and so has no errors, without the check against CRDs.
-func (f *Fleet) Warnings(now time.Time) finding.List {
+// warnings returns what Validate finds in a fleet that is open, and so has no errors, without the check against CRDs.
+func (f *Fleet) warnings(now time.Time) finding.List {
 	ignored := newIgnores(f.Config)
 	all := ahead(f.State, f.Paths.StateDir, f.files, now)
 	all = append(all, ignored.apply(f.lint(nil, ignored, nil))...)

@@ -14,9 +14,6 @@ type Selection struct {
 	Labels labels.Selector
 }
 
-// Named returns the Selection of the images with these names, or of all images if there are no names.
-func Named(names ...string) Selection { return Selection{Names: names} }
-
 // All reports whether the Selection selects every image.
 func (s Selection) All() bool { return len(s.Names) == 0 && s.Labels == nil }
 
