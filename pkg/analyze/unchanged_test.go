@@ -181,7 +181,7 @@ func textOf(files map[string][]byte) map[string]string {
 }
 
 // What stands is not converted again, and what the answer depends on makes it fall.
-func TestAnswerStands(t *testing.T) {
+func TestRecordedResultIsReused(t *testing.T) {
 	const images = "- name: i0\n  registry: ghcr.io\n  repository: acme/i0\n  source: {provider: github, repo: acme/r0, workflow: b.yml%s}\n"
 	const plain = "FROM node:22 AS build\nFROM alpine:3\nCOPY --from=build / /\n"
 	tests := map[string]struct {

@@ -64,7 +64,7 @@ func TestFailedAnalysisIsReported(t *testing.T) {
 	assert.NotNil(t, s.image("web").Dockerfile, "what was known stays")
 }
 
-func TestAnAnalysisOfACheckoutRecordsNoPathOfThisMachine(t *testing.T) {
+func TestCheckoutAnalysisRecordsNoLocalPath(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{
 		"images.yaml": "- {name: web, registry: r.example.com, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n" +

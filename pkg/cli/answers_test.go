@@ -64,8 +64,8 @@ func (a *answers) app() *state.Image {
 	return &img
 }
 
-// TestAnAnswerThatIsNoneStartsNothing: only a response of the registry itself makes an image count as never published.
-func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
+// TestInvalidResponseStartsNothing: only a response of the registry itself makes an image count as never published.
+func TestInvalidResponseStartsNothing(t *testing.T) {
 	say := func(status int, contentType, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", contentType)
@@ -116,8 +116,8 @@ func TestAnAnswerThatIsNoneStartsNothing(t *testing.T) {
 	}
 }
 
-// TestWrongAnswerIsNotTrustedTwice: before a rebuild is started, the registry is asked again whether the image is unpublished.
-func TestWrongAnswerIsNotTrustedTwice(t *testing.T) {
+// TestWrongResponseIsNotTrustedTwice: before a rebuild is started, the registry is asked again whether the image is unpublished.
+func TestWrongResponseIsNotTrustedTwice(t *testing.T) {
 	s := newSite(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -140,8 +140,8 @@ func TestWrongAnswerIsNotTrustedTwice(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-// TestTagsThatTagsLetsNoneThrough: if no tag passes `tags`, that is a finding and not a reason to build.
-func TestTagsThatTagsLetsNoneThrough(t *testing.T) {
+// TestNoTagMatchesTheRule: if no tag passes `tags`, that is a finding and not a reason to build.
+func TestNoTagMatchesTheRule(t *testing.T) {
 	a := newAnswers(t, `, tags: {strategy: SemVer, constraint: "^1", allow: ["-alpine$"]}`)
 	base := a.bases.Base("os/base:1", "1")
 	require.Zero(t, a.analyze().code, "nothing is there yet")
@@ -271,8 +271,8 @@ func TestUnseenRebuildQuestionsTheTagRule(t *testing.T) {
 	assert.Contains(t, got.err, "nothing new")
 }
 
-// TestASecondOSVersionIsSeen: a change of any manifest of a platform counts as a change.
-func TestASecondOSVersionIsSeen(t *testing.T) {
+// TestSecondOSVersion: a change of any manifest of a platform counts as a change.
+func TestSecondOSVersion(t *testing.T) {
 	for platform, due := range map[string]string{"windows/amd64": "due", "windows(10.0.20348)/amd64": "due", "windows(10.0.17763)/amd64": "current"} {
 		t.Run(platform, func(t *testing.T) {
 			a := newAnswers(t, "")

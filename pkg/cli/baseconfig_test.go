@@ -246,7 +246,7 @@ func TestMoreImagesThanStateCanHold(t *testing.T) {
 }
 
 // An index that lacks a platform costs no request more than others do until it changes.
-func TestAPlatformThatABaseImageLacks(t *testing.T) {
+func TestPlatformMissingFromBase(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	images := s.git.Git("fleet", "show", "main:images.yaml")

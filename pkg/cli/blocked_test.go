@@ -32,7 +32,7 @@ func (s *site) status(name string) (table string, d decision) {
 	return table, list.Items[0]
 }
 
-func TestWithoutATokenARebuildIsBlockedEachTime(t *testing.T) {
+func TestRebuildWithoutTokenStaysBlocked(t *testing.T) {
 	s, _ := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -127,7 +127,7 @@ func TestWaitingThatEndsTooEarlyIsAFailure(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-func TestARefusedPromotionIsBlocked(t *testing.T) {
+func TestRefusedPromotionIsBlocked(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	refusal := kubetest.Fault{Match: "POST promotions", Status: 403, Reason: "Forbidden", Message: `admission webhook "policy.example.com" denied the request: no builds on Fridays`}
@@ -147,8 +147,8 @@ func TestARefusedPromotionIsBlocked(t *testing.T) {
 	assert.Len(t, s.kube.List("promotions"), 1)
 }
 
-// TestAnEmptyClusterDropsAndStartsNothing: a project without Stages, such as a wrong one, is no evidence that a rebuild did not start.
-func TestAnEmptyClusterDropsAndStartsNothing(t *testing.T) {
+// TestEmptyClusterDropsAndStartsNothing: a project without Stages, such as a wrong one, is no evidence that a rebuild did not start.
+func TestEmptyClusterDropsAndStartsNothing(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	s.kube.Fail(kubetest.Fault{Match: "POST promotions", Status: 403, Reason: "Forbidden", Message: "not now"})
@@ -179,8 +179,8 @@ func TestHeldAutoPromotionIsReported(t *testing.T) {
 	assert.Contains(t, got.out, `"auto-promotion of Stage observe-node is held`)
 }
 
-// TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers: one repository refuses the token, and only one rebuild may run at once.
-func TestABlockedRebuildDoesNotTakeTheSlotOfTheOthers(t *testing.T) {
+// TestBlockedRebuildTakesNoSlot: one repository refuses the token, and only one rebuild may run at once.
+func TestBlockedRebuildTakesNoSlot(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	var names []string

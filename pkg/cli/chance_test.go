@@ -11,8 +11,8 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// TestTheSameFaultIsReportedEachTime: of several tags that cannot be read, the alphabetically first is named.
-func TestTheSameFaultIsReportedEachTime(t *testing.T) {
+// TestSameFaultIsReportedAgain: of several tags that cannot be read, the alphabetically first is named.
+func TestSameFaultIsReportedAgain(t *testing.T) {
 	s := newSiteWithoutCluster(t)
 	images := []string{s.entry("base", "acme/base", "acme/base")}
 	s.forge.GitHub("acme/base").Commit("Dockerfile", "FROM scratch\n")

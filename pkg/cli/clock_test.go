@@ -10,8 +10,8 @@ import (
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
-// TestAWrongClockRecordsNothing: the servers of a site send the date of this machine.
-func TestAWrongClockRecordsNothing(t *testing.T) {
+// TestWrongClockRecordsNothing: the servers of a site send the date of this machine.
+func TestWrongClockRecordsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		off  time.Duration
 		want string
@@ -43,8 +43,8 @@ func TestAWrongClockRecordsNothing(t *testing.T) {
 	}
 }
 
-// TestASingleServerIsNotTrusted: it may be wrong itself.
-func TestASingleServerIsNotTrusted(t *testing.T) {
+// TestSingleServerIsNotTrusted: it may be wrong itself.
+func TestSingleServerIsNotTrusted(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	s.clock = func() time.Time { return time.Now().Add(-time.Hour) }

@@ -24,7 +24,7 @@ func (s *site) wouldStart(n int, why string) {
 	assert.Contains(s.t, got.err, fmt.Sprintf("%d rebuild", n), why)
 }
 
-func TestAClockThatWasAheadKeepsNothingWaiting(t *testing.T) {
+func TestClockThatWasAheadDelaysNothing(t *testing.T) {
 	s, _ := published(t)
 	s.registry.Base("library/node:22", "2")
 	right := s.now
@@ -44,7 +44,7 @@ func TestAClockThatWasAheadKeepsNothingWaiting(t *testing.T) {
 	s.wouldStart(1, "nor in a year")
 }
 
-func TestADigestThatReturnsRipensAnew(t *testing.T) {
+func TestReturningDigestRipensAgain(t *testing.T) {
 	s, node := published(t)
 	bad := s.registry.Base("library/node:22", "2")
 	s.ok("analyze")

@@ -72,9 +72,9 @@ func podOf(t *testing.T, dir string) corev1.PodSpec {
 	return job.Spec.JobTemplate.Spec.Template.Spec
 }
 
-// TestTheJobsReachTheWorld runs the program in the environment that dist sets for the Jobs: behind a proxy, with a registry whose
+// TestJobsUseProxyAndCA runs the program in the environment that dist sets for the Jobs: behind a proxy, with a registry whose
 // certificate is from a private CA.
-func TestTheJobsReachTheWorld(t *testing.T) {
+func TestJobsUseProxyAndCA(t *testing.T) {
 	r := registrytest.NewTLS(t)
 	r.Base("library/db:1", "1")
 	proxy, tunnels := tunnel(t, r.Host)

@@ -123,7 +123,7 @@ func TestOutcomesByEvidence(t *testing.T) {
 	}
 }
 
-func TestTroubleWhilePromoting(t *testing.T) {
+func TestErrorsWhilePromoting(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail    func(s *site)
 		problem string // of the pass in which it happens; empty if there is none
@@ -162,7 +162,7 @@ func repeat[T any](n int, v T) (out []T) {
 	return out
 }
 
-func TestTroubleAtTheForge(t *testing.T) {
+func TestForgeErrors(t *testing.T) {
 	const dispatch = "POST /api/v3/repos/acme/web/actions/"
 	json := http.Header{"Content-Type": {"application/json"}}
 	for name, c := range map[string]struct {
@@ -200,7 +200,7 @@ func TestTroubleAtTheForge(t *testing.T) {
 	}
 }
 
-func TestARunThatNeverEnds(t *testing.T) {
+func TestEndlessRun(t *testing.T) {
 	s, _ := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }
@@ -213,7 +213,7 @@ func TestARunThatNeverEnds(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-func TestAPromotionByHandIsTakenOver(t *testing.T) {
+func TestManualPromotionIsAdopted(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
@@ -229,7 +229,7 @@ func TestAPromotionByHandIsTakenOver(t *testing.T) {
 	assert.Equal(t, "4711", s.image("web").Rebuild.Run)
 }
 
-func TestAPromotionByHandThatAPassDidNotSeeRun(t *testing.T) {
+func TestManualPromotionBetweenPasses(t *testing.T) {
 	s, _ := published(t)
 	node := s.due()
 	freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
@@ -251,7 +251,7 @@ func TestAPromotionByHandThatAPassDidNotSeeRun(t *testing.T) {
 	assert.Equal(t, before, s.commits())
 }
 
-func TestAPromotionByHandThatIsNotTakenOver(t *testing.T) {
+func TestManualPromotionIsNotAdopted(t *testing.T) {
 	by := func(s *site) string {
 		freight := s.kube.List("freights")[0]["metadata"].(map[string]any)["name"].(string)
 		return s.kube.AddPromotion("web", freight, "jane@example.com")
@@ -456,7 +456,7 @@ func (s *site) checkout() string {
 	return dir
 }
 
-func TestCtrlCKeepsWhatWasLearnt(t *testing.T) {
+func TestCtrlCKeepsResults(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	s.registry.Base("library/slow:1", "1")
@@ -500,7 +500,7 @@ func TestCtrlCBeforeAnythingWasAnalyzed(t *testing.T) {
 	assert.Equal(t, before, s.commits())
 }
 
-func TestThePathOfStateAsPeopleWriteIt(t *testing.T) {
+func TestSpellingsOfTheStatePath(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	s.ok("analyze")
@@ -546,9 +546,9 @@ func TestImageWithPinnedBasesHasNoStage(t *testing.T) {
 	assert.Len(t, runs.Runs(), 1)
 }
 
-// TestABaseThatKargoCannotWatch: such a base has no Warehouse and no Freight. A Promotion for it carries the Freight of another base;
+// TestBaseThatKargoCannotWatch: such a base has no Warehouse and no Freight. A Promotion for it carries the Freight of another base;
 // without another base the image is reported and not started, while others are.
-func TestABaseThatKargoCannotWatch(t *testing.T) {
+func TestBaseThatKargoCannotWatch(t *testing.T) {
 	for name, second := range map[string]string{"beside another": "library/node:22", "alone": "odd/c--d:1"} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -577,7 +577,7 @@ func TestABaseThatKargoCannotWatch(t *testing.T) {
 	}
 }
 
-func TestOfTwoPromotionsOfARebuildTheNewestCounts(t *testing.T) {
+func TestNewestPromotionOfARebuildCounts(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	s.ok("promote")

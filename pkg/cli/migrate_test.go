@@ -59,8 +59,8 @@ func (m *migrated) load() (*state.Image, *state.Base) {
 	return st.Images["web"], st.Base(m.registry.Host + "/library/node:22")
 }
 
-// TestAnalyzeGoesOnFromAMigration: facts of the older tool stay, and evidence from the registry replaces assumptions.
-func TestAnalyzeGoesOnFromAMigration(t *testing.T) {
+// TestAnalyzeAfterMigration: facts of the older tool stay, and evidence from the registry replaces assumptions.
+func TestAnalyzeAfterMigration(t *testing.T) {
 	for _, provenance := range []bool{true, false} {
 		t.Run(fmt.Sprintf("provenance %t", provenance), func(t *testing.T) {
 			s := newMigrated(t, provenance)

@@ -109,8 +109,8 @@ func holey(t *rapid.T) (images string, st *state.State) {
 	return b.String(), st
 }
 
-// TestNothingIsTakenForGranted: whatever is missing in state, no command panics, and read-only commands succeed.
-func TestNothingIsTakenForGranted(t *testing.T) {
+// TestIncompleteState: whatever is missing in state, no command panics, and read-only commands succeed.
+func TestIncompleteState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "fleet")
 		require.NoError(t, err)
@@ -136,8 +136,8 @@ func TestNothingIsTakenForGranted(t *testing.T) {
 	})
 }
 
-// TestALoopOfNewImagesIsReported: two new, published images that are built on each other are reported.
-func TestALoopOfNewImagesIsReported(t *testing.T) {
+// TestCycleOfNewImagesIsReported: two new, published images that are built on each other are reported.
+func TestCycleOfNewImagesIsReported(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")
 	web := s.registry.Publish("acme/web:1.0.0", registrytest.Built{Version: "1", From: &node})

@@ -114,7 +114,7 @@ func TestAnalysisOfAFolderKeepsChangesOfPromote(t *testing.T) {
 	assert.Equal(t, state.Running, web.Rebuild.Status)
 }
 
-func TestALinkedStateFolderIsNotFollowed(t *testing.T) {
+func TestSymlinkedStateFolderIsNotFollowed(t *testing.T) {
 	s := newSite(t)
 	s.registry.Base("library/node:22", "1")
 	config, elsewhere := s.local(), t.TempDir()
@@ -128,7 +128,7 @@ func TestALinkedStateFolderIsNotFollowed(t *testing.T) {
 	assert.Empty(t, entries)
 }
 
-func TestALinkedArchiveIsNotFollowed(t *testing.T) {
+func TestSymlinkedArchiveIsNotFollowed(t *testing.T) {
 	for _, link := range []string{"archive", "archive/images"} {
 		t.Run(link, func(t *testing.T) {
 			s := newSite(t)
@@ -359,7 +359,7 @@ func TestUnstartedRebuildWithAVisibleRunEnds(t *testing.T) {
 	assert.Empty(t, runs.Runs())
 }
 
-func TestAPromoterThatIsStoppedClaimsNothing(t *testing.T) {
+func TestInterruptedPromoterClaimsNothing(t *testing.T) {
 	s, _ := published(t)
 	s.due()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -377,7 +377,7 @@ func TestAPromoterThatIsStoppedClaimsNothing(t *testing.T) {
 	assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
 }
 
-func TestAPassAsksAgainWhatThePassBeforeGaveUp(t *testing.T) {
+func TestNextPassRetriesSkippedHosts(t *testing.T) {
 	s, _ := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Now = func() time.Time { return s.now }

@@ -172,8 +172,8 @@ func (s *site) assertNoSecrets() {
 
 const week = 7 * 24 * time.Hour
 
-// TestTheWholeLoop follows one image: it is unpublished, rebuilt and observed; its base moves and waits; it is rebuilt again.
-func TestTheWholeLoop(t *testing.T) {
+// TestWholeLoop follows one image: it is unpublished, rebuilt and observed; its base moves and waits; it is rebuilt again.
+func TestWholeLoop(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		name, how := "through Kargo", []string(nil)
 		if direct {

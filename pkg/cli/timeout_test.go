@@ -29,8 +29,8 @@ func hanging(t *testing.T, n int) []string {
 	return hosts
 }
 
-// TestAnAnalysisThatRunsOutOfTimeKeepsWhatItFound: registries that hang use up neither the time of a run nor its results.
-func TestAnAnalysisThatRunsOutOfTimeKeepsWhatItFound(t *testing.T) {
+// TestAnalysisTimeoutKeepsResults: registries that hang use up neither the time of a run nor its results.
+func TestAnalysisTimeoutKeepsResults(t *testing.T) {
 	s := newSite(t)
 	node := s.registry.Base("library/node:22", "1")
 	var hostile strings.Builder

@@ -233,8 +233,8 @@ func TestSARIF(t *testing.T) {
 	assert.Contains(t, run(t, clean, "validate", "-o", "sarif").out, `"results": []`)
 }
 
-// TestFactsThatCannotBeTrue: state is untrusted, because anybody who may push to the repository can change it.
-func TestFactsThatCannotBeTrue(t *testing.T) {
+// TestImpossibleFacts: state is untrusted, because anybody who may push to the repository can change it.
+func TestImpossibleFacts(t *testing.T) {
 	tests := map[string]struct{ file, text, want string }{
 		"reference":      {"state/images/web.yaml", using("A B"), `parsing reference "A B"`},
 		"not normalised": {"state/images/web.yaml", using("alpine"), `"alpine" is not normalised: want "docker.io/library/alpine:latest"`},

@@ -62,7 +62,7 @@ func TestPromotionSpec(t *testing.T) {
 	}
 }
 
-func TestARebuildHasOnePromotion(t *testing.T) {
+func TestOnePromotionPerRebuild(t *testing.T) {
 	wanted := cluster.Freight{Warehouse: "base-node", Digest: "sha256:a"}
 	for name, faults := range map[string][]kubetest.Fault{
 		"asked for twice":   nil,
@@ -127,7 +127,7 @@ func TestWithoutACluster(t *testing.T) {
 	require.ErrorContains(t, err, "set KUBECONFIG, or pass --direct")
 }
 
-func TestPromotionsTellWhatBecameOfThem(t *testing.T) {
+func TestPromotionOutcomes(t *testing.T) {
 	s := kubetest.New(t)
 	s.PageSize = 2
 	s.AddStage("web")
@@ -177,8 +177,8 @@ func TestHoldsOfObserveStagesAreRead(t *testing.T) {
 	assert.Len(t, stages.Rebuild, 1)
 }
 
-// TestAnAdmissionCheckIsNotBlamedOnTheRole: the words of whoever refused a Promotion are shown, with the fitting advice.
-func TestAnAdmissionCheckIsNotBlamedOnTheRole(t *testing.T) {
+// TestAdmissionErrorIsNotAPermissionProblem: the words of whoever refused a Promotion are shown, with the fitting advice.
+func TestAdmissionErrorIsNotAPermissionProblem(t *testing.T) {
 	const role, admission = "apply the Role and RoleBinding of dist", "an admission check of the cluster refused it; the Role is not the cause"
 	for message, c := range map[string]struct {
 		status         int
@@ -210,8 +210,8 @@ func TestAnAdmissionCheckIsNotBlamedOnTheRole(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatIsNoListIsNoEmptyList: else it would say that nothing was started.
-func TestAnAnswerThatIsNoListIsNoEmptyList(t *testing.T) {
+// TestInvalidListIsNotAnEmptyList: else it would say that nothing was started.
+func TestInvalidListIsNotAnEmptyList(t *testing.T) {
 	for _, body := range []string{
 		`<html>`, `{}`, `null`, `[]`, `{"kind":"Pod","apiVersion":"v1"}`, `{"message":"no route"}`,
 		`{"kind":"PromotionList","apiVersion":"kargo.akuity.io/v1alpha1","metadata":{"remainingItemCount":7},"items":[]}`,

@@ -97,7 +97,7 @@ images:
 	assert.Equal(t, []string{"a", "b", "pg"}, cfg.Names())
 }
 
-func TestEmptyFilesEnrolNothing(t *testing.T) {
+func TestEmptyFilesEnrollNothing(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "[]\n", "images: []\n", "images:\n", "---\n"} {
 		assert.Empty(t, load(t, text).Images, text)
 	}

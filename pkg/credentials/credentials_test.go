@@ -100,7 +100,7 @@ func TestInvalidCredentials(t *testing.T) {
 	require.ErrorContains(t, err, "at most 64 KiB")
 }
 
-func TestATokenIsNeverShown(t *testing.T) {
+func TestTokenIsNeverShown(t *testing.T) {
 	token, err := store(t, nil, vars{"GITHUB_TOKEN": canary}).Token(t.Context(), credentials.API, "github.com")
 	require.NoError(t, err)
 	var shown strings.Builder
@@ -121,7 +121,7 @@ func TestHintsNameWhatToSet(t *testing.T) {
 	assert.Contains(t, s.Hint(credentials.Git, "git.example.com:1"), "IMAGEFACTORY_GIT_TOKEN_GIT_EXAMPLE_COM_1,")
 }
 
-func TestAGitHubAppGivesTokens(t *testing.T) {
+func TestGitHubAppTokens(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	private := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))

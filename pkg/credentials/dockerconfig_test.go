@@ -71,7 +71,7 @@ func everySource(t *testing.T, host, text string) map[string]*credentials.Store 
 	}
 }
 
-func TestTheLongestPathCounts(t *testing.T) {
+func TestLongestPathCounts(t *testing.T) {
 	teams := map[string]string{
 		"ghcr.io/team-a": "a", "ghcr.io/team-b": "b", "ghcr.io/team-b/deep/er": "deeper", "ghcr.io/team-b/deep": "deep", "ghcr.io/blank": "",
 	}
@@ -121,7 +121,7 @@ func TestTheLongestPathCounts(t *testing.T) {
 	}
 }
 
-func TestTheFirstSourceThatKnowsCounts(t *testing.T) {
+func TestFirstSourceWins(t *testing.T) {
 	home := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(home, ".docker"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(home, ".docker/config.json"), []byte(auths(map[string]string{"a.example": "docker", "b.example": "docker", "c.example": "docker"})), 0o600))
@@ -139,7 +139,7 @@ func TestTheFirstSourceThatKnowsCounts(t *testing.T) {
 	}
 }
 
-func TestABrokenEntryIsTheErrorOfItsRepositories(t *testing.T) {
+func TestBrokenEntryFailsItsRepositoriesOnly(t *testing.T) {
 	broken := base64.StdEncoding.EncodeToString([]byte("no password " + canary))
 	text := `{"auths": {
 		"ghcr.io": {"auth": "` + base64.RawStdEncoding.EncodeToString([]byte("host:p")) + `"}, "ghcr.io/a": {"auth": "` + broken + `"},

@@ -165,7 +165,7 @@ func (g *generator) trigger() string {
 		"RUN --mount=type=bind,target=/t,from="+from+" true", "RUN --mount=type=cache,target=/t true")
 }
 
-func TestResolveIsBuildKits(t *testing.T) {
+func TestResolveMatchesBuildKit(t *testing.T) {
 	var accepted, refused int
 	rapid.Check(t, func(t *rapid.T) {
 		g := &generator{T: t}

@@ -386,8 +386,8 @@ func (w *world) pulls(left string) {
 	})
 }
 
-// TestCRDsTellTheVersion when no Deployment does: the account of the Jobs may not read them.
-func TestCRDsTellTheVersion(t *testing.T) {
+// TestVersionFromCRDs when no Deployment does: the account of the Jobs may not read them.
+func TestVersionFromCRDs(t *testing.T) {
 	w := newWorld(t, gitServer(t))
 	w.kube.Answer("/apis/apps/v1/deployments", nil)
 	w.stageSchema("freightHistory", "autoPromotionHolds")
@@ -473,8 +473,8 @@ func TestTokenOfTheJobs(t *testing.T) {
 	}
 }
 
-// TestKargosToken: Kargo starts builds with the token of a Secret, which this machine need not have.
-func TestKargosToken(t *testing.T) {
+// TestKargoToken: Kargo starts builds with the token of a Secret, which this machine need not have.
+func TestKargoToken(t *testing.T) {
 	w := newWorld(t, gitServer(t))
 	w.secret("forge", "generic", map[string]string{"token": "canary-other"})
 	problems, _ := w.run(t)

@@ -83,7 +83,7 @@ func touches(b draw.Box, p draw.Point) bool {
 	return p.X >= b.X-.01 && p.X <= b.X+b.W+.01 && p.Y >= b.Y-.01 && p.Y <= b.Y+b.H+.01
 }
 
-func TestLayoutIsTheSameAgain(t *testing.T) {
+func TestLayoutIsDeterministic(t *testing.T) {
 	for _, by := range draw.Clusters() {
 		a, b := fleet(200), fleet(200)
 		assert.Equal(t, a.Layout(by), b.Layout(by))

@@ -15,7 +15,7 @@ import (
 )
 
 // An entry that was renamed goes on from what is known under the old name, whose facts stay as they are.
-func TestARenamedImageSharesNothing(t *testing.T) {
+func TestRenamedImageSharesNoState(t *testing.T) {
 	dir := t.TempDir()
 	paths := Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state")}
 	require.NoError(t, os.WriteFile(paths.Config, []byte("- {name: web, repository: acme/web}\n"), 0o600))

@@ -144,7 +144,7 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world, img *config.Image, p
 	})
 }
 
-func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
+func TestStartStatuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault   forgetest.Fault
 		refused bool
@@ -194,7 +194,7 @@ func TestEveryStatusOfAStartHasItsOwnEnd(t *testing.T) {
 	}
 }
 
-func TestARateLimitIsWaitedForWhenItIsShort(t *testing.T) {
+func TestShortRateLimitIsWaitedFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault forgetest.Fault
 		wait  time.Duration
@@ -221,7 +221,7 @@ func TestARateLimitIsWaitedForWhenItIsShort(t *testing.T) {
 	}
 }
 
-func TestARateLimitThatStaysIsAnError(t *testing.T) {
+func TestPersistentRateLimitFails(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, started func() []forgetest.Run) {
 		for range 5 {
 			w.Fail(forgetest.Fault{Match: post, Status: 429, Header: http.Header{"Retry-After": {"5"}}})
@@ -233,7 +233,7 @@ func TestARateLimitThatStaysIsAnError(t *testing.T) {
 	})
 }
 
-func TestALostAnswerStartsNothingTwice(t *testing.T) {
+func TestLostResponseStartsNothingTwice(t *testing.T) {
 	for name, fault := range map[string]forgetest.Fault{
 		"cut":       {Break: true, After: true},
 		"500":       {Status: 500, After: true},
@@ -259,7 +259,7 @@ func TestALostAnswerStartsNothingTwice(t *testing.T) {
 	}
 }
 
-func TestAStartThatNeverArrivedIsSentAgain(t *testing.T) {
+func TestUndeliveredStartIsRetried(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, started func() []forgetest.Run) {
 		w.Fail(forgetest.Fault{Match: post, Status: 502}, forgetest.Fault{Match: post, Break: true})
 		run, err := w.client.Start(t.Context(), w.order(img), nobody)
@@ -304,7 +304,7 @@ func TestNothingIsResentWhileRunsAreUnknown(t *testing.T) {
 	})
 }
 
-func TestReadsAreTriedAgain(t *testing.T) {
+func TestReadsAreRetried(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, _ func() []forgetest.Run) {
 		w.Fail(forgetest.Fault{Match: "GET ", Break: true}, forgetest.Fault{Match: "GET ", Status: 502})
 		_, found, err := w.client.Find(t.Context(), w.order(img), free)
@@ -315,7 +315,7 @@ func TestReadsAreTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAForgeThatCannotBeReachedIsTriedAgainWithoutLooking(t *testing.T) {
+func TestUnreachableForgeIsRetriedWithoutLookup(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
@@ -328,7 +328,7 @@ func TestAForgeThatCannotBeReachedIsTriedAgainWithoutLooking(t *testing.T) {
 	})
 }
 
-func TestATokenIsNeeded(t *testing.T) {
+func TestTokenIsRequired(t *testing.T) {
 	w := newWorld(t)
 	for name, tt := range map[string]struct {
 		token func(context.Context, string) (string, error)
@@ -352,7 +352,7 @@ func TestATokenIsNeeded(t *testing.T) {
 	assert.Empty(t, w.Requests(""))
 }
 
-func TestTheTokenDoesNotFollowToAnotherHost(t *testing.T) {
+func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the stranger was asked") }))
 	t.Cleanup(stranger.Close)
 	for _, status := range []int{301, 302, 307, 308} {
@@ -367,7 +367,7 @@ func TestTheTokenDoesNotFollowToAnotherHost(t *testing.T) {
 	}
 }
 
-func TestARenamedRepositoryIsStillRead(t *testing.T) {
+func TestRenamedRepositoryIsRead(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	run := f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch", Status: "queued"})
@@ -418,7 +418,7 @@ func TestInvalidRunIsNotRequested(t *testing.T) {
 	assert.Empty(t, w.Requests(""))
 }
 
-func TestARunIsFollowedToItsEnd(t *testing.T) {
+func TestFollowRun(t *testing.T) {
 	t.Run("github", func(t *testing.T) {
 		w := newWorld(t)
 		f := w.workflows()
@@ -485,8 +485,8 @@ func testFollow(t *testing.T, w *world, img *config.Image, finish func(int64, st
 	}
 }
 
-// TestAnAnswerThatIsNoneIsNoStart: a gateway can answer 200 to anything. Only a run that is listed shows that it was started.
-func TestAnAnswerThatIsNoneIsNoStart(t *testing.T) {
+// TestInvalidResponseIsNotAStart: a gateway can answer 200 to anything. Only a run that is listed shows that it was started.
+func TestInvalidResponseIsNotAStart(t *testing.T) {
 	for _, body := range []string{"", "{}", "null", "[]", "<html>", `{"workflow_run_id": 0, "id": 0}`, `{"message":"welcome"}`} {
 		onBoth(t, func(t *testing.T, w *world, img *config.Image, post string, runs func() []forgetest.Run) {
 			w.Fail(forgetest.Fault{Match: post, Status: 200, Body: body}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"}, forgetest.Fault{Match: "GET ", Status: 200, Body: "{}"})
@@ -503,7 +503,7 @@ func TestAnAnswerThatIsNoneIsNoStart(t *testing.T) {
 	}
 }
 
-func TestARunThatIsOverWithoutAnEndIsNoAnswer(t *testing.T) {
+func TestCompletedRunWithoutConclusion(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	run := f.Add(forgetest.Run{Ref: "main", Event: "workflow_dispatch"})
@@ -512,8 +512,8 @@ func TestARunThatIsOverWithoutAnEndIsNoAnswer(t *testing.T) {
 	failsFor(t, err, "unexpected content")
 }
 
-// TestAListThatIsNoneDoesNotSayThatNothingRuns: else a build that runs would be started again.
-func TestAListThatIsNoneDoesNotSayThatNothingRuns(t *testing.T) {
+// TestInvalidListDoesNotMeanNothingRuns: else a build that runs would be started again.
+func TestInvalidListDoesNotMeanNothingRuns(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, _ func() []forgetest.Run) {
 		for _, body := range []string{"", "<html>", "{}", "null", `{"workflow_runs": []}`, `{"total_count": 2, "workflow_runs": []}`, `{"message":"x"}`, "[null]"} {
 			w.Fail(forgetest.Fault{Match: "GET ", Status: 200, Body: body})
@@ -545,8 +545,8 @@ func TestInvalidURLIsRejected(t *testing.T) {
 // nobody has a run that is known.
 func nobody(forge.Run) bool { return false }
 
-// TestARefusedTokenIsNotSentForever: forges ban clients that go on.
-func TestARefusedTokenIsNotSentForever(t *testing.T) {
+// TestRefusedTokenIsNotSentAgain: forges ban clients that go on.
+func TestRefusedTokenIsNotSentAgain(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world, img *config.Image, _ string, started func() []forgetest.Run) {
 		w.Token = "another"
 		for range 5 {

@@ -15,7 +15,7 @@ import (
 
 func titled(inputs map[string]string) string { return "build for " + inputs["id"] }
 
-func TestAWorkflowIsStartedWithItsInputs(t *testing.T) {
+func TestStartWorkflowWithInputs(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	f.Inputs = []string{"image", "base", "id", "plain", "odd"}
@@ -90,7 +90,7 @@ func TestAmbiguousStartIsNotRepeated(t *testing.T) {
 	assert.Len(t, f.Runs(), 2)
 }
 
-func TestARunThatWasThereBeforeIsSomebodyElses(t *testing.T) {
+func TestEarlierRunDoesNotMatch(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	f.Age, f.Delay = forgetest.Ignorant, 1
@@ -101,7 +101,7 @@ func TestARunThatWasThereBeforeIsSomebodyElses(t *testing.T) {
 	assert.Equal(t, f.Runs()[1].ID, id(run), "ours is listed late")
 }
 
-func TestARefusedStartIsInNobodysWay(t *testing.T) {
+func TestRefusedStartBlocksNoOther(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
 	f.Age = forgetest.Ignorant
@@ -116,7 +116,7 @@ func TestARefusedStartIsInNobodysWay(t *testing.T) {
 	assert.Equal(t, f.Runs()[0].ID, id(run))
 }
 
-func TestALookThatFailsDoesNotUndoAStart(t *testing.T) {
+func TestFailedLookupKeepsStartedRun(t *testing.T) {
 	w := newWorld(t)
 	w.workflows().Age = forgetest.Ignorant
 	w.Fail(forgetest.Fault{Match: "GET ", Status: 404}, forgetest.Fault{Match: "GET ", Status: 404})
@@ -197,7 +197,7 @@ func TestRunsAreFoundAfterACrash(t *testing.T) {
 	}
 }
 
-func TestARunThatNamesAnotherRebuildIsSomebodyElses(t *testing.T) {
+func TestRunOfAnotherRebuildDoesNotMatch(t *testing.T) {
 	for name, tt := range map[string]struct {
 		titles []string
 		shared bool // by other images
@@ -244,7 +244,7 @@ func TestRunBeforeTheRequestDoesNotMatch(t *testing.T) {
 	assert.Equal(t, forge.NotFound, found)
 }
 
-func TestARefusedWorkflowSaysWhatToDo(t *testing.T) {
+func TestRefusedWorkflowHasHint(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*forgetest.Workflows, *config.Source)
 		says   []string

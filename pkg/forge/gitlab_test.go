@@ -13,7 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
 
-func TestAPipelineIsStartedWithItsVariables(t *testing.T) {
+func TestStartPipelineWithVariables(t *testing.T) {
 	for name, tt := range map[string]struct {
 		variables map[string]string
 		job       string
@@ -43,7 +43,7 @@ func TestAPipelineIsStartedWithItsVariables(t *testing.T) {
 	}
 }
 
-func TestAProjectThatTakesNoVariablesGetsNoneUnlessTheEntryHasSome(t *testing.T) {
+func TestProjectThatAcceptsNoVariables(t *testing.T) {
 	w := newWorld(t)
 	p := w.pipelines()
 	p.NoVariables = true
@@ -66,7 +66,7 @@ func TestAProjectThatTakesNoVariablesGetsNoneUnlessTheEntryHasSome(t *testing.T)
 	assert.Equal(t, 3, w.posts())
 }
 
-func TestALostAnswerOfAPipelineWithoutVariablesIsFoundByItsTime(t *testing.T) {
+func TestPipelineWithoutVariablesIsFoundByTime(t *testing.T) {
 	w := newWorld(t)
 	p := w.pipelines()
 	p.NoVariables = true
@@ -168,7 +168,7 @@ func TestPipelineSearchIsBounded(t *testing.T) {
 	}
 }
 
-func TestAPipelineThatWasDeletedWhileLookingIsPassedOver(t *testing.T) {
+func TestDeletedPipelineIsSkipped(t *testing.T) {
 	w := newWorld(t)
 	p := w.pipelines()
 	p.Add(forgetest.Run{Ref: "main", Event: "api"})
@@ -178,7 +178,7 @@ func TestAPipelineThatWasDeletedWhileLookingIsPassedOver(t *testing.T) {
 	assert.Equal(t, forge.NotFound, found)
 }
 
-func TestARefusedPipelineSaysWhatToDo(t *testing.T) {
+func TestRefusedPipelineHasHint(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*forgetest.Pipelines, *config.Source)
 		says   []string

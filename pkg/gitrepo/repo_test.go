@@ -66,7 +66,7 @@ func write(path, text string) func(context.Context, gitrepo.Tree) (gitrepo.Chang
 	}
 }
 
-func TestAChangeIsPushedAsOneCommit(t *testing.T) {
+func TestChangeIsOneCommit(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"images.yaml": "[]\n", "state/images/web.yaml": "old\n", "state/images/old.yaml": "x\n", "docs/a b/ü.md": "hello\n"})
 	repo := open(t, options(url))
@@ -102,7 +102,7 @@ func TestAChangeIsPushedAsOneCommit(t *testing.T) {
 	assert.Len(t, git.Requests(), 3)
 }
 
-func TestTheFileSystemIsOne(t *testing.T) {
+func TestFileSystem(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/images/web.yaml": "web\n", "state/images/a.yaml": "a\n", "b": "b\n"})
 	git.Git("fleet", "branch", "release")
@@ -139,7 +139,7 @@ func TestTheFileSystemIsOne(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAMissingBranchIsMade(t *testing.T) {
+func TestMissingBranchIsCreated(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"images.yaml": "[]\n"})
 	o := options(url)
@@ -151,7 +151,7 @@ func TestAMissingBranchIsMade(t *testing.T) {
 	assert.Equal(t, []string{"First"}, git.Log("fleet"))
 }
 
-func TestSomebodyElseIsFaster(t *testing.T) {
+func TestLostPushRace(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/counter": "0"})
 	o := options(url)
@@ -182,7 +182,7 @@ func count(t testing.TB, tree gitrepo.Tree) int {
 	return n
 }
 
-func TestTwinsDoNotTakeEachOthersCommitForTheirOwn(t *testing.T) {
+func TestIdenticalCommitsAreToldApart(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/counter": "0"})
 	second := open(t, options(url))
@@ -301,7 +301,7 @@ func TestFailingServerIsNotAskedForEveryFile(t *testing.T) {
 	assert.Len(t, git.Requests(), 2*2+6+1)
 }
 
-func TestTroubleThatPasses(t *testing.T) {
+func TestTransientErrors(t *testing.T) {
 	for name, faults := range map[string][]gittest.Fault{
 		"bad gateway on fetch":    {{Match: "service=git-upload-pack", Status: 502}},
 		"too many requests":       {{Match: "service=git-upload-pack", Status: 429}, {Match: "service=git-upload-pack", Status: 429}},
@@ -329,7 +329,7 @@ func TestTroubleThatPasses(t *testing.T) {
 	}
 }
 
-func TestAServerInTroubleIsGivenTime(t *testing.T) {
+func TestFailingServerIsRetried(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	o := options(git.Init("fleet", map[string]string{"state/a": "0"}))
 	for _, header := range []http.Header{nil, nil, {"Retry-After": {"7"}}, nil} {
@@ -348,7 +348,7 @@ func TestAServerInTroubleIsGivenTime(t *testing.T) {
 	}
 }
 
-func TestAServerThatAsksForMoreTimeThanThereIs(t *testing.T) {
+func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	o := options(git.Init("fleet", map[string]string{"state/a": "0"}))
 	waits := impatient(&o)
@@ -358,7 +358,7 @@ func TestAServerThatAsksForMoreTimeThanThereIs(t *testing.T) {
 	assert.Zero(t, *waits)
 }
 
-func TestTroubleThatStays(t *testing.T) {
+func TestPersistentErrors(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
 	for range 50 {
@@ -518,7 +518,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return r(q) }
 
-func TestAPublicServerCannotSendUsIntoThePrivateNetwork(t *testing.T) {
+func TestNoRedirectIntoPrivateNetwork(t *testing.T) {
 	o := options("https://git.example.com/acme/images.git")
 	o.Transport = transport(roundTripper(func(q *http.Request) (*http.Response, error) {
 		assert.Equal(t, "git.example.com", q.URL.Host)
@@ -626,7 +626,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-func TestACancelledRunStillKeepsWhatItLearnt(t *testing.T) {
+func TestCanceledRunKeepsResults(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{})
 	url := git.Init("fleet", map[string]string{"state/a": "0"})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -27,8 +27,8 @@ func partly(t require.TestingT, f fleet) ([]Object, []Omission) {
 
 const healthy = "- {name: fine, repository: acme/fine, tags: {strategy: SemVer}, source: {provider: github, repo: acme/fine, workflow: w.yml}}\n"
 
-// TestOneItemStopsNoOther breaks one image at a time beside a healthy one, whose objects must not change by a byte.
-func TestOneItemStopsNoOther(t *testing.T) {
+// TestOneFailureStopsNoOther breaks one image at a time beside a healthy one, whose objects must not change by a byte.
+func TestOneFailureStopsNoOther(t *testing.T) {
 	const other = "- {name: odd, repository: acme/odd, tags: {strategy: SemVer}, source: {provider: github, repo: acme/odd, workflow: w.yml}}\n"
 	const node = "docker.io/library/node:22"
 	tests := map[string]struct {
@@ -157,8 +157,8 @@ func TestChildOfAnImageThatCannotBeWatched(t *testing.T) {
 	requireNoDangling(t, objects)
 }
 
-// TestAMirrorThatCannotBeWatched is an error: as an omission it would take all Warehouses of its registry out of dist.
-func TestAMirrorThatCannotBeWatched(t *testing.T) {
+// TestUnwatchableMirror is an error: as an omission it would take all Warehouses of its registry out of dist.
+func TestUnwatchableMirror(t *testing.T) {
 	cfg, st := load(t, "factory: {mirrors: {docker.io: [xn--bcher-kva.example/hub], quay.io: [a--b.example]}}\nimages:\n- {name: a, repository: library/redis, tags: '8'}\n"), state.New()
 	_, _, err := Objects(cfg, st, graph.Build(cfg, st), testOptions())
 	require.EqualError(t, err, `factory.mirrors.docker.io[0]: "xn--bcher-kva.example/hub": Kargo does not support repository names with two dashes in a row (put a mirror first that Kargo can watch)`)

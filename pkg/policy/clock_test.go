@@ -13,7 +13,7 @@ import (
 const year = 365
 
 // Nothing waits for a time that only a wrong clock can have written.
-func TestTimesOfTheFutureKeepNothingWaiting(t *testing.T) {
+func TestFutureTimesDelayNothing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*state.Image)
@@ -59,7 +59,7 @@ func TestTimesOfTheFutureKeepNothingWaiting(t *testing.T) {
 	}
 }
 
-func TestAParentOfTheFutureKeepsNoChildWaiting(t *testing.T) {
+func TestParentWithFutureTimeDelaysNoChild(t *testing.T) {
 	for name, parent := range map[string]func(*state.Image){
 		"failed": func(i *state.Image) {
 			i.Rebuild = &state.Rebuild{ID: "r-1", Status: state.Failed, RequestedAt: ago(-year), FinishedAt: ago(0.01), Failures: 1}

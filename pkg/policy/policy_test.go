@@ -502,7 +502,7 @@ func family(t *testing.T) *fleet {
 	return f
 }
 
-func TestAParentThatPublished(t *testing.T) {
+func TestPublishedParent(t *testing.T) {
 	f := family(t)
 	assert.Equal(t, policy.Current, f.decide()["child"].Status)
 	f.st.Images["parent"].ObservePublished("latest", state.Snapshot{Digest: dig("new")}, now)
@@ -641,7 +641,7 @@ func TestRetryAfter(t *testing.T) {
 	assert.Equal(t, 16*time.Hour, policy.RetryAfter(1_000_000))
 }
 
-func TestACycleIsDecidedAllTheSame(t *testing.T) {
+func TestCyclesAreDecided(t *testing.T) {
 	f := enroll(t, mature, map[string][]string{"a": {"ghcr.io/acme/b:latest", ref}, "b": {"ghcr.io/acme/a:latest"}, "c": {"ghcr.io/acme/c:latest"}}, nil)
 	f.tag(ref, cand("1", 8))
 	f.on("a", ref, "0")
@@ -650,7 +650,7 @@ func TestACycleIsDecidedAllTheSame(t *testing.T) {
 	assert.Equal(t, policy.Due, got["a"].Status)
 }
 
-func TestTheReasonSaysWhatHappened(t *testing.T) {
+func TestReasonSaysWhatHappened(t *testing.T) {
 	for want, test := range map[string]struct {
 		on         string
 		candidates []state.Candidate
@@ -673,7 +673,7 @@ func TestTheReasonSaysWhatHappened(t *testing.T) {
 	assert.Equal(t, "built on a withdrawn digest of node:22", got.Reason)
 }
 
-func TestTheReasonNamesAllParents(t *testing.T) {
+func TestReasonNamesAllParents(t *testing.T) {
 	refs := []string{"ghcr.io/acme/one:latest", "ghcr.io/acme/two:latest"}
 	f := enroll(t, mature, map[string][]string{"one": {}, "two": {}, "child": refs}, nil)
 	for _, r := range refs {
@@ -685,7 +685,7 @@ func TestTheReasonNamesAllParents(t *testing.T) {
 }
 
 // Nothing is known yet of what an image is built on, whatever is known of the image.
-func TestAParentWithoutState(t *testing.T) {
+func TestParentWithoutState(t *testing.T) {
 	for name, change := range map[string]func(*state.Image){
 		"published":       func(*state.Image) {},
 		"never published": func(i *state.Image) { i.CurrentDigest, i.Unpublished = "", ago(1) },

@@ -166,7 +166,7 @@ func TestDecideAlways(t *testing.T) {
 }
 
 // Building what is due, again and again while nothing new comes, ends: with the lock and without.
-func TestDecideComesToRest(t *testing.T) {
+func TestDecideConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f, base, _ := drawn(t)
 		img := f.cfg.Find("app")

@@ -285,7 +285,7 @@ func TestPromotersNeitherLoseNorDouble(t *testing.T) {
 // dies is the end of a promoter.
 func dies() { panic(crash{}) }
 
-func TestWhoeverUndertookToStartIsGivenTheTime(t *testing.T) {
+func TestClaimIsRespectedUntilItExpires(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	s.at["before starting"] = dies
@@ -299,7 +299,7 @@ func TestWhoeverUndertookToStartIsGivenTheTime(t *testing.T) {
 	}
 }
 
-func TestWhoeverIsLateLooksAgainWhetherItWasStarted(t *testing.T) {
+func TestLatePassLooksUpTheRunAgain(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	s.at["before starting"] = dies
@@ -317,7 +317,7 @@ func TestWhoeverIsLateLooksAgainWhetherItWasStarted(t *testing.T) {
 	}
 }
 
-func TestWhoeverIsLateTakesNothingBack(t *testing.T) {
+func TestLatePassRevertsNothing(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	s.at["after starting"] = func() {
@@ -334,7 +334,7 @@ func TestWhoeverIsLateTakesNothingBack(t *testing.T) {
 	assert.Equal(t, 1, ended, "what the other pass has seen to end")
 }
 
-func TestWhoeverIsLateLeavesTheNextRebuildAlone(t *testing.T) {
+func TestLatePassLeavesNextRebuildAlone(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	s.at["after starting"] = func() {
@@ -355,7 +355,7 @@ func TestWhoeverIsLateLeavesTheNextRebuildAlone(t *testing.T) {
 	}
 }
 
-func TestAForgeThatIsSlowDoesNotTakeTheTimeToStart(t *testing.T) {
+func TestSlowForgeLeavesTimeToStart(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	st := state.New()
@@ -370,7 +370,7 @@ func TestAForgeThatIsSlowDoesNotTakeTheTimeToStart(t *testing.T) {
 	assert.Len(t, s.started, 2, "the others")
 }
 
-func TestAForgeInTroubleDoesNotTakeTheTimeOfTheExternal(t *testing.T) {
+func TestFailingForgeLeavesTimeForExternalRebuilds(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet, s.slow = true, startDeadline-time.Minute
 	s.pass() // api and base are there, and come first
@@ -385,7 +385,7 @@ func TestAForgeInTroubleDoesNotTakeTheTimeOfTheExternal(t *testing.T) {
 }
 
 // TestRebuildsThatGiveNoAnswerDoNotStarveTheOthers: two of one forge take all the time of each pass, and come first.
-func TestRebuildsThatGiveNoAnswerDoNotStarveTheExternal(t *testing.T) {
+func TestUnresponsiveRebuildsLeaveTimeForExternalOnes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		every     time.Duration
 		remembers bool
@@ -408,7 +408,7 @@ func TestRebuildsThatGiveNoAnswerDoNotStarveTheExternal(t *testing.T) {
 	}
 }
 
-func TestWhoeverIsStoppedBlamesNoRebuild(t *testing.T) {
+func TestInterruptedPassBlamesNoRebuild(t *testing.T) {
 	s := newSimulation(t)
 	s.quiet = true
 	ctx, stop := context.WithCancel(t.Context())
@@ -421,9 +421,9 @@ func TestWhoeverIsStoppedBlamesNoRebuild(t *testing.T) {
 	}
 }
 
-// TestAPassRemembersWhatItMissed: a pass with little time records what it got to, says what it missed, and the next one of the
+// TestPassRecordsWhatItMissed: a pass with little time records what it got to, says what it missed, and the next one of the
 // same process begins with that.
-func TestAPassRemembersWhatItMissed(t *testing.T) {
+func TestPassRecordsWhatItMissed(t *testing.T) {
 	good := registrytest.New(t)
 	images, st := fleettest.Hostile(t, good, 5, 3)
 	paths := fleet.Paths{Config: filepath.Join(t.TempDir(), "images.yaml")}

@@ -158,7 +158,7 @@ func TestProvenanceOfSomePlatforms(t *testing.T) {
 	assert.Equal(t, state.Layers, got[0].Evidence)
 }
 
-func TestABaseThatBecamePrivate(t *testing.T) {
+func TestBaseBecomesPrivate(t *testing.T) {
 	w := newWorld(t)
 	app := w.publish(newIndex(entry{platform: "linux/amd64", what: newImage(t, "linux/amd64", day, w.amd[1])}))
 	w.breaks(func(rw http.ResponseWriter, r *http.Request) bool {
@@ -173,7 +173,7 @@ func TestABaseThatBecamePrivate(t *testing.T) {
 	assert.Empty(t, got)
 }
 
-func TestProvenanceAsksLittle(t *testing.T) {
+func TestProvenanceCostsFewRequests(t *testing.T) {
 	w := newWorld(t)
 	amd := newImage(t, "linux/amd64", day, w.amd[1])
 	att := provenance(t, amd, "v1", dep{w.purl("base", "1", "linux/amd64"), w.known[1].Digest})

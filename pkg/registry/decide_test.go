@@ -13,8 +13,8 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/registry"
 )
 
-// TestARuleIsNotGuessedFromOneOddTag gives each tag an image that was built so many days after the first.
-func TestARuleIsNotGuessedFromOneOddTag(t *testing.T) {
+// TestOneOddTagDecidesNoRule gives each tag an image that was built so many days after the first.
+func TestOneOddTagDecidesNoRule(t *testing.T) {
 	type tag struct {
 		name string
 		day  int
@@ -64,8 +64,8 @@ func TestARuleIsNotGuessedFromOneOddTag(t *testing.T) {
 	}
 }
 
-// TestDecidingAsksLittle: nothing where the names say enough, and a few dates otherwise.
-func TestDecidingAsksLittle(t *testing.T) {
+// TestDecidingCostsFewRequests: nothing where the names say enough, and a few dates otherwise.
+func TestDecidingCostsFewRequests(t *testing.T) {
 	s := serve(t)
 	img := newImage(t, "linux/amd64", day, nil)
 	for _, tag := range []string{"1.2.3", "1.2", "1", "v1.2.3"} {
@@ -125,8 +125,8 @@ func TestEvidenceThatIsDamaged(t *testing.T) {
 	}
 }
 
-// TestWithoutDatesNothingSpeaksAgainstVersions, as in reproducible builds.
-func TestWithoutDatesNothingSpeaksAgainstVersions(t *testing.T) {
+// TestVersionsWithoutDates, as in reproducible builds.
+func TestVersionsWithoutDates(t *testing.T) {
 	s := serve(t)
 	s.push("app:1.0.0", newImage(t, "linux/amd64", time.Time{}, nil))
 	s.push("app:main", newImage(t, "linux/amd64", day, nil))
@@ -136,8 +136,8 @@ func TestWithoutDatesNothingSpeaksAgainstVersions(t *testing.T) {
 	assert.Empty(t, got.PassedOver)
 }
 
-// TestASeriesThatGoesOn: dates go on in a form that the rule does not follow, and a decided rule says so without asking more.
-func TestASeriesThatGoesOn(t *testing.T) {
+// TestContinuedSeries: dates go on in a form that the rule does not follow, and a decided rule says so without asking more.
+func TestContinuedSeries(t *testing.T) {
 	for name, c := range map[string]struct {
 		rule config.Tags
 		have []string
@@ -164,8 +164,8 @@ func TestASeriesThatGoesOn(t *testing.T) {
 	}
 }
 
-// TestASeriesThatGoesOnWithoutDates: no version is chosen in silence.
-func TestASeriesThatGoesOnWithoutDates(t *testing.T) {
+// TestContinuedSeriesWithoutDates: no version is chosen in silence.
+func TestContinuedSeriesWithoutDates(t *testing.T) {
 	s := serve(t)
 	for _, tag := range []string{"2025.12.31", "2026.01.02", "main"} {
 		s.push("app:"+tag, newImage(t, "linux/amd64", time.Time{}, nil))

@@ -72,7 +72,7 @@ func body(contentType, content string) http.HandlerFunc {
 	}
 }
 
-func TestTroubleThatPasses(t *testing.T) {
+func TestTransientErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		times  int64
@@ -108,7 +108,7 @@ func TestTroubleThatPasses(t *testing.T) {
 	}
 }
 
-func TestTroubleThatStays(t *testing.T) {
+func TestPersistentErrors(t *testing.T) {
 	image := "application/vnd.oci.image.manifest.v1+json"
 	index := "application/vnd.oci.image.index.v1+json"
 	for name, c := range map[string]struct {
@@ -428,7 +428,7 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-func TestAWrongPasswordIsNotSentAgainAndAgain(t *testing.T) {
+func TestRefusedPasswordIsNotSentAgain(t *testing.T) {
 	for name, bearer := range map[string]bool{"basic": false, "bearer": true} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)

@@ -61,7 +61,7 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-func TestSnapshotAsksLittle(t *testing.T) {
+func TestSnapshotCostsFewRequests(t *testing.T) {
 	s := serve(t)
 	index := newIndex(entry{platform: "linux/amd64", what: newImage(t, "linux/amd64", day, nil)}, entry{platform: "linux/arm64", what: newImage(t, "linux/arm64", day, nil)})
 	s.push("base:1", index)

@@ -280,8 +280,8 @@ func TestPageSizes(t *testing.T) {
 	}
 }
 
-// TestPagesInACircle end at the second visit, and pages without tags do not end the list.
-func TestPagesInACircle(t *testing.T) {
+// TestCyclicPages end at the second visit, and pages without tags do not end the list.
+func TestCyclicPages(t *testing.T) {
 	for name, c := range map[string]struct {
 		pages [][2]string // the tags and the number of the next page, which may be beyond the last
 		asked int

@@ -21,8 +21,8 @@ var rules = map[string]config.Tags{
 	"newest": {Strategy: config.NewestBuild}, "alphabet": {Strategy: config.Lexical}, "undecided": {},
 }
 
-// TestNeverPublishedIsTheRegistrysWord: every other absence is no answer.
-func TestNeverPublishedIsTheRegistrysWord(t *testing.T) {
+// TestOnlyTheRegistryReportsNeverPublished: every other absence is no answer.
+func TestOnlyTheRegistryReportsNeverPublished(t *testing.T) {
 	list := func(text string) http.HandlerFunc { return body("application/json", text) }
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
@@ -83,8 +83,8 @@ func TestNeverPublishedIsTheRegistrysWord(t *testing.T) {
 	}
 }
 
-// TestAHeadIsConfirmed: its answer has no body.
-func TestAHeadIsConfirmed(t *testing.T) {
+// TestHeadIsConfirmed: its answer has no body.
+func TestHeadIsConfirmed(t *testing.T) {
 	s := serve(t)
 	img := newImage(t, "linux/amd64", day, nil)
 	s.push("app:1", img)
@@ -101,8 +101,8 @@ func TestAHeadIsConfirmed(t *testing.T) {
 	assert.True(t, registry.IsNotFound(err))
 }
 
-// TestMirrorDoesNotSpeakForTheRegistry: the registry is asked itself, and nothing is known when it does not answer.
-func TestMirrorDoesNotSpeakForTheRegistry(t *testing.T) {
+// TestMirrorIsNotAuthoritative: the registry is asked itself, and nothing is known when it does not answer.
+func TestMirrorIsNotAuthoritative(t *testing.T) {
 	for name, says := range map[string]http.HandlerFunc{
 		"unknown": saysUnknown("NAME_UNKNOWN"), "no tags": body("application/json", `{"name":"team/app","tags":[]}`),
 	} {
@@ -232,8 +232,8 @@ func TestOnlyAnImageIsAnImage(t *testing.T) {
 	}
 }
 
-// TestAnIndexOfArtifactsWithPlatforms: only its manifests show what they are.
-func TestAnIndexOfArtifactsWithPlatforms(t *testing.T) {
+// TestIndexOfArtifactsWithPlatforms: only its manifests show what they are.
+func TestIndexOfArtifactsWithPlatforms(t *testing.T) {
 	s := serve(t)
 	s.push("app:1.0.0", newIndex(entry{platform: "linux/amd64", what: newImage(t, "linux/amd64", day, nil)}))
 	chart := notImages["chart"]
@@ -251,8 +251,8 @@ func TestAnIndexOfArtifactsWithPlatforms(t *testing.T) {
 	assert.Equal(t, []string{"GET app/tags/list", "HEAD app/manifests/1.0.0"}, s.asked(), "what is known costs no more than before")
 }
 
-// TestManyThatAreNoImages: the search ends.
-func TestManyThatAreNoImages(t *testing.T) {
+// TestManyArtifacts: the search ends.
+func TestManyArtifacts(t *testing.T) {
 	s := serve(t)
 	s.push("app:1.0.0", newImage(t, "linux/amd64", day, nil))
 	for i := range 40 {
@@ -312,8 +312,8 @@ func TestOtherDigestAlgorithms(t *testing.T) {
 	}
 }
 
-// TestAWebPageIsNoArtifact: it says nothing of what a tag holds, so no other tag is chosen instead.
-func TestAWebPageIsNoArtifact(t *testing.T) {
+// TestWebPageIsNotAnArtifact: it says nothing of what a tag holds, so no other tag is chosen instead.
+func TestWebPageIsNotAnArtifact(t *testing.T) {
 	s := serve(t)
 	for _, tag := range []string{"1.0.0", "2.0.0", "latest"} {
 		s.push("app:"+tag, newImage(t, "linux/amd64", day, nil))
@@ -337,8 +337,8 @@ func TestAWebPageIsNoArtifact(t *testing.T) {
 	}
 }
 
-// TestATagThatIsListedAndNotThere is no reason to decide on another one.
-func TestATagThatIsListedAndNotThere(t *testing.T) {
+// TestListedTagWithoutManifest is no reason to decide on another one.
+func TestListedTagWithoutManifest(t *testing.T) {
 	s := serve(t)
 	s.push("app:main", newImage(t, "linux/amd64", day, nil))
 	s.push("app:latest", newImage(t, "linux/amd64", day, nil))
@@ -357,8 +357,8 @@ func TestATagThatIsListedAndNotThere(t *testing.T) {
 	}
 }
 
-// TestAHeadThatIsBehind names a digest that is gone: the tag is asked for.
-func TestAHeadThatIsBehind(t *testing.T) {
+// TestStaleHead names a digest that is gone: the tag is asked for.
+func TestStaleHead(t *testing.T) {
 	s := serve(t)
 	img := newImage(t, "linux/amd64", day, nil)
 	s.push("app:1", img)
@@ -373,8 +373,8 @@ func TestAHeadThatIsBehind(t *testing.T) {
 	assert.Equal(t, digestOf(t, img), got.Digest)
 }
 
-// TestACodeOfItsOwn: Harbor says NOT_FOUND. Evidence that is gone keeps nothing from being known.
-func TestACodeOfItsOwn(t *testing.T) {
+// TestHarborErrorCode: Harbor says NOT_FOUND. Evidence that is gone keeps nothing from being known.
+func TestHarborErrorCode(t *testing.T) {
 	s := serve(t)
 	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/manifests/") {
@@ -398,8 +398,8 @@ func TestACodeOfItsOwn(t *testing.T) {
 	assert.False(t, registry.IsAbsent(err))
 }
 
-// TestAnIndexThatWasCopiedInPart has an image all the same.
-func TestAnIndexThatWasCopiedInPart(t *testing.T) {
+// TestPartlyCopiedIndex has an image all the same.
+func TestPartlyCopiedIndex(t *testing.T) {
 	s := serve(t)
 	gone, kept := newImage(t, "linux/amd64", day, nil), newImage(t, "linux/arm64", day, nil)
 	idx := newIndex(entry{platform: "linux/amd64", what: gone}, entry{platform: "linux/arm64", what: kept})
@@ -430,8 +430,8 @@ func TestAnIndexThatWasCopiedInPart(t *testing.T) {
 	require.ErrorContains(t, err, "a manifest of its index is missing")
 }
 
-// TestAnArtifactUnderTheTypeOfAnImage has a config that is none.
-func TestAnArtifactUnderTheTypeOfAnImage(t *testing.T) {
+// TestArtifactWithImageMediaType has a config that is none.
+func TestArtifactWithImageMediaType(t *testing.T) {
 	s := serve(t)
 	s.breaks(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/blobs/") && r.Method == http.MethodGet {

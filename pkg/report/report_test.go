@@ -21,7 +21,7 @@ func obeyed(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bid
 // hostile draws texts full of what terminals, JSON, Mermaid and DOT treat specially.
 var hostile = rapid.StringOfN(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\x00\x1b\r\n\t\u009b\u202e\u2066\x7f\"\\[](){}<>;#%:|`"))), 0, 40, -1)
 
-func TestNothingSteersATerminal(t *testing.T) {
+func TestNoControlCharactersOnTerminals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := hostile.Draw(t, "text")
 		assert.False(t, strings.ContainsFunc(sanitize.Terminal(text), obeyed))

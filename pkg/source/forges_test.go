@@ -93,7 +93,7 @@ func both(t *testing.T, test func(t *testing.T, w *world)) {
 	}
 }
 
-func TestAnUnchangedFileCostsOneRequest(t *testing.T) {
+func TestUnchangedFileCostsOneRequest(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		seen := 0
 		const path = "apps/my app/Dockerfile#1?"
@@ -186,7 +186,7 @@ func TestUnreadableFiles(t *testing.T) {
 	})
 }
 
-func TestATokenThatSeesNothing(t *testing.T) {
+func TestTokenWithoutAccess(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		body := `{"message":"Not Found"}`
 		for range 2 {
@@ -197,7 +197,7 @@ func TestATokenThatSeesNothing(t *testing.T) {
 	})
 }
 
-func TestTroubleThatPasses(t *testing.T) {
+func TestTransientErrors(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		reset := strconv.FormatInt(time.Now().Add(20*time.Second).Unix(), 10)
@@ -222,7 +222,7 @@ func TestTroubleThatPasses(t *testing.T) {
 	})
 }
 
-func TestTroubleThatStays(t *testing.T) {
+func TestPersistentErrors(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
@@ -283,7 +283,7 @@ func TestRefusingForgeIsSkipped(t *testing.T) {
 }
 
 // The library for GitLab would wait as long as the header says, which is a minute and a half here.
-func TestALimitOfTheServerDelaysNoRequest(t *testing.T) {
+func TestServerLimitHeaderDelaysNoRequest(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22") // in one line, so that it costs a second request
 		w.transport = transport(func(r *http.Request) (*http.Response, error) {
@@ -310,7 +310,7 @@ func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	})
 }
 
-func TestARenamedRepositoryIsFollowed(t *testing.T) {
+func TestRenamedRepositoryIsFollowed(t *testing.T) {
 	w := newWorld(t, config.GitHub)
 	w.repo.Commit("Dockerfile", "FROM node:22\n")
 	w.Fail(forgetest.Fault{Match: "GET", Status: 301, Header: http.Header{"Location": {"/api/v3/repos/acme/web/contents/Dockerfile?ref=main"}}})
@@ -318,7 +318,7 @@ func TestARenamedRepositoryIsFollowed(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestADamagedCacheIsIgnored(t *testing.T) {
+func TestDamagedCacheIsIgnored(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		commit := w.repo.Commit("Dockerfile", "FROM node:22\n")
 		read := func() {

@@ -34,7 +34,7 @@ func gitRun(cacheDir string) *source.Forges {
 	})
 }
 
-func TestAnUnchangedBranchIsNotFetchedAgain(t *testing.T) {
+func TestUnchangedBranchIsNotFetchedAgain(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
 	url := git.Init("web", map[string]string{"a/Dockerfile": "FROM node:22\n", "b/Dockerfile": "FROM redis:8\n"})
 	dir := t.TempDir()
@@ -166,7 +166,7 @@ func TestUnresponsiveGitServerIsSkipped(t *testing.T) {
 	assert.Equal(t, int32(3), server.asked.Load())
 }
 
-func TestABrokenRepositoryDoesNotStopTheOthersOfItsHost(t *testing.T) {
+func TestBrokenRepositoryDoesNotAffectItsHost(t *testing.T) {
 	git := gittest.NewServer(t, gittest.Options{User: "x-access-token", Password: canary})
 	url := git.Init("web", map[string]string{"Dockerfile": "FROM node:22\n"})
 	base := transport(func(r *http.Request) (*http.Response, error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
 
-func TestALinkThatGitHubFollowsIsNeverStale(t *testing.T) {
+func TestGitHubSymlinkIsNeverStale(t *testing.T) {
 	for name, linkFirst := range map[string]bool{"link first": true, "file first": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, config.GitHub)
@@ -56,7 +56,7 @@ func (b before) RoundTrip(q *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(q)
 }
 
-func TestAPushBetweenTwoRequestsMixesNothing(t *testing.T) {
+func TestPushBetweenRequests(t *testing.T) {
 	w := newWorld(t, config.GitHub)
 	w.repo.Commit("Dockerfile", "FROM node:22\n")
 	pushed := ""
@@ -108,7 +108,7 @@ func TestInterruptedRequestIsRepeated(t *testing.T) {
 	})
 }
 
-func TestARepositoryThatIsEmpty(t *testing.T) {
+func TestEmptyRepository(t *testing.T) {
 	w := newWorld(t, config.GitHub)
 	w.repo.Branch = "" // a branch that nobody has pushed yet
 	_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})

@@ -256,7 +256,7 @@ func TestOversizedInputIsRejected(t *testing.T) {
 }
 
 // One file that must not be written does not keep the others from it.
-func TestAFileThatMustNotBeWrittenIsLeftOut(t *testing.T) {
+func TestForbiddenFileIsLeftOut(t *testing.T) {
 	st := sample(t0)
 	before, err := st.Encode()
 	require.NoError(t, err)
@@ -275,7 +275,7 @@ func TestAFileThatMustNotBeWrittenIsLeftOut(t *testing.T) {
 }
 
 // The rebuilds that were give way to what is.
-func TestHistoryGivesWay(t *testing.T) {
+func TestOldRebuildsAreDroppedFirst(t *testing.T) {
 	i := &state.Image{Name: "web"}
 	for n := range 10 {
 		r := state.Rebuild{ID: fmt.Sprintf("r-%d", n), Status: state.Succeeded}

@@ -110,7 +110,7 @@ func TestManyFilesAreWrittenAndRemoved(t *testing.T) {
 	require.Equal(t, []string{filepath.Join(dir, "base-images", "node.yaml")}, left)
 }
 
-func TestAFileThatCannotBeWrittenIsReported(t *testing.T) {
+func TestUnwritableFileIsReported(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string][]byte{"images/gone.yaml": nil}
 	for i := range 50 {

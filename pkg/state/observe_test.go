@@ -108,7 +108,7 @@ func TestObserveWithClocksThatDifferALittle(t *testing.T) {
 	assert.Equal(t, state.At(hour(10)), b.Candidates[1].FirstSeen, "not older than what came before it")
 }
 
-func TestObserveCorrectsTimesOfTheFuture(t *testing.T) {
+func TestObserveCorrectsFutureTimes(t *testing.T) {
 	const ahead = 365 * 24
 	var b state.Base
 	b.Observe(snap('a'), t0)
@@ -156,7 +156,7 @@ func TestCorrected(t *testing.T) {
 	assert.Same(t, got, got.Corrected(hour(10)))
 }
 
-func TestADigestThatReturns(t *testing.T) {
+func TestReturningDigest(t *testing.T) {
 	var b state.Base
 	b.Observe(snap('a'), t0)
 	b.Observe(snap('c'), hour(1))
@@ -173,7 +173,7 @@ func TestADigestThatReturns(t *testing.T) {
 	assert.Equal(t, state.At(hour(60)), flap(21, 60).Returned)
 }
 
-func TestObservePublishedCorrectsATimeOfTheFuture(t *testing.T) {
+func TestObservePublishedCorrectsFutureTime(t *testing.T) {
 	var i state.Image
 	i.ObservePublished("a", snap('c'), hour(5000))
 	require.True(t, i.ObservePublished("a", snap('c'), t0))
@@ -181,7 +181,7 @@ func TestObservePublishedCorrectsATimeOfTheFuture(t *testing.T) {
 	require.False(t, i.ObservePublished("a", snap('c'), hour(1)))
 }
 
-func TestTheLastTryCounts(t *testing.T) {
+func TestLastAttemptCounts(t *testing.T) {
 	r := state.Rebuild{RequestedAt: state.At(hour(5000))}
 	assert.Equal(t, r.RequestedAt, r.Claimed())
 	r.TriedAt = state.At(hour(1))
@@ -224,7 +224,7 @@ func TestThinning(t *testing.T) {
 	require.LessOrEqual(t, len(b.UpdateHistory), 10)
 }
 
-func TestThinningWhenPeopleDecidedOnEverything(t *testing.T) {
+func TestThinningWithVerdictsOnEverything(t *testing.T) {
 	var b state.Base
 	for i := range 200 {
 		d := fmt.Sprintf("sha256:%064d", i)
@@ -236,7 +236,7 @@ func TestThinningWhenPeopleDecidedOnEverything(t *testing.T) {
 	assert.Len(t, b.Candidates, 64)
 }
 
-func TestReleaseAndHoldTakeEachOtherBack(t *testing.T) {
+func TestReleaseAndHoldCancelEachOther(t *testing.T) {
 	var c state.Candidate
 	c.Release("CVE-1", t0)
 	assert.Equal(t, state.Candidate{Released: state.At(t0), Reason: "CVE-1"}, c)
@@ -328,7 +328,7 @@ func TestRebuildsAreCounted(t *testing.T) {
 	assert.Equal(t, "28", i.RebuildHistory[9].ID)
 }
 
-func TestARequestThatIsTakenBackLeavesWhatWasThere(t *testing.T) {
+func TestCancelRequestRestoresState(t *testing.T) {
 	var i state.Image
 	i.Request(state.Rebuild{ID: "1", RequestedAt: state.At(t0)})
 	i.CancelRequest()

@@ -130,7 +130,7 @@ func TestBaseNamesNeverCollide(t *testing.T) {
 }
 
 // A reference that spells the name of another one must not get that name.
-func TestBaseNameOfANameIsAnother(t *testing.T) {
+func TestBaseNamesCannotBeForged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := alike(t, "a")
 		name := state.BaseName(a)

@@ -87,7 +87,7 @@ func holdFolderIfAsked() {
 	}
 }
 
-func TestAProcessThatDiesHoldsNoLock(t *testing.T) {
+func TestDeadProcessHoldsNoLock(t *testing.T) {
 	store := folder(t)
 	_, err := store.Update(t.Context(), add)
 	require.NoError(t, err)

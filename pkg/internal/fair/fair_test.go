@@ -69,8 +69,8 @@ func TestEveryTaskIsDoneOnce(t *testing.T) {
 	})
 }
 
-// TestEveryoneHasATurn: passes that get no further than a part of everything get to all of it.
-func TestEveryoneHasATurn(t *testing.T) {
+// TestRotationReachesEveryTask: passes that get no further than a part of everything get to all of it.
+func TestRotationReachesEveryTask(t *testing.T) {
 	names := make([]string, 60) // as many as there are minutes between two passes
 	for i := range names {
 		names[i] = strconv.Itoa(i)
@@ -93,7 +93,7 @@ func TestEveryoneHasATurn(t *testing.T) {
 	assert.ElementsMatch(t, names, got)
 }
 
-func TestAHostThatHangsLosesOnlyItsShare(t *testing.T) {
+func TestHangingHostUsesOnlyItsShare(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	var asked, causes []string

@@ -254,7 +254,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestAFailingHostIsSkipped(t *testing.T) {
+func TestFailingHostIsSkipped(t *testing.T) {
 	for name, c := range map[string]struct {
 		step   step
 		o      httpx.Options
@@ -368,7 +368,7 @@ func TestAFailingHostIsSkipped(t *testing.T) {
 	})
 }
 
-func TestARefusedCredentialIsNotSentAgain(t *testing.T) {
+func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 	for _, name := range []string{"Authorization", "Private-Token"} {
 		s := script(step{status: 401})
 		client := s.client(httpx.Options{})
@@ -588,7 +588,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func TestTheLogHoldsNoSecret(t *testing.T) {
+func TestLogHoldsNoSecret(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := script(step{status: 503, body: canary}, step{err: errors.New(canary)}, step{status: 200, header: header("X-Token", canary), body: canary})

@@ -19,7 +19,7 @@ func TestText(t *testing.T) {
 	assert.Equal(t, "ééé", sanitize.Cut("ééé", 3))
 }
 
-func TestForeignTextKeepsNoSecret(t *testing.T) {
+func TestOutsideTextHoldsNoSecret(t *testing.T) {
 	const secret = "s3cr/t+#1"
 	for text, want := range map[string]string{
 		"see https://bot:" + secret + "@example.com/a/b?token=x#y, please": "see https://example.com/a/b please",

@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestTrustedServersHaveTheLastWord(t *testing.T) {
+func TestTrustedServersDecide(t *testing.T) {
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		right, wrong []string
@@ -93,7 +93,7 @@ func TestTrustedServersHaveTheLastWord(t *testing.T) {
 	}
 }
 
-func TestASlowResponseIsIgnored(t *testing.T) {
+func TestSlowResponseIsIgnored(t *testing.T) {
 	clock := servertime.New(func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) })
 	for _, host := range []string{"a", "b"} {
 		clock.Observe(host, 2*time.Minute, http.Header{"Date": {"Sun, 01 Mar 2020 12:00:01 GMT"}})
