@@ -105,6 +105,8 @@ type view struct {
 	StateHost   string
 	Elsewhere   bool // state is on another branch or in another repository
 	CloneState  bool // CI clones state to look at it
+	Report      bool // CI writes the page of the fleet, and
+	Publish     bool // publishes it
 	SameRepo    bool // state is in this repository
 	SetOrigin   bool // CI must set the remote origin to the URL that people use
 	StateDir    string
@@ -138,6 +140,7 @@ func newView(o *Options) (*view, error) {
 		return nil, errors.New("the state folder is outside the repository: set factory.state, so that init --full can write its paths")
 	}
 	v.CloneState = v.Elsewhere && !o.Direct
+	v.Report, v.Publish = v.CloneState || !v.Elsewhere, f.ReportURL != ""
 	push := f.Credentials[state.Host]
 	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil
 	if o.Split {

@@ -92,7 +92,7 @@ func TestKeyContents(t *testing.T) {
 // TestPinned: what runs in CI and is not ours is named by a full commit.
 func TestPinned(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		o := options(t, images)
+		o := options(t, strings.Replace(images, "factory: {", "factory: {reportURL: https://acme.example/images/, ", 1))
 		o.Direct = direct
 		files, err := bootstrap.Files(o)
 		require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestPinned(t *testing.T) {
 				assert.Regexp(t, `uses: [-\w]+/[-\w]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
 			}
 		}
-		assert.Equal(t, 3, uses)
+		assert.Equal(t, 6, uses)
 	}
 }
 
@@ -175,6 +175,39 @@ func TestGitLabAnalyzes(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, c.analyzes, strings.Contains(string(called), "analyze"), name)
 		assert.Contains(t, string(called), "synth", name)
+	}
+}
+
+// TestReport: the page is an artifact of the run, or published where factory.reportURL says so. Only the job that publishes it may
+// do that, and it runs nothing else. State that CI does not have is not shown.
+func TestReport(t *testing.T) {
+	published := strings.Replace(images, "factory: {", "factory: {reportURL: https://acme.example/images/, ", 1)
+	for _, direct := range []bool{false, true} {
+		for _, text := range []string{images, published} {
+			o := options(t, text)
+			o.Direct = direct
+			files, err := bootstrap.Files(o)
+			require.NoError(t, err)
+			jobs := object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)
+			assert.Equal(t, map[string]any{"contents": "read"}, jobs["report"].(map[string]any)["permissions"])
+			gitlab := object(t, files[bootstrap.GitLabFile])
+			if text == images {
+				assert.NotContains(t, jobs, "pages")
+				assert.Contains(t, gitlab, "imagefactory-report")
+				assert.NotContains(t, gitlab, "pages")
+				continue
+			}
+			pages := jobs["pages"].(map[string]any)
+			assert.Equal(t, map[string]any{"pages": "write", "id-token": "write"}, pages["permissions"])
+			assert.Len(t, pages["steps"], 1)
+			assert.Equal(t, map[string]any{"paths": []any{"public"}}, gitlab["pages"].(map[string]any)["artifacts"])
+		}
+		o := options(t, published)
+		o.Direct, o.Location.StateURL = direct, "https://github.com/acme/state.git"
+		files, err := bootstrap.Files(o)
+		require.NoError(t, err)
+		assert.Equal(t, !direct, strings.Contains(string(files[bootstrap.GitHubFile]), "imagefactory report"))
+		assert.Equal(t, !direct, strings.Contains(string(files[bootstrap.GitLabFile]), "imagefactory report"))
 	}
 }
 
