@@ -112,12 +112,13 @@ func TestAround(t *testing.T) {
 		return out
 	}
 	assert.Equal(t, []string{"ad"}, implied(m))
-	assert.Equal(t, []string{"a", "b", "c"}, ids(m.Around("c", true, false, 0)))
-	assert.Equal(t, []string{"c", "d"}, ids(m.Around("c", false, true, 0)))
-	assert.Equal(t, []string{"b", "c", "d"}, ids(m.Around("c", true, true, 1)))
-	assert.Equal(t, []string{"a", "c", "d", "e"}, ids(m.Around("d", true, false, 1)))
-	assert.Empty(t, implied(m.Around("d", true, false, 1)), "an edge from which a part is left out follows from nothing")
-	assert.Empty(t, m.Around("x", true, true, 0).Nodes)
+	assert.Equal(t, []string{"a", "b", "c"}, ids(m.Around([]string{"c"}, true, false, 0)))
+	assert.Equal(t, []string{"c", "d"}, ids(m.Around([]string{"c"}, false, true, 0)))
+	assert.Equal(t, []string{"b", "c", "d"}, ids(m.Around([]string{"c"}, true, true, 1)))
+	assert.Equal(t, []string{"a", "c", "d", "e"}, ids(m.Around([]string{"d"}, true, false, 1)))
+	assert.Empty(t, implied(m.Around([]string{"d"}, true, false, 1)), "an edge from which a part is left out follows from nothing")
+	assert.Equal(t, []string{"a", "b", "e"}, ids(m.Around([]string{"b", "e", "x"}, true, false, 1)), "around several nodes")
+	assert.Empty(t, m.Around([]string{"x"}, true, true, 0).Nodes)
 }
 
 func BenchmarkLayout(b *testing.B) {

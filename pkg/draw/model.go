@@ -157,20 +157,22 @@ func (m *Model) links(implied bool) []link {
 	return out
 }
 
-// Around returns the part of a model around a node: with up what it is built on, with down what is built on it, each up to a
-// number of steps away (0: all).
-func (m *Model) Around(id string, up, down bool, depth int) Model {
+// Around returns the part of a model around some nodes: with up what they are built on, with down what is built on them, each
+// up to a number of steps away (0: all). Unknown IDs are ignored.
+func (m *Model) Around(ids []string, up, down bool, depth int) Model {
 	index := m.index()
-	start, known := index[id]
-	if !known {
-		return New(nil, nil)
+	var start []int
+	keep := map[int]bool{}
+	for _, id := range ids {
+		if i, known := index[id]; known {
+			start, keep[i] = append(start, i), true
+		}
 	}
 	parents, children := make([][]int, len(m.Nodes)), make([][]int, len(m.Nodes))
 	for _, l := range m.links(true) {
 		parents[l.to] = append(parents[l.to], l.from)
 		children[l.from] = append(children[l.from], l.to)
 	}
-	keep := map[int]bool{start: true}
 	if up {
 		reach(start, parents, depth, keep)
 	}
@@ -190,10 +192,26 @@ func (m *Model) Around(id string, up, down bool, depth int) Model {
 	return part
 }
 
+// Count returns the number of images and of base images in a model that is not collapsed.
+func (m *Model) Count() (images, bases int) {
+	for i := range m.Nodes {
+		switch m.Nodes[i].Kind {
+		case Managed, External:
+			images++
+		case Base:
+			bases++
+		}
+	}
+	return images, bases
+}
+
 // reach adds every node that is at most depth steps away to found.
-func reach(start int, next [][]int, depth int, found map[int]bool) {
-	seen := map[int]bool{start: true}
-	for front, step := []int{start}, 0; len(front) > 0 && (depth == 0 || step < depth); step++ {
+func reach(start []int, next [][]int, depth int, found map[int]bool) {
+	seen := make(map[int]bool, len(start))
+	for _, n := range start {
+		seen[n] = true
+	}
+	for front, step := start, 0; len(front) > 0 && (depth == 0 || step < depth); step++ {
 		var further []int
 		for _, n := range front {
 			for _, k := range next[n] {

@@ -46,7 +46,7 @@ func TestPictures(t *testing.T) {
 		base.CurrentDigest = digestOf(name)
 	}
 	fleet := Draw(cfg, st, graph.Build(cfg, st), decisions)
-	around := fleet.Around("image/runtime-node", true, true, 0)
+	around := fleet.Around([]string{"image/runtime-node"}, true, true, 0)
 	for name, picture := range map[string]struct {
 		model   draw.Model
 		options draw.Options
