@@ -80,6 +80,8 @@ func sendMetrics(ctx context.Context, env *Env, set *metrics.Set, push string, o
 	switch {
 	case err != nil:
 		return fleet.Usagef("--otlp: %s", err)
+	case metrics.SwitchedOff(env.Getenv) != "":
+		return fleet.Usagef("--otlp: %s switches it off", metrics.SwitchedOff(env.Getenv))
 	case collector == nil:
 		return fleet.Usagef("--otlp: no collector (set OTEL_EXPORTER_OTLP_ENDPOINT)")
 	}

@@ -47,7 +47,9 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
   imagefactory plan --diff origin/main -o markdown`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
-		RunE:              func(cmd *cobra.Command, names []string) error { return runPlan(cmd.Context(), env, paths, o, names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return runPlan(cmd.Context(), env, paths, o, cmd.Flags().Changed, names)
+		},
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "table", "wide", "markdown")
@@ -63,8 +65,12 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	return cmd
 }
 
-func (o *planOptions) check(s fleet.Selection) error {
+func (o *planOptions) check(s fleet.Selection, isSet func(flag string) bool) error {
 	switch {
+	case isSet("base") && o.base == "":
+		return fleet.Usagef("--base is a base image or managed image, such as node:22")
+	case isSet("diff") && o.diff == "": // of a variable that is empty in this run of CI
+		return fleet.Usagef("--diff is a git revision, such as origin/main")
 	case o.horizon == 0:
 		return fleet.Usagef("--horizon is a duration such as 30d")
 	case o.diff != "" && (o.base != "" || !s.All()):
@@ -75,12 +81,12 @@ func (o *planOptions) check(s fleet.Selection) error {
 	return o.output.check()
 }
 
-func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, names []string) error {
+func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, isSet func(flag string) bool, names []string) error {
 	selection, err := o.selection(names)
 	if err != nil {
 		return err
 	}
-	if err := o.check(selection); err != nil {
+	if err := o.check(selection, isSet); err != nil {
 		return err
 	}
 	if o.diff != "" {

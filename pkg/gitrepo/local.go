@@ -3,6 +3,7 @@ package gitrepo
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -36,6 +37,9 @@ func OpenRevision(path, revision string) (Tree, error) {
 		return Tree{}, fmt.Errorf("opening git repository %q: %w", path, err)
 	}
 	hash, err := repo.ResolveRevision(plumbing.Revision(revision))
+	if errors.Is(err, io.EOF) { // go-git ran out of parents
+		err = errors.New("it is before the first commit of this checkout")
+	}
 	if err != nil {
 		return Tree{}, fmt.Errorf("unknown git revision %q: %w", revision, err)
 	}

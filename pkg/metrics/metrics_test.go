@@ -111,6 +111,7 @@ func TestGatewayURLs(t *testing.T) {
 		"ftp://g":                                 "",
 		"http://g?x=1":                            "",
 		"http://g/metrics/job/images/team":        "",
+		"http://g/metrics/job/":                   "",
 		"http://g/metrics/job/images/team//x/y":   "",
 		"http://user:secret@g/%zz":                "",
 	} {
@@ -145,6 +146,16 @@ func TestCollectorVariables(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "http://b/m", c.String())
 	assert.Equal(t, 250*time.Millisecond, c.timeout)
+	for _, off := range [][]string{{"OTEL_SDK_DISABLED", "TRUE"}, {"OTEL_METRICS_EXPORTER", "none"}, {"OTEL_METRICS_EXPORTER", "console,prometheus"}} {
+		c, err := of(append(off, endpoint, "http://c")...)
+		require.NoError(t, err)
+		assert.Nil(t, c, off)
+	}
+	for _, on := range [][]string{{"OTEL_SDK_DISABLED", "false"}, {"OTEL_METRICS_EXPORTER", "otlp"}, {"OTEL_METRICS_EXPORTER", "console, otlp"}} {
+		c, err := of(append(on, endpoint, "http://c")...)
+		require.NoError(t, err)
+		assert.NotNil(t, c, on)
+	}
 	for _, wrong := range [][]string{
 		{endpoint, "c:4317"}, {endpoint, "http://user:secret@c"}, {own, "x", endpoint, "http://c"},
 		{endpoint, "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}, {endpoint, "http://c", "OTEL_EXPORTER_OTLP_TIMEOUT", "10s"},

@@ -42,13 +42,12 @@ func CollectorOf(getenv func(string) string, version string) (*Collector, error)
 		return "OTEL_EXPORTER_OTLP_" + name, strings.TrimSpace(getenv("OTEL_EXPORTER_OTLP_" + name))
 	}
 	variable, endpoint := of("ENDPOINT")
-	exporter := getenv("OTEL_METRICS_EXPORTER")
-	if endpoint == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || exporter != "" && exporter != "otlp" {
+	if endpoint == "" || SwitchedOff(getenv) != "" {
 		return nil, nil
 	}
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, fmt.Errorf("invalid %s %q: want a URL such as http://collector.example.com:4318", variable, sanitize.URL(endpoint))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil { // it may hold a password
+		return nil, fmt.Errorf("invalid %s: want a URL without a password, such as http://collector.example.com:4318", variable)
 	}
 	if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" {
 		u = u.JoinPath("v1", "metrics")
@@ -79,6 +78,20 @@ func CollectorOf(getenv func(string) string, version string) (*Collector, error)
 		return nil, fmt.Errorf("invalid %s %q: want gzip or none", name, compression)
 	}
 	return c, nil
+}
+
+// SwitchedOff returns the variable, with its value, that switches the export of metrics off; "" if none does.
+func SwitchedOff(getenv func(string) string) string {
+	if off := getenv("OTEL_SDK_DISABLED"); strings.EqualFold(off, "true") {
+		return "OTEL_SDK_DISABLED=" + off
+	}
+	exporters := getenv("OTEL_METRICS_EXPORTER")
+	for exporter := range strings.SplitSeq(exporters, ",") {
+		if exporter = strings.TrimSpace(exporter); exporter == "" || exporter == "otlp" {
+			return ""
+		}
+	}
+	return "OTEL_METRICS_EXPORTER=" + exporters
 }
 
 // String returns the URL without query.

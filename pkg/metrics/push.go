@@ -52,15 +52,16 @@ func ParseGateway(s string) (*Gateway, error) {
 	case err != nil: // the error quotes the URL
 		return nil, errors.New("invalid URL of a Pushgateway")
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.RawQuery != "", u.Fragment != "":
-		return nil, fmt.Errorf("invalid URL of a Pushgateway %q: want one such as http://pushgateway.example.com:9091", sanitize.URL(s))
+		return nil, errors.New("invalid URL of a Pushgateway: want one such as http://pushgateway.example.com:9091, without query")
 	}
 	g := &Gateway{url: u, username: u.User.Username()}
 	g.password, _ = u.User.Password()
 	u.User = nil
 	u.Path = strings.TrimRight(u.Path, "/")
-	if !strings.Contains(u.Path, jobPath) {
+	_, group, named := strings.Cut(u.Path+"/", jobPath)
+	if !named {
 		u.Path += jobPath + "imagefactory"
-	} else if labels := strings.Split(u.Path[strings.Index(u.Path, jobPath)+len(jobPath):], "/"); len(labels)%2 == 0 || slices.Contains(labels, "") {
+	} else if labels := strings.Split(strings.TrimSuffix(group, "/"), "/"); len(labels)%2 == 0 || slices.Contains(labels, "") {
 		return nil, fmt.Errorf("invalid group in the URL of a Pushgateway %q: want /metrics/job/NAME or /metrics/job/NAME/LABEL/VALUE", u)
 	}
 	u.RawPath = ""

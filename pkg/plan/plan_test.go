@@ -173,10 +173,10 @@ func TestRunningAndBlocked(t *testing.T) {
 }
 
 func TestSkipped(t *testing.T) {
-	images := head + entry("out", "autoRebuild: false,") + entry("held", "") + entry("pin", "") + entry("failed", "") + entry("never", "") + entry("slow", "rebuildDelay: 60d,") +
+	images := head + entry("out", "autoRebuild: false,") + entry("outheld", "autoRebuild: false,") + entry("held", "") + entry("pin", "") + entry("failed", "") + entry("never", "") + entry("slow", "rebuildDelay: 60d,") +
 		"- {name: git, repository: acme/git, source: {provider: git, repo: \"https://git.example/x.git\"}}\n"
 	other := "docker.io/library/alpine:3"
-	f := enroll(t, images, map[string][]string{"out": {node}, "held": {other}, "pin": {node + "@" + dig("pin")}, "failed": {node}, "slow": {node}, "git": {node}})
+	f := enroll(t, images, map[string][]string{"out": {node}, "outheld": {other}, "held": {other}, "pin": {node + "@" + dig("pin")}, "failed": {node}, "slow": {node}, "git": {node}})
 	f.move(node, "1", 8*day)
 	f.move(other, "1", 8*day)
 	f.st.Base(other).Candidates[0].Hold("bad", now)
@@ -189,10 +189,11 @@ func TestSkipped(t *testing.T) {
 		"held held: newer digest of alpine:3 is held",
 		"never unknown: never analyzed",
 		"out optedOut: autoRebuild is false; newer digest of node:22 is due",
+		"outheld optedOut: autoRebuild is false; newer digest of alpine:3 is held",
 		"pin pinned: pinned to a digest in the Dockerfile: a rebuild cannot move it",
 		"slow later: node:22 moved 8d ago; 60d delay",
 	}, skipped(p))
-	assert.Equal(t, now.Add(52*day), p.Skipped[6].Until)
+	assert.Equal(t, now.Add(52*day), p.Skipped[7].Until)
 }
 
 func TestChange(t *testing.T) {

@@ -127,7 +127,7 @@ func pinned(img *image, ref string) Skip {
 func (f *future) cause(img *image, rebuilt bool) Cause {
 	d := &img.first
 	switch {
-	case d.Status == policy.OptedOut && slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due || !b.Until.IsZero() }):
+	case d.Status == policy.OptedOut && slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due || b.Held || !b.Until.IsZero() }):
 		return SkipOptedOut
 	case rebuilt:
 		return ""

@@ -338,9 +338,9 @@ func planTotals(p *plan.Plan) string {
 			text += ", done " + Time(last, p.Now)
 		}
 	}
-	others := "up to date"
+	others := plural.Form(p.Others, "image needs", "images need") + " none"
 	if p.Change != nil {
-		others = "not affected"
+		others = plural.Count(p.Others, "image") + " not affected"
 	}
-	return fmt.Sprintf("%s; %d skipped, %s %s", text, len(p.Skipped), plural.Count(p.Others, "image"), others)
+	return fmt.Sprintf("%s; %d skipped, %s", text, len(p.Skipped), others)
 }

@@ -38,8 +38,11 @@ func (c *comparison) images() {
 	}
 }
 
-// uses compares the bases and parents of an image.
+// uses compares the bases and parents of an image, unless one side is not known.
 func (c *comparison) uses(img *plan.ImageDiff) {
+	if c.before.failed[img.Name] || c.after.failed[img.Name] {
+		return
+	}
 	oldBases, oldParents := c.before.uses(img.Name)
 	newBases, newParents := c.after.uses(img.Name)
 	for _, p := range difference(newParents, oldParents) {

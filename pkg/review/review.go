@@ -80,6 +80,7 @@ type comparison struct {
 type side struct {
 	*fleet.Fleet
 	unread map[string]bool // images whose Dockerfiles are elsewhere
+	failed map[string]bool // images whose Dockerfiles cannot be read
 }
 
 // configAt reads images.yaml of the revision. If there was none, everything is added.
@@ -107,7 +108,7 @@ func (c *comparison) open(ctx context.Context, files fs.FS, where string, load f
 	if err != nil {
 		return nil, err
 	}
-	s, src := &side{f, map[string]bool{}}, &sources{c.checkout, files, c.SourceDir}
+	s, src := &side{f, map[string]bool{}, map[string]bool{}}, &sources{c.checkout, files, c.SourceDir}
 	scope := analyze.Scope{}
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
@@ -123,6 +124,7 @@ func (c *comparison) open(ctx context.Context, files fs.FS, where string, load f
 	}
 	for i := range report.Images {
 		if img := &report.Images[i]; img.Error != "" {
+			s.failed[img.Image] = true
 			c.note("%s%s: %s", where, img.Image, img.Error)
 		}
 	}

@@ -64,6 +64,9 @@ func (s *sources) Dockerfile(_ context.Context, img *config.Image, _ source.Know
 		err = errors.New("not a regular file")
 	}
 	if err != nil {
+		if at := (*fs.PathError)(nil); errors.As(err, &at) {
+			err = at.Err // without the system call and the path once more
+		}
 		return nil, fmt.Errorf("reading %q: %w", name, err)
 	}
 	f, err := s.files.Open(name)
