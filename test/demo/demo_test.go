@@ -25,6 +25,8 @@ func TestDemoEndsUpToDate(t *testing.T) {
 		assert.Regexp(t, "(?m)^"+img.name+" .*up to date", status)
 	}
 	assert.NotContains(t, out.String(), "127.0.0.1", "the output must not differ from run to run")
+	assert.NotContains(t, out.String(), "\x1b", "colours are for terminals")
+	assert.Contains(t, status, "\x1b[32mcurrent", "and for the recording")
 	for _, repo := range d.repos {
 		started := map[string]int{}
 		for _, run := range repo.Runs() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
+	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
@@ -191,7 +192,7 @@ func (d *demo) scene(title string, commands ...[]string) error {
 		command := "imagefactory " + strings.Join(args, " ")
 		_, _ = fmt.Fprintf(d.out, "\n$ %s\n", command)
 		output, err := d.run(args)
-		_, _ = io.WriteString(d.out, output)
+		_, _ = io.WriteString(d.out, d.shown(output))
 		if err != nil {
 			return err
 		}
@@ -201,13 +202,21 @@ func (d *demo) scene(title string, commands ...[]string) error {
 	return nil
 }
 
+// shown returns output as this terminal shows it: the recording always has colours.
+func (d *demo) shown(output string) string {
+	if progress.IsTerminal(d.out) && os.Getenv("NO_COLOR") == "" {
+		return output
+	}
+	return escape.ReplaceAllString(output, "")
+}
+
 // run runs a command as it would run on that day.
 func (d *demo) run(args []string) (string, error) {
 	var out bytes.Buffer
 	env := map[string]string{
 		"IMAGEFACTORY_CONFIG": filepath.Join(d.dir, "images.yaml"), "IMAGEFACTORY_CREDENTIALS": filepath.Join(d.dir, "credentials"),
 	}
-	code := cli.Main(context.Background(), args, &cli.Env{
+	code := cli.Main(context.Background(), append([]string{"--color", "always"}, args...), &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &out, Now: func() time.Time { return d.now }, Getenv: func(name string) string { return env[name] },
 	})
 	text := strings.NewReplacer("http://"+d.forge.Host, "https://github.com", d.forge.Host, "github.com", d.registry.Host, "registry").Replace(out.String())
