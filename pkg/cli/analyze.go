@@ -24,8 +24,8 @@ import (
 type analyzeOptions struct {
 	repoFlags
 	executorFlags
-	metricsFlags
-	selectFlags
+	metrics   metricsFlags
+	selected  selectFlags
 	sourceDir string
 	offline   bool
 	dryRun    bool
@@ -86,8 +86,8 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	o.output.add(cmd, "text")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
-	o.metricsFlags.add(env, cmd)
-	o.selectFlags.add(cmd, paths)
+	o.metrics.add(env, cmd)
+	o.selected.add(cmd, paths)
 	return cmd
 }
 
@@ -110,7 +110,7 @@ func (o *analyzeOptions) check(s fleet.Selection) error {
 }
 
 func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptions, names []string) error {
-	selection, err := o.selection(names)
+	selection, err := o.selected.selection(names)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 		o.dryRun = true
 		return o.analyze(ctx, c, paths, selection, &dryRun{Store: st}, nil)
 	}
-	measured, st := o.metricsFlags.begin(c, "analyze", st)
+	measured, st := o.metrics.begin(c, "analyze", st)
 	return measured.end(ctx, o.analyze(ctx, c, paths, selection, st, measured))
 }
 

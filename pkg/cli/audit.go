@@ -17,7 +17,7 @@ import (
 )
 
 type auditOptions struct {
-	selectFlags
+	selected     selectFlags
 	since, stale string
 	noHistory    bool
 	output       outputFlag
@@ -53,7 +53,7 @@ a checkout. The report says what time it covers.`,
 	f.StringVar(&o.stale, "stale", "30d", "`time` after which an image is stale")
 	f.BoolVar(&o.noHistory, "no-history", false, "do not read the git history")
 	o.output.add(cmd, "table", "wide", "markdown", "csv")
-	o.selectFlags.add(cmd, paths)
+	o.selected.add(cmd, paths)
 	return cmd
 }
 
@@ -70,7 +70,7 @@ func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, 
 	if err != nil {
 		return fleet.Usagef("--stale: %s", err)
 	}
-	selection, err := o.selection(names)
+	selection, err := o.selected.selection(names)
 	if err != nil {
 		return err
 	}

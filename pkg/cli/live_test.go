@@ -89,7 +89,7 @@ func TestStatusLiveUnread(t *testing.T) {
 	assert.Equal(t, 1, got.code)
 	assert.Contains(t, got.err, `the API server answered with "Gateway" instead of a list`)
 
-	kube.Break(func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) })
+	kube.Break(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
 	got = run(t, dir, "status", "--live")
 	assert.Equal(t, 1, got.code)
 	assert.Contains(t, got.err, "warning: cluster: reaching the API server")

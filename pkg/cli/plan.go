@@ -13,13 +13,13 @@ import (
 )
 
 type planOptions struct {
-	selectFlags
-	output  outputFlag
-	base    string
-	diff    string
-	sources string
-	direct  bool
-	horizon config.Duration
+	selected selectFlags
+	output   outputFlag
+	base     string
+	diff     string
+	sources  string
+	direct   bool
+	horizon  config.Duration
 }
 
 func newPlan(env *Env, paths *pathFlags) *cobra.Command {
@@ -53,7 +53,7 @@ A large plan is summarised by time and wave; -o wide and -o json list every rebu
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "table", "wide", "markdown")
-	o.selectFlags.add(cmd, paths)
+	o.selected.add(cmd, paths)
 	f.StringVar(&o.base, "base", "", "show what follows if `REF`, a base image or managed image, moves now to any digest; REF=DIGEST names the digest")
 	f.TextVar(&o.horizon, "horizon", o.horizon, "how far to look ahead, a `duration` such as 30d")
 	f.StringVar(&o.diff, "diff", "", "compare with this git `revision`, such as origin/main")
@@ -82,7 +82,7 @@ func (o *planOptions) check(s fleet.Selection, isSet func(flag string) bool) err
 }
 
 func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, isSet func(flag string) bool, names []string) error {
-	selection, err := o.selection(names)
+	selection, err := o.selected.selection(names)
 	if err != nil {
 		return err
 	}

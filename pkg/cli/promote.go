@@ -20,8 +20,8 @@ import (
 type promoteOptions struct {
 	repoFlags
 	executorFlags
-	metricsFlags
-	selectFlags
+	metrics    metricsFlags
+	selected   selectFlags
 	wait, poll time.Duration
 	dryRun     bool
 	offline    bool
@@ -80,8 +80,8 @@ analyses may share.`,
 	o.output.add(cmd, "table", "wide")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
-	o.metricsFlags.add(env, cmd)
-	o.selectFlags.add(cmd, paths)
+	o.metrics.add(env, cmd)
+	o.selected.add(cmd, paths)
 	return cmd
 }
 
@@ -99,7 +99,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	if err := o.check(); err != nil {
 		return err
 	}
-	selection, err := o.selection(nil)
+	selection, err := o.selected.selection(nil)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	if o.dryRun {
 		return showStartable(ctx, env, st, selection, &o.output)
 	}
-	measured, st := o.metricsFlags.begin(c, "promote", st)
+	measured, st := o.metrics.begin(c, "promote", st)
 	return measured.end(ctx, o.passes(ctx, c, st, selection, measured))
 }
 

@@ -11,10 +11,10 @@ import (
 )
 
 type validateOptions struct {
-	selectFlags
-	output outputFlag
-	crds   string
-	strict bool
+	selected selectFlags
+	output   outputFlag
+	crds     string
+	strict   bool
 }
 
 func newValidate(env *Env, paths *pathFlags) *cobra.Command {
@@ -40,7 +40,7 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "text", "sarif", "github", "gitlab")
-	o.selectFlags.add(cmd, paths)
+	o.selected.add(cmd, paths)
 	f.StringVar(&o.crds, "crds", "", "`folder` of CRDs to check the generated resources against")
 	f.BoolVar(&o.strict, "strict", false, "exit with 2 for warnings too")
 	return cmd
@@ -50,7 +50,7 @@ func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string)
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	selection, err := o.selection(names)
+	selection, err := o.selected.selection(names)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -251,7 +252,7 @@ func BenchmarkPNG(b *testing.B) {
 	for _, n := range []int{15, 200, 2000} {
 		m := fleet(n)
 		drawn := m.Collapse(draw.Unclustered)
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				require.NoError(b, drawn.PNG(io.Discard, draw.Options{}))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func TestDamaged(t *testing.T) {
 	r := newRepository(t, t.TempDir())
 	var commits []plumbing.Hash
 	for i := range 4 {
-		r.commit(t, hours(i), map[string]string{"images/web.yaml": fmt.Sprint(i)})
+		r.commit(t, hours(i), map[string]string{"images/web.yaml": strconv.Itoa(i)})
 		head, err := r.git.Head()
 		require.NoError(t, err)
 		commits = append(commits, head.Hash())
@@ -181,7 +182,7 @@ func TestMerge(t *testing.T) {
 	require.NoError(t, err)
 	first := head.Hash()
 	for i := 1; i < 4; i++ {
-		r.commit(t, hours(i), map[string]string{"images/web.yaml": fmt.Sprint(i)})
+		r.commit(t, hours(i), map[string]string{"images/web.yaml": strconv.Itoa(i)})
 	}
 	head, err = r.git.Head()
 	require.NoError(t, err)

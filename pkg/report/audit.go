@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -207,11 +208,8 @@ func rebuildReason(b *audit.Rebuild) string {
 	if b.Message != "" {
 		text = strings.TrimPrefix(text+"; "+string(b.Status)+": "+b.Message, "; ")
 	}
-	for _, c := range b.Changes {
-		if c.Released != "" {
-			text += " (released: " + c.Released + ")"
-			break
-		}
+	if i := slices.IndexFunc(b.Changes, func(c audit.Change) bool { return c.Released != "" }); i >= 0 {
+		text += " (released: " + b.Changes[i].Released + ")"
 	}
 	return text
 }

@@ -58,9 +58,9 @@ func TestPictures(t *testing.T) {
 		require.NoError(t, picture.model.SVG(&b, picture.options))
 		file := "../../docs/img/" + name + ".svg"
 		if *update {
-			require.NoError(t, os.WriteFile(file, b.Bytes(), 0o644)) //nolint:gosec // as git keeps it
+			require.NoError(t, os.WriteFile(file, b.Bytes(), 0o644))
 		}
-		want, err := os.ReadFile(file) //nolint:gosec // a name from above
+		want, err := os.ReadFile(file)
 		require.NoError(t, err)
 		assert.Equal(t, string(want), b.String(), "%s is out of date: run go test ./pkg/report -run TestPictures -update", file)
 	}

@@ -204,6 +204,7 @@ func skips(p *plan.Plan, wide bool) textTable {
 	return t
 }
 
+// SkipWhy returns why the plan has no rebuild of an image.
 func SkipWhy(s *plan.Skip, now time.Time) string {
 	why := s.Why
 	if s.Ref != "" {

@@ -131,6 +131,7 @@ func totals(counts map[policy.Status]int) string {
 	return strings.Join(parts, ", ")
 }
 
+// StatusWord returns a status as tables show it.
 func StatusWord(s policy.Status) string {
 	if s == policy.OptedOut {
 		return "opted out"
