@@ -17,6 +17,7 @@ import (
 func newMetrics(env *Env, paths *pathFlags) *cobra.Command {
 	var push string
 	var otlp bool
+	var selected selectFlags
 	cmd := &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the state of the fleet as Prometheus metrics, or push it",
@@ -24,31 +25,61 @@ func newMetrics(env *Env, paths *pathFlags) *cobra.Command {
 
 With --push it sends them to a Pushgateway instead, and with --otlp to the OpenTelemetry collector that the variables
 OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_METRICS_ENDPOINT name (http/protobuf). The passes of promote and analyze
-can do both at their end, and add their own outcome: see --metrics-push there.`,
+can do both at their end, and add their own outcome: see --metrics-push there.
+
+With -l or --owner, metrics describes only the images that match and the base images that they use.`,
 		Example: `  imagefactory metrics
   imagefactory metrics --push http://pushgateway.example.com:9091
-  imagefactory metrics --push http://pushgateway.example.com:9091/metrics/job/imagefactory/team/shop`,
+  imagefactory metrics --push http://pushgateway.example.com:9091/metrics/job/imagefactory/team/shop
+  imagefactory metrics --owner @acme/shop`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			selection, err := selected.selection(nil)
+			if err != nil {
+				return err
+			}
 			f, err := fleet.Open(paths.paths())
 			if err != nil {
 				return err
 			}
-			set, err := fleetMetrics(env, f)
+			if err := warnNoMatch(env, f.Config, selection); err != nil {
+				return err
+			}
+			set, err := fleetMetrics(env, f, selection)
 			if err != nil {
 				return err
 			}
-			return sendMetrics(cmd.Context(), env, set, push, otlp)
+			gateway, err := parseGateway(push, selection)
+			if err != nil {
+				return err
+			}
+			return sendMetrics(cmd.Context(), env, set, gateway, otlp)
 		},
 	}
+	selected.add(cmd, paths)
 	cmd.Flags().StringVar(&push, "push", "", "`URL` of a Pushgateway to replace the metrics of; a path /metrics/job/NAME/LABEL/VALUE names the group (default /metrics/job/imagefactory)")
 	cmd.Flags().BoolVar(&otlp, "otlp", false, "send the metrics to the collector that the OTEL_EXPORTER_OTLP variables name")
 	return cmd
 }
 
-// fleetMetrics returns the metrics of a fleet.
-func fleetMetrics(env *Env, f *fleet.Fleet) (*metrics.Set, error) {
-	decisions, err := f.Decide(fleet.Selection{}, env.Now())
+// parseGateway parses the URL of --push; nil without one. Metrics of a part of the fleet must not replace those of the whole.
+func parseGateway(push string, s fleet.Selection) (*metrics.Gateway, error) {
+	if push == "" {
+		return nil, nil
+	}
+	gateway, err := metrics.ParseGateway(push)
+	switch {
+	case err != nil:
+		return nil, fleet.Usagef("--push: %s", err)
+	case !s.All() && !gateway.NamesGroup():
+		return nil, fleet.Usagef("--push: the metrics of selected images need a group of their own (add /metrics/job/NAME to the URL)")
+	}
+	return gateway, nil
+}
+
+// fleetMetrics returns the metrics of the selected images.
+func fleetMetrics(env *Env, f *fleet.Fleet, s fleet.Selection) (*metrics.Set, error) {
+	decisions, err := f.Decide(s, env.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +87,12 @@ func fleetMetrics(env *Env, f *fleet.Fleet) (*metrics.Set, error) {
 }
 
 // sendMetrics prints metrics, or sends them to where the flags say.
-func sendMetrics(ctx context.Context, env *Env, set *metrics.Set, push string, otlp bool) error {
-	if push == "" && !otlp {
+func sendMetrics(ctx context.Context, env *Env, set *metrics.Set, gateway *metrics.Gateway, otlp bool) error {
+	if gateway == nil && !otlp {
 		return set.Write(env.Out)
 	}
 	client := metrics.NewClient((&clients{env: env}).http())
-	if push != "" {
-		gateway, err := metrics.ParseGateway(push)
-		if err != nil {
-			return fleet.Usagef("--push: %s", err)
-		}
+	if gateway != nil {
 		if err := gateway.Replace(ctx, client, set); err != nil {
 			return err
 		}
@@ -180,7 +207,7 @@ func (p *passMetrics) send(ctx context.Context) (errs []error) {
 	client := metrics.NewClient(p.client.http())
 	pass, all := p.Set(), p.Set()
 	if f := p.seen.fleet; f != nil {
-		set, err := fleetMetrics(p.env, f)
+		set, err := fleetMetrics(p.env, f, fleet.Selection{})
 		if err != nil {
 			return []error{err}
 		}

@@ -18,11 +18,11 @@ import (
 type Facts struct {
 	Config    *config.Config
 	State     *state.State
-	Decisions []policy.Decision // about all images
+	Decisions []policy.Decision // about the images to describe
 	Version   string            // of imagefactory
 }
 
-// Fleet returns the metrics that follow from state alone.
+// Fleet returns the metrics of some images, and of the base images that they use, from state alone.
 func Fleet(f *Facts) *Set {
 	s := &Set{}
 	s.gauge("build_info", "Version of imagefactory that wrote these metrics; always 1.").add(1, "version", f.Version)
@@ -57,25 +57,31 @@ func (s *Set) images(f *Facts) {
 	for i := range f.Decisions {
 		d := &f.Decisions[i]
 		img, facts := f.Config.Find(d.Image), f.State.Images[d.Image]
-		info.add(1, "image", d.Image, "repository", img.Ref(), "kind", kindOf(img), "owner", img.Owner)
-		status.add(1, "image", d.Image, "status", string(d.Status))
-		outdated.at(d.Outdated(), "image", d.Image)
+		labels := labelsOf(img)
+		info.add(1, append(labels, "repository", img.Ref(), "kind", kindOf(img))...)
+		status.add(1, append(labels, "status", string(d.Status))...)
+		outdated.at(d.Outdated(), labels...)
 		if d.Status != policy.Starting && d.Status != policy.Running {
-			due.at(d.Since, "image", d.Image)
+			due.at(d.Since, labels...)
 		}
-		until.at(d.Until, "image", d.Image)
+		until.at(d.Until, labels...)
 		if facts == nil {
 			continue
 		}
-		built.at(facts.LastBuilt.Time, "image", d.Image)
+		built.at(facts.LastBuilt.Time, labels...)
 		if img.Managed() {
 			failed := 0
 			if facts.Rebuild != nil {
 				failed = facts.Rebuild.Failures
 			}
-			failures.add(float64(failed), "image", d.Image)
+			failures.add(float64(failed), labels...)
 		}
 	}
+}
+
+// labelsOf returns the labels of every metric of an image. The owner is one of them, so that alerts can be routed by it.
+func labelsOf(img *config.Image) []string {
+	return slices.Clip([]string{"image", img.Name, "owner", img.Owner})
 }
 
 func kindOf(img *config.Image) string {
@@ -97,10 +103,10 @@ func (s *Set) rebuilds(f *Facts) {
 		if facts == nil || facts.Rebuild == nil {
 			continue
 		}
-		r := facts.Rebuild
-		requested.at(r.RequestedAt.Time, "image", name)
+		r, labels := facts.Rebuild, labelsOf(f.Config.Find(name))
+		requested.at(r.RequestedAt.Time, labels...)
 		if !r.Status.Active() {
-			finished.at(r.FinishedAt.Time, "image", name, "status", string(r.Status))
+			finished.at(r.FinishedAt.Time, append(labels, "status", string(r.Status))...)
 		}
 		for _, r := range slices.Backward(append(slices.Clone(facts.RebuildHistory), *r)) {
 			took, ok := r.Duration()
@@ -108,7 +114,7 @@ func (s *Set) rebuilds(f *Facts) {
 				continue
 			}
 			if len(last.Metric) == 0 || last.Metric[len(last.Metric)-1].Label[0].GetValue() != name {
-				last.add(took.Seconds(), "image", name)
+				last.add(took.Seconds(), labels...)
 			}
 			all = append(all, took)
 		}

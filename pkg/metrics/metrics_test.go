@@ -82,7 +82,7 @@ func TestDurations(t *testing.T) {
 	for _, line := range []string{
 		`imagefactory_rebuild_duration_seconds{quantile="0.5"} 600`, `imagefactory_rebuild_duration_seconds{quantile="1"} 1800`,
 		`imagefactory_rebuild_duration_seconds_sum 2400`, `imagefactory_rebuild_duration_seconds_count 2`,
-		`imagefactory_image_rebuild_duration_seconds{image="web"} 1800`,
+		`imagefactory_image_rebuild_duration_seconds{image="web",owner="shop"} 1800`,
 		`imagefactory_pass_registry_pulls_remaining{command="promote",host="docker.io"} 76`,
 	} {
 		assert.Contains(t, text.String(), "\n"+line+"\n")

@@ -39,6 +39,7 @@ type Gateway struct {
 	url      *url.URL // without credentials
 	username string
 	password string
+	group    bool // the URL names the group
 }
 
 // jobPath begins the path that names a group of metrics.
@@ -59,6 +60,7 @@ func ParseGateway(s string) (*Gateway, error) {
 	u.User = nil
 	u.Path = strings.TrimRight(u.Path, "/")
 	_, group, named := strings.Cut(u.Path+"/", jobPath)
+	g.group = named
 	if !named {
 		u.Path += jobPath + "imagefactory"
 	} else if labels := strings.Split(strings.TrimSuffix(group, "/"), "/"); len(labels)%2 == 0 || slices.Contains(labels, "") {
@@ -70,6 +72,9 @@ func ParseGateway(s string) (*Gateway, error) {
 
 // String returns the URL without credentials.
 func (g *Gateway) String() string { return g.url.String() }
+
+// NamesGroup reports whether the URL names the group.
+func (g *Gateway) NamesGroup() bool { return g.group }
 
 // Replace replaces the metrics of the group.
 func (g *Gateway) Replace(ctx context.Context, client *http.Client, s *Set) error {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/stretchr/testify/assert"
@@ -81,24 +83,26 @@ func TestAlerts(t *testing.T) {
 		"ImageFactoryNoPass":         {`imagefactory_pass_success_timestamp_seconds{job="j",command="promote"}` + seconds(5*3600), `imagefactory_pass_success_timestamp_seconds{job="j",command="promote"}` + seconds(3600)},
 		"ImageFactoryNoMetrics":      {`imagefactory_pass_timestamp_seconds{command="analyze"}` + seconds(0), `imagefactory_pass_timestamp_seconds{command="promote"}` + seconds(0)},
 		"ImageFactoryPassProblems":   {`imagefactory_pass_problems{command="promote"} 2`, `imagefactory_pass_problems{command="promote"} 0`},
-		"ImageFactoryRebuildBlocked": {`imagefactory_image_status{image="web",status="blocked"} 1`, `imagefactory_image_status{image="web",status="due"} 1`},
-		"ImageFactoryRebuildGivenUp": {`imagefactory_image_rebuild_failures{image="web"} 3`, `imagefactory_image_rebuild_failures{image="web"} 2`},
-		"ImageFactoryRebuildFailing": {`imagefactory_image_rebuild_failures{image="web"} 1`, `imagefactory_image_rebuild_failures{image="web"} 3`},
-		"ImageFactoryImageStale":     {`imagefactory_image_outdated_timestamp_seconds{image="web"}` + seconds(31*86400), `imagefactory_image_outdated_timestamp_seconds{image="web"}` + seconds(29*86400)},
-		"ImageFactoryRebuildOverdue": {`imagefactory_image_due_timestamp_seconds{image="web"}` + seconds(3*86400), `imagefactory_image_due_timestamp_seconds{image="web"}` + seconds(86400)},
+		"ImageFactoryRebuildBlocked": {`imagefactory_image_status{image="web",owner="shop",status="blocked"} 1`, `imagefactory_image_status{image="web",owner="shop",status="due"} 1`},
+		"ImageFactoryRebuildGivenUp": {`imagefactory_image_rebuild_failures{image="web",owner="shop"} 3`, `imagefactory_image_rebuild_failures{image="web",owner="shop"} 2`},
+		"ImageFactoryRebuildFailing": {`imagefactory_image_rebuild_failures{image="web",owner="shop"} 1`, `imagefactory_image_rebuild_failures{image="web",owner="shop"} 3`},
+		"ImageFactoryImageStale":     {`imagefactory_image_outdated_timestamp_seconds{image="web",owner="shop"}` + seconds(31*86400), `imagefactory_image_outdated_timestamp_seconds{image="web",owner="shop"}` + seconds(29*86400)},
+		"ImageFactoryRebuildOverdue": {`imagefactory_image_due_timestamp_seconds{image="web",owner="shop"}` + seconds(3*86400), `imagefactory_image_due_timestamp_seconds{image="web",owner="shop"}` + seconds(86400)},
 		"ImageFactoryRegistryBudget": {`imagefactory_pass_registry_pulls_remaining{host="docker.io"} 5`, `imagefactory_pass_registry_pulls_remaining{host="docker.io"} 80`},
 		"ImageFactoryUnknown":        {`imagefactory_images{status="unknown"} 1`, `imagefactory_images{status="unknown"} 0`},
 	} {
 		r, ok := rules(t)[alert]
 		require.True(t, ok, alert)
-		assert.Equal(t, 1, evaluate(t, r.Expr, series.fires, now), alert)
-		assert.Zero(t, evaluate(t, r.Expr, series.quiet, now), alert)
+		if fired := evaluate(t, r.Expr, series.fires, now); assert.Len(t, fired, 1, alert) && strings.Contains(series.fires, "image=") {
+			assert.Equal(t, "shop", fired[0].Metric.Get("owner"), "%s can be routed to the owner", alert)
+		}
+		assert.Empty(t, evaluate(t, r.Expr, series.quiet, now), alert)
 	}
 	assert.Len(t, rules(t), 10, "each rule is evaluated")
 }
 
-// evaluate returns how many alerts an expression gives for a series that has one value at a time.
-func evaluate(t *testing.T, expr, series string, now int64) int {
+// evaluate returns the alerts that an expression gives for a series that has one value at a time.
+func evaluate(t *testing.T, expr, series string, now int64) promql.Vector {
 	t.Helper()
 	value := series[strings.LastIndex(series, " ")+1:]
 	name := strings.TrimSpace(strings.TrimSuffix(series, value))
@@ -111,7 +115,7 @@ func evaluate(t *testing.T, expr, series string, now int64) int {
 	require.NoError(t, result.Err)
 	vector, err := result.Vector()
 	require.NoError(t, err)
-	return len(vector)
+	return slices.Clone(vector)
 }
 
 func TestDashboard(t *testing.T) {
@@ -134,7 +138,7 @@ func TestDashboard(t *testing.T) {
 		ids[p.ID] = true
 		assert.NotEmpty(t, p.Targets, p.Title)
 		for _, target := range p.Targets {
-			checkNames(t, known, strings.ReplaceAll(target.Expr, "$job", ".*"))
+			checkNames(t, known, strings.NewReplacer("$job", ".*", "$owner", ".*").Replace(target.Expr))
 		}
 		g := p.GridPos
 		assert.LessOrEqual(t, g.X+g.W, 24, p.Title)
