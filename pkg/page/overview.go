@@ -80,14 +80,20 @@ func (p *page) oldest() part {
 	return card("Waiting longest", "Every image is built on the newest digests of its bases.", items, more(len(late), "#images"))
 }
 
-// next returns the rebuilds that come next.
+// next returns the rebuilds that start next.
 func (p *page) next() part {
 	var items []part
-	for i := range p.Plan.Items[:min(len(p.Plan.Items), listed)] {
+	n := 0
+	for i := range p.Plan.Items {
 		e := &p.Plan.Items[i]
-		items = append(items, el("li", el("span", class("what"), to("image", e.Image, text(e.Image))), el("span", class("when"), starts(e))))
+		if e.Status != plan.Now && e.Status != plan.Planned {
+			continue // has its place among the statuses
+		}
+		if n++; n <= listed {
+			items = append(items, el("li", el("span", class("what"), to("image", e.Image, text(e.Image))), el("span", class("when"), starts(e))))
+		}
 	}
-	return card("Next rebuilds", "No rebuild until "+p.Plan.Until.UTC().Format("2006-01-02")+".", items, more(len(p.Plan.Items), "#upcoming"))
+	return card("Next rebuilds", "No rebuild until "+p.Plan.Until.UTC().Format("2006-01-02")+".", items, more(n, "#upcoming"))
 }
 
 // starts returns when a planned rebuild starts.
