@@ -18,7 +18,7 @@ import (
 const defaultPage = "imagefactory.html"
 
 func newReport(env *Env, paths *pathFlags) *cobra.Command {
-	output := ""
+	output, selected := "", &selectFlags{}
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Write an HTML page that shows the fleet",
@@ -27,21 +27,30 @@ and history, the rebuilds that come next, and the findings of validate. It is ma
 needs no server and loads nothing, so it can be opened from a disk, attached to a build, or published as it is.`,
 		Example: `  imagefactory report                       # imagefactory.html
   imagefactory report -o public             # public/index.html
-  imagefactory report -o - > fleet.html`,
+  imagefactory report -o - > fleet.html
+  imagefactory report --owner team-shop -o shop.html`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runReport(env, paths, output) },
+		RunE: func(*cobra.Command, []string) error { return runReport(env, paths, selected, output) },
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", defaultPage, "`file` to write, if its name ends in .html; - for stdout; else the folder that gets an index.html")
 	_ = cmd.MarkFlagFilename("output", "html") // the flag exists
+	selected.add(cmd, paths)
 	return cmd
 }
 
-func runReport(env *Env, paths *pathFlags, output string) error {
+func runReport(env *Env, paths *pathFlags, selected *selectFlags, output string) error {
 	if output == "" {
 		return fleet.Usagef("--output is empty: want a file, a folder or -")
 	}
+	selection, err := selected.selection(nil)
+	if err != nil {
+		return err
+	}
 	f, err := fleet.Open(paths.paths())
 	if err != nil {
+		return err
+	}
+	if err := warnNoMatch(env, f.Config, selection); err != nil {
 		return err
 	}
 	d, err := f.Describer(env.Now())
@@ -51,6 +60,11 @@ func runReport(env *Env, paths *pathFlags, output string) error {
 	o := page.Options{Title: f.Config.Factory.Project, Version: version()}
 	if where, err := f.Location(); err == nil {
 		o.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
+	}
+	if !selection.All() {
+		if o.Images, err = f.Selected(selection); err != nil {
+			return err
+		}
 	}
 	if output == "-" {
 		return page.Write(env.Out, d, o)

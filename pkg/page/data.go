@@ -148,11 +148,13 @@ const maxHistory = 5000
 func (p *page) data() ([]byte, error) {
 	d := newDictionary()
 	out := data{Images: []imageData{}, Bases: []baseData{}}
-	history := min(max(maxHistory/max(len(p.Decisions), 1), 3), 20)
-	for i := range p.Decisions {
-		out.Images = append(out.Images, d.image(p.describer.Image(p.Decisions[i].Image), history))
+	history := min(max(maxHistory/max(len(p.described), 1), 3), 20)
+	for _, name := range p.Graph.Order() {
+		if p.described[name] {
+			out.Images = append(out.Images, d.image(p.describer.Image(name), history))
+		}
 	}
-	for _, name := range p.Graph.Bases() {
+	for _, name := range p.bases {
 		out.Bases = append(out.Bases, d.base(p.describer.Base(name)))
 	}
 	out.Graph = p.graphData(d)
@@ -352,11 +354,28 @@ func whole(f float64) int { return int(math.Round(f)) }
 
 // model returns the graph to draw. Versions and digests are shown beside it.
 func (p *page) model() draw.Model {
-	m := report.Draw(p.Config, p.State, p.Graph, p.Decisions)
+	m := report.Draw(p.Config, p.State, p.Graph, p.describer.Input().Decisions)
+	if p.Images != nil {
+		m = p.part(m)
+	}
 	for i := range m.Nodes {
 		m.Nodes[i].Version, m.Nodes[i].Digest = "", ""
 	}
 	return m
+}
+
+// part returns the part of a graph that the page is about.
+func (p *page) part(m draw.Model) draw.Model {
+	used := map[string]bool{}
+	for i := range m.Edges {
+		if e := &m.Edges[i]; p.described[strings.TrimPrefix(e.To, "image/")] {
+			used[e.From] = true
+		}
+	}
+	return draw.New(slices.DeleteFunc(m.Nodes, func(n draw.Node) bool {
+		name, image := strings.CutPrefix(n.ID, "image/")
+		return image && !p.described[name] || !image && !used[n.ID]
+	}), m.Edges)
 }
 
 // graphSection returns the place of the graph, which the script draws.

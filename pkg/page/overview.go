@@ -18,7 +18,7 @@ const listed = 6
 
 func (p *page) overview() part {
 	if len(p.Decisions) == 0 {
-		return el("p", class("empty"), text("No image is enrolled yet. `imagefactory enroll` adds the first."))
+		return el("p", class("empty"), text(p.noImage()))
 	}
 	counts := map[string]int{}
 	for i := range p.Decisions {
@@ -29,6 +29,14 @@ func (p *page) overview() part {
 		statusList(counts),
 		el("div", class("cards"), p.oldest(), p.next(), p.health()),
 	)
+}
+
+// noImage returns why the page shows no image.
+func (p *page) noImage() string {
+	if p.Images != nil {
+		return "No image is selected."
+	}
+	return "No image is enrolled yet. `imagefactory enroll` adds the first."
 }
 
 // bar returns a bar that shows which share of the images has which status.
@@ -147,8 +155,8 @@ func more(all int, target string) part {
 // owners returns the owners of the images, each with the number of its images.
 func (p *page) owners() []option {
 	counts := map[string]int{}
-	for i := range p.Config.Images {
-		if owner := p.Config.Images[i].Owner; owner != "" {
+	for i := range p.Decisions {
+		if owner := p.Config.Find(p.Decisions[i].Image).Owner; owner != "" {
 			counts[owner]++
 		}
 	}

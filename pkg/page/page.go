@@ -10,10 +10,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/net/html"
 
 	"github.com/imagefactory/imagefactory/pkg/describe"
+	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
 var (
@@ -25,8 +28,9 @@ var (
 
 // Options are what a page says of itself.
 type Options struct {
-	Title   string // of the fleet: its repository
-	Version string // of imagefactory
+	Title   string          // of the fleet: its repository
+	Version string          // of imagefactory
+	Images  map[string]bool // that the page is about; nil for all
 }
 
 // page is a page that is being made.
@@ -34,11 +38,14 @@ type page struct {
 	Options
 	describe.Input
 	describer *describe.Describer
+	bases     []string        // names of the base images that it shows
+	described map[string]bool // images with details: those that it is about, and what they are built on
 }
 
 // Write writes the page of a fleet. The same descriptions give the same bytes.
 func Write(w io.Writer, d *describe.Describer, o Options) error {
-	p := &page{o, d.Input(), d}
+	p := &page{Options: o, Input: d.Input(), describer: d}
+	p.choose()
 	data, err := p.data()
 	if err != nil {
 		return err
@@ -57,6 +64,31 @@ func Write(w io.Writer, d *describe.Describer, o Options) error {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil
+}
+
+// choose leaves out what the page is not about.
+func (p *page) choose() {
+	p.described = map[string]bool{}
+	about := func(image string) bool { return p.Images == nil || p.Images[image] }
+	for i := range p.Config.Images {
+		if name := p.Config.Images[i].Name; about(name) {
+			p.described[name] = true
+			for _, above := range p.Graph.Ancestors(name) {
+				p.described[above] = true
+			}
+		}
+	}
+	for _, base := range p.Graph.Bases() {
+		if slices.ContainsFunc(p.Graph.Dependents(base), func(image string) bool { return p.described[image] }) {
+			p.bases = append(p.bases, base)
+		}
+	}
+	if p.Images == nil {
+		return
+	}
+	p.Decisions = slices.DeleteFunc(slices.Clone(p.Decisions), func(d policy.Decision) bool { return !about(d.Image) })
+	p.Findings = slices.DeleteFunc(slices.Clone(p.Findings), func(f finding.Finding) bool { return f.Image != "" && !about(f.Image) })
+	p.Plan = p.Plan.Only(p.Images)
 }
 
 // icon is the icon of the page: three layers.
@@ -138,7 +170,7 @@ func (p *page) sections() sections {
 		{"overview", "Overview", -1, p.overview()},
 		{"graph", "Graph", -1, graphSection()},
 		{"images", "Images", len(p.Decisions), p.images()},
-		{"bases", "Base images", len(p.Graph.Bases()), p.bases()},
+		{"bases", "Base images", len(p.bases), p.baseImages()},
 		{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
 		{"findings", "Findings", len(p.Findings), p.findings()},
 	}

@@ -33,7 +33,7 @@ func timeCell(t time.Time) cell { return cell{content: at(t)} }
 // images returns a table with a row for each image.
 func (p *page) images() part {
 	owners := p.owners()
-	t := table{id: "t-images", caption: "images", empty: "No image is enrolled yet.", columns: []column{
+	t := table{id: "t-images", caption: "images", empty: p.noImage(), columns: []column{
 		{"Image", "w4"}, {"Status", "w2"}, {"When", "w3"}, {"Why", "w6"}, {"Version", "w2"}, {"Built", "w3"}, {"Built on", "w5"},
 	}}
 	if len(owners) > 0 {
@@ -127,13 +127,13 @@ func (p *page) builtOn(name string) part {
 	return group(parts...)
 }
 
-// bases returns a table with a row for each base image.
-func (p *page) bases() part {
+// baseImages returns a table with a row for each base image.
+func (p *page) baseImages() part {
 	t := table{id: "t-bases", caption: "base images", empty: "No base image is known yet. `imagefactory analyze` reads the Dockerfiles.", columns: []column{
 		{"Base image", "w5"}, {"Digest", "w3"}, {"Moved", "w3"}, {"Age", "n"}, {"Images", "n"}, {"Waiting", "n"}, {"Next due", "w3"}, {"Note", "w4"},
 	}}
 	waiting, next := p.waits()
-	for _, name := range p.Graph.Bases() {
+	for _, name := range p.bases {
 		facts := p.State.Bases[name]
 		if facts == nil {
 			facts = &state.Base{}
