@@ -1,12 +1,15 @@
 package report_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -88,4 +91,28 @@ func endOf(text, fence string) int {
 		i += run
 	}
 	return -1
+}
+
+// TestPlanDiffMarkdownSize: a comment with the largest diff is one that GitHub takes.
+func TestPlanDiffMarkdownSize(t *testing.T) {
+	d := &plan.Diff{Revision: "main", Commit: strings.Repeat("a", 40)}
+	long := strings.Repeat("é", 1000)
+	for i := range 500 {
+		name := fmt.Sprintf("%d-%s", i, long[:120])
+		img := plan.ImageDiff{Name: name, Change: plan.Changed}
+		img.Bases = []plan.BaseDiff{{Change: plan.Added, Ref: name + long}}
+		img.Settings = []plan.SettingDiff{{Key: "buildArgs", From: name + long, To: long}}
+		img.Parents = []plan.ParentDiff{{Change: plan.Removed, Name: name + long}}
+		d.Images = append(d.Images, img)
+		d.Due = append(d.Due, plan.NewlyDue{Image: name, Reason: long})
+		d.New = append(d.New, finding.Finding{Rule: "IF001", Message: name + long})
+		d.Fixed = append(d.Fixed, finding.Finding{Rule: "IF001", Message: name + long})
+		d.Notes = append(d.Notes, name+long)
+	}
+	var b strings.Builder
+	require.NoError(t, report.PlanDiffMarkdown(&b, d))
+	assert.Less(t, len(b.String()), 65_536)
+	assert.True(t, strings.HasPrefix(b.String(), plan.Marker+"\n"))
+	assert.Contains(t, b.String(), "**Images (the first 7; 493 more)**")
+	assert.Contains(t, b.String(), "images: 0 added, 0 removed, 500 changed")
 }

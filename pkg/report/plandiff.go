@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -14,8 +15,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// maxDiffRows bounds the rows of each table of a diff, so that a comment stays below the limits of code hosts.
-const maxDiffRows = 60
+const (
+	maxDiffRows  = 60     // of each table of a diff
+	maxDiffBytes = 60_000 // of a diff in Markdown: GitHub takes comments of up to 65,536 characters
+)
 
 // diffSection is a part of a diff with a title.
 type diffSection struct {
@@ -25,7 +28,11 @@ type diffSection struct {
 
 // PlanDiff prints what a change does as tables.
 func (s Style) PlanDiff(w io.Writer, d *plan.Diff, wide bool) error {
-	for _, part := range diffSections(d, !wide) {
+	rows := maxDiffRows
+	if wide {
+		rows = math.MaxInt
+	}
+	for _, part := range diffSections(d, rows) {
 		if _, err := fmt.Fprintf(w, "%s\n", part.title); err != nil {
 			return err
 		}
@@ -42,19 +49,29 @@ func (s Style) PlanDiff(w io.Writer, d *plan.Diff, wide bool) error {
 
 // PlanDiffMarkdown prints what a change does as Markdown for a pull request.
 func PlanDiffMarkdown(w io.Writer, d *plan.Diff) error {
+	rows := maxDiffRows
+	text := diffMarkdown(d, rows)
+	for ; len(text) > maxDiffBytes && rows > 1; text = diffMarkdown(d, rows) {
+		rows /= 2
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// diffMarkdown returns a diff in Markdown, with up to a number of rows in each table.
+func diffMarkdown(d *plan.Diff, rows int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### What this change does to the images\n\n", plan.Marker)
-	for _, part := range diffSections(d, true) {
+	for _, part := range diffSections(d, rows) {
 		b.WriteString("**" + part.title + "**\n\n")
 		part.markdown(&b)
 	}
 	fmt.Fprintf(&b, "%s (compared with %s, commit %s)\n", diffTotals(d), mdCode(d.Revision), mdCode(d.Commit[:min(len(d.Commit), 12)]))
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
-// diffSections returns the parts of a diff that are not empty.
-func diffSections(d *plan.Diff, bounded bool) []diffSection {
+// diffSections returns the parts of a diff that are not empty, with up to a number of rows in each.
+func diffSections(d *plan.Diff, rows int) []diffSection {
 	all := []diffSection{
 		{"Images", diffImages(d.Images)}, {"Due at once", diffDue(d.Due)}, {"Kargo resources", diffResources(d.Resources)},
 		{"New findings", diffFindings(d.New)}, {"Fixed findings", diffFindings(d.Fixed)}, {"Not compared", diffNotes(d)},
@@ -62,9 +79,9 @@ func diffSections(d *plan.Diff, bounded bool) []diffSection {
 	all = slices.DeleteFunc(all, func(s diffSection) bool { return len(s.rows) == 0 })
 	for i := range all {
 		all[i].textTable = all[i].withoutEmpty()
-		if more := len(all[i].rows) - maxDiffRows; bounded && more > 0 {
-			all[i].title += fmt.Sprintf(" (the first %d; %d more)", maxDiffRows, more)
-			all[i].rows = all[i].rows[:maxDiffRows]
+		if more := len(all[i].rows) - rows; more > 0 {
+			all[i].title += fmt.Sprintf(" (the first %d; %d more)", rows, more)
+			all[i].rows = all[i].rows[:rows]
 		}
 	}
 	return all
