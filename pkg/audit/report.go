@@ -30,7 +30,7 @@ type Period struct {
 	To   time.Time `json:"to"`
 }
 
-// Coverage says where the facts come from. Complete reports whether they reach back to the beginning of the period.
+// Coverage is where the facts come from. Complete reports whether they reach back to the beginning of the period.
 type Coverage struct {
 	Source   string    `json:"source"` // git, or state for the state files alone
 	From     time.Time `json:"from,omitzero"`

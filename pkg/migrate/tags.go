@@ -20,7 +20,7 @@ var tagForm = lazy.Regexp(`^[\w][\w.-]{0,127}$`)
 // tags converts the tag selection of an external image. The old tool did not use that of a managed image.
 func (m *migration) tags(e *entry) {
 	var given []field
-	strategy, constraint, allow := m.said(e, &given)
+	strategy, constraint, allow := m.tagSelection(e, &given)
 	if e.managed {
 		for _, f := range given {
 			m.drop(e, f, "the old tool did not use it for an image with a source", "set tags if you need it")
@@ -76,8 +76,8 @@ func joinLines(a, b string) string {
 	return a + "\n" + b
 }
 
-// said returns the tag selection of an entry and collects its keys.
-func (m *migration) said(e *entry, given *[]field) (strategy, constraint string, allow []string) {
+// tagSelection returns the tag selection of an entry and collects its keys.
+func (m *migration) tagSelection(e *entry, given *[]field) (strategy, constraint string, allow []string) {
 	take := func(key string, value *yaml.Node) {
 		switch key {
 		case "imageSelectionStrategy":

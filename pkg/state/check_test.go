@@ -274,7 +274,6 @@ func TestForbiddenFileIsLeftOut(t *testing.T) {
 	assert.Nil(t, after["images/web.yaml"], "what is gone is")
 }
 
-// The rebuilds that were give way to what is.
 func TestOldRebuildsAreDroppedFirst(t *testing.T) {
 	i := &state.Image{Name: "web"}
 	for n := range 10 {

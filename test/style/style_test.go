@@ -27,6 +27,8 @@ var (
 	noMore  = regexp.MustCompile(`%[qsvd] is no (longer|more)\b`)
 	// spelling matches the other spelling of enroll.
 	spelling = regexp.MustCompile(`(?i)\benrol(s|ments?)?\b`)
+	// testName matches the name of a test that is a sentence.
+	testName = regexp.MustCompile(`^Test(An?|The|Whoever)[A-Z][a-z]`)
 )
 
 // TestGoFiles checks doc comments, messages and spelling in Go files. Tests are checked for spelling only.
@@ -51,7 +53,9 @@ func TestGoFiles(t *testing.T) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
-				if !isTest {
+				if isTest {
+					check(n, n.Name.Name, "a name without article, such as TestRefusedTokenIsNotSentAgain", testName)
+				} else {
 					doc(n, n.Doc)
 				}
 			case *ast.GenDecl:
@@ -89,12 +93,12 @@ func TestPages(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	for text, pattern := range map[string]*regexp.Regexp{
 		"same says whether": godoc, "hide notes what": godoc, "%q is no digest": message, "%s has not the scope": message,
-		"images that enrol": spelling, "First enrolment": spelling,
+		"TestARefusedTokenIsNotSent": testName, "TestTheReasonNamesAllParents": testName, "images that enrol": spelling, "First enrolment": spelling,
 	} {
 		assert.Regexp(t, pattern, text)
 	}
 	for text, pattern := range map[string]*regexp.Regexp{
-		"same reports whether it says": godoc, "rejected tells apart": godoc, "there is no digest": message, "enrolled images": spelling, "enroll it": spelling,
+		"same reports whether it says": godoc, "rejected tells apart": godoc, "there is no digest": message, "TestAPIURL": testName, "TestAnnotations": testName, "enrolled images": spelling, "enroll it": spelling,
 	} {
 		assert.NotRegexp(t, pattern, text)
 	}

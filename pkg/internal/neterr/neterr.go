@@ -1,4 +1,4 @@
-// Package neterr puts into safe words why a request failed. The errors of libraries quote URLs, addresses of proxies and
+// Package neterr describes in safe words why a request failed. The errors of libraries quote URLs, addresses of proxies and
 // bytes of answers, and with them the secrets of those who sent them.
 package neterr
 
