@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/report"
@@ -10,6 +11,9 @@ import (
 
 // maxJobSummary is the size of the summary of a step that GitHub accepts.
 const maxJobSummary = 1 << 20
+
+// cutNotice ends a summary of which only the beginning fits.
+const cutNotice = "\nThe rest is left out: GitHub accepts job summaries of up to 1 MiB.\n"
 
 // summarize appends a summary to the page of the job, if GitHub Actions runs the command. A failure is a warning.
 func (env *Env) summarize(s report.JobSummary) error {
@@ -37,11 +41,24 @@ func appendSummary(file, text string) (err error) {
 	if err != nil {
 		return err
 	}
-	if size := info.Size() + int64(len(text)); size > maxJobSummary {
-		return fmt.Errorf("it would have %d bytes, and GitHub accepts %d", size, maxJobSummary)
+	if text = cutSummary(text, maxJobSummary-info.Size()); text == "" {
+		return fmt.Errorf("%s has %d bytes, and GitHub accepts %d", file, info.Size(), maxJobSummary)
 	}
 	_, err = f.WriteString(text)
 	return err
+}
+
+// cutSummary returns a summary that needs at most so many bytes: the whole text, or its first lines and a notice; "" if not even
+// that fits.
+func cutSummary(text string, room int64) string {
+	if int64(len(text)) <= room {
+		return text
+	}
+	room -= int64(len(cutNotice))
+	if room <= 0 {
+		return ""
+	}
+	return text[:strings.LastIndexByte(text[:room], '\n')+1] + cutNotice
 }
 
 // annotate prints findings as annotations to stderr, if GitHub Actions runs the command.
