@@ -77,7 +77,7 @@ func runReport(env *Env, paths *pathFlags, selected *selectFlags, output string)
 	if ext := strings.ToLower(filepath.Ext(output)); ext != ".html" && ext != ".htm" {
 		file = filepath.Join(output, "index.html")
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // web servers read it as another user
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	if err := renameio.WriteFile(file, b.Bytes(), 0o644); err != nil {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"golang.org/x/net/html"
 
@@ -158,7 +159,7 @@ func (s sections) parts() []part {
 	for _, sec := range s {
 		title := []part{attr("id", sec.id+"-title"), text(sec.title)}
 		if sec.count >= 0 {
-			title = append(title, text(" "), el("span", class("count"), text(fmt.Sprint(sec.count))))
+			title = append(title, text(" "), el("span", class("count"), text(strconv.Itoa(sec.count))))
 		}
 		out = append(out, el("section", attr("id", sec.id), attr("aria-labelledby", sec.id+"-title"), el("h2", title...), sec.content))
 	}

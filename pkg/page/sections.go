@@ -42,7 +42,7 @@ func (p *page) images() part {
 	}
 	t.filters = append([]part{choice("status", "Status", p.statuses())}, t.filters...)
 	for i := range p.Decisions {
-		r := p.image(&p.Decisions[i], i)
+		r := p.image(&p.Decisions[i])
 		if len(owners) > 0 {
 			r.owner = p.Config.Find(p.Decisions[i].Image).Owner
 			r.cells = append(r.cells, plain(r.owner))
@@ -68,7 +68,7 @@ func (p *page) statuses() []option {
 	return out
 }
 
-func (p *page) image(d *policy.Decision, order int) row {
+func (p *page) image(d *policy.Decision) row {
 	facts := p.State.Images[d.Image]
 	if facts == nil {
 		facts = &state.Image{}
