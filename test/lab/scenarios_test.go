@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -126,12 +127,29 @@ func (i *image) succeeds(t *testing.T, n int, ref, digest string) {
 	assert.Len(t, i.promotions(), n)
 }
 
-// links waits for the run to be recorded: Kargo keeps what the dispatch gave once the first question about the run has
-// returned.
+// links waits for the run to be recorded, and for Kargo's UI to link to it: Kargo keeps what the dispatch gave once the first
+// question about the run has returned.
 func (i *image) links(t *testing.T, url string) {
 	t.Helper()
 	eventually(t, "the run is recorded", func() bool { return i.state().Rebuild.RunURL != "" })
 	assert.Equal(t, url, i.state().Rebuild.RunURL)
+	eventually(t, "Kargo's UI links to the run", func() bool {
+		all := i.promotions()
+		links := uiLinks(&all[len(all)-1])
+		return len(links) == 2 && reflect.DeepEqual(links[0], map[string]any{"label": "Run", "url": url})
+	})
+}
+
+// uiLinks returns the links that Kargo's UI shows for a Promotion: the lists named links in the outputs of its steps.
+func uiLinks(p *object) (links []any) {
+	outputs, _ := p.Status["state"].(map[string]any)
+	for _, output := range outputs {
+		if fields, ok := output.(map[string]any); ok {
+			of, _ := fields["links"].([]any)
+			links = append(links, of...)
+		}
+	}
+	return links
 }
 
 // quiet asserts that nothing is started for an image for a while after it would have been due.
