@@ -164,7 +164,9 @@ func (c *Collector) Send(ctx context.Context, client *http.Client, s *Set, now t
 	}
 	var secrets []string
 	for name := range c.headers {
-		secrets = append(secrets, c.headers.Get(name))
+		value := c.headers.Get(name)
+		_, token, _ := strings.Cut(value, " ") // after a scheme such as Bearer
+		secrets = append(secrets, value, token)
 	}
 	if err := send(ctx, client, c.timeout, http.MethodPost, c.url.String(), header, body, func(*http.Request) {}, secrets...); err != nil {
 		return fmt.Errorf("sending metrics to %s: %w", c, err)

@@ -99,7 +99,7 @@ func (g *Gateway) send(ctx context.Context, client *http.Client, method, to stri
 		if g.username != "" || g.password != "" {
 			req.SetBasicAuth(g.username, g.password)
 		}
-	}, g.password)
+	}, g.password, g.username+":"+g.password)
 	if err != nil {
 		return fmt.Errorf("pushing metrics to %s: %w", to, err)
 	}

@@ -196,6 +196,25 @@ func TestSkipped(t *testing.T) {
 	assert.Equal(t, now.Add(52*day), p.Skipped[7].Until)
 }
 
+// An image whose rebuilds failed too often is skipped for that, also if its base has not ripened yet.
+func TestSkippedAfterWait(t *testing.T) {
+	f := enroll(t, head+entry("base", "")+entry("web", ""), map[string][]string{"base": {node}, "web": {"ghcr.io/acme/base:latest"}})
+	f.move(node, "1", 2*day)
+	for _, name := range []string{"base", "web"} {
+		f.st.Images[name].Rebuild = &state.Rebuild{ID: "r-1", Status: state.Failed, Failures: 3, RequestedAt: state.At(now.Add(-day)), FinishedAt: state.At(now.Add(-day))}
+	}
+	p := f.plan(t, f.options())
+	assert.Empty(t, p.Items)
+	assert.Equal(t, []string{"base failed: 3 rebuilds failed in a row; no more until `imagefactory reset base`"}, skipped(p))
+
+	f.st.Images["base"].Rebuild = nil
+	o := f.options()
+	o.Change = &plan.Change{Ref: node, Base: "node-22", Digest: dig("new")}
+	p = f.plan(t, o)
+	assert.Len(t, p.Items, 1)
+	assert.Equal(t, []string{"web failed: 3 rebuilds failed in a row; no more until `imagefactory reset web`"}, skipped(p))
+}
+
 func TestChange(t *testing.T) {
 	images := head + entry("base", "") + entry("web", "") + entry("pin", "") + entry("out", "autoRebuild: false,") + entry("below", "") + entry("far", "rebuildDelay: 60d,") + entry("other", "")
 	f := enroll(t, images, map[string][]string{

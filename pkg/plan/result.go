@@ -93,10 +93,12 @@ func (f *future) skips(img *config.Image, rebuilt map[string]bool) []Skip {
 	return out
 }
 
-// skip returns why an image is not rebuilt, in the words of the first decision about it.
+// skip returns why an image is not rebuilt, in the words of the first decision about it that says so.
 func (f *future) skip(img *image, cause Cause) Skip {
 	s := Skip{Image: img.Name, Cause: cause, Why: img.first.Reason}
 	switch {
+	case cause == SkipFailed && !gaveUp(&img.first):
+		s.Why = img.last.Reason
 	case cause == SkipManual:
 		s.Why += "; start the build by hand: source.provider is " + string(img.Source.Provider)
 	case cause == SkipLater && img.last.Until.After(f.until):
@@ -133,7 +135,7 @@ func (f *future) cause(img *image, rebuilt bool) Cause {
 		return ""
 	case d.Status == policy.Held:
 		return SkipHeld
-	case d.Status == policy.Failed && d.Until.IsZero():
+	case gaveUp(d), gaveUp(&img.last):
 		return SkipFailed
 	case d.Status == policy.Unknown:
 		return SkipUnknown
@@ -144,6 +146,9 @@ func (f *future) cause(img *image, rebuilt bool) Cause {
 	}
 	return ""
 }
+
+// gaveUp reports whether an image is due and not rebuilt again, because too many rebuilds of it failed.
+func gaveUp(d *policy.Decision) bool { return d.Status == policy.Failed && d.Until.IsZero() }
 
 // unaffected returns why an image that is built on what changes, directly or not, does not pick up the Change.
 func (f *future) unaffected(img *image, rebuilt map[string]bool) []Skip {

@@ -161,19 +161,20 @@ func TestPasses(t *testing.T) {
 func TestServersThatRefuse(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, password, _ := r.BasicAuth()
-		token := base64.StdEncoding.EncodeToString([]byte("user:hunter2"))
-		http.Error(w, "no entry for "+password+token+r.Header.Get("X-Token"), http.StatusForbidden)
+		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		http.Error(w, "no entry for "+password+" "+token, http.StatusForbidden)
 	}))
 	t.Cleanup(refusing.Close)
 	env := []string{
 		"IMAGEFACTORY_METRICS_PUSH=" + strings.Replace(refusing.URL, "http://", "http://user:hunter2@", 1),
-		"OTEL_EXPORTER_OTLP_ENDPOINT=" + refusing.URL, "OTEL_EXPORTER_OTLP_HEADERS=X-Token=t0psecret",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + refusing.URL, "OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20t0psecret",
 	}
 	_, errs, code := run(t, fleet(t), env, "promote", "--direct", "--offline", "--verbose")
 	assert.Zero(t, code, errs)
 	assert.Contains(t, errs, "warning: pushing metrics to "+refusing.URL+"/metrics/job/imagefactory: 403 Forbidden: no entry for ")
 	assert.Contains(t, errs, "warning: sending metrics to "+refusing.URL+"/v1/metrics: 403 Forbidden: no entry for ")
 	assert.NotContains(t, errs, "hunter2")
+	assert.NotContains(t, errs, base64.StdEncoding.EncodeToString([]byte("user:hunter2")))
 	assert.NotContains(t, errs, "t0psecret")
 }
 
