@@ -59,6 +59,9 @@ func (c *Config) ExplainNoMatch(s labels.Selector) string {
 		default: // what an image does not have
 			continue
 		}
+		if values[key] == nil && key == OwnerKey {
+			return "no image has an owner"
+		}
 		if values[key] == nil {
 			return fmt.Sprintf("no image has the label %q%s", key, hintAt(key, slices.Sorted(maps.Keys(values)), "labels"))
 		}

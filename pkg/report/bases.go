@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) strin
 }
 
 func usersText(b *describe.BaseSummary) string {
-	text := fmt.Sprint(b.Users)
+	text := strconv.Itoa(b.Users)
 	if b.AllUsers > b.Users {
 		text += fmt.Sprintf(" (%d with those built on them)", b.AllUsers)
 	}
