@@ -17,6 +17,7 @@ func Make(o Options) (*Plan, error) {
 	if o.Horizon == 0 {
 		o.Horizon = DefaultHorizon
 	}
+	o.Now = o.Now.UTC().Truncate(time.Second) // as the times in state are
 	schedule, err := cron.ParseStandard(o.Config.Factory.Schedule)
 	if err != nil {
 		return nil, fmt.Errorf("parsing factory.schedule %q: %w", o.Config.Factory.Schedule, err)
@@ -141,7 +142,7 @@ func (f *future) resume(img *image, r *state.Rebuild) {
 	if img.ends.Before(f.now) || r.Status == state.Built {
 		img.ends = f.now.Add(1)
 	}
-	img.wave, e.Ends = e.Wave, img.ends
+	img.wave, e.Ends = e.Wave, img.ends.Truncate(time.Second)
 	if r.Status == state.Requested {
 		r.Status = state.Running
 	}

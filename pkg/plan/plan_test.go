@@ -135,6 +135,20 @@ func TestCascade(t *testing.T) {
 	assert.Empty(t, p.Skipped)
 }
 
+// Times are whole seconds, and a rebuild that takes longer than usual may end now.
+func TestWholeSeconds(t *testing.T) {
+	f := enroll(t, head+entry("base", "")+entry("web", ""), map[string][]string{"base": {node}, "web": {node}})
+	f.move(node, "1", 8*day)
+	f.st.Images["base"].Rebuild = &state.Rebuild{ID: "r-1", Status: state.Running, RequestedAt: state.At(now.Add(-5 * time.Hour))}
+	o := f.options()
+	o.Now = now.Add(123 * time.Millisecond).In(time.FixedZone("", 3600))
+	p := f.plan(t, o)
+	assert.Equal(t, now, p.Now)
+	require.Len(t, p.Items, 2)
+	assert.Equal(t, now, p.Items[0].Ends)
+	assert.Equal(t, now, p.Items[1].At)
+}
+
 func TestSlotsOfAForge(t *testing.T) {
 	var images strings.Builder
 	deps := map[string][]string{}
