@@ -143,11 +143,13 @@ func (i *image) links(t *testing.T, url string) {
 // uiLinks returns the links that Kargo's UI shows for a Promotion: the lists named links in the outputs of its steps.
 func uiLinks(p *object) (links []any) {
 	outputs, _ := p.Status["state"].(map[string]any)
-	for _, output := range outputs {
-		if fields, ok := output.(map[string]any); ok {
-			of, _ := fields["links"].([]any)
-			links = append(links, of...)
-		}
+	steps, _ := p.Spec["steps"].([]any)
+	for _, step := range steps {
+		fields, _ := step.(map[string]any)
+		alias, _ := fields["as"].(string)
+		output, _ := outputs[alias].(map[string]any)
+		of, _ := output["links"].([]any)
+		links = append(links, of...)
 	}
 	return links
 }
