@@ -2,14 +2,17 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/page"
 )
@@ -17,28 +20,38 @@ import (
 // defaultPage is the file that report writes unless --output says otherwise.
 const defaultPage = "imagefactory.html"
 
+// The audit of the page has the defaults of the command audit.
+const (
+	auditedTime = 90 * 24 * time.Hour
+	staleAfter  = 30 * 24 * time.Hour
+)
+
 func newReport(env *Env, paths *pathFlags) *cobra.Command {
-	output, selected := "", &selectFlags{}
+	output, selected, noHistory := "", &selectFlags{}, false
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Write an HTML page that shows the fleet",
 		Long: `Report writes one HTML page: the images by status, the dependency graph, the images and base images with their candidates
-and history, the rebuilds that come next, and the findings of validate. It is made from images.yaml and state alone. The page
-needs no server and loads nothing, so it can be opened from a disk, attached to a build, or published as it is.`,
+and history, the rebuilds that come next, the findings of validate, and the audit of the last 90 days. It is made from images.yaml,
+state and the git history of state. The page needs no server and loads nothing, so it can be opened from a disk, attached to a
+build, or published as it is.`,
 		Example: `  imagefactory report                       # imagefactory.html
   imagefactory report -o public             # public/index.html
   imagefactory report -o - > fleet.html
   imagefactory report --owner team-shop -o shop.html`,
 		Args: args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return runReport(env, paths, selected, output) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runReport(cmd.Context(), env, paths, selected, output, !noHistory)
+		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", defaultPage, "`file` to write, if its name ends in .html; - for stdout; else the folder that gets an index.html")
 	_ = cmd.MarkFlagFilename("output", "html") // the flag exists
+	cmd.Flags().BoolVar(&noHistory, "no-history", false, "do not read the git history for the audit")
 	selected.add(cmd, paths)
 	return cmd
 }
 
-func runReport(env *Env, paths *pathFlags, selected *selectFlags, output string) error {
+func runReport(ctx context.Context, env *Env, paths *pathFlags, selected *selectFlags, output string, past bool) error {
 	if output == "" {
 		return fleet.Usagef("--output is empty: want a file, a folder or -")
 	}
@@ -53,11 +66,17 @@ func runReport(env *Env, paths *pathFlags, selected *selectFlags, output string)
 	if err := warnNoMatch(env, f.Config, selection); err != nil {
 		return err
 	}
-	d, err := f.Describer(env.Now())
+	now := env.Now()
+	d, err := f.Describer(now)
 	if err != nil {
 		return err
 	}
 	o := page.Options{Title: f.Config.Factory.Project, Version: version()}
+	to := now.UTC().Truncate(time.Second)
+	in := audit.Input{From: to.Add(-auditedTime), To: to, Stale: staleAfter}
+	if o.Audit, err = auditOf(ctx, f, in, selection, past); err != nil {
+		return err
+	}
 	if where, err := f.Location(); err == nil {
 		o.Title = strings.TrimSuffix(strings.TrimPrefix(where.StateURL, "https://"), ".git")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -32,6 +33,7 @@ type Options struct {
 	Title   string          // of the fleet: its repository
 	Version string          // of imagefactory
 	Images  map[string]bool // that the page is about; nil for all
+	Audit   *audit.Report   // of these images; nil for none
 }
 
 // page is a page that is being made.
@@ -167,7 +169,7 @@ func (s sections) parts() []part {
 }
 
 func (p *page) sections() sections {
-	return sections{
+	out := sections{
 		{"overview", "Overview", -1, p.overview()},
 		{"graph", "Graph", -1, graphSection()},
 		{"images", "Images", len(p.Decisions), p.images()},
@@ -175,6 +177,10 @@ func (p *page) sections() sections {
 		{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
 		{"findings", "Findings", len(p.Findings), p.findings()},
 	}
+	if p.Audit != nil {
+		out = append(out, section{"audit", "Audit", -1, p.audit()})
+	}
+	return out
 }
 
 // jsonOf returns a value as JSON that cannot end the script element around it: encoding/json escapes <, > and &.

@@ -24,7 +24,7 @@ type section struct {
 
 // Audit prints an audit as tables.
 func (s Style) Audit(w io.Writer, r *audit.Report) error {
-	if _, err := fmt.Fprintln(w, sanitize.Terminal(auditPeriod(r))); err != nil {
+	if _, err := fmt.Fprintln(w, sanitize.Terminal(AuditPeriod(r))); err != nil {
 		return fmt.Errorf("printing audit: %w", err)
 	}
 	for _, sec := range auditSections(r) {
@@ -41,7 +41,7 @@ func (s Style) Audit(w io.Writer, r *audit.Report) error {
 // AuditMarkdown prints an audit as Markdown. Untrusted text stays text.
 func AuditMarkdown(w io.Writer, r *audit.Report) error {
 	var b strings.Builder
-	b.WriteString("# Audit of image rebuilds\n\n" + markdownText(auditPeriod(r)) + "\n")
+	b.WriteString("# Audit of image rebuilds\n\n" + markdownText(AuditPeriod(r)) + "\n")
 	for _, sec := range auditSections(r) {
 		fmt.Fprintf(&b, "\n## %s\n\n", sec.title)
 		writeMarkdownRow(&b, sec.header)
@@ -100,7 +100,7 @@ func AuditCSV(w io.Writer, r *audit.Report) error {
 				waited = strconv.FormatInt(int64(*c.Waited), 10)
 			}
 			write("rebuild", b.Image, labelsText(b.Labels), b.ID, string(b.Status), timestamp(b.RequestedAt), timestamp(b.FinishedAt),
-				c.Ref, c.Digest, timestamp(c.Seen), waited, string(c.Evidence), rebuildReason(b), b.RunURL)
+				c.Ref, c.Digest, timestamp(c.Seen), waited, string(c.Evidence), RebuildReason(b), b.RunURL)
 		}
 	}
 	for _, s := range r.Stale {
@@ -134,7 +134,8 @@ func timestamp(t time.Time) string {
 
 func labelsText(labels []string) string { return strings.Join(labels, " ") }
 
-func auditPeriod(r *audit.Report) string {
+// AuditPeriod returns the period of an audit, and what its facts cover.
+func AuditPeriod(r *audit.Report) string {
 	text := fmt.Sprintf("%s to %s, from ", minute(r.Period.From), minute(r.Period.To))
 	if r.Coverage.Source == "git" {
 		text += "state and " + plural.Count(r.Coverage.Commits, "commit") + " of its git history"
@@ -176,7 +177,7 @@ func auditSections(r *audit.Report) []section {
 			if c.Digest != "" {
 				change = state.Short(c.Ref) + "@" + state.ShortDigest(c.Digest)
 			}
-			rebuilds.rows = append(rebuilds.rows, []string{b.Image, minute(b.RequestedAt), string(b.Status), change, waited, string(c.Evidence), rebuildReason(b)})
+			rebuilds.rows = append(rebuilds.rows, []string{b.Image, minute(b.RequestedAt), string(b.Status), change, waited, string(c.Evidence), RebuildReason(b)})
 		}
 	}
 	stale := section{title: "Stale images", header: []string{"IMAGE", "SINCE", "STATUS", "WHY"}}
@@ -202,8 +203,8 @@ func wait(w audit.Waits, s audit.Seconds) string {
 	return span(s.Duration())
 }
 
-// rebuildReason returns why an image was rebuilt, and how that failed.
-func rebuildReason(b *audit.Rebuild) string {
+// RebuildReason returns why an image was rebuilt, and how that failed.
+func RebuildReason(b *audit.Rebuild) string {
 	text := b.Reason
 	if b.Message != "" {
 		text = strings.TrimPrefix(text+"; "+string(b.Status)+": "+b.Message, "; ")
