@@ -37,7 +37,7 @@ func (p *page) images() part {
 		{"Image", "w4"}, {"Status", "w2"}, {"When", "w3"}, {"Why", "w6"}, {"Version", "w2"}, {"Built", "w3"}, {"Built on", "w5"},
 	}}
 	if len(owners) > 0 {
-		t.columns = append(t.columns, column{"Owner", "w2"})
+		t.columns = append(t.columns, column{"Owner", "w3"})
 		t.filters = append(t.filters, choice("owner", "Owner", owners))
 	}
 	t.filters = append([]part{choice("status", "Status", p.statuses())}, t.filters...)
@@ -286,7 +286,7 @@ func (p *page) chart() part {
 	w := strconv.Itoa(len(counts) * width)
 	parts = append(parts, el("path", class("axis"), attr("d", fmt.Sprintf("M0 %d.5H%s", height+16, w))))
 	return el("figure", class("chart"),
-		el("svg", append([]part{attr("viewBox", fmt.Sprintf("0 0 %s %d", w, height+38)), attr("role", "img"), attr("aria-label", "Rebuilds that start on each day; the table lists them")}, parts...)...))
+		el("svg", append([]part{attr("viewBox", fmt.Sprintf("-12 0 %d %d", len(counts)*width+24, height+38)), attr("role", "img"), attr("aria-label", "Rebuilds that start on each day; the table lists them")}, parts...)...))
 }
 
 // findings returns the problems of images.yaml and state.

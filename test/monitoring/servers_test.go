@@ -54,6 +54,14 @@ func fleet(t *testing.T) string {
 	return dir
 }
 
+// version returns the version of the binary, which depends on the checkout that it was built in.
+func version(t *testing.T) string {
+	t.Helper()
+	out, stderr, code := run(t, t.TempDir(), nil, "version", "-o", "name")
+	require.Zero(t, code, stderr)
+	return strings.TrimSpace(out)
+}
+
 // run runs the binary that MONITORING_BINARY names.
 func run(t *testing.T, dir string, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
@@ -122,7 +130,7 @@ func TestPushgateway(t *testing.T) {
 	// The group that the URL names.
 	_, errs, code = run(t, dir, nil, "metrics", "--push", url+"/metrics/job/images/team/shop")
 	require.Zero(t, code, errs)
-	assert.Contains(t, seen()["imagefactory_build_info"], "job=images,team=shop,version=devel")
+	assert.Contains(t, seen()["imagefactory_build_info"], "job=images,team=shop,version="+version(t))
 }
 
 // TestPasses: a pass that fails leaves the time of the last success.
@@ -230,7 +238,7 @@ func TestOTLP(t *testing.T) {
 	for _, a := range of.Resource.Attributes {
 		attributes[a.Key] = a.Value.GetStringValue()
 	}
-	assert.Equal(t, map[string]string{"service.name": "images", "service.version": "devel", "team": "shop"}, attributes)
+	assert.Equal(t, map[string]string{"service.name": "images", "service.version": version(t), "team": "shop"}, attributes)
 	byName := map[string]*metrics.Metric{}
 	for _, m := range of.ScopeMetrics[0].Metrics {
 		byName[m.Name] = m
