@@ -80,6 +80,14 @@ type Rebuild struct {
 	Changes     []Change            `json:"changes"`
 }
 
+// Rows returns the changes for a table with a row for each: one empty change if the rebuild was for none.
+func (b *Rebuild) Rows() []Change {
+	if len(b.Changes) == 0 {
+		return []Change{{}}
+	}
+	return b.Changes
+}
+
 // Change is one digest that a rebuild was for.
 type Change struct {
 	Ref      string         `json:"ref"`

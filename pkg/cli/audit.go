@@ -74,14 +74,15 @@ func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, 
 	if err != nil {
 		return err
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := openSelected(env, paths, selection)
 	if err != nil {
 		return err
 	}
-	if err := warnNoMatch(env, f.Config, selection); err != nil {
+	in := audit.Input{From: from, To: now, Stale: stale.Std()}
+	if in.Decisions, err = f.Decide(fleet.Selection{}, now); err != nil {
 		return err
 	}
-	r, err := auditOf(ctx, f, audit.Input{From: from, To: now, Stale: stale.Std()}, selection, !o.noHistory)
+	r, err := auditOf(ctx, f, in, selection, !o.noHistory)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func labelsOf(img *config.Image) []string {
 	return out
 }
 
-// auditOf audits a fleet whose state is in a folder, with the git history of that folder if asked for.
+// auditOf audits a fleet whose state is in a folder, from its decisions of the end of the period, with the git history of that folder if asked for.
 func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, selection fleet.Selection, past bool) (*audit.Report, error) {
 	images, err := f.Images(selection)
 	if err != nil {
@@ -131,9 +132,6 @@ func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, selection flee
 		in.Images = append(in.Images, img.Name)
 	}
 	in.Config, in.Graph, in.Facts, in.Coverage = f.Config, f.Graph, audit.NewFacts(f.State), audit.CoverageOf(f.State)
-	if in.Decisions, err = f.Decide(fleet.Selection{}, in.To); err != nil {
-		return nil, err
-	}
 	in.Labels = labelsOf
 	if past {
 		if err := readHistory(ctx, f.Paths.StateDir, &in); err != nil {

@@ -104,11 +104,8 @@ func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error
 	if err := o.check(env, selection); err != nil {
 		return err
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := openSelected(env, paths, selection)
 	if err != nil {
-		return err
-	}
-	if err := warnNoMatch(env, f.Config, selection); err != nil {
 		return err
 	}
 	decisions, err := f.Decide(fleet.Selection{}, env.Now())

@@ -38,11 +38,8 @@ With -l or --owner, metrics describes only the images that match and the base im
 			if err != nil {
 				return err
 			}
-			f, err := fleet.Open(paths.paths())
+			f, err := openSelected(env, paths, selection)
 			if err != nil {
-				return err
-			}
-			if err := warnNoMatch(env, f.Config, selection); err != nil {
 				return err
 			}
 			set, err := fleetMetrics(env, f, selection)

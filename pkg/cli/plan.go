@@ -92,11 +92,8 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, is
 	if o.diff != "" {
 		return runDiff(ctx, env, paths, o)
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := openSelected(env, paths, selection)
 	if err != nil {
-		return err
-	}
-	if err := warnNoMatch(env, f.Config, selection); err != nil {
 		return err
 	}
 	p, err := f.Plan(selection, o.base, o.horizon.Std(), env.Now())

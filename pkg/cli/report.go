@@ -59,21 +59,17 @@ func runReport(ctx context.Context, env *Env, paths *pathFlags, selected *select
 	if err != nil {
 		return err
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := openSelected(env, paths, selection)
 	if err != nil {
 		return err
 	}
-	if err := warnNoMatch(env, f.Config, selection); err != nil {
-		return err
-	}
-	now := env.Now()
+	now := env.Now().UTC().Truncate(time.Second)
 	d, err := f.Describer(now)
 	if err != nil {
 		return err
 	}
 	o := page.Options{Title: f.Config.Factory.Project, Version: version()}
-	to := now.UTC().Truncate(time.Second)
-	in := audit.Input{From: to.Add(-auditedTime), To: to, Stale: staleAfter}
+	in := audit.Input{From: now.Add(-auditedTime), To: now, Stale: staleAfter, Decisions: d.Input().Decisions}
 	if o.Audit, err = auditOf(ctx, f, in, selection, past); err != nil {
 		return err
 	}

@@ -66,6 +66,15 @@ func (o *selectFlags) selection(names []string) (fleet.Selection, error) {
 	return fleet.Selection{Names: names, Labels: s}, nil
 }
 
+// openSelected opens the fleet, and prints why labels select no image of it.
+func openSelected(env *Env, paths *pathFlags, s fleet.Selection) (*fleet.Fleet, error) {
+	f, err := fleet.Open(paths.paths())
+	if err != nil {
+		return nil, err
+	}
+	return f, warnNoMatch(env, f.Config, s)
+}
+
 // warnNoMatch prints why labels select no image. For a person that is no error, as with kubectl.
 func warnNoMatch(env *Env, cfg *config.Config, s fleet.Selection) error {
 	if s.Labels == nil || len(cfg.Select(s.Labels)) > 0 {

@@ -122,11 +122,8 @@ func (o *statusOptions) check(names []string) error {
 }
 
 func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions) error {
-	f, err := fleet.Open(paths.paths())
+	f, err := openSelected(env, paths, o.selection)
 	if err != nil {
-		return err
-	}
-	if err := warnNoMatch(env, f.Config, o.selection); err != nil {
 		return err
 	}
 	switch {

@@ -54,10 +54,7 @@ func auditRebuilds(r *audit.Report) part {
 	changes := 0
 	for i := len(r.Rebuilds) - 1; i >= 0; i-- {
 		b := &r.Rebuilds[i]
-		rows := b.Changes
-		if len(rows) == 0 {
-			rows = []audit.Change{{}}
-		}
+		rows := b.Rows()
 		changes += len(rows)
 		for k := range rows[:min(len(rows), maxAudit-len(t.rows))] {
 			t.rows = append(t.rows, auditRow(b, &rows[k]))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -304,7 +305,7 @@ func (p *page) findings() part {
 		}
 		t.rows = append(t.rows, row{status: string(f.Severity), cells: []cell{
 			{content: link(report.RuleURL(f.Rule), text(f.Rule))}, {el("span", class("st s-"+string(f.Severity)), text(string(f.Severity))), ""},
-			plain(f.Message), plain(f.Fix), plain(place(f)), image,
+			plain(f.Message), plain(f.Fix), plain(describe.Place{File: f.File, Line: f.Line}.String()), image,
 		}})
 	}
 	var options []option
@@ -315,12 +316,4 @@ func (p *page) findings() part {
 	}
 	t.filters = []part{choice("status", "Severity", options)}
 	return t.part()
-}
-
-func place(f *finding.Finding) string {
-	out := f.File
-	if f.Line > 0 {
-		out += ":" + strconv.Itoa(f.Line)
-	}
-	return out
 }

@@ -90,11 +90,7 @@ func AuditCSV(w io.Writer, r *audit.Report) error {
 	write("record", "image", "labels", "rebuild", "status", "at", "finishedAt", "ref", "digest", "firstSeen", "waitedSeconds", "evidence", "why", "runURL")
 	for i := range r.Rebuilds {
 		b := &r.Rebuilds[i]
-		changes := b.Changes
-		if len(changes) == 0 {
-			changes = []audit.Change{{}}
-		}
-		for _, c := range changes {
+		for _, c := range b.Rows() {
 			waited := ""
 			if c.Waited != nil {
 				waited = strconv.FormatInt(int64(*c.Waited), 10)
@@ -165,11 +161,7 @@ func auditSections(r *audit.Report) []section {
 	rebuilds := section{title: "Rebuilds", header: []string{"IMAGE", "REQUESTED", "STATUS", "CHANGE", "WAITED", "EVIDENCE", "WHY"}}
 	for i := range r.Rebuilds {
 		b := &r.Rebuilds[i]
-		rows := b.Changes
-		if len(rows) == 0 {
-			rows = []audit.Change{{}}
-		}
-		for _, c := range rows {
+		for _, c := range b.Rows() {
 			waited, change := "", ""
 			if c.Waited != nil {
 				waited = span(c.Waited.Duration())
