@@ -314,7 +314,7 @@ func TestWithoutScript(t *testing.T) {
 	assert.Positive(t, last.Height)
 	for _, hidden := range []string{".tools", "#graph-box", "#panel"} {
 		_, err := chromedp.Run(b.ctx, chromedp.Dimensions(chromedp.CSS(hidden)))
-		assert.Error(t, err, hidden)
+		require.Error(t, err, hidden)
 	}
 	b.quiet()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -141,20 +142,20 @@ func (w *writer) image(i, bases int) error {
 	}
 	switch i % 11 {
 	case 2:
-		text += "rebuild:\n" + w.rebuild(i, "  ", 0, "running", time.Hour)
+		text += "rebuild:\n  " + w.rebuild(i, 0, "running", time.Hour)
 	case 6:
-		text += "rebuild:\n" + w.rebuild(i, "  ", 0, "failed", 5*time.Hour) + "  failures: 3\n"
+		text += "rebuild:\n  " + w.rebuild(i, 0, "failed", 5*time.Hour) + "  failures: 3\n"
 	case 9:
-		text += "rebuild:\n" + w.rebuild(i, "  ", 0, "requested", time.Hour)
+		text += "rebuild:\n  " + w.rebuild(i, 0, "requested", time.Hour)
 	}
-	text += "rebuildHistory:\n"
+	var history strings.Builder
 	for k := range 5 {
-		text += "- " + strings.TrimLeft(w.rebuild(i, "  ", k+1, "succeeded", time.Duration(60-k*6)*day), " ")
+		history.WriteString("- " + w.rebuild(i, k+1, "succeeded", time.Duration(60-k*6)*day))
 	}
-	return w.file("state/images/"+name+".yaml", text)
+	return w.file("state/images/"+name+".yaml", text+"rebuildHistory:\n"+history.String())
 }
 
-func (w *writer) rebuild(i int, indent string, k int, status string, age time.Duration) string {
+func (w *writer) rebuild(i, k int, status string, age time.Duration) string {
 	url := w.RunURL
 	if url == "" {
 		url = fmt.Sprintf("https://github.com/acme/%s/actions/runs/%d", w.name(i), 7000000000+i*10+k)
@@ -166,7 +167,7 @@ func (w *writer) rebuild(i int, indent string, k int, status string, age time.Du
 	if status == "requested" {
 		lines = append(lines, fmt.Sprintf("message: %q", w.Text+"no token for github.com (run imagefactory doctor)"))
 	} else {
-		lines = append(lines, fmt.Sprintf("run: %q", fmt.Sprint(7000000000+i*10+k)), fmt.Sprintf("runURL: %q", url))
+		lines = append(lines, fmt.Sprintf("run: %q", strconv.Itoa(7000000000+i*10+k)), fmt.Sprintf("runURL: %q", url))
 	}
 	if status == "failed" {
 		lines = append(lines, fmt.Sprintf("message: %q", w.Text+"the run ended with failure"))
@@ -174,5 +175,5 @@ func (w *writer) rebuild(i int, indent string, k int, status string, age time.Du
 	if status == "failed" || status == "succeeded" {
 		lines = append(lines, fmt.Sprintf("finishedAt: %q", w.ago(age-20*time.Minute)))
 	}
-	return indent + strings.Join(lines, "\n"+indent) + "\n"
+	return strings.Join(lines, "\n  ") + "\n"
 }
