@@ -97,7 +97,11 @@ type Candidate struct {
 	Released  Time   `yaml:"released,omitempty" json:"released,omitzero"`   // due now, by hand or by a scan
 	Held      Time   `yaml:"held,omitempty" json:"held,omitzero"`           // never due until released
 	Reason    string `yaml:"reason,omitempty" json:"reason,omitempty"`
-	Extra     Extra  `yaml:",inline" json:"-"`
+	// Urgent are the IDs of the findings for which a scan released it, and Adds those for which a scan held it; both are empty
+	// after a release or hold by hand.
+	Urgent []string `yaml:"urgent,omitempty" json:"urgent,omitempty"`
+	Adds   []string `yaml:"adds,omitempty" json:"adds,omitempty"`
+	Extra  Extra    `yaml:",inline" json:"-"`
 }
 
 // Update is one move of a tag.

@@ -175,11 +175,13 @@ func (b *Base) Find(digest string) *Candidate {
 // Release makes a candidate due now and ends a hold.
 func (c *Candidate) Release(reason string, now time.Time) {
 	c.Released, c.Held, c.Reason = At(now), Time{}, Text(reason)
+	c.Urgent, c.Adds = nil, nil
 }
 
 // Hold keeps a candidate from becoming due until it is released.
 func (c *Candidate) Hold(reason string, now time.Time) {
 	c.Held, c.Released, c.Reason = At(now), Time{}, Text(reason)
+	c.Urgent, c.Adds = nil, nil
 }
 
 // ObservePublished records the current content of a tag of the image and reports whether the state changed.

@@ -122,6 +122,7 @@ func (b *Base) mergeVerdicts(of *Base) {
 		from := &of.Candidates[i]
 		if c := b.Find(from.Digest); c != nil && from.lastVerdict().After(c.lastVerdict().Time) {
 			c.Held, c.Released, c.Reason = from.Held, from.Released, from.Reason
+			c.Urgent, c.Adds = from.Urgent, from.Adds
 		}
 	}
 }
