@@ -101,7 +101,9 @@ type Candidate struct {
 	// after a release or hold by hand.
 	Urgent []string `yaml:"urgent,omitempty" json:"urgent,omitempty"`
 	Adds   []string `yaml:"adds,omitempty" json:"adds,omitempty"`
-	Extra  Extra    `yaml:",inline" json:"-"`
+	// Untrusted is why its signature or provenance could not be verified. It does not ripen until that is resolved.
+	Untrusted string `yaml:"untrusted,omitempty" json:"untrusted,omitempty"`
+	Extra     Extra  `yaml:",inline" json:"-"`
 }
 
 // Update is one move of a tag.
@@ -265,6 +267,7 @@ type Rebuild struct {
 	Message     string        `yaml:"message,omitempty" json:"message,omitempty"`
 	FinishedAt  Time          `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
 	Failures    int           `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
+	Urgent      []string      `yaml:"urgent,omitempty" json:"urgent,omitempty"`     // IDs of the findings that made it urgent
 	Extra       Extra         `yaml:",inline" json:"-"`
 }
 
