@@ -110,6 +110,42 @@ func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Tim
 	}
 }
 
+// EndAdopted sets the outcome of a rebuild that is recorded now, after its image: a version that was observed since the rebuild was
+// requested is taken for its result, as if the rebuild had been recorded first ([RecordPublication]).
+func EndAdopted(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
+	facts := st.Images[img.Name]
+	r := facts.Rebuild
+	if !r.Status.Active() || !observedSince(facts, r.RequestedAt, now) {
+		return
+	}
+	evidence := slices.DeleteFunc(slices.Clone(facts.BuiltOn), func(on state.BuiltOn) bool { return on.Evidence == state.Assumed })
+	recordBuiltOn(img, st, g, evidence, now)
+	if status, message := Outcome(img, st, g, now); status != state.WrongBase {
+		r.Finish(status, message, now)
+	}
+}
+
+// publishGrace is how long after its run an image may become visible: registries and mirrors can be late.
+const publishGrace = 10 * time.Minute
+
+// EndBuilt sets the outcome of a rebuild whose run has succeeded and whose image was observed before that, on an older base than
+// expected. While the run lasted, the image could be from another build. The published version must have been read in this pass.
+func EndBuilt(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
+	facts := st.Images[img.Name]
+	r := facts.Rebuild
+	if r == nil || r.Status != state.Built || now.Sub(r.FinishedAt.Time) < publishGrace || !observedSince(facts, r.Claimed(), now) {
+		return
+	}
+	if status, message := Outcome(img, st, g, now); status == state.WrongBase {
+		r.Finish(status, message, now)
+	}
+}
+
+// observedSince reports whether the published version was first observed after a time.
+func observedSince(facts *state.Image, t state.Time, now time.Time) bool {
+	return facts.LastBuilt.After(t.Time) && !facts.LastBuilt.Ahead(now)
+}
+
 // recordBuiltOn records what a rebuilt image was built on if there is no evidence. When in doubt it records the older digest:
 // that costs an extra rebuild, whereas a newer one would lose an update.
 func recordBuiltOn(img *config.Image, st *state.State, g *graph.Graph, evidence []state.BuiltOn, now time.Time) {

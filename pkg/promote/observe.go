@@ -52,6 +52,8 @@ func (a *attempt) reportObserved(r *analyze.Report) {
 		}
 		if img.Error != "" {
 			a.problem(img.Image, errors.New(img.Error))
+		} else if facts := a.fleet.State.Images[img.Image]; facts != nil {
+			policy.EndBuilt(a.fleet.Config.Find(img.Image), a.fleet.State, a.fleet.Graph, a.now)
 		}
 	}
 	for _, b := range r.Bases {

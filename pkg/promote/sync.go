@@ -138,20 +138,20 @@ func (a *attempt) adopt(ctx context.Context) error {
 		}
 		facts.Request(state.Rebuild{ID: e.ID, Reason: reason, Bases: targetsOf(a.fleet, name, e.Digest), RequestedAt: state.At(e.Started)})
 		e.applyTo(facts.Rebuild, a.now)
+		policy.EndAdopted(img, a.fleet.State, a.fleet.Graph, a.now)
+		if r := facts.Rebuild; !r.Status.Active() {
+			a.report.Ended = append(a.report.Ended, Ended{name, r.ID, r.Status, r.Message})
+		}
 	}
 	return nil
 }
 
-// adoptable reports whether state lacks an external rebuild and can still use its outcome: one that is over is of use only
-// until its image is seen.
+// adoptable reports whether state lacks an external rebuild, and none that was requested later is recorded if it is over.
 func adoptable(facts *state.Image, e *externalRebuild, now time.Time) bool {
 	if r := facts.Rebuild; r != nil && (r.Status.Active() || r.ID == e.ID || e.Over && r.RequestedAt.After(e.Started) && !r.RequestedAt.Ahead(now)) {
 		return false
 	}
-	if slices.ContainsFunc(facts.RebuildHistory, func(r state.Rebuild) bool { return r.ID == e.ID }) {
-		return false
-	}
-	return !e.Over || facts.LastBuilt.Before(e.Started) || facts.LastBuilt.Ahead(now)
+	return !slices.ContainsFunc(facts.RebuildHistory, func(r state.Rebuild) bool { return r.ID == e.ID })
 }
 
 // targetsOf returns the reference of an image that a digest belongs to, as the targets of a rebuild.
