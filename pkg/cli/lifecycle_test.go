@@ -66,6 +66,16 @@ func TestByHandWithPush(t *testing.T) {
 	got = s.do("reset", "web", "--reason", "x")
 	assert.Equal(t, 2, got.code)
 	assert.Contains(t, got.err, "nothing to reset")
+
+	// A build reads the lock without a checkout.
+	pin := []string{"pin", "web", "-o", "source-policy", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml"}
+	got = s.run(pin...)
+	assert.Zero(t, got.code, got.err)
+	assert.Contains(t, got.out, "/library/node:22@"+node.Digest)
+	assert.Equal(t, before, s.commits())
+	got = s.run(append(pin, "--branch", "other")...)
+	assert.Equal(t, 1, got.code)
+	assert.Empty(t, got.out)
 	s.assertNoSecrets()
 }
 
