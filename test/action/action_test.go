@@ -1,4 +1,4 @@
-// Package action tests the scripts of the GitHub Action in action.yml, with a server of releases on this machine.
+// Package action tests the scripts of the GitHub Actions in action.yml and pin/action.yml, with a server of releases on this machine.
 package action
 
 import (
@@ -7,12 +7,14 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,7 +114,7 @@ func TestNoExpressionInScripts(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, ".github/workflows/*.yml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	for _, file := range append(files, filepath.Join(root, "action.yml")) {
+	for _, file := range append(files, filepath.Join(root, "action.yml"), filepath.Join(root, "pin/action.yml")) {
 		data, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var doc any
@@ -129,6 +131,134 @@ func TestNoExpressionInScripts(t *testing.T) {
 			}
 		})
 		assert.Positive(t, steps, file)
+	}
+}
+
+// pinned is the result of one use of the action pin.
+type pinned struct {
+	out, args, policy string
+	env               map[string]string // for the later steps
+	err               error
+}
+
+// pin runs the script of the action pin. Its imagefactory prints its arguments and its credentials, runs the given script, and exits.
+func pin(t *testing.T, imagefactory string, env ...string) pinned {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	binary := "#!/bin/sh\nprintf '%s\\n' \"$@\" >" + in("args") + "\nenv | grep TOKEN >>" + in("args") + "\n" + imagefactory + "\n"
+	require.NoError(t, os.WriteFile(in("imagefactory"), []byte(binary), 0o755))
+	p := pinned{env: map[string]string{}}
+	p.out, p.err = script(t, "pin", append([]string{
+		"PATH=" + dir + ":" + os.Getenv("PATH"), "RUNNER_TEMP=" + dir, "GITHUB_ENV=" + in("env"), "GITHUB_OUTPUT=" + in("output"),
+		"GITHUB_SERVER_URL=https://github.example.com", "GITHUB_TOKEN=job", "IMAGE=web", "REPOSITORY=acme/image-factory", "REF=main", "STATE=state",
+		"CONFIG=images.yaml", "CONFIG_REF=", "TOKEN=", "LOCK=", "ON_MISSING=fail",
+	}, env...)...)
+	read := func(name string) string {
+		data, _ := os.ReadFile(in(name))
+		return string(data)
+	}
+	for line := range strings.Lines(read("env")) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		p.env[name] = value
+		assert.Equal(t, "policy="+value+"\n", read("output"))
+		if value != "" {
+			data, err := os.ReadFile(value)
+			require.NoError(t, err)
+			p.policy = string(data)
+		}
+	}
+	p.args = read("args")
+	return p
+}
+
+const policyVariable = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
+
+func TestPin(t *testing.T) {
+	got := pin(t, "echo '{}'")
+	require.NoError(t, got.err, got.out)
+	assert.Equal(t, "{}\n", got.policy)
+	assert.Equal(t, "pin\nweb\n--output\nsource-policy\n--state-repo=https://github.example.com/acme/image-factory\n--branch=main\n--path=state\n"+
+		"--config=images.yaml\n--config-ref=\nTOKEN=\nGITHUB_TOKEN=job\n", sorted(got.args))
+	assert.Len(t, got.env, 1)
+
+	// Nothing of the inputs is read by a shell, and a token is for its host only.
+	got = pin(t, "echo '{}'", "REF=$(id)`id`", "REPOSITORY=https://git.acme-corp.example:8443/x;id", "TOKEN=s3cret")
+	require.NoError(t, got.err, got.out)
+	assert.Contains(t, got.args, "--branch=$(id)`id`\n")
+	assert.Contains(t, got.args, "--state-repo=https://git.acme-corp.example:8443/x;id\n")
+	assert.Contains(t, got.args, "\nIMAGEFACTORY_GIT_TOKEN_GIT_ACME__CORP_EXAMPLE_8443=s3cret\n")
+	assert.NotContains(t, got.out, "s3cret")
+}
+
+// sorted puts the credentials after the arguments in a fixed order.
+func sorted(args string) string {
+	lines := strings.SplitAfter(args, "\n")
+	slices.SortStableFunc(lines, func(a, b string) int { return tokens(b) - tokens(a) })
+	return strings.Join(lines, "")
+}
+
+func tokens(line string) int {
+	switch {
+	case strings.HasPrefix(line, "GITHUB_TOKEN"):
+		return -2
+	case strings.HasPrefix(line, "TOKEN"):
+		return -1
+	}
+	return 0
+}
+
+func TestPinWithoutLock(t *testing.T) {
+	const fails = "echo half; echo 'imagefactory: pinning \"web\": 100% unknown' >&2; exit 1"
+	got := pin(t, fails)
+	require.Error(t, got.err)
+	assert.Contains(t, got.out, "::error::imagefactory: no lock for web, so nothing is built (to build with what the tags hold, set the input on-missing to warn): pinning \"web\": 100%25 unknown\n")
+	assert.Empty(t, got.env)
+
+	got = pin(t, fails, "ON_MISSING=warn")
+	require.NoError(t, got.err)
+	assert.Contains(t, got.out, "::warning::imagefactory: no lock for web, so the build uses what the tags hold: ")
+	assert.Contains(t, got.args, "--partial\n")
+	assert.Equal(t, map[string]string{policyVariable: ""}, got.env, "the lock of an earlier step ends")
+
+	got = pin(t, "echo '{}'; echo 'warning: no digest of a is known yet' >&2", "ON_MISSING=warn")
+	require.NoError(t, got.err)
+	assert.Contains(t, got.out, "::warning::imagefactory: warning: no digest of a is known yet\n")
+	assert.Equal(t, "{}\n", got.policy)
+
+	for want, env := range map[string]string{
+		"invalid input image":      "IMAGE=../web",
+		"invalid input on-missing": "ON_MISSING=ignore",
+	} {
+		got = pin(t, "echo '{}'", env)
+		require.Error(t, got.err)
+		assert.Contains(t, got.out, "::error::imagefactory: "+want)
+		assert.Empty(t, got.args)
+	}
+}
+
+func TestPinWithGivenLock(t *testing.T) {
+	rule := func(from, to string) string {
+		return fmt.Sprintf(`{"action":"CONVERT","selector":{"identifier":%q,"match_type":"EXACT"},"updates":{"identifier":%q}}`, from, to)
+	}
+	lock := func(rules ...string) string { return `{"version":1,"rules":[` + strings.Join(rules, ",") + `]}` }
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	const node, redis = "docker-image://docker.io/library/node:22-Slim_1", "docker-image://registry.example.com:5000/x/redis:8"
+	for _, good := range []string{lock(), lock(rule(node, node+digest)), lock(rule(node, node+digest), rule(redis, redis+digest))} {
+		got := pin(t, "exit 1", "LOCK="+good)
+		require.NoError(t, got.err, got.out)
+		assert.Equal(t, good+"\n", got.policy)
+		assert.Empty(t, got.args, "nothing is read")
+	}
+	for _, bad := range []string{
+		"x", "{}", lock() + lock(), lock(`{}`), lock(rule(node, node)), lock(rule(node, redis+digest)), lock(rule(node, "https://example.com/"+digest)),
+		lock(rule(node, node+digest), rule("docker-image://*", "docker-image://*"+digest)), lock(rule(node, node+digest) + rule(redis, redis+digest)),
+		strings.Replace(lock(rule(node, node+digest)), "EXACT", "WILDCARD", 1), strings.Replace(lock(rule(node, node+digest)), "CONVERT", "ALLOW", 1),
+		lock(rule(node, node+digest)) + "\nEVIL=1",
+	} {
+		got := pin(t, "echo '{}'", "LOCK="+bad, "ON_MISSING=warn")
+		require.Error(t, got.err, bad)
+		assert.Contains(t, got.out, "::error::imagefactory: invalid input lock")
+		assert.Empty(t, got.env)
 	}
 }
 
