@@ -1,7 +1,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -373,6 +375,25 @@ func TestManualPromotionIsNotAdopted(t *testing.T) {
 		s.ok("promote")
 		assert.Regexp(t, "^r-", s.image("web").Rebuild.ID)
 	})
+}
+
+// TestABuildIsStartedWithTheLock: a workflow that may not read state gets the lock as an input.
+func TestABuildIsStartedWithTheLock(t *testing.T) {
+	s, node := published(t)
+	runs := s.forge.Workflows("acme/web")
+	runs.Inputs = []string{"lock"}
+	runs.Now = func() time.Time { return s.now }
+	s.git.Commit("fleet", map[string]string{"images.yaml": strings.Replace(s.entry("web", "acme/web", "acme/web"), "workflow: build.yml", `workflow: build.yml, inputs: {lock: "{{lock}}"}`, 1)}, "Enroll")
+	s.due()
+	s.ok("promote", "--direct")
+	require.Len(t, runs.Runs(), 1)
+	lock := runs.Runs()[0].Values["lock"]
+	assert.NotContains(t, lock, node.Digest)
+	var compact bytes.Buffer
+	pinned := s.run("pin", "web", "-o", "source-policy", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml")
+	require.NoError(t, json.Compact(&compact, []byte(pinned.out)))
+	assert.Equal(t, compact.String(), lock)
+	assert.Contains(t, lock, "/library/node:22@sha256:")
 }
 
 func TestLifecycle(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
-	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/report"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
@@ -36,7 +35,7 @@ Action imagefactory/pin and the CI/CD component for GitLab do this.`,
   imagefactory pin web -o source-policy --state-repo https://github.com/acme/image-factory > policy.json`,
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: imageNames(paths),
-		RunE: func(cmd *cobra.Command, names []string) error { return runPin(cmd.Context(), env, paths, o, names[0]) },
+		RunE:              func(cmd *cobra.Command, names []string) error { return runPin(cmd.Context(), env, paths, o, names[0]) },
 	}
 	o.output.add(cmd, "json", "source-policy")
 	cmd.Flags().BoolVar(&o.partial, "partial", false, "leave out bases whose digest is not known yet, instead of failing")
@@ -72,14 +71,11 @@ func runPin(ctx context.Context, env *Env, paths *pathFlags, o *pinOptions, name
 
 // checkLock returns an error if a base has no digest in the lock, because a build would then use the tag's current one.
 func checkLock(env *Env, lock *fleet.Lock, partial bool) error {
-	for _, b := range lock.Bases {
-		if b.Origin != policy.FromNowhere {
-			continue
-		}
+	for _, ref := range lock.Unknown() {
 		if !partial {
-			return fmt.Errorf("pinning %q: no digest of %s is known yet, so a build would use whatever its tag holds (run `imagefactory analyze`, or accept this with --partial)", lock.Image, b.Ref)
+			return fmt.Errorf("pinning %q: no digest of %s is known yet, so a build would use whatever its tag holds (run `imagefactory analyze`, or accept this with --partial)", lock.Image, ref)
 		}
-		if err := env.errorf("warning: no digest of %s is known yet: a build uses whatever its tag holds", b.Ref); err != nil {
+		if err := env.errorf("warning: no digest of %s is known yet: a build uses whatever its tag holds", ref); err != nil {
 			return err
 		}
 	}

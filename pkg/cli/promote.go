@@ -43,7 +43,7 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 // backend returns the backend that starts rebuilds.
 func (e *executorFlags) backend(c *clients) promote.Backend {
 	if e.direct {
-		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now})}
+		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now}), Now: c.env.Now}
 	}
 	return promote.Kargo{Cluster: cluster.Options{Namespace: e.project, HTTP: httpx.Options{Logger: c.http().Logger}}}
 }

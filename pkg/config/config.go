@@ -146,7 +146,7 @@ type Source struct {
 	Workflow      string            `yaml:"workflow" jsonschema_description:"GitHub Actions workflow file."`
 	Job           string            `yaml:"job" jsonschema_description:"GitLab job, passed to the pipeline as IMAGEFACTORY_JOB so that its rules can select it."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
-	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"GitHub workflow inputs. The placeholders {{image}}, {{base}}, {{digest}} and {{promotion}} are replaced."`
+	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"GitHub workflow inputs. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
 	PinBases      *bool             `yaml:"pinBases" jsonschema_description:"true if the workflow builds with the lock that imagefactory pin prints."`
 }
 

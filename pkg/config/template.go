@@ -39,5 +39,20 @@ func Fill(template string, values map[string]string) string {
 	return out.String()
 }
 
+// lockPlaceholder becomes the lock of the image.
+const lockPlaceholder = "lock"
+
+// TakesLock reports whether a workflow input or a pipeline variable contains the placeholder {{lock}}.
+func (s *Source) TakesLock() bool {
+	for _, templates := range []map[string]string{s.Inputs, s.Variables} {
+		for _, template := range templates {
+			if slices.Contains(Parts(template), Part{Placeholder: lockPlaceholder}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // JobVariable is the pipeline variable that holds source.job, so that a GitLab pipeline's rules can select the job.
 const JobVariable = "IMAGEFACTORY_JOB"

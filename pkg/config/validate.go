@@ -334,7 +334,7 @@ var (
 )
 
 // placeholders are the names that workflow inputs and pipeline variables may use between double braces.
-var placeholders = []string{"image", "base", "digest", "promotion"}
+var placeholders = []string{"image", "base", "digest", "promotion", lockPlaceholder}
 
 func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	s := img.Source

@@ -1,6 +1,9 @@
 package fleet
 
 import (
+	"encoding/json"
+	"fmt"
+
 	sourcepolicy "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -23,4 +26,25 @@ func (l *Lock) SourcePolicy() *sourcepolicy.Policy {
 		})
 	}
 	return p
+}
+
+// Unknown returns the references that have no digest in the lock: a build would use what their tags hold.
+func (l *Lock) Unknown() []string {
+	var out []string
+	for _, b := range l.Bases {
+		if b.Origin == policy.FromNowhere {
+			out = append(out, b.Ref)
+		}
+	}
+	return out
+}
+
+// Input returns the lock as the placeholder {{lock}} gives it to a build: a source policy in one line of JSON. It fails if a
+// digest is not known.
+func (l *Lock) Input() (string, error) {
+	if unknown := l.Unknown(); len(unknown) > 0 {
+		return "", fmt.Errorf("no digest of %s is known yet, so the lock is incomplete (run `imagefactory analyze`)", unknown[0])
+	}
+	data, err := json.Marshal(l.SourcePolicy())
+	return string(data), err
 }

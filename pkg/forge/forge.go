@@ -23,6 +23,7 @@ import (
 type Dispatch struct {
 	Rebuild      string // ID of the rebuild
 	Image        *config.Image
+	Lock         string    // of the image, if its inputs or variables take it
 	Base, Digest string    // of the base image that it is for; Base without the digest, such as docker.io/library/node:22
 	RequestedAt  time.Time // by our clock; its run cannot be older
 	Shared       bool      // the workflow or project also builds other images
@@ -326,7 +327,7 @@ func webURL(s string) string {
 // fill replaces the placeholders in the templates of an image's entry.
 func fill(templates map[string]string, d Dispatch) map[string]string {
 	out := make(map[string]string, len(templates))
-	values := map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild}
+	values := map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild, "lock": d.Lock}
 	for key, template := range templates {
 		out[key] = config.Fill(template, values)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-github/v88/github"
 
@@ -18,6 +19,8 @@ import (
 const (
 	githubPage  = 30 // runs in one answer; each has some 15 KiB
 	githubPages = 5
+	// githubInputs is the number of characters that all inputs together may have.
+	githubInputs = 65_535
 )
 
 const gitHubNeeds = "read and write access to the Actions of the repository"
@@ -42,9 +45,14 @@ func (g *gitHub) builder() string {
 // start requests the run's ID, which GitHub returns since February 2026. If the server refuses the request because of that,
 // start sends it without.
 func (g *gitHub) start(ctx context.Context, d Dispatch) (Run, error) {
+	size := 0
 	event := github.CreateWorkflowDispatchEventRequest{Ref: g.src.Branch, Inputs: map[string]any{}, ReturnRunDetails: github.Ptr(true)}
 	for name, value := range fill(g.src.Inputs, d) {
 		event.Inputs[name] = value
+		size += utf8.RuneCountInString(value)
+	}
+	if size > githubInputs {
+		return Run{}, &RefusedError{fmt.Errorf("the inputs have %d characters, but GitHub accepts %d (shorten source.inputs, or let the workflow read the lock with the action pin)", size, githubInputs)}
 	}
 	run, err := g.dispatch(ctx, event)
 	if forgeapi.HasStatus(err, http.StatusBadRequest, http.StatusUnprocessableEntity) && strings.Contains(forgeapi.As(err).Message, "return_run_details") {

@@ -2,6 +2,7 @@ package forge_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,23 +19,41 @@ func titled(inputs map[string]string) string { return "build for " + inputs["id"
 func TestStartWorkflowWithInputs(t *testing.T) {
 	w := newWorld(t)
 	f := w.workflows()
-	f.Inputs = []string{"image", "base", "id", "plain", "odd"}
+	f.Inputs = []string{"image", "base", "id", "plain", "odd", "lock"}
 	img := w.image(config.GitHub)
 	img.Source.Inputs = map[string]string{
-		"image": "{{image}}", "base": "{{ base }}@{{digest}}", "id": "x-{{promotion}}", "plain": `a "b" \ {{`, "odd": "{{nothing}}",
+		"image": "{{image}}", "base": "{{ base }}@{{digest}}", "id": "x-{{promotion}}", "plain": `a "b" \ {{`, "odd": "{{nothing}}", "lock": "{{lock}}",
 	}
 	o := w.order(img)
 	o.Base = "docker.io/library/{{digest}}:22" // a value is no template
+	o.Lock = `{"version":1,"rules":[]}`
 	run, err := w.client.Start(t.Context(), o, nobody)
 	require.NoError(t, err)
 	started := f.Runs()
 	require.Len(t, started, 1)
 	assert.Equal(t, map[string]string{
-		"image": "app", "base": "docker.io/library/{{digest}}:22@sha256:abc", "id": "x-" + rebuild, "plain": `a "b" \ {{`, "odd": "{{nothing}}",
+		"image": "app", "base": "docker.io/library/{{digest}}:22@sha256:abc", "id": "x-" + rebuild, "plain": `a "b" \ {{`, "odd": "{{nothing}}", "lock": o.Lock,
 	}, started[0].Values)
 	assert.Equal(t, "main", started[0].Ref)
 	assert.Equal(t, forge.Run{ID: strconv.FormatInt(started[0].ID, 10), URL: f.URL(started[0].ID)}, run)
 	assert.Len(t, w.Requests(""), 2, "which runs there are, and the request")
+}
+
+func TestInputsBeyondTheLimitAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.workflows().Inputs = []string{"lock"}
+	img := w.image(config.GitHub)
+	img.Source.Inputs = map[string]string{"lock": "{{lock}}"}
+	o := w.order(img)
+	o.Lock = strings.Repeat("ö", 65_536)
+	_, err := w.client.Start(t.Context(), o, nobody)
+	var refused *forge.RefusedError
+	require.ErrorAs(t, err, &refused)
+	assert.ErrorContains(t, err, "the inputs have 65536 characters, but GitHub accepts 65535")
+	assert.Zero(t, w.posts())
+	o.Lock = strings.Repeat("ö", 65_535)
+	_, err = w.client.Start(t.Context(), o, nobody)
+	require.NoError(t, err)
 }
 
 func TestRunIsLookedUpWithoutRunDetails(t *testing.T) {

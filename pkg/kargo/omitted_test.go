@@ -73,6 +73,11 @@ func TestOneFailureStopsNoOther(t *testing.T) {
 			[]string{"rebuild-odd"},
 			[]string{"odd ghcr.io/acme/odd: the strategy Digest needs a tag"},
 		},
+		"the lock, which is not known before a Promotion": {
+			strings.Replace(other, "w.yml}", "w.yml, inputs: {a: 'x {{ lock }}'}}", 1), []string{node}, nil,
+			[]string{"image-odd", "observe-image-odd"},
+			[]string{"odd Stage: Kargo cannot pass {{lock}} to a build"},
+		},
 		"inputs beyond what a server stores": {
 			strings.Replace(other, "w.yml}", "w.yml, inputs: {a: '"+strings.Repeat("{", maxTexts/5)+"'}}", 1), []string{node}, nil,
 			[]string{"image-odd", "observe-image-odd"},

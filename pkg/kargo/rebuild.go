@@ -28,6 +28,10 @@ func (b *builder) rebuild(img *config.Image) {
 	for i, s := range sources {
 		requests[i] = from(s.warehouse)
 	}
+	if img.Source.TakesLock() { // Kargo takes the variables of a Promotion from its Stage, which was written before
+		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo cannot pass {{lock}} to a build"})
+		return
+	}
 	task, vars := b.call(img, sources)
 	if sizeOf(vars) > maxTexts {
 		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("its inputs or variables are larger than %d KiB", maxTexts>>10)})

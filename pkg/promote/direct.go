@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
@@ -11,12 +12,18 @@ import (
 )
 
 // Direct is the Backend that starts workflows and pipelines at the forges, without Kargo.
-type Direct struct{ Client *forge.Client }
+type Direct struct {
+	Client *forge.Client
+	Now    func() time.Time // the clock, which decides what the lock of a build contains
+}
 
-func (d Direct) executor(*fleet.Fleet) (executor, error) { return directExecutor{d.Client}, nil }
+func (d Direct) executor(*fleet.Fleet) (executor, error) { return directExecutor{d.Client, d.Now}, nil }
 
 // directExecutor is the executor of [Direct].
-type directExecutor struct{ client *forge.Client }
+type directExecutor struct {
+	client *forge.Client
+	now    func() time.Time
+}
 
 // Ready implements [executor].
 func (directExecutor) Ready(_ context.Context, r *rebuildRequest) (string, error) {
@@ -77,7 +84,17 @@ func (directExecutor) LookupRun(context.Context, *rebuildRequest) (*runStatus, e
 
 // Start implements [executor].
 func (d directExecutor) Start(ctx context.Context, r *rebuildRequest) (*runStatus, error) {
-	run, err := d.client.Start(ctx, dispatchOf(r), func(run forge.Run) bool { return r.Taken(run.ID) })
+	dispatch := dispatchOf(r)
+	if r.Image.Source.TakesLock() {
+		lock, err := r.Lock(d.now())
+		if err != nil {
+			return nil, err
+		}
+		if dispatch.Lock, err = lock.Input(); err != nil {
+			return nil, err
+		}
+	}
+	run, err := d.client.Start(ctx, dispatch, func(run forge.Run) bool { return r.Taken(run.ID) })
 	if refused := (*forge.RefusedError)(nil); errors.As(err, &refused) {
 		return nil, &refusedError{err}
 	}

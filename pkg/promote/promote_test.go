@@ -433,7 +433,7 @@ func TestPassRecordsWhatItMissed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, state.WriteFiles(paths.StateDir, files))
 	r, err := Run(t.Context(), store.Folder{Paths: paths}, Options{
-		Backend: Direct{forge.New(forge.Options{})},
+		Backend: Direct{Client: forge.New(forge.Options{}), Now: time.Now},
 		Clients: func(*fleet.Fleet) (analyze.Clients, error) {
 			return analyze.Clients{Registry: registry.New(registry.Options{}), Now: time.Now}, nil
 		},

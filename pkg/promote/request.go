@@ -3,6 +3,7 @@ package promote
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
@@ -15,8 +16,9 @@ import (
 type rebuildRequest struct {
 	state.Rebuild
 	Image *config.Image
-	For   []wanted          // the bases that it is for, by preference
-	Alone bool              // no other enrolled image is built by the same workflow or project
+	For   []wanted // the bases that it is for, by preference
+	Alone bool     // no other enrolled image is built by the same workflow or project
+	Lock  func(time.Time) (*fleet.Lock, error)
 	Taken func(string) bool // reports whether a run, given by its ID, belongs to another rebuild
 }
 
@@ -34,7 +36,8 @@ func newRequest(f *fleet.Fleet, img *config.Image) *rebuildRequest {
 
 // requestFor returns the request for a rebuild of an image.
 func requestFor(f *fleet.Fleet, img *config.Image, rebuild state.Rebuild) *rebuildRequest {
-	r := &rebuildRequest{Image: img, Rebuild: rebuild, Taken: takenRuns(f, img.Name), Alone: builtAlone(f, img)}
+	lock := func(now time.Time) (*fleet.Lock, error) { return f.Pin(img.Name, now) }
+	r := &rebuildRequest{Image: img, Rebuild: rebuild, Lock: lock, Taken: takenRuns(f, img.Name), Alone: builtAlone(f, img)}
 	for _, dep := range f.Graph.Deps(img.Name) {
 		if !dep.Moves() {
 			continue
