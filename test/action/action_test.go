@@ -1,4 +1,5 @@
-// Package action tests the scripts of the GitHub Actions in action.yml and pin/action.yml, with a server of releases on this machine.
+// Package action tests the scripts of the GitHub Actions in action.yml and pin/action.yml, and of the CI/CD component for GitLab in templates/pin.yml,
+// with a server of releases on this machine.
 package action
 
 import (
@@ -236,29 +237,150 @@ func TestPinWithoutLock(t *testing.T) {
 	}
 }
 
-func TestPinWithGivenLock(t *testing.T) {
+// locks returns locks that a workflow may be started with, and texts that are none.
+func locks() (good, bad []string) {
 	rule := func(from, to string) string {
 		return fmt.Sprintf(`{"action":"CONVERT","selector":{"identifier":%q,"match_type":"EXACT"},"updates":{"identifier":%q}}`, from, to)
 	}
 	lock := func(rules ...string) string { return `{"version":1,"rules":[` + strings.Join(rules, ",") + `]}` }
 	digest := "@sha256:" + strings.Repeat("0a", 32)
 	const node, redis = "docker-image://docker.io/library/node:22-Slim_1", "docker-image://registry.example.com:5000/x/redis:8"
-	for _, good := range []string{lock(), lock(rule(node, node+digest)), lock(rule(node, node+digest), rule(redis, redis+digest))} {
-		got := pin(t, "exit 1", "LOCK="+good)
-		require.NoError(t, got.err, got.out)
-		assert.Equal(t, good+"\n", got.policy)
-		assert.Empty(t, got.args, "nothing is read")
-	}
-	for _, bad := range []string{
+	one := lock(rule(node, node+digest))
+	good = []string{lock(), one, lock(rule(node, node+digest), rule(redis, redis+digest))}
+	bad = []string{
 		"x", "{}", lock() + lock(), lock(`{}`), lock(rule(node, node)), lock(rule(node, redis+digest)), lock(rule(node, "https://example.com/"+digest)),
 		lock(rule(node, node+digest), rule("docker-image://*", "docker-image://*"+digest)), lock(rule(node, node+digest) + rule(redis, redis+digest)),
-		strings.Replace(lock(rule(node, node+digest)), "EXACT", "WILDCARD", 1), strings.Replace(lock(rule(node, node+digest)), "CONVERT", "ALLOW", 1),
-		lock(rule(node, node+digest)) + "\nEVIL=1",
-	} {
-		got := pin(t, "echo '{}'", "LOCK="+bad, "ON_MISSING=warn")
-		require.Error(t, got.err, bad)
+		strings.Replace(one, "EXACT", "WILDCARD", 1), strings.Replace(one, "CONVERT", "ALLOW", 1), one + "\nEVIL=1",
+		strings.Replace(one, `"rules":[`, `"rules":[{"action":"ALLOW","selector":{"identifier":"*"}},`, 1), strings.Replace(one, "]}", "],\"x\":[]}", 1),
+		strings.Replace(one, `]}`, `,]}`, 1), strings.Replace(one, "sha256:", "sha256:$(id)", 1),
+	}
+	return good, bad
+}
+
+func TestPinWithGivenLock(t *testing.T) {
+	good, bad := locks()
+	for _, lock := range good {
+		got := pin(t, "exit 1", "LOCK="+lock)
+		require.NoError(t, got.err, got.out)
+		assert.Equal(t, lock+"\n", got.policy)
+		assert.Empty(t, got.args, "nothing is read")
+	}
+	for _, lock := range bad {
+		got := pin(t, "echo '{}'", "LOCK="+lock, "ON_MISSING=warn")
+		require.Error(t, got.err, lock)
 		assert.Contains(t, got.out, "::error::imagefactory: invalid input lock")
 		assert.Empty(t, got.env)
+	}
+}
+
+// component returns the only job of the CI/CD component for GitLab.
+func component(t *testing.T) (job map[string]any, scripts string) {
+	data, err := os.ReadFile(filepath.Join(root, "templates/pin.yml"))
+	require.NoError(t, err)
+	_, config, found := strings.Cut(string(data), "\n---\n")
+	require.True(t, found)
+	var jobs map[string]map[string]any
+	require.NoError(t, yaml.UnmarshalStrict([]byte(config), &jobs))
+	require.Len(t, jobs, 1)
+	for _, job = range jobs {
+		for _, line := range job["script"].([]any) {
+			scripts += line.(string)
+		}
+	}
+	assert.NotContains(t, scripts, "$[[", "an input is no text of a script")
+	return job, scripts
+}
+
+func TestComponentPin(t *testing.T) {
+	const name = "imagefactory_1.2.3_linux_amd64.tar.gz"
+	data := archive(t)
+	hash := sha256.Sum256(data)
+	releases := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/download/v1.2.3/" + name:
+			_, _ = w.Write(data)
+		case "/download/v1.2.3/checksums.txt":
+			_, _ = w.Write([]byte(hex.EncodeToString(hash[:]) + "  " + name + "\n"))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(releases.Close)
+	job, scripts := component(t)
+	tools := t.TempDir()
+	for file, text := range map[string]string{"uname": "echo x86_64", "wget": `exec curl -fsS -o "$3" "$4"`} {
+		require.NoError(t, os.WriteFile(filepath.Join(tools, file), []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+	}
+	defaults := map[string]string{
+		"PIN_IMAGE": "web", "PIN_REPOSITORY": "", "PIN_REF": "main", "PIN_STATE": "state", "PIN_CONFIG": "images.yaml", "PIN_CONFIG_REF": "",
+		"PIN_ON_MISSING": "fail", "PIN_VERSION": "v1.2.3", "PIN_CHECKSUM": "",
+	}
+	for variable := range job["variables"].(map[string]any) {
+		if variable != "GIT_STRATEGY" {
+			assert.Contains(t, defaults, variable)
+		}
+	}
+	run := func(env ...string) (policy, variables, out string, err error) {
+		dir := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", scripts)
+		cmd.Dir = dir
+		cmd.Env = []string{"PATH=" + tools + ":" + os.Getenv("PATH"), "TMPDIR=" + dir, "CI_PROJECT_URL=https://gitlab.example.com/acme/web", "IMAGEFACTORY_RELEASES=" + releases.URL}
+		for variable, value := range defaults {
+			cmd.Env = append(cmd.Env, variable+"="+value)
+		}
+		cmd.Env = append(cmd.Env, env...)
+		text, err := cmd.CombinedOutput()
+		lock, _ := os.ReadFile(filepath.Join(dir, "imagefactory-lock.json"))
+		dotenv, _ := os.ReadFile(filepath.Join(dir, "imagefactory-lock.env"))
+		return string(lock), string(dotenv), string(text), err
+	}
+	const pinned = "IMAGEFACTORY_PINNED=true\nEXPERIMENTAL_BUILDKIT_SOURCE_POLICY=imagefactory-lock.json\n"
+	policy, variables, out, err := run("PIN_REF=$(id)`id`", "PIN_ON_MISSING=warn")
+	require.NoError(t, err, out)
+	assert.Equal(t, "pin\nweb\n--output\nsource-policy\n--state-repo=https://gitlab.example.com/acme/web\n--branch=$(id)`id`\n--path=state\n--config=images.yaml\n--config-ref=\n--partial\n", policy)
+	assert.Equal(t, pinned, variables)
+
+	_, variables, out, err = run("PIN_CHECKSUM=" + strings.Repeat("0", 64))
+	require.Error(t, err)
+	assert.Contains(t, out, "the checksum of "+name+" is ")
+	assert.Empty(t, variables)
+	_, _, out, err = run("PIN_VERSION=v1.2.4")
+	require.Error(t, err)
+	assert.Contains(t, out, "downloading imagefactory_1.2.4_linux_amd64.tar.gz of v1.2.4 failed")
+
+	good, bad := locks()
+	for _, lock := range good {
+		policy, variables, out, err := run("IMAGEFACTORY_LOCK="+lock, "PIN_VERSION=none")
+		require.NoError(t, err, out)
+		assert.Equal(t, lock+"\n", policy)
+		assert.Equal(t, pinned, variables)
+	}
+	for _, lock := range bad {
+		policy, _, out, err := run("IMAGEFACTORY_LOCK="+lock, "PIN_ON_MISSING=warn")
+		require.Error(t, err, lock)
+		assert.Contains(t, out, "invalid variable IMAGEFACTORY_LOCK")
+		assert.Empty(t, policy)
+	}
+}
+
+// TestComponentPinWithoutLock: imagefactory fails.
+func TestComponentPinWithoutLock(t *testing.T) {
+	_, scripts := component(t)
+	_, decision, found := strings.Cut(scripts, `tar -xzf "$dir/$archive" -C "$dir" imagefactory`)
+	require.True(t, found)
+	for onMissing, want := range map[string]string{"fail": "so nothing is built", "warn": "so the build uses what the tags hold"} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "imagefactory"), []byte("#!/bin/sh\necho half; exit 1\n"), 0o755))
+		head, _, _ := strings.Cut(scripts, "# check_lock")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", head+"\ndir=.\n"+decision)
+		cmd.Dir = dir
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "PIN_ON_MISSING=" + onMissing, "PIN_IMAGE=web", "PIN_REF=", "PIN_STATE=", "PIN_CONFIG=", "PIN_CONFIG_REF=", "PIN_REPOSITORY=x"}
+		out, err := cmd.CombinedOutput()
+		assert.Equal(t, onMissing == "fail", err != nil)
+		assert.Contains(t, string(out), want)
+		assert.NoFileExists(t, filepath.Join(dir, "imagefactory-lock.json"))
+		variables, _ := os.ReadFile(filepath.Join(dir, "imagefactory-lock.env"))
+		assert.NotContains(t, string(variables), "SOURCE_POLICY")
 	}
 }
 
