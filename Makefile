@@ -77,8 +77,9 @@ $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv $(TOOLS)/golangci-lint $@
 
-lint-actions: $(TOOLS)/actionlint-$(ACTIONLINT) ## check the GitHub workflows
+lint-actions: $(TOOLS)/actionlint-$(ACTIONLINT) build ## check the GitHub workflows, and those that `workflow` writes for the sample fleet
 	$< -shellcheck= -pyflakes=
+	.ci/workflows $<
 
 release-check: $(TOOLS)/goreleaser-$(GORELEASER) ## check .goreleaser.yaml
 	HOMEBREW_TAP_TOKEN= $< check

@@ -1,0 +1,262 @@
+package bootstrap
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
+)
+
+// WorkflowOptions configure [NewWorkflow].
+type WorkflowOptions struct {
+	Release string   // of imagefactory whose action or component fetches the lock, such as v1.2.3
+	Commit  string   // of that release, if it is known
+	Context string   // folder of the repository that is the build context
+	Tags    []string // tags that a build publishes; default: the one that the entry follows
+}
+
+// Workflow is a CI configuration that builds an image with its lock.
+type Workflow struct {
+	Path    string // in the repository of the image
+	Content []byte
+	Notes   []string // what to change in images.yaml, so that it is used
+}
+
+// WorkflowMarker begins the first line of every file that [NewWorkflow] returns.
+const WorkflowMarker = "# Written by `imagefactory workflow "
+
+// workflowBuilder makes the CI configuration for the images that one workflow or project builds.
+type workflowBuilder struct {
+	WorkflowOptions
+	fleet    *fleet.Fleet
+	location kargo.Options
+	images   []*config.Image // that the workflow builds; the wanted one alone at GitLab
+	notes    []string
+}
+
+// NewWorkflow returns the CI configuration that builds an image as it is enrolled. A GitHub workflow has a job for each image
+// that it builds.
+func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, error) {
+	img, err := f.Image(name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !img.Managed():
+		return nil, fleet.Usagef("%q is an external image: it is not built here, so it has no workflow", name)
+	case !img.Source.Triggerable():
+		return nil, fleet.Usagef("%q: source.provider is %s, which runs no workflows", name, img.Source.Provider)
+	case img.Source.Provider == config.GitHub && img.Source.Workflow == "":
+		return nil, fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
+	}
+	location, err := f.Location()
+	if err != nil {
+		return nil, err
+	}
+	b := &workflowBuilder{WorkflowOptions: o, fleet: f, location: location, images: []*config.Image{img}}
+	if img.Source.Provider == config.GitLab {
+		return b.gitLab(img)
+	}
+	b.images = nil
+	for i := range f.Config.Images {
+		if x := &f.Config.Images[i]; x.Managed() && sameWorkflow(x.Source, img.Source) {
+			b.images = append(b.images, x)
+		}
+	}
+	return b.gitHub(img)
+}
+
+func sameWorkflow(a, b *config.Source) bool {
+	return a.Provider == b.Provider && a.Host == b.Host && a.Repo == b.Repo && a.Branch == b.Branch && a.Workflow == b.Workflow
+}
+
+// note adds a note once.
+func (b *workflowBuilder) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(b.notes, text) {
+		b.notes = append(b.notes, text)
+	}
+}
+
+// file returns the Workflow with a value as YAML.
+func (b *workflowBuilder) file(name, file string, value any) (*Workflow, error) {
+	data, err := yamlenc.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("writing the workflow of %q: %w", name, err)
+	}
+	text := WorkflowMarker + name + "`, from images.yaml. To change it, change the entry and write it again.\n" + withVersions(string(data))
+	if b.Commit != "" {
+		text = strings.ReplaceAll(text, ownAction+b.Commit+"\n", ownAction+b.Commit+" # "+b.Release+"\n")
+	}
+	return &Workflow{Path: file, Content: []byte(text), Notes: b.notes}, nil
+}
+
+// ownAction is the action that fetches the lock.
+const ownAction = "imagefactory/imagefactory/pin@"
+
+// checkBuild returns an error if an image cannot be built as a workflow with BuildKit on Linux does.
+func (b *workflowBuilder) checkBuild(img *config.Image) error {
+	if i := slices.IndexFunc(img.Source.Platforms, func(p string) bool { return !strings.HasPrefix(p, "linux/") }); i >= 0 {
+		return fleet.Usagef("%q: platform %s is not built on a Linux runner; write its workflow yourself", img.Name, img.Source.Platforms[i])
+	}
+	for _, list := range []map[string]string{img.Source.BuildArgs, img.Source.BuildContexts} {
+		for _, key := range slices.Sorted(maps.Keys(list)) {
+			if strings.TrimSpace(key) != key || strings.ContainsAny(key, "=\"\r\n") {
+				return fleet.Usagef("%q: a workflow cannot pass the build argument or context %q: its name has a =, a quote, a line break, or a space at its begin or end", img.Name, key)
+			}
+			if value := list[key]; strings.TrimSpace(value) != value || strings.ContainsAny(value, "\r\n") || strings.Contains(value, `,"`) {
+				return fleet.Usagef("%q: a workflow cannot pass the value of %s: it has a line break, a quote after a comma, or a space at its begin or end", img.Name, key)
+			}
+		}
+	}
+	if !img.Source.PinsBases() {
+		b.note("%s: set source.pinBases: true once this workflow is used, so that its build is expected to use the lock", img.Name)
+	}
+	return nil
+}
+
+// references returns the references that a build of an image publishes.
+func (b *workflowBuilder) references(img *config.Image) ([]string, error) {
+	tags := b.Tags
+	if len(tags) == 0 {
+		strategy, tag := config.Digest, "latest"
+		if img.Tags != nil {
+			strategy, tag = img.Tags.Strategy, img.Tags.Constraint
+		} else if facts := b.fleet.State.Images[img.Name]; facts != nil && facts.Tags != nil {
+			strategy, tag = config.TagStrategy(facts.Tags.Strategy), facts.Tags.Constraint
+		}
+		if strategy != config.Digest {
+			return nil, fleet.Usagef("%q follows its tags by %s, so each build needs a tag of its own: pass --tag, such as --tag '%s'", img.Name, strategy, exampleTag(img.Source.Provider))
+		}
+		tags = []string{tag}
+	}
+	out := make([]string, len(tags))
+	for i, tag := range tags {
+		out[i] = img.Ref() + ":" + tag
+	}
+	return out, nil
+}
+
+// exampleTag returns a tag that grows with each build.
+func exampleTag(p config.Provider) string {
+	if p == config.GitLab {
+		return "1.0.$CI_PIPELINE_IID"
+	}
+	return "1.0.${{ github.run_number }}"
+}
+
+// pairs returns NAME=VALUE for each entry, sorted.
+func pairs(values map[string]string) []string {
+	out := make([]string, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		out = append(out, name+"="+values[name])
+	}
+	return out
+}
+
+// emulated reports whether a platform needs emulation on a runner for linux/amd64.
+func emulated(platform string) bool { return platform != "linux/amd64" && platform != "linux/386" }
+
+// lockSource is where the lock of an image is read; empty fields have the defaults of the action.
+type lockSource struct{ repository, ref, path, config, configRef string }
+
+// lockFrom returns where a build in the repository of src reads the lock, and whether that is another repository.
+func (b *workflowBuilder) lockFrom(src *config.Source) (from lockSource, elsewhere bool, err error) {
+	state, err := url.Parse(b.location.StateURL)
+	if err != nil {
+		return from, false, fmt.Errorf("reading the URL of the state repository: %w", err)
+	}
+	repo := strings.TrimSuffix(strings.Trim(state.Path, "/"), ".git")
+	from.repository = strings.TrimSuffix(b.location.StateURL, ".git")
+	if state.Host == src.Host && src.Provider == config.GitHub {
+		from.repository = repo
+	}
+	elsewhere = state.Host != src.Host || repo != src.Repo
+	if !elsewhere {
+		from.repository = ""
+	}
+	f := &b.fleet.Config.Factory
+	unless := func(value, normal string) string {
+		if value == normal {
+			return ""
+		}
+		return value
+	}
+	branch := cmp.Or(f.State.Branch, config.DefaultBranch)
+	from.ref = unless(branch, config.DefaultBranch)
+	from.path = unless(path.Clean(b.location.StatePath), config.DefaultStateFolder)
+	from.config = unless(b.location.ConfigPath, config.DefaultConfigFile)
+	from.configRef = unless(f.Config.Ref, branch)
+	return from, elsewhere, nil
+}
+
+// Actions of others, by commit, with the version that the comment beside names.
+var actions = map[string]string{
+	"actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1":           "v7.0.1",
+	"docker/setup-qemu-action@96fe6ef7f33517b61c61be40b68a1882f3264fb8":   "v4.2.0",
+	"docker/setup-buildx-action@37fe631027851001ddb9b187196cc803df7f5f0e": "v4.3.0",
+	"docker/login-action@4907a6ddec9925e35a0a9e82d7399ccc52663121":        "v4.1.0",
+	"docker/build-push-action@53b7df96c91f9c12dcc8a07bcb9ccacbed38856a":   "v7.3.0",
+}
+
+// action returns an action with its commit.
+func action(name string) string {
+	for ref := range actions {
+		if strings.HasPrefix(ref, name+"@") {
+			return ref
+		}
+	}
+	return name
+}
+
+// withVersions adds the version of each action as a comment.
+func withVersions(text string) string {
+	for ref, version := range actions {
+		text = strings.ReplaceAll(text, "uses: "+ref+"\n", "uses: "+ref+" # "+version+"\n")
+	}
+	return text
+}
+
+// verbatim returns s for a place where GitHub evaluates expressions, so that none in s is.
+func verbatim(s string) string { return strings.ReplaceAll(s, "${{", "${{ '${{' }}") }
+
+var inputName = lazy.Regexp(`^[A-Za-z_][-A-Za-z0-9_]*$`)
+
+// maxGitHubInputs is the number of inputs that a workflow can declare.
+const maxGitHubInputs = 25
+
+var releaseForm = lazy.Regexp(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+
+// checkRelease returns an error for a release that is none.
+func checkRelease(release string) error {
+	if !releaseForm().MatchString(release) {
+		return fleet.Usagef("no release of imagefactory: pass --release, such as --release v1.2.3, whose action fetches the lock")
+	}
+	return nil
+}
+
+// inputsWith returns the names of the inputs or variables whose templates match, sorted.
+func inputsWith(templates map[string]string, match *regexp.Regexp) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(templates)) {
+		if match.MatchString(templates[name]) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+var (
+	onlyImage     = lazy.Regexp(`^\{\{\s*image\s*\}\}$`)
+	onlyLock      = lazy.Regexp(`^\{\{\s*lock\s*\}\}$`)
+	withPromotion = lazy.Regexp(`\{\{\s*promotion\s*\}\}`)
+)

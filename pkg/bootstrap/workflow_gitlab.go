@@ -1,0 +1,147 @@
+package bootstrap
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+)
+
+// gitLabInclude includes the component that fetches the lock.
+type gitLabInclude struct {
+	Remote string            `yaml:"remote"`
+	Inputs map[string]string `yaml:"inputs"`
+}
+
+type gitLabJob struct {
+	Stage         string         `yaml:"stage"`
+	Needs         []string       `yaml:"needs"`
+	Image         string         `yaml:"image"`
+	Services      []string       `yaml:"services"`
+	Rules         []gitLabRule   `yaml:"rules"`
+	ResourceGroup string         `yaml:"resource_group"`
+	Timeout       string         `yaml:"timeout"`
+	Variables     map[string]any `yaml:"variables"`
+	Script        []string       `yaml:"script"`
+}
+
+type gitLabRule struct {
+	If string `yaml:"if"`
+}
+
+// literalVariable is a variable that GitLab does not expand.
+type literalVariable struct {
+	Value  string `yaml:"value"`
+	Expand bool   `yaml:"expand"`
+}
+
+// lockVariable is the pipeline variable that the component takes a lock from.
+const lockVariable = "IMAGEFACTORY_LOCK"
+
+const (
+	dockerImage = "docker.io/library/docker:29"
+	binfmtImage = "docker.io/tonistiigi/binfmt:latest"
+)
+
+// gitLab returns the configuration for GitLab that builds an image, to be included by .gitlab-ci.yml. Values of the entry are
+// variables: none is text of the script.
+func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
+	if err := checkRelease(b.Release); err != nil {
+		return nil, err
+	}
+	if err := b.checkBuild(img); err != nil {
+		return nil, err
+	}
+	references, err := b.references(img)
+	if err != nil {
+		return nil, err
+	}
+	include, err := b.includePin(img)
+	if err != nil {
+		return nil, err
+	}
+	src, pin := img.Source, "pin-"+img.Name
+	for _, text := range []string{src.Branch, src.Job} { // they become text of a rule
+		if strings.ContainsAny(text, `"$\`) {
+			return nil, fleet.Usagef("%q: %q contains a character that has a meaning in a rule of GitLab", img.Name, text)
+		}
+	}
+	for _, name := range inputsWith(src.Variables, onlyLock()) {
+		if name != lockVariable {
+			b.note("%s: name the variable that holds {{lock}} %s: the component reads no other", img.Name, lockVariable)
+		}
+	}
+	start := `$CI_PIPELINE_SOURCE == "api"`
+	if src.Job != "" {
+		start = fmt.Sprintf(`$%s == "%s"`, config.JobVariable, src.Job)
+	}
+	job := gitLabJob{
+		Stage: "build", Needs: []string{pin}, Image: dockerImage, Services: []string{dockerImage + "-dind"},
+		Rules: []gitLabRule{
+			{start},
+			{fmt.Sprintf(`$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "%s"`, src.Branch)},
+		},
+		ResourceGroup: "build-" + img.Name, Timeout: "1h", Variables: map[string]any{"DOCKER_TLS_CERTDIR": "/certs"},
+	}
+	command := []string{"docker buildx build --push --provenance=mode=max"}
+	argument := func(flag, variable string, value any) {
+		job.Variables[variable] = value
+		command = append(command, strings.TrimSpace(flag+` "$`+variable+`"`))
+	}
+	literal := func(flag, variable, value string) {
+		if value != "" {
+			argument(flag, variable, literalVariable{Value: value})
+		}
+	}
+	literal("--file", "BUILD_FILE", src.Dockerfile)
+	literal("--platform", "BUILD_PLATFORMS", strings.Join(src.Platforms, ","))
+	literal("--target", "BUILD_TARGET", src.Target)
+	for i, pair := range pairs(src.BuildArgs) {
+		literal("--build-arg", fmt.Sprintf("BUILD_ARG_%d", i+1), pair)
+	}
+	for i, pair := range pairs(src.BuildContexts) {
+		literal("--build-context", fmt.Sprintf("BUILD_CONTEXT_%d", i+1), pair)
+	}
+	for i, reference := range references { // a tag may contain variables of the pipeline
+		argument("--tag", fmt.Sprintf("BUILD_TAG_%d", i+1), reference)
+	}
+	literal("", "BUILD_CONTEXT", b.Context)
+	job.Variables["REGISTRY"] = literalVariable{Value: img.Registry}
+	user, password := "REGISTRY_USERNAME", "REGISTRY_PASSWORD"
+	if img.Registry == "registry."+src.Host {
+		user, password = "CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"
+	}
+	job.Script = []string{fmt.Sprintf(`printf '%%s' "$%s" | docker login --username "$%s" --password-stdin "$REGISTRY"`, password, user)}
+	if slices.ContainsFunc(src.Platforms, emulated) {
+		job.Script = append(job.Script, "docker run --rm --privileged "+binfmtImage+" --install all")
+	}
+	job.Script = append(job.Script, "docker context create builder", "docker buildx create --use builder", strings.Join(command, " "))
+	b.note("include the file from .gitlab-ci.yml: {local: /%s}", gitLabWorkflow(img.Name))
+	return b.file(img.Name, gitLabWorkflow(img.Name), map[string]any{"include": []gitLabInclude{*include}, "build-" + img.Name: job})
+}
+
+func gitLabWorkflow(name string) string { return path.Join(".gitlab", name+".gitlab-ci.yml") }
+
+// includePin includes the component that fetches the lock.
+func (b *workflowBuilder) includePin(img *config.Image) (*gitLabInclude, error) {
+	from, _, err := b.lockFrom(img.Source)
+	if err != nil {
+		return nil, err
+	}
+	inputs := map[string]string{"image": img.Name, "version": b.Release, "job-name": "pin-" + img.Name}
+	for key, value := range map[string]string{"repository": from.repository, "ref": from.ref, "path": from.path, "config": from.config, "config-ref": from.configRef} {
+		if strings.ContainsAny(value, "$\n") {
+			return nil, fleet.Usagef("%q contains a $ or a line break, which GitLab would expand", value)
+		}
+		if value != "" {
+			inputs[key] = value
+		}
+	}
+	return &gitLabInclude{
+		Remote: "https://raw.githubusercontent.com/imagefactory/imagefactory/" + cmp.Or(b.Commit, b.Release) + "/templates/pin.yml", Inputs: inputs,
+	}, nil
+}

@@ -1,0 +1,164 @@
+package bootstrap_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/bootstrap"
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+)
+
+// enrolled opens a fleet with one image, whose source is given as JSON.
+func enrolled(t require.TestingT, dir string, source map[string]any) *fleet.Fleet {
+	entry, err := json.Marshal([]any{map[string]any{"name": "web", "repository": "acme/web", "source": source}})
+	require.NoError(t, err)
+	file := filepath.Join(dir, "images.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("factory: {state: {url: https://github.com/acme/factory}}\nimages: "+string(entry)+"\n"), 0o600))
+	f, err := fleet.Open(fleet.Paths{Config: file, StateDir: filepath.Join(dir, "state")})
+	if err != nil { // not every text is valid in images.yaml
+		return nil
+	}
+	return f
+}
+
+// hostile generates texts that mean something to a shell, to an expression or to YAML.
+func hostile() *rapid.Generator[string] {
+	parts := rapid.SampledFrom([]string{"a", "/", "1", ".", " ", "${{", "}}", " secrets.X ", "$(id)", "`id`", "$HOME", "'", `"`, `\`, ";", "|", "&", "#", ": ", "- ", "{", "*", "!", "%", "ö", ",", "=", "@"})
+	return rapid.Custom(func(t *rapid.T) string { return strings.Join(rapid.SliceOfN(parts, 1, 6).Draw(t, "parts"), "") })
+}
+
+// expressions are all that a workflow may evaluate.
+var (
+	expression  = regexp.MustCompile(`\$\{\{.*?\}\}`)
+	expressions = regexp.MustCompile(`^\$\{\{ (inputs\.[-\w]+( \|\| (github\.ref_name|inputs\.[-\w]+))*|secrets\.[A-Z_]+|github\.(actor|token)|'\$\{\{') \}\}$`)
+)
+
+// unescaped returns what GitHub makes of a text that contains no expressions but escaped ones.
+func unescaped(s string) string { return strings.ReplaceAll(s, "${{ '${{' }}", "${{") }
+
+// TestWorkflowsEvaluateNothingOfAnEntry: whatever an entry holds reaches BuildKit as it is.
+func TestWorkflowsEvaluateNothingOfAnEntry(t *testing.T) {
+	dir, written := t.TempDir(), map[config.Provider]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string {
+			return rapid.OneOf(rapid.StringMatching(`[a-z]{3}`), hostile()).Draw(t, name)
+		}
+		source := map[string]any{
+			"provider": rapid.SampledFrom([]string{"github", "gitlab"}).Draw(t, "provider"), "repo": "acme/web", "branch": text("branch"), "dockerfile": text("dockerfile"), "target": text("target"),
+			"buildArgs": map[string]string{"ARG": text("value"), text("name"): "x"}, "buildContexts": map[string]string{text("context"): text("contents")},
+			"platforms": []string{"linux/arm64"},
+		}
+		if source["provider"] == "github" {
+			source["workflow"], source["inputs"] = "build.yml", map[string]string{"id": "{{promotion}}", "lock": "{{lock}}", "x": text("input")}
+		} else {
+			source["job"] = text("job")
+		}
+		f := enrolled(t, dir, source)
+		if f == nil {
+			return
+		}
+		w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: "."})
+		if usage := (*fleet.UsageError)(nil); err != nil {
+			require.ErrorAs(t, err, &usage)
+			return
+		}
+		var doc map[string]any
+		require.NoError(t, yaml.UnmarshalStrict(w.Content, &doc), "%s", w.Content)
+		src := f.Config.Find("web").Source
+		written[src.Provider]++
+		if src.Provider == config.GitLab {
+			checkGitLab(t, doc, src)
+		} else {
+			checkGitHub(t, doc, src)
+		}
+	})
+	assert.Greater(t, written[config.GitHub], 5, "most entries are invalid")
+	assert.Greater(t, written[config.GitLab], 5, "most entries are invalid")
+}
+
+func checkGitHub(t *rapid.T, doc map[string]any, src *config.Source) {
+	var build map[string]any
+	var walk func(key string, value any)
+	walk = func(key string, value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			assert.NotContains(t, v, "run", "a workflow runs no script")
+			if v["uses"] != nil && strings.HasPrefix(v["uses"].(string), "docker/build-push-action@") {
+				build = v["with"].(map[string]any)
+			}
+			for key, inner := range v {
+				walk(key, inner)
+			}
+		case []any:
+			for _, inner := range v {
+				walk(key, inner)
+			}
+		case string:
+			if key == "branches" { // GitHub evaluates nothing there
+				return
+			}
+			for _, e := range expression.FindAllString(v, -1) {
+				assert.Regexp(t, expressions, e)
+			}
+		}
+	}
+	walk("", doc)
+	require.NotNil(t, build)
+	assert.Equal(t, src.Dockerfile, unescaped(build["file"].(string)))
+	assert.Equal(t, src.Target, unescaped(build["target"].(string)))
+	for key, want := range map[string]map[string]string{"build-args": src.BuildArgs, "build-contexts": src.BuildContexts} {
+		got := map[string]string{}
+		for line := range strings.SplitSeq(unescaped(build[key].(string)), "\n") {
+			name, value, _ := strings.Cut(line, "=")
+			got[name] = value
+		}
+		assert.Equal(t, want, got, key)
+	}
+}
+
+func checkGitLab(t *rapid.T, doc map[string]any, src *config.Source) {
+	job := doc["build-web"].(map[string]any)
+	variables := job["variables"].(map[string]any)
+	literal := func(name string) string {
+		v := variables[name].(map[string]any)
+		assert.Equal(t, false, v["expand"])
+		return v["value"].(string)
+	}
+	assert.Equal(t, src.Dockerfile, literal("BUILD_FILE"))
+	assert.Equal(t, src.Target, literal("BUILD_TARGET"))
+	got := map[string]string{}
+	for range src.BuildArgs {
+		name, value, _ := strings.Cut(literal(fmt.Sprintf("BUILD_ARG_%d", len(got)+1)), "=")
+		got[name] = value
+	}
+	assert.Equal(t, src.BuildArgs, got)
+	for _, line := range job["script"].([]any) {
+		assert.Regexp(t, `^[-\w\s/:.="$|'%]+$`, line)
+	}
+}
+
+// TestWorkflowsAreUsedByCommit: the action that fetches the lock, and those of others, are named by their commits.
+func TestWorkflowsAreUsedByCommit(t *testing.T) {
+	f := enrolled(t, t.TempDir(), map[string]any{"provider": "github", "repo": "acme/web", "workflow": "build.yml", "platforms": []string{"linux/amd64", "linux/arm64"}})
+	w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Commit: strings.Repeat("0a", 20), Context: "."})
+	require.NoError(t, err)
+	uses := 0
+	for line := range strings.Lines(string(w.Content)) {
+		if strings.Contains(line, "uses:") {
+			uses++
+			assert.Regexp(t, `uses: [-\w]+(/[-\w]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n$`, line)
+		}
+	}
+	assert.Equal(t, 6, uses)
+}
