@@ -123,6 +123,7 @@ func printNext(env *Env, direct bool) error {
 		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
 		"  4. kubectl apply -k deploy: Argo CD starts to apply dist",
 		"  5. run imagefactory doctor: it lists what is still missing",
+		"  6. imagefactory workflow NAME writes a workflow that builds with ripened digests only; then set source.pinBases: true",
 	}
 	if direct {
 		lines = []string{
@@ -130,6 +131,7 @@ func printNext(env *Env, direct bool) error {
 			"  1. imagefactory analyze, then commit and push everything",
 			"  2. create the secrets that the CI configuration names",
 			"  3. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
+			"  4. imagefactory workflow NAME writes a workflow that builds with ripened digests only; then set source.pinBases: true",
 		}
 	}
 	for _, line := range lines {

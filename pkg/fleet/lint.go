@@ -226,7 +226,7 @@ func (f *Fleet) lintFleet(ignored *ignores, keep map[string]bool) finding.List {
 	if len(unlocked) > 0 {
 		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
 			plural.Form(len(unlocked), "image builds", "images build")+" with floating tags, so a push can still pull a digest younger than rebuildDelay: "+listed(unlocked),
-			"pin them with `imagefactory pin` and source.pinBases: true, or accept it with factory.lint.ignore: [IF012]"))
+			"build with the lock, as the workflow that `imagefactory workflow` writes does, and set source.pinBases: true; or accept it with factory.lint.ignore: [IF012]"))
 	}
 	return l
 }

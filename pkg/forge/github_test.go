@@ -49,7 +49,7 @@ func TestInputsBeyondTheLimitAreRefused(t *testing.T) {
 	_, err := w.client.Start(t.Context(), o, nobody)
 	var refused *forge.RefusedError
 	require.ErrorAs(t, err, &refused)
-	assert.ErrorContains(t, err, "the inputs have 65536 characters, but GitHub accepts 65535")
+	require.ErrorContains(t, err, "the inputs have 65536 characters, but GitHub accepts 65535")
 	assert.Zero(t, w.posts())
 	o.Lock = strings.Repeat("ö", 65_535)
 	_, err = w.client.Start(t.Context(), o, nobody)

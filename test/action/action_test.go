@@ -283,9 +283,11 @@ func component(t *testing.T) (job map[string]any, scripts string) {
 	require.NoError(t, yaml.UnmarshalStrict([]byte(config), &jobs))
 	require.Len(t, jobs, 1)
 	for _, job = range jobs {
+		var lines strings.Builder
 		for _, line := range job["script"].([]any) {
-			scripts += line.(string)
+			lines.WriteString(line.(string))
 		}
+		scripts = lines.String()
 	}
 	assert.NotContains(t, scripts, "$[[", "an input is no text of a script")
 	return job, scripts
