@@ -1,5 +1,5 @@
 // Package bootstrap renders the files around images.yaml: the Argo CD Application, the CI workflows, and templates of the
-// Secrets. The team owns and edits these files afterwards.
+// Secrets, which the team owns and edits afterwards; and the workflows that build images with the lock.
 package bootstrap
 
 import (

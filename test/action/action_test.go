@@ -22,6 +22,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 const root = "../.."
@@ -257,8 +261,25 @@ func locks() (good, bad []string) {
 	return good, bad
 }
 
+// written returns a lock as imagefactory passes it to a build.
+func written(t *testing.T) string {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	base := func(ref string) policy.BaseDecision {
+		return policy.BaseDecision{Ref: ref, Lock: state.Snapshot{Digest: digest}, Origin: policy.FromBaseline}
+	}
+	lock := fleet.Lock{Image: "web", Bases: []policy.BaseDecision{base("docker.io/library/node:22"), base("r.example.com:5000/a/b_c:V1.2-x")}}
+	text, err := lock.Input()
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(text, "@"+digest))
+	lock.Bases = append(lock.Bases, policy.BaseDecision{Ref: "docker.io/library/redis:8", Origin: policy.FromNowhere})
+	_, err = lock.Input()
+	require.ErrorContains(t, err, "no digest of docker.io/library/redis:8 is known yet, so the lock is incomplete")
+	return text
+}
+
 func TestPinWithGivenLock(t *testing.T) {
 	good, bad := locks()
+	good = append(good, written(t))
 	for _, lock := range good {
 		got := pin(t, "exit 1", "LOCK="+lock)
 		require.NoError(t, got.err, got.out)
@@ -351,6 +372,7 @@ func TestComponentPin(t *testing.T) {
 	assert.Contains(t, out, "downloading imagefactory_1.2.4_linux_amd64.tar.gz of v1.2.4 failed")
 
 	good, bad := locks()
+	good = append(good, written(t))
 	for _, lock := range good {
 		policy, variables, out, err := run("IMAGEFACTORY_LOCK="+lock, "PIN_VERSION=none")
 		require.NoError(t, err, out)
