@@ -12,9 +12,11 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // WorkflowOptions configure [NewWorkflow].
@@ -93,10 +95,7 @@ func (b *workflowBuilder) file(name, file string, value any) (*Workflow, error) 
 	if err != nil {
 		return nil, fmt.Errorf("writing the workflow of %q: %w", name, err)
 	}
-	text := WorkflowMarker + name + "`, from images.yaml. To change it, change the entry and write it again.\n" + withVersions(string(data))
-	if b.Commit != "" {
-		text = strings.ReplaceAll(text, ownAction+b.Commit+"\n", ownAction+b.Commit+" # "+b.Release+"\n")
-	}
+	text := WorkflowMarker + name + "`, from images.yaml. To change it, change the entry and write it again.\n" + b.withVersions(string(data))
 	return &Workflow{Path: file, Content: []byte(text), Notes: b.notes}, nil
 }
 
@@ -111,10 +110,10 @@ func (b *workflowBuilder) checkBuild(img *config.Image) error {
 	for _, list := range []map[string]string{img.Source.BuildArgs, img.Source.BuildContexts} {
 		for _, key := range slices.Sorted(maps.Keys(list)) {
 			if strings.TrimSpace(key) != key || strings.ContainsAny(key, "=\"\r\n") {
-				return fleet.Usagef("%q: a workflow cannot pass the build argument or context %q: its name has a =, a quote, a line break, or a space at its begin or end", img.Name, key)
+				return fleet.Usagef("%q: a workflow cannot pass the build argument or context %q: its name contains =, a quote or a line break, or has spaces around it", img.Name, key)
 			}
 			if value := list[key]; strings.TrimSpace(value) != value || strings.ContainsAny(value, "\r\n") || strings.Contains(value, `,"`) {
-				return fleet.Usagef("%q: a workflow cannot pass the value of %s: it has a line break, a quote after a comma, or a space at its begin or end", img.Name, key)
+				return fleet.Usagef("%q: a workflow cannot pass the value of %s: it contains a line break or a quote after a comma, or has spaces around it", img.Name, key)
 			}
 		}
 	}
@@ -124,20 +123,22 @@ func (b *workflowBuilder) checkBuild(img *config.Image) error {
 	return nil
 }
 
-// references returns the references that a build of an image publishes.
+// references returns the references that a build of an image publishes. Only a tag of the command line may contain expressions
+// of the CI system.
 func (b *workflowBuilder) references(img *config.Image) ([]string, error) {
 	tags := b.Tags
 	if len(tags) == 0 {
-		strategy, tag := config.Digest, "latest"
-		if img.Tags != nil {
-			strategy, tag = img.Tags.Strategy, img.Tags.Constraint
-		} else if facts := b.fleet.State.Images[img.Name]; facts != nil && facts.Tags != nil {
-			strategy, tag = config.TagStrategy(facts.Tags.Strategy), facts.Tags.Constraint
+		rule, known := graph.TagsOf(img, b.fleet.State.Images[img.Name])
+		if !known {
+			rule = config.Tags{Strategy: config.Digest, Constraint: "latest"}
 		}
-		if strategy != config.Digest {
-			return nil, fleet.Usagef("%q follows its tags by %s, so each build needs a tag of its own: pass --tag, such as --tag '%s'", img.Name, strategy, exampleTag(img.Source.Provider))
+		if rule.Strategy != config.Digest {
+			return nil, fleet.Usagef("%q follows its tags by %s, so each build needs a tag of its own: pass --tag, such as --tag '%s'", img.Name, rule.Strategy, exampleTag(img.Source.Provider))
 		}
-		tags = []string{tag}
+		if _, err := state.ParseRef(img.Ref() + ":" + rule.Constraint); err != nil { // it may come from a state file
+			return nil, fleet.Usagef("%q: invalid tag %q in state: pass --tag", img.Name, rule.Constraint)
+		}
+		tags = []string{rule.Constraint}
 	}
 	out := make([]string, len(tags))
 	for i, tag := range tags {
@@ -218,12 +219,22 @@ func action(name string) string {
 	return name
 }
 
-// withVersions adds the version of each action as a comment.
-func withVersions(text string) string {
-	for ref, version := range actions {
-		text = strings.ReplaceAll(text, "uses: "+ref+"\n", "uses: "+ref+" # "+version+"\n")
+// withVersions adds the version of each action that is named by a commit, as a comment. Lines of other texts, such as build
+// arguments, contain a =.
+func (b *workflowBuilder) withVersions(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		ref, uses := strings.CutPrefix(strings.TrimLeft(strings.TrimSuffix(line, "\n"), " -"), "uses: ")
+		version := actions[ref]
+		if b.Commit != "" && ref == ownAction+b.Commit {
+			version = b.Release
+		}
+		if uses && version != "" {
+			line = strings.TrimSuffix(line, "\n") + " # " + version + "\n"
+		}
+		out.WriteString(line)
 	}
-	return text
+	return out.String()
 }
 
 // verbatim returns s for a place where GitHub evaluates expressions, so that none in s is.
@@ -236,10 +247,13 @@ const maxGitHubInputs = 25
 
 var releaseForm = lazy.Regexp(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
 
-// checkRelease returns an error for a release that is none.
+// checkRelease returns an error for an invalid version of a release.
 func checkRelease(release string) error {
-	if !releaseForm().MatchString(release) {
-		return fleet.Usagef("no release of imagefactory: pass --release, such as --release v1.2.3, whose action fetches the lock")
+	switch {
+	case release == "":
+		return fleet.Usagef("this imagefactory is not a release: pass the one whose action fetches the lock, such as --release v1.2.3")
+	case !releaseForm().MatchString(release):
+		return fleet.Usagef("invalid release %q: want a version such as v1.2.3", release)
 	}
 	return nil
 }

@@ -44,11 +44,11 @@ const lockVariable = "IMAGEFACTORY_LOCK"
 
 const (
 	dockerImage = "docker.io/library/docker:29"
-	binfmtImage = "docker.io/tonistiigi/binfmt:latest"
+	binfmtImage = "docker.io/tonistiigi/binfmt:qemu-v9.2.2"
 )
 
-// gitLab returns the configuration for GitLab that builds an image, to be included by .gitlab-ci.yml. Values of the entry are
-// variables: none is text of the script.
+// gitLab returns the configuration for GitLab that builds an image, for .gitlab-ci.yml to include. Values of the entry are
+// variables, never text of the script.
 func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 	if err := checkRelease(b.Release); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 	src, pin := img.Source, "pin-"+img.Name
 	for _, text := range []string{src.Branch, src.Job} { // they become text of a rule
 		if strings.ContainsAny(text, `"$\`) {
-			return nil, fleet.Usagef("%q: %q contains a character that has a meaning in a rule of GitLab", img.Name, text)
+			return nil, fleet.Usagef("%q: a rule of GitLab cannot contain %q: it has a quote, a $ or a backslash", img.Name, text)
 		}
 	}
 	for _, name := range inputsWith(src.Variables, onlyLock()) {
@@ -106,7 +106,7 @@ func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 	for i, pair := range pairs(src.BuildContexts) {
 		literal("--build-context", fmt.Sprintf("BUILD_CONTEXT_%d", i+1), pair)
 	}
-	for i, reference := range references { // a tag may contain variables of the pipeline
+	for i, reference := range references { // a tag of the command line may contain variables of the pipeline
 		argument("--tag", fmt.Sprintf("BUILD_TAG_%d", i+1), reference)
 	}
 	literal("", "BUILD_CONTEXT", b.Context)
@@ -134,8 +134,8 @@ func (b *workflowBuilder) includePin(img *config.Image) (*gitLabInclude, error) 
 	}
 	inputs := map[string]string{"image": img.Name, "version": b.Release, "job-name": "pin-" + img.Name}
 	for key, value := range map[string]string{"repository": from.repository, "ref": from.ref, "path": from.path, "config": from.config, "config-ref": from.configRef} {
-		if strings.ContainsAny(value, "$\n") {
-			return nil, fleet.Usagef("%q contains a $ or a line break, which GitLab would expand", value)
+		if strings.ContainsAny(value, "$\n\"\\") {
+			return nil, fleet.Usagef("%q: an input of the component cannot be %q: it has a quote, a $, a backslash or a line break", img.Name, value)
 		}
 		if value != "" {
 			inputs[key] = value

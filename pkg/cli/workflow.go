@@ -132,7 +132,7 @@ func (o *workflowOptions) writeWorkflow(env *Env, w *bootstrap.Workflow) error {
 	case have != nil && manifest.SameText(have, w.Content):
 		return env.infof("%s is up to date", file)
 	case have != nil && !o.force && !strings.HasPrefix(string(bytes.TrimSpace(have)), bootstrap.WorkflowMarker):
-		return fmt.Errorf("writing %q: imagefactory did not write the file that is there (compare with --check, replace with --force)", file)
+		return fmt.Errorf("writing %q: already exists and was not written by imagefactory (compare with --check, replace with --force)", file)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("creating folder: %w", err)
