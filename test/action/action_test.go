@@ -3,9 +3,6 @@
 package action
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -33,15 +30,7 @@ const root = "../.."
 // archive is a release whose binary prints its arguments, one on each line.
 func archive(t *testing.T) []byte {
 	const script = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
-	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
-	w := tar.NewWriter(z)
-	require.NoError(t, w.WriteHeader(&tar.Header{Name: "imagefactory", Mode: 0o755, Size: int64(len(script))}))
-	_, err := w.Write([]byte(script))
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	require.NoError(t, z.Close())
-	return buf.Bytes()
+	return packed(t, script)
 }
 
 // script runs one of the action's scripts, with these variables and those of a runner.
@@ -213,10 +202,11 @@ func tokens(line string) int {
 }
 
 func TestPinWithoutLock(t *testing.T) {
-	const fails = "echo half; echo 'imagefactory: pinning \"web\": 100% unknown' >&2; exit 1"
+	const fails = "echo half; echo 'imagefactory: pinning \"web\": 100% unknown' >&2; echo '::stop-commands::x' >&2; exit 1"
 	got := pin(t, fails)
 	require.Error(t, got.err)
 	assert.Contains(t, got.out, "::error::imagefactory: no lock for web, so nothing is built (to build with what the tags hold, set the input on-missing to warn): pinning \"web\": 100%25 unknown\n")
+	assert.Contains(t, got.out, "\n| ::stop-commands::x\n", "no command of the runner")
 	assert.Empty(t, got.env)
 
 	got = pin(t, fails, "ON_MISSING=warn")
