@@ -74,6 +74,10 @@ func TestEveryRule(t *testing.T) {
 		finding.Ahead.ID: {map[string]string{"state/images/web.yaml": webHead + "lastBuilt: \"2999-01-02T03:04:05Z\"\n"}, false, "state/images/web.yaml:3:13", "nothing waits for it"},
 		finding.UnusedIgnore.ID: {map[string]string{"images.yaml": strings.Replace(withURL, "factory: {", "factory: {lint: {ignore: [IF013]}, ", 1) + web, "state/images/web.yaml": webHead}, false,
 			"images.yaml:1:27", "no warning of IF013"},
+		finding.NotAllowed.ID: {map[string]string{"images.yaml": strings.Replace(withURL, "factory: {", "factory: {registries: {allow: [quay.io]}, ", 1) + web,
+			"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
+				"baseImages: [{ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 7}]}]\n"},
+			false, "images.yaml:3:12", "app/Dockerfile:7 uses docker.io/library/alpine:3.22, which is from none of the allowed registries"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -38,8 +39,9 @@ type Config struct {
 	Defaults Defaults `yaml:"defaults" jsonschema_description:"Values for entries that do not set their own."`
 	Images   []Image  `yaml:"images" jsonschema_description:"The enrolled images."`
 
-	file  string
-	index map[string]int
+	file   string
+	folder fs.FS // that holds the file
+	index  map[string]int
 }
 
 // Factory holds the settings for all images.
@@ -55,6 +57,8 @@ type Factory struct {
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Credentials by host, as references to Secrets. images.yaml never contains a secret itself."`
 	ReportURL     string                `yaml:"reportURL" jsonschema_description:"URL of the page that imagefactory report writes. Kargo's UI links to it."`
 	Lint          Lint                  `yaml:"lint" jsonschema_description:"Warnings to ignore."`
+	Registries    Registries            `yaml:"registries" jsonschema_description:"Registries that Dockerfiles may use."`
+	Trust         []Trust               `yaml:"trust" jsonschema_description:"Signatures or provenance that new digests of base images must carry before they can ripen."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,7 +32,11 @@ func LoadFile(file string) (*Config, error) {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	defer f.Close()
-	return Load(f, file)
+	cfg, err := Load(f, file)
+	if err == nil {
+		cfg.SetFolder(os.DirFS(filepath.Dir(file)))
+	}
+	return cfg, err
 }
 
 // Load reads and validates an images.yaml; file is its name in positions. The result has every default filled in. The

@@ -123,6 +123,8 @@ func (v *validator) factory(n *yaml.Node) {
 		v.check(child(n, "reportURL"), "factory.reportURL", checkPageURL(f.ReportURL))
 	}
 	v.lint(child(n, "lint"))
+	v.registries(child(n, "registries"))
+	v.trust(child(n, "trust"))
 	v.jobs(child(n, "jobs"))
 	v.metrics(child(n, "metrics"), child(child(n, "jobs"), "env"))
 	mirrors := child(n, "mirrors")

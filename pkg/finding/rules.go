@@ -35,6 +35,7 @@ var (
 	NoneCounts   = Rule{"IF024", Warning, "an image has published tags, and none of them counts"}
 	Ahead        = Rule{"IF025", Warning, "a time in a state file that is in the future"}
 	UnusedIgnore = Rule{"IF026", Warning, "an entry of factory.lint.ignore that matches no warning"}
+	NotAllowed   = Rule{"IF027", Warning, "an image comes from a registry that factory.registries.allow does not name"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -42,7 +43,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed,
 	}
 }
 

@@ -182,6 +182,9 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 	for _, u := range facts.Unresolved {
 		at(finding.Unresolved, fmt.Sprintf("line %d of the Dockerfile uses %s, and %s has no value", u.Line, u.Text, strings.Join(u.Variables, ", ")), "give it in source.buildArgs")
 	}
+	for _, text := range f.notAllowed(img, facts) {
+		at(finding.NotAllowed, text, "use a copy in an allowed one, or add it to factory.registries.allow")
+	}
 	for _, dep := range f.Graph.Deps(img.Name) {
 		ref, publisher := dep.Ref.String(), publishers[dep.Ref.Registry+"/"+dep.Ref.Repository]
 		switch {
