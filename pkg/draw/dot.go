@@ -26,22 +26,33 @@ func (m *Model) keys() []string {
 	return out
 }
 
-// grouped calls open and end around the nodes of each cluster, and node for each node.
-func (m *Model) grouped(by Cluster, open func(i int, label string), node func(n int), end func()) {
-	lanes, names := m.lanes(by, m.links(false), ranks(len(m.Nodes), m.links(false)))
-	for i, name := range names {
-		open(i, name)
+// notation is how a format that is text writes a graph, a line for each part.
+type notation struct {
+	open func(i int, label string) string // begins a cluster
+	end  string                           // ends it
+	node func(n int) string
+	link func(l *link) string
+}
+
+// write writes the nodes of each cluster, the other nodes, and the links.
+func (m *Model) write(b *strings.Builder, by Cluster, form notation) {
+	links := m.links(false)
+	lanes, names := m.lanes(by, links, ranks(len(m.Nodes), links))
+	nodes := func(lane int, indent string) {
 		for n := range m.Nodes {
-			if lanes[n] == i {
-				node(n)
+			if lanes[n] == lane {
+				b.WriteString(indent + form.node(n) + "\n")
 			}
 		}
-		end()
 	}
-	for n := range m.Nodes {
-		if lanes[n] == -1 {
-			node(n)
-		}
+	for i, name := range names {
+		b.WriteString("  " + form.open(i, name) + "\n")
+		nodes(i, "    ")
+		b.WriteString("  " + form.end + "\n")
+	}
+	nodes(-1, "  ")
+	for i := range links {
+		b.WriteString("  " + form.link(&links[i]) + "\n")
 	}
 }
 
@@ -50,19 +61,14 @@ func (m *Model) DOT(w io.Writer, o Options) error {
 	keys := m.keys()
 	var b strings.Builder
 	b.WriteString("digraph imagefactory {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\"];\n  edge [fontname=\"monospace\", fontsize=9];\n")
-	indent := "  "
-	m.grouped(o.Cluster, func(i int, label string) {
-		fmt.Fprintf(&b, "  subgraph cluster_%d {\n    label=%s;\n", i, dotString(label))
-		indent = "    "
-	}, func(n int) {
-		fmt.Fprintf(&b, "%s%s [%s];\n", indent, keys[n], m.Nodes[n].dot(o.Theme))
-	}, func() {
-		b.WriteString("  }\n")
-		indent = "  "
+	m.write(&b, o.Cluster, notation{
+		open: func(i int, label string) string {
+			return fmt.Sprintf("subgraph cluster_%d {\n    label=%s;", i, dotString(label))
+		},
+		end:  "}",
+		node: func(n int) string { return keys[n] + " [" + m.Nodes[n].dot(o.Theme) + "];" },
+		link: func(l *link) string { return keys[l.from] + " -> " + keys[l.to] + m.dotLink(l.edges) + ";" },
 	})
-	for _, l := range m.links(false) {
-		fmt.Fprintf(&b, "  %s -> %s%s;\n", keys[l.from], keys[l.to], m.dotLink(l.edges))
-	}
 	b.WriteString("}\n")
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -85,8 +91,7 @@ func (n *Node) dot(t Theme) string {
 		attributes += ", shape=box3d"
 	}
 	if n.Status != "" {
-		c := t.colorOf(statusRole(n.Status))
-		attributes += fmt.Sprintf(", color=\"#%02x%02x%02x\"", c.R, c.G, c.B)
+		attributes += `, color="` + t.hex(statusRole(n.Status)) + `"`
 	}
 	return attributes
 }

@@ -13,29 +13,26 @@ func (m *Model) Mermaid(w io.Writer, o Options) error {
 	keys := m.keys()
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
-	indent := "  "
-	m.grouped(o.Cluster, func(i int, label string) {
-		fmt.Fprintf(&b, "  subgraph c%d[\"%s\"]\n", i, mermaidText(label))
-		indent = "    "
-	}, func(n int) {
-		fmt.Fprintf(&b, "%s%s%s\n", indent, keys[n], m.Nodes[n].mermaid())
-	}, func() {
-		b.WriteString("  end\n")
-		indent = "  "
+	m.write(&b, o.Cluster, notation{
+		open: func(i int, label string) string { return fmt.Sprintf("subgraph c%d[\"%s\"]", i, mermaidText(label)) },
+		end:  "end",
+		node: func(n int) string { return keys[n] + m.Nodes[n].mermaid() },
+		link: func(l *link) string { return keys[l.from] + " " + m.mermaidArrow(l.edges) + " " + keys[l.to] },
 	})
-	for _, l := range m.links(false) {
-		arrow := "-->"
-		if m.isDashed(l.edges) {
-			arrow = "-.->"
-		}
-		if label := m.linkLabel(l.edges); label != "" {
-			arrow += "|\"" + mermaidText(label) + "\"|"
-		}
-		fmt.Fprintf(&b, "  %s %s %s\n", keys[l.from], arrow, keys[l.to])
-	}
 	m.mermaidClasses(&b, keys, o.Theme)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (m *Model) mermaidArrow(edges []int) string {
+	arrow := "-->"
+	if m.isDashed(edges) {
+		arrow = "-.->"
+	}
+	if label := m.linkLabel(edges); label != "" {
+		arrow += "|\"" + mermaidText(label) + "\"|"
+	}
+	return arrow
 }
 
 func (n *Node) mermaid() string {
@@ -69,8 +66,7 @@ func (m *Model) mermaidClasses(b *strings.Builder, keys []string, t Theme) {
 			continue // in collapsed nodes only
 		}
 		r := statusRole(c.Status)
-		rgb := t.colorOf(r)
-		fmt.Fprintf(b, "  classDef %s stroke:#%02x%02x%02x,stroke-width:2px\n  class %s %s\n", r, rgb.R, rgb.G, rgb.B, strings.Join(members, ","), r)
+		fmt.Fprintf(b, "  classDef %s stroke:%s,stroke-width:2px\n  class %s %s\n", r, t.hex(r), strings.Join(members, ","), r)
 	}
 }
 
