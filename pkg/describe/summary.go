@@ -8,23 +8,27 @@ import (
 
 // BaseSummary is a base image in short.
 type BaseSummary struct {
-	Name     string    `json:"name"`
-	Ref      string    `json:"ref"`
-	Digest   string    `json:"digest,omitempty"` // that the tag holds now
-	Updated  time.Time `json:"updated,omitzero"` // when the tag moved last, or was first recorded
-	Ripening int       `json:"ripening"`         // digests that are not ripe yet for an image
-	Next     time.Time `json:"next,omitzero"`    // when an image is due for one next, if the tag does not move again
-	Due      int       `json:"due"`              // images that are to be rebuilt for it
-	Held     int       `json:"held"`             // digests that are held
-	Users    int       `json:"users"`            // images that use it
-	AllUsers int       `json:"allUsers"`         // images that are built on it, directly or not
-	Pinned   int       `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
+	Name      string    `json:"name"`
+	Ref       string    `json:"ref"`
+	Digest    string    `json:"digest,omitempty"` // that the tag holds now
+	Updated   time.Time `json:"updated,omitzero"` // when the tag moved last, or was first recorded
+	Ripening  int       `json:"ripening"`         // digests that are not ripe yet for an image
+	Next      time.Time `json:"next,omitzero"`    // when an image is due for one next, if the tag does not move again
+	Due       int       `json:"due"`              // images that are to be rebuilt for it
+	Held      int       `json:"held"`             // digests that are held
+	Withdrawn int       `json:"withdrawn"`        // digests that were withdrawn
+	Users     int       `json:"users"`            // images that use it
+	AllUsers  int       `json:"allUsers"`         // images that are built on it, directly or not
+	Pinned    int       `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
 }
 
 // Summary returns the base image in short.
 func (b *Base) Summary() BaseSummary {
 	s := BaseSummary{Name: b.Name, Ref: b.Ref, Digest: b.Digest, Updated: b.Updated, AllUsers: b.AllUsers}
 	for i := range b.Candidates {
+		if !b.Candidates[i].Withdrawn.IsZero() {
+			s.Withdrawn++
+		}
 		has := map[policy.ClockStatus]bool{}
 		for _, r := range b.Candidates[i].Ripens {
 			has[r.Status] = true

@@ -40,8 +40,7 @@ func writeStyle(b *strings.Builder, t Theme) {
 	b.WriteString("text{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",\"Liberation Mono\",monospace;white-space:pre}\n.b{font-weight:600}\npath,rect{stroke-linejoin:round}\npath{fill:none}\n")
 	write := func(t Theme) {
 		for _, r := range roles {
-			c := t.colorOf(r.role)
-			fmt.Fprintf(b, ".f-%[1]s{fill:#%02[2]x%02[3]x%02[4]x}.s-%[1]s{stroke:#%02[2]x%02[3]x%02[4]x}\n", r.role, c.R, c.G, c.B)
+			fmt.Fprintf(b, ".f-%[1]s{fill:%[2]s}.s-%[1]s{stroke:%[2]s}\n", r.role, t.hex(r.role))
 		}
 	}
 	if t == Dark {

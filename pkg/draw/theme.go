@@ -1,6 +1,10 @@
 package draw
 
-import "image/color"
+import (
+	"fmt"
+	"image/color"
+	"strings"
+)
 
 // Theme selects the colours of a drawing.
 type Theme string
@@ -101,4 +105,20 @@ func (t Theme) colorOf(r role) color.RGBA {
 		}
 	}
 	return color.RGBA{}
+}
+
+// hex returns the colour of a role as #rrggbb.
+func (t Theme) hex(r role) string {
+	c := t.colorOf(r)
+	return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B)
+}
+
+// Variables returns the colours of a theme as CSS variables, such as --ink and --due.
+func Variables(t Theme) string {
+	var b strings.Builder
+	for _, r := range roles {
+		fmt.Fprintf(&b, " --%s: %s;", r.role, t.hex(r.role))
+	}
+	b.WriteByte(' ')
+	return b.String()
 }

@@ -64,18 +64,20 @@ func auditRebuilds(r *audit.Report) part {
 }
 
 func auditRow(b *audit.Rebuild, c *audit.Change) row {
-	waited, change := cell{}, ""
+	waited := cell{}
 	if c.Waited != nil {
 		waited = secondsCell(*c.Waited)
-	}
-	if c.Digest != "" {
-		change = state.Short(c.Ref) + "@" + state.ShortDigest(c.Digest)
 	}
 	return row{cells: []cell{
 		{content: to("image", b.Image, text(b.Image))}, {content: link(b.RunURL, at(b.RequestedAt))},
 		{content: el("span", class("st s-"+string(b.Status)), text(string(b.Status)))},
-		plain(change), waited, plain(string(c.Evidence)), plain(report.RebuildReason(b)),
+		digestOf(c.Ref, c.Digest), waited, plain(string(c.Evidence)), plain(report.RebuildReason(b)),
 	}}
+}
+
+// digestOf returns a cell with a digest of a reference.
+func digestOf(ref, digest string) cell {
+	return cell{content: group(text(state.Short(ref)+" "), digestPart(digest))}
 }
 
 func (p *page) auditStale(r *audit.Report) part {
@@ -104,7 +106,7 @@ func auditUnripe(r *audit.Report) part {
 		u := &r.Unripe[i]
 		t.rows = append(t.rows, row{cells: []cell{
 			{content: to("image", u.Image, text(u.Image))}, plain(u.Version), timeCell(u.At),
-			plain(state.Short(u.Ref) + "@" + state.ShortDigest(u.Base)), plain(string(u.Evidence)), plain(u.Why),
+			digestOf(u.Ref, u.Base), plain(string(u.Evidence)), plain(u.Why),
 		}})
 	}
 	return group(subheading("Builds on an unripe digest", len(r.Unripe)), t.part(), leftOut(len(r.Unripe), "builds"))

@@ -154,8 +154,8 @@ func (p *page) data() ([]byte, error) {
 			out.Images = append(out.Images, d.image(p.describer.Image(name), history))
 		}
 	}
-	for _, name := range p.bases {
-		out.Bases = append(out.Bases, d.base(p.describer.Base(name)))
+	for _, b := range p.bases {
+		out.Bases = append(out.Bases, d.base(b))
 	}
 	out.Graph = p.graphData(d)
 	out.Strings, out.Steps, out.Clocks = d.strings.values, withoutZeros(d.steps.values), withoutZeros(d.clocks.values)

@@ -17,13 +17,14 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/describe"
+	"github.com/imagefactory/imagefactory/pkg/draw"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
 
 var (
 	//go:embed assets/page.css
-	style string
+	rules string
 	//go:embed assets/page.js
 	script string
 )
@@ -41,8 +42,8 @@ type page struct {
 	Options
 	describe.Input
 	describer *describe.Describer
-	bases     []string        // names of the base images that it shows
-	described map[string]bool // images with details: those that it is about, and what they are built on
+	bases     []*describe.Base // those that it shows
+	described map[string]bool  // images with details: those that it is about, and what they are built on
 }
 
 // Write writes the page of a fleet. The same descriptions give the same bytes.
@@ -83,7 +84,7 @@ func (p *page) choose() {
 	}
 	for _, base := range p.Graph.Bases() {
 		if slices.ContainsFunc(p.Graph.Dependents(base), func(image string) bool { return p.described[image] }) {
-			p.bases = append(p.bases, base)
+			p.bases = append(p.bases, p.describer.Base(base))
 		}
 	}
 	if p.Images == nil {
@@ -97,7 +98,13 @@ func (p *page) choose() {
 // icon is the icon of the page: three layers.
 const icon = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%230969da' d='M8 1 1 4.5 8 8l7-3.5zM1 8l7 3.5L15 8v3L8 14.5 1 11z'/%3E%3C/svg%3E"
 
+// styles returns the style of the page: the colours of graphs as variables, and the rules that use them.
+func styles() string {
+	return ":root, .paper {" + draw.Variables(draw.Light) + "}\n@media (prefers-color-scheme: dark) { :root {" + draw.Variables(draw.Dark) + "} }\n" + rules
+}
+
 func (p *page) head() part {
+	style := styles()
 	policy := "default-src 'none'; script-src '" + hashOf(script) + "'; style-src '" + hashOf(style) + "'; img-src data:; base-uri 'none'; form-action 'none'"
 	return el("head",
 		el("meta", attr("charset", "utf-8")),
@@ -125,10 +132,18 @@ func (p *page) body(data []byte) part {
 		p.header(sections),
 		el("main", attr("id", "main"), attr("tabindex", "-1"), group(sections.parts()...)),
 		el("aside", attr("id", "panel"), attr("aria-label", "Details"), attr("tabindex", "-1"), attr("hidden", "")),
-		el("footer", text("Made by imagefactory "+p.Version+" from images.yaml and state. Times are UTC.")),
+		el("footer", text("Made by imagefactory "+p.Version+" "+p.sources()+". Times are UTC.")),
 		el("script", attr("type", "application/json"), attr("id", "data"), raw(string(data))),
 		el("script", raw(script)),
 	)
+}
+
+// sources returns what the page was made of.
+func (p *page) sources() string {
+	if p.Audit != nil && p.Audit.Coverage.Source == "git" {
+		return "from images.yaml, state and the git history of state"
+	}
+	return "from images.yaml and state"
 }
 
 func (p *page) header(s sections) part {

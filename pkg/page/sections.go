@@ -131,74 +131,38 @@ func (p *page) builtOn(name string) part {
 // baseImages returns a table with a row for each base image.
 func (p *page) baseImages() part {
 	t := table{id: "t-bases", caption: "base images", empty: "No base image is known yet. `imagefactory analyze` reads the Dockerfiles.", columns: []column{
-		{"Base image", "w5"}, {"Digest", "w3"}, {"Moved", "w3"}, {"Age", "n"}, {"Images", "n"}, {"Waiting", "n"}, {"Next due", "w3"}, {"Note", "w4"},
+		{"Base image", "w5"}, {"Digest", "w3"}, {"Moved", "w3"}, {"Age", "n"}, {"Images", "n"}, {"Due", "n"}, {"Ripening", "n"}, {"Next due", "w3"}, {"Note", "w4"},
 	}}
-	waiting, next := p.waits()
-	for _, name := range p.bases {
-		facts := p.State.Bases[name]
-		if facts == nil {
-			facts = &state.Base{}
-		}
-		moved, old := facts.LastUpdated.Time, cell{}
-		if !moved.IsZero() {
-			old = cell{text(age(p.Now.Sub(moved))), strconv.FormatInt(int64(p.Now.Sub(moved)/time.Minute), 10)}
+	for _, b := range p.bases {
+		s, old := b.Summary(), cell{}
+		if !s.Updated.IsZero() {
+			old = cell{text(age(p.Now.Sub(s.Updated))), strconv.FormatInt(int64(p.Now.Sub(s.Updated)/time.Minute), 10)}
 		}
 		t.rows = append(t.rows, row{cells: []cell{
-			{content: to("base", name, text(state.Short(p.Graph.BaseRef(name).String())))},
-			{content: digestPart(facts.CurrentDigest)},
-			timeCell(moved), old,
-			number(len(p.Graph.Dependents(name))), number(waiting[name]), timeCell(next[name]),
-			plain(p.note(name, facts)),
+			{content: to("base", s.Name, text(state.Short(s.Ref)))},
+			{content: digestPart(s.Digest)},
+			timeCell(s.Updated), old,
+			number(s.Users), number(s.Due), number(s.Ripening), timeCell(s.Next),
+			plain(note(&s)),
 		}})
 	}
 	return t.part()
 }
 
-// waits returns for each base image how many images wait for it, and when the first of them is due.
-func (p *page) waits() (images map[string]int, next map[string]time.Time) {
-	images, next = map[string]int{}, map[string]time.Time{}
-	for i := range p.Decisions {
-		for _, b := range p.Decisions[i].Bases {
-			if b.Base == "" || !b.Due && b.Until.IsZero() {
-				continue
-			}
-			images[b.Base]++
-			due := b.Until
-			if b.Due {
-				due = b.Since
-			}
-			if !due.IsZero() && (next[b.Base].IsZero() || due.Before(next[b.Base])) {
-				next[b.Base] = due
-			}
-		}
-	}
-	return images, next
-}
-
 // note returns what is unusual about a base image.
-func (p *page) note(name string, facts *state.Base) string {
+func note(s *describe.BaseSummary) string {
 	var notes []string
-	held, withdrawn := 0, 0
-	for i := range facts.Candidates {
-		c := &facts.Candidates[i]
-		if !c.Held.IsZero() && !c.Released.After(c.Held.Time) {
-			held++
-		}
-		if !c.Withdrawn.IsZero() {
-			withdrawn++
-		}
-	}
-	if facts.CurrentDigest == "" {
+	if s.Digest == "" {
 		notes = append(notes, "not resolved yet")
 	}
-	if !p.Graph.Watched(name) {
+	if s.Pinned > 0 && s.Pinned == s.Users {
 		notes = append(notes, "pinned everywhere")
 	}
-	if held > 0 {
-		notes = append(notes, fmt.Sprintf("%d held", held))
+	if s.Held > 0 {
+		notes = append(notes, fmt.Sprintf("%d held", s.Held))
 	}
-	if withdrawn > 0 {
-		notes = append(notes, fmt.Sprintf("%d withdrawn", withdrawn))
+	if s.Withdrawn > 0 {
+		notes = append(notes, fmt.Sprintf("%d withdrawn", s.Withdrawn))
 	}
 	return strings.Join(notes, ", ")
 }

@@ -21,7 +21,7 @@
 
   // ---- Tables ----
 
-  const LIMIT = 200; // rows shown at first, so that a page with thousands stays quick
+  const LIMIT = 200; // rows shown at first, so that a page with thousands stays quick; until a table is filtered or sorted, page.css hides the others
 
   function setUpTable(tools) {
     const table = $(tools.dataset.for), body = table.tBodies[0], rows = [...body.rows];
@@ -37,6 +37,7 @@
     table.parentElement.after(rest);
 
     function apply() {
+      table.classList.add("set");
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of order) {
@@ -46,6 +47,10 @@
         row.classList.toggle("over", match && !all && shown > LIMIT);
       }
       said.textContent = shown === rows.length ? "" : `${shown} of ${rows.length}`;
+      offer(shown);
+    }
+
+    function offer(shown) {
       rest.hidden = all || shown <= LIMIT;
       button.textContent = `Show all ${shown}`;
     }
@@ -73,7 +78,7 @@
     input.addEventListener("input", apply);
     selects.forEach((s) => s.addEventListener("change", apply));
     tools.hidden = false;
-    apply();
+    offer(rows.length);
     return { show(value) { selects[0].value = value; input.value = ""; apply(); } };
   }
 
@@ -224,7 +229,7 @@
 
     function readColors() {
       const style = getComputedStyle(canvas);
-      for (const name of ["bg", "ink", "faint", "node", "base", "border", "edge", "pin", "focus", "current", "due", "running", "waiting", "held", "failed", "blocked", "unknown"]) {
+      for (const name of ["bg", "ink", "faint", "node", "base", "line", "edge", "pin", "focus", "current", "due", "running", "waiting", "held", "failed", "blocked", "unknown"]) {
         colors[name] = style.getPropertyValue("--" + name).trim();
       }
       colors.starting = colors.running;
@@ -291,7 +296,7 @@
     function drawNode(n) {
       ctx.globalAlpha = chain && !chain.has(n.i) ? 0.15 : 1;
       ctx.fillStyle = n.kind === "managed" ? colors.node : colors.base;
-      ctx.strokeStyle = n.i === selected ? colors.focus : n.kind === "unresolved" ? colors.failed : colors.border;
+      ctx.strokeStyle = n.i === selected ? colors.focus : n.kind === "unresolved" ? colors.failed : colors.line;
       ctx.lineWidth = (n.i === selected ? 2.5 : 1) * Math.max(1, 0.6 / scale);
       ctx.beginPath();
       ctx.roundRect(n.x, n.y, n.w, n.h, 4);

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	day   = 24 * time.Hour
-	delay = 7 * day
+	day  = 24 * time.Hour
+	took = 20 * time.Minute // of each rebuild
+
+	lastBuilt = 36 * day // ago
 )
 
 // Options describe a fleet.
@@ -120,8 +122,9 @@ func (w *writer) base(i int) error {
 // image writes an image that is built on one or two base images, or on another image.
 func (w *writer) image(i, bases int) error {
 	name := w.name(i)
-	var uses, built strings.Builder
+	var uses, built, targets strings.Builder
 	add := func(ref, digest string, line int) {
+		fmt.Fprintf(&targets, "{ref: %q, digest: %q}, ", ref, digest)
 		fmt.Fprintf(&uses, "- ref: %s\n  final: %t\n  uses: [{kind: %s, stage: \"0\", line: %d}]\n", ref, line == 1, []string{"from", "copy"}[(line-1)%2], line)
 		fmt.Fprintf(&built, "- ref: %s\n  digest: %s\n  evidence: provenance\n", ref, digest)
 	}
@@ -136,7 +139,7 @@ func (w *writer) image(i, bases int) error {
 		add("docker.io/library/"+repository+":"+tag, digest("base %d 0", other), 2)
 	}
 	text := fmt.Sprintf("name: %[1]s\nrepository: ghcr.io/acme/%[1]s\ndockerfile: {repo: acme/%[1]s, path: Dockerfile, digest: %[2]q}\nbaseImages:\n%[3]sbuiltOn:\n%[4]scurrentVersion: 1.4.0\ncurrentDigest: %[5]s\nlastBuilt: %[6]q\npublished:\n- {tag: 1.4.0, digest: %[5]q, since: %[6]q}\n",
-		name, digest("dockerfile"), uses.String(), built.String(), digest("image %d", i), w.ago(30*day))
+		name, digest("dockerfile"), uses.String(), built.String(), digest("image %d", i), w.ago(lastBuilt))
 	if i%17 == 5 {
 		text += fmt.Sprintf("analysisError: %q\n", w.Text+"Dockerfile:3: COPY --from does not expand variables")
 	}
@@ -150,7 +153,8 @@ func (w *writer) image(i, bases int) error {
 	}
 	var history strings.Builder
 	for k := range 5 {
-		history.WriteString("- " + w.rebuild(i, k+1, "succeeded", time.Duration(60-k*6)*day))
+		history.WriteString("- " + w.rebuild(i, k+1, "succeeded", lastBuilt+took+time.Duration(4-k)*6*day))
+		history.WriteString("  bases: [" + targets.String() + "]\n")
 	}
 	return w.file("state/images/"+name+".yaml", text+"rebuildHistory:\n"+history.String())
 }
@@ -173,7 +177,7 @@ func (w *writer) rebuild(i, k int, status string, age time.Duration) string {
 		lines = append(lines, fmt.Sprintf("message: %q", w.Text+"the run ended with failure"))
 	}
 	if status == "failed" || status == "succeeded" {
-		lines = append(lines, fmt.Sprintf("finishedAt: %q", w.ago(age-20*time.Minute)))
+		lines = append(lines, fmt.Sprintf("finishedAt: %q", w.ago(age-took)))
 	}
 	return strings.Join(lines, "\n  ") + "\n"
 }

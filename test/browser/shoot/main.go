@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -68,7 +69,7 @@ func run() error {
 	take := chromedp.CaptureScreenshot()
 	switch {
 	case *pdf:
-		take = chromedp.PrintToPDF()
+		take = chromedp.PrintToPDF(func(p *page.PrintToPDFParams) { p.PreferCSSPageSize = new(true) })
 	case *full:
 		take = chromedp.FullScreenshot(100)
 	}
