@@ -17,6 +17,8 @@ const (
 	defaultPlatform        = "linux/amd64"
 	defaultDelay           = 7 * 24 * hour
 	defaultSchedule        = "17 * * * *"
+	defaultScanSchedule    = "43 3 * * *"
+	defaultMinAge          = 24 * hour
 	defaultBaseInterval    = 6 * hour
 	defaultImageInterval   = hour
 	defaultMaxConcurrent   = 5
@@ -60,6 +62,7 @@ type Factory struct {
 	Registries    Registries            `yaml:"registries" jsonschema_description:"Registries that Dockerfiles may use."`
 	Trust         []Trust               `yaml:"trust" jsonschema_description:"Signatures or provenance that new digests of base images must carry before they can ripen."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
+	Scan          Scan                  `yaml:"scan" jsonschema_description:"How the cluster scans images for vulnerabilities."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`
 }
 
@@ -102,6 +105,7 @@ type Defaults struct {
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild."`
+	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities. Without it, scans only show them."`
 	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns images without an owner."`
 	Labels          map[string]string `yaml:"labels" jsonschema_description:"Labels of all images; an entry overrides them key by key."`
 	Source          SourceDefault     `yaml:"source" jsonschema_description:"Keys that most sources share."`
@@ -129,6 +133,7 @@ type Image struct {
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle. Default four times rebuildDelay."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay. Default: mature with pinBases, else settle."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild. Default true."`
+	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities; keys that are left out come from defaults."`
 	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns the image, such as team-shop or @acme/shop."`
 	Labels          map[string]string `yaml:"labels" jsonschema_description:"Labels to select the image by, such as team: shop. Its Kargo objects carry them."`
 

@@ -241,6 +241,7 @@ func (c *Config) applyDefaults() {
 	f.Poll.Images = orDefault(f.Poll.Images, defaultImageInterval)
 	f.MaxConcurrent = orDefault(f.MaxConcurrent, defaultMaxConcurrent)
 	f.Jobs.applyDefaults()
+	f.Scan.applyDefaults()
 	d := &c.Defaults
 	for i := range c.Images {
 		img := &c.Images[i]
@@ -250,6 +251,7 @@ func (c *Config) applyDefaults() {
 			img.MaxRebuildDelay = &longest
 		}
 		img.AutoRebuild = orDefault(img.AutoRebuild, *orDefault(d.AutoRebuild, true))
+		img.Urgent = img.Urgent.withDefaults(d.Urgent)
 		setDefault(&img.Owner, d.Owner)
 		img.Labels = withDefaults(img.Labels, d.Labels)
 		setDefault(&img.Registry, c.defaultRegistry(img.Managed()))

@@ -125,6 +125,7 @@ func (v *validator) factory(n *yaml.Node) {
 	v.lint(child(n, "lint"))
 	v.registries(child(n, "registries"))
 	v.trust(child(n, "trust"))
+	v.scan(child(n, "scan"))
 	v.jobs(child(n, "jobs"))
 	v.metrics(child(n, "metrics"), child(child(n, "jobs"), "env"))
 	mirrors := child(n, "mirrors")
@@ -186,6 +187,7 @@ func (v *validator) defaults(n *yaml.Node) {
 	}
 	v.registry(child(n, "registry"), "defaults.registry", d.Registry)
 	v.policy(child(n, "rebuildPolicy"), "defaults.rebuildPolicy", d.RebuildPolicy)
+	v.urgent(child(n, "urgent"), "defaults.urgent", d.Urgent)
 	v.owned(n, "defaults.", d.Owner, d.Labels)
 	if src := child(n, "source"); src != nil {
 		v.provider(child(src, "provider"), "defaults.source.provider", d.Source.Provider)
@@ -216,6 +218,7 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 	if img.RebuildDelay != nil && img.MaxRebuildDelay != nil && *img.MaxRebuildDelay < *img.RebuildDelay {
 		v.add(finding.BadValue, child(n, "maxRebuildDelay"), fmt.Sprintf("%s: maxRebuildDelay %s is shorter than rebuildDelay %s", at, img.MaxRebuildDelay, img.RebuildDelay), "")
 	}
+	v.urgent(child(n, "urgent"), at+": urgent", img.Urgent)
 	v.owned(n, at+": ", img.Owner, img.Labels)
 	if tags := child(n, "tags"); tags != nil && tags.Kind != yaml.SequenceNode {
 		v.tags(tags, at+": tags", img.Tags)
