@@ -48,6 +48,10 @@ type Scope struct {
 	Bases       []string      // names of base images whose tags are resolved
 	AllBases    bool          // resolve all base images in use
 	Rotation    fair.Rotation // order of the work under a deadline
+	Expected    []string      // images whose tags are read; the Dockerfiles of those that are new are read too
+	Neighbors   []string      // images of which some are probed, and analyzed if they are new; in this order
+
+	probed
 }
 
 // everything returns the scope of all enrolled images.
@@ -125,14 +129,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	if err != nil {
 		return nil, err
 	}
-	a := &analysis{
-		Fleet: f, Clients: clients, now: clients.Now(), rotation: scope.Rotation,
-		files: map[string]*dockerfileResult{}, images: map[string]*publicationResult{}, bases: map[string]*baseResult{},
-		configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configResult{}},
-	}
-	if a.rotation.Pass == 0 {
-		a.rotation.Pass = a.now.Unix() / int64(time.Hour/time.Second)
-	}
+	a := newAnalysis(f, scope, clients)
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
 	phases := 3
@@ -147,6 +144,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	}
 	if phases == 4 {
 		runPhase(func(ctx context.Context) { a.dockerfiles(ctx, scope.Dockerfiles) })
+		a.dropUnread(&scope)
 	}
 	if a.Registry != nil {
 		runPhase(func(ctx context.Context) { a.published(ctx, scope.Published) })
@@ -186,8 +184,21 @@ type analysis struct {
 	bases    map[string]*baseResult        // by base image
 	asked    map[string]bool               // base images in scope
 
-	snapshots once[state.Snapshot] // of tags, by reference
-	configs   configs              // of what Dockerfiles build on
+	chosen    map[string]*publicationResult // by image: what was read before the analysis
+	snapshots once[state.Snapshot]          // of tags, by reference
+	configs   configs                       // of what Dockerfiles build on
+}
+
+func newAnalysis(f *fleet.Fleet, scope Scope, clients Clients) *analysis {
+	a := &analysis{
+		Fleet: f, Clients: clients, now: clients.Now(), rotation: scope.Rotation, chosen: scope.chosen,
+		files: map[string]*dockerfileResult{}, images: map[string]*publicationResult{}, bases: map[string]*baseResult{},
+		configs: configs{wanted: map[configKey]bool{}, read: map[configKey]*configResult{}},
+	}
+	if a.rotation.Pass == 0 {
+		a.rotation.Pass = a.now.Unix() / int64(time.Hour/time.Second)
+	}
+	return a
 }
 
 func setOf(names []string) map[string]bool {

@@ -101,12 +101,10 @@ func (a *analysis) tagsInUse() map[string][]string {
 
 // observe reads the tags of an image from its registry: the newest one, and tags, which other images are built on.
 func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string) *publicationResult {
-	p := &publicationResult{others: map[string]state.Snapshot{}}
-	facts := a.State.Images[img.Name]
-	if facts != nil && facts.Repository != img.Ref() {
-		facts = nil // recorded for another repository
+	p, facts := a.chosen[img.Name], a.recordedFor(img)
+	if p == nil {
+		p = a.newest(ctx, img.Name)
 	}
-	a.choose(ctx, img, facts, p)
 	var none *registry.NoneCountsError
 	switch {
 	case errors.Is(p.err, registry.ErrUnpublished):
@@ -137,6 +135,22 @@ func (a *analysis) observe(ctx context.Context, img *config.Image, tags []string
 		}
 		p.others[tag] = s
 	}
+	return p
+}
+
+// recordedFor returns the facts of an image, or nil if they were recorded for another repository.
+func (a *analysis) recordedFor(img *config.Image) *state.Image {
+	facts := a.State.Images[img.Name]
+	if facts != nil && facts.Repository != img.Ref() {
+		return nil
+	}
+	return facts
+}
+
+// newest reads the newest published tag of an image.
+func (a *analysis) newest(ctx context.Context, name string) *publicationResult {
+	p, img := &publicationResult{others: map[string]state.Snapshot{}}, a.Config.Find(name)
+	a.choose(ctx, img, a.recordedFor(img), p)
 	return p
 }
 

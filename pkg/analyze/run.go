@@ -8,6 +8,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
@@ -53,8 +54,11 @@ func (e Event) used(f *fleet.Fleet) bool {
 func (e Event) recorded(f *fleet.Fleet) bool {
 	if e.Image != "" {
 		facts := f.State.Images[e.Image]
-		return facts != nil && e.Digest != "" && facts.CurrentDigest == e.Digest &&
-			(facts.Dockerfile != nil || !f.Config.Find(e.Image).Managed())
+		if facts == nil || e.Digest == "" || facts.Dockerfile == nil && f.Config.Find(e.Image).Managed() {
+			return false
+		}
+		tag := facts.PublishedTag(e.Tag) // a newer tag may be current by now
+		return facts.CurrentDigest == e.Digest || facts.CurrentDigest != "" && tag != nil && tag.Digest == e.Digest
 	}
 	base := f.State.Bases[e.Base]
 	if base == nil {
@@ -64,12 +68,13 @@ func (e Event) recorded(f *fleet.Fleet) bool {
 	return seen != nil && len(seen.Platforms) > 0
 }
 
-// scopeOfEvent returns the scope of an event: its image, all base images, and every image that is new or being rebuilt. So
-// many events at once need few commits.
+// scopeOfEvent returns the scope of an event: its image, all base images, every image that is new or being rebuilt, and for an
+// enrolled image its neighbors. So many events at once need few commits.
 func scopeOfEvent(f *fleet.Fleet, e Event) Scope {
 	scope := Scope{AllBases: true, Rotation: fair.Rotation{First: map[string]bool{e.Name(): true}}}
 	if e.Image != "" {
 		scope.Dockerfiles, scope.Published = []string{e.Image}, []string{e.Image}
+		scope.Neighbors = neighbors(f, e.Image)
 	}
 	for _, name := range f.Graph.Order() {
 		facts := f.State.Images[name]
@@ -77,8 +82,8 @@ func scopeOfEvent(f *fleet.Fleet, e Event) Scope {
 		if isNew && !slices.Contains(scope.Dockerfiles, name) {
 			scope.Dockerfiles = append(scope.Dockerfiles, name)
 		}
-		if expected(facts) && !slices.Contains(scope.Published, name) {
-			scope.Published = append(scope.Published, name)
+		if expected(facts) && name != e.Image {
+			scope.Expected = append(scope.Expected, name)
 		}
 	}
 	return scope
@@ -96,16 +101,44 @@ type Options struct {
 	Timeout time.Duration // after which partial results are recorded; 0 for none
 	Select  fleet.Selection
 	Event   Event
+
+	Inform func(text string)                          // prints why Run waits; may be nil
+	Sleep  func(context.Context, time.Duration) error // waits for another analysis; default: real time passes
+	Random func(most time.Duration) time.Duration     // how long it waits; default: a random duration below most
 }
 
 // Run analyzes the fleet of a store and saves the change. If another writer changed the state in the meantime, the analysis
 // is repeated and Run returns the last report. The report is nil if ctx ended before there was one.
 func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, error) {
+	if o.Sleep == nil {
+		o.Sleep = httpx.Sleep
+	}
+	if o.Random == nil {
+		o.Random = random
+	}
+	t := &turn{o: &o, over: o.Event.Name() == ""}
+	for {
+		report, saved, err := t.run(ctx, s)
+		if err != nil || t.over || report != nil {
+			return report, saved, err
+		}
+		if err := t.wait(ctx); err != nil {
+			return nil, saved, err
+		}
+	}
+}
+
+// run makes an analysis, or returns no report if it is not its turn yet.
+func (t *turn) run(ctx context.Context, s store.Store) (*Report, store.Saved, error) {
+	o := t.o
 	var report *Report
 	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
 		report = nil
 		if why := o.Event.skip(f); why != "" {
 			report = skipped(why)
+			return nil, nil
+		}
+		if t.left > 0 {
 			return nil, nil
 		}
 		if s := o.Select.Labels; s != nil && len(f.Config.Select(s)) == 0 {
@@ -125,6 +158,11 @@ func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, e
 			var cancel context.CancelFunc
 			within, cancel = context.WithTimeout(ctx, o.Timeout)
 			defer cancel()
+		}
+		scope.probe(within, f, clients, t.over)
+		if !t.over && len(scope.fresh) >= burstSize {
+			t.begin(f)
+			return nil, nil
 		}
 		if report, err = Fleet(within, f, scope, clients); err != nil {
 			return nil, err

@@ -141,7 +141,10 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 	if o.event.Name() != "" && o.timeout == 0 {
 		o.timeout = eventTimeout
 	}
-	r, saved, err := analyze.Run(ctx, st, analyze.Options{Clients: clients, Timeout: o.timeout, Select: selection, Event: o.event})
+	r, saved, err := analyze.Run(ctx, st, analyze.Options{
+		Clients: clients, Timeout: o.timeout, Select: selection, Event: o.event, Sleep: env.Sleep,
+		Inform: func(text string) { _ = env.infof("%s", text) }, // a later message fails too if this one cannot be written
+	})
 	measured.analyzed(r)
 	if r == nil && errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		if err := env.infof("interrupted before anything was analyzed; nothing saved"); err != nil {

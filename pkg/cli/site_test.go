@@ -45,6 +45,7 @@ type site struct {
 	sleep    func(context.Context, time.Duration) error // before a request is sent again; nil: real time passes
 	env      map[string]string
 	said     bytes.Buffer // all output of commands
+	asked    int          // requests to the forge at the last count
 }
 
 // newSite starts the servers and enrolls one image that is built on library/node:22 of the registry.
