@@ -37,8 +37,8 @@ func newStatus(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "status [NAME...]",
 		Short: "Show the status of every image, and the reason",
 		Long: `Status shows the status of every enrolled image and the reason, from state alone: current, waiting until a date, due,
-starting, running, blocked (a recorded rebuild could not be started), failed, held, opted out or unknown. The table
-shortens reasons to fit the terminal and times as people say them; -o wide shows both in full. Describe shows everything
+starting, running, blocked (a recorded rebuild could not be started), paused, failed, held, incomplete (the newest digest of
+a base lacks a platform), untrusted, opted out or unknown. The table shortens reasons to fit the terminal and times as people say them; -o wide shows both in full. Describe shows everything
 about one image.
 
 With --bases, status shows the base images instead: the digest that each tag holds, when it moved, the digests that wait, and
@@ -52,9 +52,10 @@ warns, shows the rest, and exits with 1.
 With --watch, status goes on until it is interrupted (exit code 130): it redraws a terminal, and prints a line for each change
 otherwise.
 
-For CI, --fail-on sets the exit code to 3 if an image meets a condition: due, blocked, failed, held, unknown, unresolved (its
-Dockerfile uses a reference that cannot be resolved), or stale=DURATION (a base has held a newer digest for that long, whether
-or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exit code of 1 means that status itself failed.`,
+For CI, --fail-on sets the exit code to 3 if an image meets a condition: due, blocked, failed, held, incomplete, untrusted,
+unknown, unresolved (its Dockerfile uses a reference that cannot be resolved), or stale=DURATION (a base has held a newer
+digest for that long, whether or not it is due). --exit-code is short for --fail-on due,blocked,failed. An exit code of 1 means
+that status itself failed.`,
 		Example: `  imagefactory status
   imagefactory status -l team=shop
   imagefactory status web -o json

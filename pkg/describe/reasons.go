@@ -127,7 +127,16 @@ func (c *chain) upstream(b *ImageBase) {
 		if held(b.Candidates) {
 			c.rule(nil, "a held digest is not used until it is released")
 		}
-		if b.Withdrawn || b.Origin == policy.FromOlder {
+		if b.OnHeld {
+			c.rule(nil, "an image that is built on a held digest leaves it for the newest older one that is ripe")
+		}
+		if len(b.Missing) > 0 {
+			c.rule([]string{"platforms"}, "a digest that lacks a platform of the image is not used; an index is often completed one platform at a time")
+		}
+		if b.Untrusted != "" {
+			c.rule(nil, "a digest that cannot be verified is not used")
+		}
+		if b.Withdrawn || b.Origin == policy.FromOlder && !b.OnHeld {
 			c.rule(nil, "a withdrawn digest is not used unless it is released; an image that is built on one leaves it after %s at the latest", config.Duration(state.WithdrawalWait))
 		}
 	}
@@ -136,8 +145,14 @@ func (c *chain) upstream(b *ImageBase) {
 		c.decide("due for %s%s", state.ShortDigest(b.Lock.Digest), since(b.Since))
 	case !b.Until.IsZero():
 		c.decide("%s is due at %s if the tag does not move again", state.ShortDigest(b.Waiting), stamp(b.Until))
+	case b.Held && b.OnHeld:
+		c.decide("not due: no other digest can be used yet")
 	case b.Held:
 		c.decide("not due: the newer digest is held")
+	case len(b.Missing) > 0:
+		c.decide("not due: the newest digest lacks %s", strings.Join(b.Missing, ", "))
+	case b.Untrusted != "":
+		c.decide("not due: the newest digest is not trusted")
 	case b.Origin == policy.FromNowhere:
 		c.decide("no digest is known yet: the registry was not asked")
 	default:
@@ -177,6 +192,10 @@ func (c *chain) candidate(file string, k *Candidate) {
 		c.fact(place, k.Digest, "%s was held %s%s", short, stamp(k.Held), reason)
 	case policy.IsReleased:
 		c.fact(place, k.Digest, "%s was released %s%s", short, stamp(k.Released), reason)
+	case policy.IsIncomplete:
+		c.fact(place, k.Digest, "%s lacks %s", short, strings.Join(k.Missing, ", "))
+	case policy.IsUntrusted:
+		c.fact(place, k.Digest, "%s could not be verified: %s", short, state.Text(k.Untrusted))
 	case policy.IsWithdrawn:
 		c.fact(place, k.Digest, "%s was withdrawn %s: the tag went back to an older digest", short, stamp(k.Withdrawn))
 	}

@@ -82,7 +82,7 @@ func statusRole(status string) role {
 		return running
 	case "waiting":
 		return waiting
-	case "held":
+	case "held", "paused", "incomplete", "untrusted":
 		return held
 	case "failed":
 		return failed

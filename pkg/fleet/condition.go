@@ -19,7 +19,7 @@ type Condition struct {
 const staleKind = "stale"
 
 // conditionKinds are the kinds of conditions that take no value: statuses, and a reference that cannot be resolved.
-var conditionKinds = []string{string(policy.Due), string(policy.Blocked), string(policy.Failed), string(policy.Held), string(policy.Unknown), "unresolved"}
+var conditionKinds = []string{string(policy.Due), string(policy.Blocked), string(policy.Failed), string(policy.Held), string(policy.Incomplete), string(policy.Untrusted), string(policy.Unknown), "unresolved"}
 
 // DefaultConditions are the statuses that call for attention.
 func DefaultConditions() []Condition {

@@ -46,7 +46,7 @@ func (f *future) start(img *image) {
 
 // addBase adds a base or parent that makes a rebuild due.
 func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
-	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released, Leaves: b.Origin == policy.FromOlder}
+	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released, Leaves: b.Origin == policy.FromOlder, OnHeld: b.OnHeld}
 	if !f.madeUp[b.Lock.Digest] {
 		base.Digest = b.Lock.Digest
 	}
@@ -60,12 +60,12 @@ func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
 	latest := time.Time{}
 	for _, c := range newer(f.clocks(img, b.Ref)) {
 		base.Candidates = append(base.Candidates, Candidate{
-			Digest: c.Digest, Seen: c.Seen, Ripe: c.Ripe, Withdrawn: !c.Withdrawn.IsZero(), Held: !c.Held.IsZero(), Released: !c.Released.IsZero(),
+			Digest: c.Digest, Seen: c.Seen, Ripe: c.Ripe, Withdrawn: !c.Withdrawn.IsZero(), Held: !c.Held.IsZero(), Released: !c.Released.IsZero(), Missing: c.Missing, Untrusted: c.Untrusted,
 		})
 		if c.Digest == b.Lock.Digest {
 			base.Number = len(base.Candidates)
 		}
-		if latest.IsZero() && c.Withdrawn.IsZero() && c.Held.IsZero() {
+		if latest.IsZero() && c.Withdrawn.IsZero() && c.Held.IsZero() && len(c.Missing) == 0 && c.Untrusted == "" {
 			latest = c.Ripe.Add(img.MaxDelay().Std() - img.Delay().Std())
 		}
 	}

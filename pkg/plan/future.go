@@ -284,7 +284,7 @@ func (f *future) settle(img *image, d policy.Decision) {
 	}
 	img.last, img.wake = d, time.Time{}
 	switch d.Status {
-	case policy.Current, policy.Held, policy.OptedOut, policy.Unknown:
+	case policy.Current, policy.Held, policy.Incomplete, policy.Untrusted, policy.OptedOut, policy.Unknown:
 		img.awake = false
 	case policy.Waiting:
 		img.awake, img.wake = d.After != "", d.Until
@@ -301,7 +301,7 @@ func (f *future) settle(img *image, d policy.Decision) {
 		img.retry = nil
 	}
 	for i := range d.Bases {
-		if b := &d.Bases[i]; b.Held || b.Withdrawn || b.Origin == policy.FromOlder { // an older digest may ripen, which Until does not say
+		if b := &d.Bases[i]; b.Held || b.Withdrawn || b.Origin == policy.FromOlder || len(b.Missing) > 0 || b.Untrusted != "" { // an older digest may ripen, which Until does not say
 			f.wakeForOlder(img, b)
 		}
 	}

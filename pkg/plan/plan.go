@@ -105,7 +105,8 @@ type Base struct {
 	// Number counts the digests that the tag moved through since the published image was built: 3 is the third.
 	Number     int         `json:"number,omitempty"`
 	Released   bool        `json:"released,omitempty"` // by a person, before it had ripened
-	Leaves     bool        `json:"leaves,omitempty"`   // the image is built on a digest that was withdrawn
+	Leaves     bool        `json:"leaves,omitempty"`   // the image is built on a digest that was withdrawn or is held
+	OnHeld     bool        `json:"onHeld,omitempty"`   // the image is built on a held digest
 	Candidates []Candidate `json:"candidates,omitempty"`
 }
 
@@ -117,6 +118,8 @@ type Candidate struct {
 	Withdrawn bool      `json:"withdrawn,omitempty"`
 	Held      bool      `json:"held,omitempty"`
 	Released  bool      `json:"released,omitempty"`
+	Missing   []string  `json:"missing,omitempty"` // platforms of the image that it lacks
+	Untrusted string    `json:"untrusted,omitempty"`
 }
 
 // Dispatch is how many builds start at one forge in one hour.
@@ -144,9 +147,12 @@ const (
 	SkipPinned   Cause = "pinned"   // the Dockerfile names a digest
 	SkipOptedOut Cause = "optedOut" // autoRebuild is false
 	SkipHeld     Cause = "held"     // a person held the digest
-	SkipFailed   Cause = "failed"   // too many failures in a row
-	SkipManual   Cause = "manual"   // no API can start its build
-	SkipUnknown  Cause = "unknown"  // not analyzed, or not resolved
-	SkipLater    Cause = "later"    // after the horizon
-	SkipCurrent  Cause = "current"  // what it uses stays the same
+	// SkipIncomplete is for a digest that lacks a platform, SkipUntrusted for one that could not be verified.
+	SkipIncomplete Cause = "incomplete"
+	SkipUntrusted  Cause = "untrusted"
+	SkipFailed     Cause = "failed"  // too many failures in a row
+	SkipManual     Cause = "manual"  // no API can start its build
+	SkipUnknown    Cause = "unknown" // not analyzed, or not resolved
+	SkipLater      Cause = "later"   // after the horizon
+	SkipCurrent    Cause = "current" // what it uses stays the same
 )

@@ -129,12 +129,18 @@ func pinned(img *image, ref string) Skip {
 func (f *future) cause(img *image, rebuilt bool) Cause {
 	d := &img.first
 	switch {
-	case d.Status == policy.OptedOut && slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool { return b.Due || b.Held || !b.Until.IsZero() }):
+	case d.Status == policy.OptedOut && slices.ContainsFunc(d.Bases, func(b policy.BaseDecision) bool {
+		return b.Due || b.Held || len(b.Missing) > 0 || b.Untrusted != "" || !b.Until.IsZero()
+	}):
 		return SkipOptedOut
 	case rebuilt:
 		return ""
 	case d.Status == policy.Held:
 		return SkipHeld
+	case d.Status == policy.Incomplete:
+		return SkipIncomplete
+	case d.Status == policy.Untrusted:
+		return SkipUntrusted
 	case gaveUp(d), gaveUp(&img.last):
 		return SkipFailed
 	case d.Status == policy.Unknown:

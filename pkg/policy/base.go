@@ -93,7 +93,13 @@ type candidate struct {
 	withdrawn      time.Time // zero unless the tag went back to an older digest
 	held           time.Time
 	released       time.Time // counts only if later than held: the last decision is valid
+	missing        []string  // platforms of the image that it lacks, although an earlier digest of the tag had them
+	untrusted      string    // why it could not be verified
+	urgent         []string  // findings for which a scan released it
 }
+
+// isUsable reports whether a build may use the candidate once it has ripened.
+func (c *candidate) isUsable() bool { return !c.isHeld() && len(c.missing) == 0 && c.untrusted == "" }
 
 func (c *candidate) isHeld() bool { return !c.held.IsZero() && !c.released.After(c.held) }
 
@@ -122,12 +128,30 @@ func (d *decider) candidates(base *state.Base, platforms []string) []candidate {
 // for other platforms are one candidate, and a tag that returns to an older candidate withdraws the later ones. The first is
 // the baseline, which is never withdrawn.
 func candidates(base *state.Base, platforms []string) []candidate {
-	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, platforms)
+	offered := make([]bool, len(platforms))
+	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, platforms, offered)
 	list := inOrder(base.Candidates)
 	for i := range list {
-		out = appendCandidate(out, &list[i], platforms)
+		out = appendCandidate(out, &list[i], platforms, offered)
 	}
 	return out
+}
+
+// missingOf returns the platforms that a digest lacks, although an earlier digest of its tag had them, and adds those that it
+// has to offered. A platform that no digest ever had is not missing: the image does not build on the tag for it.
+func missingOf(s state.Snapshot, platforms []string, offered []bool) (missing []string) {
+	if len(s.Platforms) == 0 {
+		return nil
+	}
+	for i, p := range platforms {
+		switch lacks := s.Lacks(p); {
+		case !lacks:
+			offered[i] = true
+		case offered[i]:
+			missing = append(missing, p)
+		}
+	}
+	return missing
 }
 
 // inOrder returns candidates sorted by the time they were first seen. They are stored like that, but a file can have been
@@ -143,12 +167,15 @@ func inOrder(list []state.Candidate) []state.Candidate {
 	return list
 }
 
-func appendCandidate(list []candidate, c *state.Candidate, platforms []string) []candidate {
+func appendCandidate(list []candidate, c *state.Candidate, platforms []string, offered []bool) []candidate {
+	missing := missingOf(c.Snapshot, platforms, offered)
 	eff, since := effective(c.Snapshot, platforms), later(c.FirstSeen.Time, c.Returned.Time)
 	at := indexOf(list, eff)
 	switch {
 	case at < 0:
-		list = append(list, candidate{Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time})
+		list = append(list, candidate{
+			Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time, missing: missing, untrusted: c.Untrusted,
+		})
 		at = len(list) - 1
 	case c.Withdrawn.IsZero():
 		if list[at].isWithdrawn() && !list[at].isReleased() {
@@ -156,6 +183,9 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string) [
 		}
 		if list[at].isWithdrawn() && since.Sub(list[at].withdrawn) >= state.WithdrawalWait { // it returns under another digest
 			list[at].since = since
+		}
+		if list[at].untrusted != "" && c.Untrusted == "" { // of two indexes of one content, the verified one
+			list[at].Snapshot, list[at].untrusted = c.Snapshot, ""
 		}
 		list[at].withdrawn = time.Time{}
 		for i := at + 1; i < len(list); i++ {
@@ -166,6 +196,7 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string) [
 	}
 	if c.Released.After(list[at].released) { // somebody asked for this digest
 		list[at].Snapshot = c.Snapshot
+		list[at].untrusted, list[at].urgent = c.Untrusted, c.Urgent
 	}
 	list[at].held = later(list[at].held, c.Held.Time)
 	list[at].released = later(list[at].released, c.Released.Time)
@@ -223,14 +254,19 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 		from = at
 	}
 	ripe := v.ripe(from)
-	leaves := listed && v.list[at].isWithdrawn() && !v.releasedNow(&v.list[at])
+	leaves := v.leavable(at, listed)
+	older := -1
+	if leaves && ripe < 0 {
+		older = v.ripe(0)
+	}
+	b.OnHeld = listed && v.list[at].isHeld()
 	switch {
 	case ripe >= 0:
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe
 		b.Released = v.releasedNow(&v.list[ripe]) && !v.aged(&v.list[ripe], v.delay())
 		b.Due, b.Since = v.triggered(from, ripe)
-	case leaves:
-		ripe = max(v.ripe(0), 0)
+	case older >= 0:
+		ripe = older
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromOlder
 	case on != nil:
 		b.Lock, b.Origin = on.Snapshot, FromBuilt
@@ -238,16 +274,26 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 		b.Lock, b.Origin = v.list[0].Snapshot, FromBaseline
 	}
 	if b.Outdated = v.newer(from); b.Outdated.IsZero() && leaves {
-		b.Outdated = v.list[at].withdrawn
+		b.Outdated = later(v.list[at].withdrawn, v.list[at].held)
 	}
 	waits := from
 	if b.Due {
 		waits = ripe + 1
 	}
 	v.waiting(b, waits)
-	if leaves && !b.Due {
-		v.leave(b, ripe, v.list[at].withdrawn)
+	switch {
+	case !leaves || b.Due:
+	case ripe >= 0:
+		v.leave(b, ripe, &v.list[at])
+	default: // everything older is held too
+		b.Held = true
 	}
+}
+
+// leavable reports whether an image that is built on a candidate is to leave it: it was withdrawn or is held.
+func (v *view) leavable(at int, listed bool) bool {
+	c := &v.list[at]
+	return listed && (c.isHeld() || c.isWithdrawn() && !v.releasedNow(c))
 }
 
 // view is the candidates of one tag, as seen from one image at one time.
@@ -270,7 +316,7 @@ func (v *view) releasedNow(c *candidate) bool { return c.isReleased() && !c.rele
 // eligible reports whether a build may use a candidate. A withdrawn one must be released, and only a build with the lock can
 // get it.
 func (v *view) eligible(c *candidate) bool {
-	return !c.isHeld() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
+	return c.isUsable() && (!c.isWithdrawn() || v.locked && v.releasedNow(c))
 }
 
 // ripe returns the index of the newest candidate that may be used now, or -1. The baseline may be used at any age.
@@ -303,12 +349,13 @@ func (v *view) newer(from int) time.Time {
 	return time.Time{}
 }
 
-// headHeld reports whether a build would use a held digest, because it uses what the tag holds.
-func (v *view) headHeld() bool { return !v.locked && v.list[v.current()].isHeld() }
+// headUnusable reports whether a build would use a digest that is held, incomplete or untrusted, because it uses what the tag
+// holds.
+func (v *view) headUnusable() bool { return !v.locked && !v.list[v.current()].isUsable() }
 
 // triggered reports whether to rebuild for the ripe candidate, and since when.
 func (v *view) triggered(from, ripe int) (bool, time.Time) {
-	if v.headHeld() {
+	if v.headUnusable() {
 		return false, time.Time{}
 	}
 	var first, newest *candidate
@@ -336,14 +383,18 @@ func (v *view) triggered(from, ripe int) (bool, time.Time) {
 	return false, time.Time{}
 }
 
-// leave decides on a rebuild that moves an image off a withdrawn digest. It waits for state.WithdrawalWait (or the delay, if
-// that is shorter), because registry replicas that disagree look like a tag that goes back and forth. A build without the
-// lock must also get the wanted digest from the tag.
-func (v *view) leave(b *BaseDecision, to int, withdrawn time.Time) {
-	due := withdrawn.Add(min(v.delay(), state.WithdrawalWait))
+// leave decides on a rebuild that moves an image off the digest that it is built on. A held digest is left at once. A
+// withdrawn one is left after state.WithdrawalWait (or the delay, if that is shorter), because registry replicas that disagree
+// look like a tag that goes back and forth. A build without the lock must also get the wanted digest from the tag.
+func (v *view) leave(b *BaseDecision, to int, from *candidate) {
+	due := from.held
+	if !from.isHeld() {
+		due = from.withdrawn.Add(min(v.delay(), state.WithdrawalWait))
+	}
 	switch {
-	case v.headHeld():
-		b.Held = true
+	case v.headUnusable():
+		head := &v.list[v.current()]
+		b.Held, b.Missing, b.Untrusted = b.Held || head.isHeld(), head.missing, head.untrusted
 	case !v.locked && v.current() != to:
 	case v.now.Before(due):
 		b.Waiting, b.Moved, b.Until = b.Lock.Digest, time.Time{}, due
@@ -368,10 +419,13 @@ func (v *view) waiting(b *BaseDecision, from int) {
 		}
 		b.Waiting, b.Moved, b.Until = c.Digest, c.since, c.since.Add(v.delay())
 	}
+	if head := v.current(); head >= from {
+		b.Missing, b.Untrusted = v.list[head].missing, v.list[head].untrusted
+	}
 	if first == nil {
 		return
 	}
-	if v.headHeld() {
+	if v.headUnusable() {
 		b.Waiting, b.Moved, b.Until = "", time.Time{}, time.Time{}
 		return
 	}

@@ -29,7 +29,9 @@ type Clock struct {
 	Withdrawn time.Time   `json:"withdrawn,omitzero"` // when the tag went back behind it
 	Held      time.Time   `json:"held,omitzero"`
 	Released  time.Time   `json:"released,omitzero"`
-	Built     bool        `json:"built,omitempty"` // the published image is built on it
+	Missing   []string    `json:"missing,omitempty"`   // platforms of the image that it lacks
+	Untrusted string      `json:"untrusted,omitempty"` // why it could not be verified
+	Built     bool        `json:"built,omitempty"`     // the published image is built on it
 	Status    ClockStatus `json:"status"`
 }
 
@@ -44,6 +46,9 @@ const (
 	IsReleased  ClockStatus = "released"  // before it was ripe
 	IsHeld      ClockStatus = "held"      // until it is released
 	IsWithdrawn ClockStatus = "withdrawn" // the tag went back behind it
+	// IsIncomplete means that it lacks a platform of the image, and IsUntrusted that it could not be verified. Neither ripens.
+	IsIncomplete ClockStatus = "incomplete"
+	IsUntrusted  ClockStatus = "untrusted"
 )
 
 // status returns how the candidate stands at a time; the first of a list is the baseline.
@@ -53,6 +58,10 @@ func (c *candidate) status(first bool, delay time.Duration, now time.Time) Clock
 		return IsHeld
 	case first:
 		return IsBaseline
+	case len(c.missing) > 0:
+		return IsIncomplete
+	case c.untrusted != "":
+		return IsUntrusted
 	case c.isReleased() && (c.isWithdrawn() || now.Sub(c.since) < delay):
 		return IsReleased
 	case c.isWithdrawn():
@@ -84,7 +93,7 @@ func (d *Decider) Clocks(img *config.Image, dep *graph.Dep) []Clock {
 		c := &list[i]
 		out[i] = Clock{
 			Snapshot: c.Snapshot, Seen: c.seen, Ripe: c.since.Add(delay), Withdrawn: c.withdrawn, Held: c.held,
-			Released: c.released, Built: listed && i == at, Status: c.status(i == 0, delay, now),
+			Released: c.released, Missing: c.missing, Untrusted: c.untrusted, Built: listed && i == at, Status: c.status(i == 0, delay, now),
 		}
 	}
 	return out

@@ -37,14 +37,19 @@ const (
 	Running  Status = "running"  // the forge or Kargo has it
 	Blocked  Status = "blocked"  // recorded, but could not be started; later passes try again
 	Failed   Status = "failed"   // tried again at Decision.Until, or only after a reset
+	Paused   Status = "paused"   // due, and stopped by `imagefactory pause`
 	Held     Status = "held"
-	OptedOut Status = "optedOut"
-	Unknown  Status = "unknown"
+	// Incomplete means that the newest digest of a base lacks a platform that the image builds.
+	Incomplete Status = "incomplete"
+	// Untrusted means that the newest digest of a base could not be verified.
+	Untrusted Status = "untrusted"
+	OptedOut  Status = "optedOut"
+	Unknown   Status = "unknown"
 )
 
 // Statuses lists every status in the order in which they are shown.
 func Statuses() []Status {
-	return []Status{Due, Starting, Running, Blocked, Waiting, Failed, Held, OptedOut, Unknown, Current}
+	return []Status{Due, Starting, Running, Blocked, Waiting, Paused, Failed, Held, Incomplete, Untrusted, OptedOut, Unknown, Current}
 }
 
 // Busy reports whether the image takes one of the concurrent rebuilds of its forge.
@@ -79,7 +84,7 @@ type Origin string
 // Origins of a digest in the lock.
 const (
 	FromRipe      Origin = "ripe"      // the newest candidate that has ripened or was released
-	FromOlder     Origin = "older"     // the newest ripe digest before the withdrawn one that the image is built on
+	FromOlder     Origin = "older"     // the newest ripe digest before the withdrawn or held one that the image is built on
 	FromBuilt     Origin = "built"     // the digest that the published image was built on
 	FromBaseline  Origin = "baseline"  // the digest of the tag when the base image was first recorded
 	FromPublished Origin = "published" // the digest that the parent published last
@@ -102,9 +107,13 @@ type BaseDecision struct {
 	Outdated time.Time      `json:"outdated,omitzero"`  // since when the tag has held a newer digest than the image was built on
 	Released bool           `json:"released,omitempty"` // Lock was released before it had ripened
 	Held     bool           `json:"held,omitempty"`     // a newer digest is held
+	OnHeld   bool           `json:"onHeld,omitempty"`   // the image is built on a held digest
 	// Withdrawn reports whether the tag went back from a newer digest. It may return to it without new Freight.
-	Withdrawn bool   `json:"withdrawn,omitempty"`
-	Current   string `json:"current,omitempty"` // digest of the tag now
+	Withdrawn bool `json:"withdrawn,omitempty"`
+	// Missing are the platforms of the image that the newest digest lacks, although an earlier one had them.
+	Missing   []string `json:"missing,omitempty"`
+	Untrusted string   `json:"untrusted,omitempty"` // why the newest digest could not be verified
+	Current   string   `json:"current,omitempty"`   // digest of the tag now
 }
 
 // Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;
@@ -142,12 +151,12 @@ func lockAt(img *config.Image, st *state.State, g *graph.Graph, at, clock time.T
 }
 
 // Recheck returns the names of the base images whose tags must be resolved again before a rebuild starts: those that are
-// due or waiting for any image, and those whose tag may return to a withdrawn digest.
+// due or waiting for any image, and those whose tag may return to a withdrawn digest or is being completed.
 func Recheck(decisions []Decision) []string {
 	var out []string
 	for _, dec := range decisions {
 		for _, b := range dec.Bases {
-			if b.Base != "" && (b.Due || !b.Until.IsZero() || b.Withdrawn) {
+			if b.Base != "" && (b.Due || !b.Until.IsZero() || b.Withdrawn || len(b.Missing) > 0) {
 				out = append(out, b.Base)
 			}
 		}
@@ -235,7 +244,7 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !broken {
 		dec.Status, dec.Reason, dec.Since = Due, "never published", pastOnly(facts.Unpublished, d.clock)
 	}
-	var waiting, leaving, held, unknown []string
+	var waiting, leaving, held, onHeld, untrusted, unknown []string
 	for _, b := range dec.Bases {
 		switch {
 		case b.Due:
@@ -253,12 +262,17 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
 				dec.Until = b.Until
 			}
+		case b.Held && b.OnHeld:
+			onHeld = append(onHeld, state.Short(b.Ref))
 		case b.Held:
 			held = append(held, state.Short(b.Ref))
+		case b.Untrusted != "":
+			untrusted = append(untrusted, state.Short(b.Ref)+": "+state.Text(b.Untrusted))
 		case b.Origin == FromNowhere:
 			unknown = append(unknown, state.Short(b.Ref))
 		}
 	}
+	incomplete := lacking(dec.Bases)
 	switch {
 	case facts.CurrentDigest == "" && len(facts.Uncounted) > 0:
 		dec.unsure("no published tag counts (" + strings.Join(facts.Uncounted, ", ") + "): set `tags`")
@@ -267,8 +281,17 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	case dec.Status == Due: // never published
 	case len(waiting)+len(leaving) > 0:
 		dec.Status, dec.Reason = Waiting, waitingReason(waiting, leaving, img)
+		if incomplete != "" {
+			dec.Reason += "; " + incomplete
+		}
+	case len(onHeld) > 0:
+		dec.Status, dec.Reason = Held, fmt.Sprintf(builtOnHeld, strings.Join(onHeld, ", "))+"; waits for another digest that it can use"
 	case len(held) > 0:
 		dec.Status, dec.Reason = Held, "newer digest of "+strings.Join(held, ", ")+" is held"
+	case incomplete != "":
+		dec.Status, dec.Reason = Incomplete, incomplete
+	case len(untrusted) > 0:
+		dec.Status, dec.Reason = Untrusted, "newest digest is not trusted: "+strings.Join(untrusted, ", ")
 	case len(facts.Unresolved) > 0:
 		u := facts.Unresolved[0]
 		dec.Status, dec.Reason = Unknown, fmt.Sprintf("cannot resolve %s on line %d of the Dockerfile: no value for %s", u.Text, u.Line, strings.Join(u.Variables, ", "))
@@ -283,6 +306,20 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	default:
 		dec.Status, dec.Reason = Current, "up to date"
 	}
+}
+
+// lacking returns which platforms the newest digests of bases lack, or "".
+func lacking(bases []BaseDecision) string {
+	var out []string
+	for i := range bases {
+		if b := &bases[i]; len(b.Missing) > 0 {
+			out = append(out, state.Short(b.Ref)+" lacks "+strings.Join(b.Missing, ", "))
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "newest digest of " + strings.Join(out, "; ")
 }
 
 // unsure resets the decision to Unknown, because it was made without knowing the published image.
@@ -317,6 +354,10 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 	}
 	dec.Rebuild = rebuildID(img.Name, dec.Targets, facts.Rebuild)
 	own := blocker{img.Name, d.now}
+	if lacks := lacking(dec.Bases); lacks != "" && !img.Source.PinsBases() {
+		dec.Status, dec.Reason = Incomplete, lacks+", so a build would fail; "+dec.Reason
+		return blocker{}
+	}
 	switch retry := RetryAfter(failures); {
 	case failures >= MaxFailures:
 		dec.Status = Failed
@@ -351,9 +392,10 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 
 // optOut sets the status of an image that is not rebuilt automatically. Its reason keeps what would make it due.
 func (d *decider) optOut(dec *Decision) {
-	if dec.Status == Due || dec.Status == Waiting || dec.Status == Held {
+	switch dec.Status {
+	case Due, Waiting, Held, Incomplete, Untrusted:
 		dec.Reason = "autoRebuild is false; " + dec.Reason
-	} else {
+	default:
 		dec.Reason = "autoRebuild is false"
 	}
 	dec.Status, dec.Since, dec.Until = OptedOut, time.Time{}, time.Time{}
@@ -490,16 +532,21 @@ func inHours(d time.Duration) string {
 	return config.Duration((d + time.Hour - 1).Truncate(time.Hour)).String()
 }
 
-const builtOnWithdrawn = "built on a withdrawn digest of %s"
+const (
+	builtOnWithdrawn = "built on a withdrawn digest of %s"
+	builtOnHeld      = "built on a held digest of %s"
+)
 
 // dueReason returns why an image with these bases is due.
 func dueReason(bases []BaseDecision) string {
-	var newer, released, withdrawn, parents []string
+	var newer, released, withdrawn, held, parents []string
 	for i := range bases {
 		switch b := &bases[i]; {
 		case !b.Due:
 		case b.Parent != "":
 			parents = append(parents, b.Parent)
+		case b.Origin == FromOlder && b.OnHeld:
+			held = append(held, state.Short(b.Ref))
 		case b.Origin == FromOlder:
 			withdrawn = append(withdrawn, state.Short(b.Ref))
 		case b.Released:
@@ -517,6 +564,7 @@ func dueReason(bases []BaseDecision) string {
 	add(newer, "newer digest of %s is due")
 	add(released, "newer digest of %s was released")
 	add(withdrawn, builtOnWithdrawn)
+	add(held, builtOnHeld)
 	if parents = slices.Compact(slices.Sorted(slices.Values(parents))); len(parents) > 1 {
 		add(parents, "parents %s were published")
 	} else {

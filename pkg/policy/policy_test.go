@@ -51,6 +51,11 @@ func held(age float64) func(*state.Candidate) {
 	return func(c *state.Candidate) { c.Held = ago(age) }
 }
 
+// lacks takes the image's platform away from the candidate.
+func lacks(c *state.Candidate) { delete(c.Platforms, amd64) }
+
+func untrusted(c *state.Candidate) { c.Untrusted = "no signature" }
+
 // likeAMD64 gives the candidate the content of another one for linux/amd64.
 func likeAMD64(s string) func(*state.Candidate) {
 	return func(c *state.Candidate) { c.Platforms[amd64] = dig(s + "-amd64") }
@@ -191,7 +196,27 @@ func TestDueImages(t *testing.T) {
 		{"held", "0", []state.Candidate{cand("1", 8, held(1))}, both(want{policy.Held, "0", policy.FromBuilt, 0})},
 		{"held lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, held(1))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"held in the middle", "0", []state.Candidate{cand("1", 10), cand("2", 9, held(1)), cand("3", 8)}, both(want{policy.Due, "3", policy.FromRipe, 0})},
-		{"built on it before it was held", "1", []state.Candidate{cand("1", 9, held(1))}, both(want{policy.Current, "1", policy.FromBuilt, 0})},
+		{"built on it before it was held", "1", []state.Candidate{cand("1", 9, held(1))}, both(want{policy.Due, "0", policy.FromOlder, 0})},
+		{"built on it before it was held: to the newest older one that is ripe", "3", []state.Candidate{cand("1", 20), cand("2", 10), cand("3", 9, held(1))}, both(want{policy.Due, "2", policy.FromOlder, 0})},
+		{"built on it before it was held: not to one that is held too", "3", []state.Candidate{cand("1", 20), cand("2", 10, held(1)), cand("3", 9, held(1))}, both(want{policy.Due, "1", policy.FromOlder, 0})},
+		{"built on it before it was held: not to a young one", "3", []state.Candidate{cand("1", 20), cand("2", 5), cand("3", 4, held(1))}, both(want{policy.Due, "1", policy.FromOlder, 0})},
+		{"built on it before it was held: not to a withdrawn one", "3", []state.Candidate{cand("1", 20), cand("2", 12, withdrawn(11)), cand("3", 10, held(1))}, both(want{policy.Due, "1", policy.FromOlder, 0})},
+		{"built on what is held, and a newer one is ripe", "1", []state.Candidate{cand("1", 20, held(1)), cand("2", 9)}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"built on what is held, and a newer one ripens", "1", []state.Candidate{cand("1", 20, held(1)), cand("2", 2)}, both(want{policy.Due, "0", policy.FromOlder, 0})},
+		{"built on what is held, and was released again", "1", []state.Candidate{cand("1", 9, held(2), released(1))}, both(want{policy.Current, "1", policy.FromBuilt, 0})},
+		{"built on what is held and was withdrawn", "2", []state.Candidate{cand("1", 20), cand("2", 9, held(1), withdrawn(0))}, both(want{policy.Due, "1", policy.FromOlder, 0})},
+		{"incomplete", "0", []state.Candidate{cand("1", 9, lacks)}, both(want{policy.Incomplete, "0", policy.FromBuilt, 0})},
+		{"incomplete lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, lacks)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"incomplete restarts no wait", "0", []state.Candidate{cand("1", 5), cand("2", 1, lacks)}, both(want{policy.Waiting, "0", policy.FromBuilt, 2})},
+		{"incomplete, and released", "0", []state.Candidate{cand("1", 1, lacks, released(0))}, both(want{policy.Incomplete, "0", policy.FromBuilt, 0})},
+		{"completed: waits from when it was complete", "0", []state.Candidate{cand("1", 9, lacks), cand("2", 5)}, both(want{policy.Waiting, "0", policy.FromBuilt, 2})},
+		{"completed in steps: the later ones change nothing", "0", []state.Candidate{cand("1", 9, lacks), cand("2", 8), cand("3", 1, likeAMD64("2"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
+		{"incomplete, and the tag went back", "0", []state.Candidate{cand("1", 9, lacks, withdrawn(8))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
+		{"platforms not known: not incomplete", "0", []state.Candidate{cand("1", 8, func(c *state.Candidate) { c.Platforms = nil })}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"untrusted", "0", []state.Candidate{cand("1", 9, untrusted)}, both(want{policy.Untrusted, "0", policy.FromBuilt, 0})},
+		{"untrusted, and released", "0", []state.Candidate{cand("1", 9, untrusted, released(0))}, both(want{policy.Untrusted, "0", policy.FromBuilt, 0})},
+		{"untrusted lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, untrusted)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"of two indexes of one content the verified one", "0", []state.Candidate{cand("1", 9, untrusted), cand("2", 8, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"withdrawn", "0", []state.Candidate{cand("1", 9, withdrawn(1))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
 		{"withdrawn and released", "0", []state.Candidate{cand("1", 9, withdrawn(1), released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"withdrawn, and a younger one waits", "0", []state.Candidate{cand("1", 9, withdrawn(5)), cand("2", 2)}, both(want{policy.Waiting, "0", policy.FromBuilt, 5})},
@@ -271,6 +296,10 @@ func TestBuildsWithoutTheLock(t *testing.T) {
 		{"due, and a younger one: it gets that", "0", []state.Candidate{cand("1", 9), cand("2", 3)}, policy.Due},
 		{"what the tag holds is held: a build would take it", "0", []state.Candidate{cand("1", 9), cand("2", 3, held(1))}, policy.Held},
 		{"held, and the tag moved on", "0", []state.Candidate{cand("1", 9, held(1)), cand("2", 8)}, policy.Due},
+		{"built on a held one that the tag still holds", "1", []state.Candidate{cand("1", 9, held(1))}, policy.Held},
+		{"built on a held one, and the tag holds a young one", "1", []state.Candidate{cand("1", 9, held(1)), cand("2", 3)}, policy.Waiting},
+		{"what the tag holds is incomplete: a build would fail", "0", []state.Candidate{cand("1", 9), cand("2", 8, lacks)}, policy.Incomplete},
+		{"incomplete, and the tag moved on", "0", []state.Candidate{cand("1", 9), cand("2", 8.5, lacks), cand("3", 8)}, policy.Due},
 		{"withdrawn and released: a build could not get it", "0", []state.Candidate{cand("1", 9, withdrawn(2), released(1))}, policy.Current},
 		{"away from what was withdrawn", "1", []state.Candidate{cand("1", 9, withdrawn(1))}, policy.Due},
 		{"away from it, but the tag holds a young one", "1", []state.Candidate{cand("1", 9, withdrawn(5)), cand("2", 4)}, policy.Waiting},
@@ -307,6 +336,41 @@ func TestPlatformsOfTheImageCount(t *testing.T) {
 	assert.Equal(t, policy.Due, f.decide()["app"].Status, "either counts")
 	f.st.Images["app"].BaseImages[0].Uses[0].Platform = amd64
 	assert.Equal(t, policy.Current, f.decide()["app"].Status, "FROM --platform counts more")
+}
+
+// An index that lacks a platform stands for an image that builds it only, and only if the tag had it before.
+func TestIncompleteIsAboutThePlatformsOfTheImage(t *testing.T) {
+	f := app(t, mature, cand("1", 8, lacks))
+	f.cfg.Find("app").Source.Platforms = []string{"linux/arm64"}
+	assert.Equal(t, policy.Due, f.decide()["app"].Status, "it builds another one")
+	f.cfg.Find("app").Source.Platforms = []string{amd64, "linux/arm64"}
+	dec := f.decide()["app"]
+	assert.Equal(t, policy.Incomplete, dec.Status)
+	assert.Equal(t, "newest digest of node:22 lacks linux/amd64", dec.Reason)
+	assert.Equal(t, []string{amd64}, dec.Bases[0].Missing)
+	assert.Equal(t, []string{"node-22"}, policy.Recheck([]policy.Decision{dec}), "it may be completed without an event")
+	f.cfg.Find("app").Source.Platforms = []string{"linux/riscv64"}
+	assert.Equal(t, policy.Due, f.decide()["app"].Status, "no digest of the tag ever had it")
+	f.cfg.Find("app").Source.Platforms = []string{"linux/arm64/v8"}
+	assert.Equal(t, policy.Due, f.decide()["app"].Status, "another spelling of what it has")
+}
+
+// Without the lock, a build for another reason would use the incomplete digest.
+func TestIncompleteStopsBuildsWithoutTheLock(t *testing.T) {
+	f := enroll(t, mature, map[string][]string{"app": {ref, python}}, nil)
+	f.tag(ref, cand("1", 1, lacks))
+	f.tag(python, cand("1", 8))
+	f.on("app", ref, "0")
+	f.on("app", python, "0")
+	dec := f.decide()["app"]
+	assert.Equal(t, policy.Incomplete, dec.Status)
+	assert.Equal(t, "newest digest of node:22 lacks linux/amd64, so a build would fail; newer digest of python:3.12-slim is due", dec.Reason)
+	f.lock("app")
+	dec = f.decide()["app"]
+	assert.Equal(t, policy.Due, dec.Status)
+	assert.Len(t, dec.Targets, 1)
+	f.tag(ref, cand("1", 1, lacks), cand("2", 0))
+	assert.Equal(t, policy.Due, f.decide()["app"].Status)
 }
 
 func TestEvidenceWithoutPlatforms(t *testing.T) {
@@ -393,7 +457,7 @@ func TestStatusOfAnImage(t *testing.T) {
 			}
 		})
 	}
-	assert.Len(t, policy.Statuses(), 10)
+	assert.Len(t, policy.Statuses(), 13)
 }
 
 func TestReasonOfTheLastFailureIsShown(t *testing.T) {
@@ -655,10 +719,13 @@ func TestReasonSaysWhatHappened(t *testing.T) {
 		on         string
 		candidates []state.Candidate
 	}{
-		"newer digest of node:22 is due":         {"0", []state.Candidate{cand("1", 9)}},
-		"newer digest of node:22 was released":   {"0", []state.Candidate{cand("1", 1, released(0))}},
-		"built on a withdrawn digest of node:22": {"2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}},
-		"node:22 moved 1d ago; 7d delay":         {"0", []state.Candidate{cand("1", 1)}},
+		"newer digest of node:22 is due":                                             {"0", []state.Candidate{cand("1", 9)}},
+		"newer digest of node:22 was released":                                       {"0", []state.Candidate{cand("1", 1, released(0))}},
+		"built on a withdrawn digest of node:22":                                     {"2", []state.Candidate{cand("1", 20), cand("2", 9, withdrawn(1))}},
+		"built on a held digest of node:22":                                          {"2", []state.Candidate{cand("1", 20), cand("2", 9, held(1))}},
+		"node:22 moved 5d ago; 7d delay; newest digest of node:22 lacks linux/amd64": {"0", []state.Candidate{cand("1", 5), cand("2", 1, lacks)}},
+		"newest digest is not trusted: node:22: no signature":                        {"0", []state.Candidate{cand("1", 5, untrusted)}},
+		"node:22 moved 1d ago; 7d delay":                                             {"0", []state.Candidate{cand("1", 1)}},
 	} {
 		f := app(t, mature, test.candidates...)
 		f.lock("app")

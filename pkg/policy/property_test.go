@@ -28,7 +28,7 @@ func history(t *rapid.T, b *state.Base) {
 			break
 		}
 		known := len(b.Candidates)
-		switch rapid.IntRange(0, 7).Draw(t, "event") {
+		switch rapid.IntRange(0, 8).Draw(t, "event") {
 		case 0:
 			b.Observe(b.Baseline.Snapshot, at)
 		case 1:
@@ -43,11 +43,18 @@ func history(t *rapid.T, b *state.Base) {
 			if known > 0 {
 				b.Candidates[rapid.IntRange(0, known-1).Draw(t, "which")].Hold("", at)
 			}
+		case 8: // an index that is not complete yet
+			s := snapOf(fmt.Sprintf("i%d", i))
+			delete(s.Platforms, amd64)
+			b.Observe(s, at)
 		case 4: // another platform only
 			s := snapOf(fmt.Sprintf("o%d", i))
 			s.Platforms[amd64] = b.Baseline.Platforms[amd64]
 			if known > 0 {
 				s.Platforms[amd64] = b.Candidates[known-1].Platforms[amd64]
+			}
+			if s.Platforms[amd64] == "" {
+				delete(s.Platforms, amd64)
 			}
 			b.Observe(s, at)
 		default:
@@ -116,6 +123,9 @@ func TestDecideAlways(t *testing.T) {
 			if c != nil && !c.Held.IsZero() {
 				t.Fatal("the lock is held")
 			}
+			if c != nil && c.Platforms[amd64] == "" {
+				t.Fatal("the lock is incomplete")
+			}
 			wasReleased := slices.ContainsFunc(locked, func(c state.Candidate) bool { return !c.Released.IsZero() })
 			if c != nil && !c.Withdrawn.IsZero() && c.Released.IsZero() {
 				t.Fatal("the lock is withdrawn")
@@ -129,9 +139,9 @@ func TestDecideAlways(t *testing.T) {
 			order := func(d string) int {
 				return slices.IndexFunc(base.Candidates, func(c state.Candidate) bool { return c.Digest == d })
 			}
-			// An image built on a content that was withdrawn, or that the tag left by going back, may go back.
+			// An image built on a content that is held, was withdrawn, or that the tag left by going back, may go back.
 			gone := slices.ContainsFunc(base.Candidates, func(c state.Candidate) bool {
-				return !c.Withdrawn.IsZero() && c.Digest == on
+				return (!c.Withdrawn.IsZero() || !c.Held.IsZero()) && slices.ContainsFunc(like(base, on), func(o state.Candidate) bool { return o.Digest == c.Digest })
 			}) || len(like(base, lock)) > 1
 			if order(lock) < order(on) && !gone {
 				t.Fatalf("the lock %s is older than %s, which it is built on", lock, on)
@@ -152,7 +162,7 @@ func TestDecideAlways(t *testing.T) {
 		}
 
 		// An index that differs only for other platforms changes nothing.
-		if at := len(base.Candidates) - 1; at >= 0 && base.Candidates[at].Withdrawn.IsZero() && base.Candidates[at].Digest == base.CurrentDigest {
+		if at := len(base.Candidates) - 1; at >= 0 && base.Candidates[at].Withdrawn.IsZero() && base.Candidates[at].Digest == base.CurrentDigest && base.Candidates[at].Platforms[amd64] != "" {
 			s := snapOf("more")
 			s.Platforms[amd64] = base.Candidates[at].Platforms[amd64]
 			base.Observe(s, now)
@@ -193,7 +203,7 @@ func TestDecideConverges(t *testing.T) {
 			t.Fatalf("%d rebuilds for %d candidates", rebuilds, len(base.Candidates))
 		}
 		dec := policy.Decide(f.cfg, f.st, f.graph(), at)[0]
-		if dec.Status != policy.Current && dec.Status != policy.Held {
+		if dec.Status != policy.Current && dec.Status != policy.Held && dec.Status != policy.Incomplete {
 			t.Fatalf("not at rest: %s, %s", dec.Status, dec.Reason)
 		}
 		tag := base.Find(base.CurrentDigest)

@@ -303,7 +303,7 @@ func originText(o policy.Origin) string {
 	case policy.FromRipe:
 		return "the newest that is ripe or released"
 	case policy.FromOlder:
-		return "the newest ripe one before the withdrawn one"
+		return "the newest ripe one before the withdrawn or held one"
 	case policy.FromBuilt:
 		return "the published image is built on it"
 	case policy.FromBaseline:

@@ -137,6 +137,8 @@ func baseWhy(b *plan.Base) string {
 	switch {
 	case b.Parent != "":
 		return "new " + b.Parent
+	case b.Leaves && b.OnHeld:
+		return "leaves a held digest of " + state.Short(b.Ref)
 	case b.Leaves:
 		return "leaves a withdrawn digest of " + state.Short(b.Ref)
 	case b.Released:

@@ -183,7 +183,7 @@ func colorOf(status string) string {
 		return green
 	case "due", "starting", "started", "running":
 		return blue
-	case "waiting", "held", "warning", "dropped":
+	case "waiting", "paused", "held", "incomplete", "untrusted", "warning", "dropped":
 		return yellow
 	case "blocked", "failed", "error":
 		return red

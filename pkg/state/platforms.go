@@ -42,6 +42,25 @@ func (s Snapshot) Manifests(platform string) []string {
 	return found
 }
 
+// Lacks reports whether an index has no manifest that a build for the platform could use: neither for the platform itself nor
+// for an older variant of its architecture. It is false while the platforms of the digest are not known.
+func (s Snapshot) Lacks(platform string) bool {
+	if _, ok := s.Platforms[platform]; ok || len(s.Platforms) == 0 {
+		return false
+	}
+	wanted, err := platforms.Parse(platform)
+	if err != nil || len(s.Manifests(platform)) > 0 {
+		return false
+	}
+	matcher := platforms.Only(wanted)
+	for key := range s.Platforms {
+		if p, err := platforms.Parse(key); err == nil && p.Architecture == wanted.Architecture && matcher.Match(p) {
+			return false
+		}
+	}
+	return true
+}
+
 // versioned reports whether any platform has an os.version or os.features.
 func (p Platforms) versioned() bool {
 	for key := range p {

@@ -76,3 +76,30 @@ func FuzzEffective(f *testing.F) {
 		}
 	})
 }
+
+func TestLacks(t *testing.T) {
+	for _, test := range []struct {
+		has, want string
+		lacks     bool
+	}{
+		{"linux/amd64", "linux/amd64", false},
+		{"linux/amd64", "linux/arm64", true},
+		{"linux/386", "linux/amd64", true},                                     // another architecture, though it could run
+		{"linux/arm/v7", "linux/arm64", true},                                  // so is this
+		{"linux/arm/v6", "linux/arm/v7", false},                                // an older variant
+		{"linux/arm/v7", "linux/arm/v6", true},                                 // a newer one
+		{"linux/arm64", "linux/arm64/v8", false},                               // another spelling
+		{"windows(10.0.20348.3000)/amd64", "windows/amd64", false},             // a version that the image does not name
+		{"windows(10.0.20348.3000)/amd64", "windows(10.0.20348)/amd64", false}, // any build of it
+		{"windows(10.0.20348.3000)/amd64", "windows(10.0.26100)/amd64", false}, // an older version, which it can run
+		{"windows(10.0.26100.1)/amd64", "windows(10.0.17763)/amd64", true},
+		{"", "linux/amd64", false},            // not known yet
+		{"linux/amd64", "no platform", false}, // edited by hand
+	} {
+		s := state.Snapshot{Digest: "sha256:index"}
+		if test.has != "" {
+			s.Platforms = state.Platforms{test.has: "sha256:manifest"}
+		}
+		assert.Equal(t, test.lacks, s.Lacks(test.want), "%s, for %s", test.has, test.want)
+	}
+}

@@ -234,6 +234,7 @@
       }
       colors.starting = colors.running;
       colors.optedOut = colors.unknown;
+      colors.paused = colors.incomplete = colors.untrusted = colors.held;
     }
 
     function reach(from, next) {
