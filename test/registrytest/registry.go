@@ -58,7 +58,7 @@ func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer) }
 
 func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Registry {
 	r := &Registry{t: t}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
 	server := listen(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		pushing, fault := r.pushing > 0, r.fault
@@ -194,6 +194,43 @@ func (r *Registry) Annotated(tag string, annotations map[string]string) {
 // Artifact pushes an artifact: a manifest whose config has another type than an image config.
 func (r *Registry) Artifact(tag, configType string) {
 	img := mutate.ConfigMediaType(r.image(nil, "linux/amd64", tag), types.MediaType(configType))
+	ref, err := name.ParseReference(r.Host + "/" + tag)
+	require.NoError(r.t, err)
+	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
+}
+
+// Attach pushes an artifact that refers to the image with a digest in a repository, as Sigstore bundles do.
+func (r *Registry) Attach(repository, digest, artifactType string, data []byte, annotations map[string]string) {
+	layer := mutate.Addendum{Layer: static.NewLayer(data, types.MediaType(artifactType)), MediaType: types.MediaType(artifactType)}
+	img, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.MediaType(artifactType)), layer)
+	require.NoError(r.t, err)
+	hash, err := v1.NewHash(digest)
+	require.NoError(r.t, err)
+	annotated, ok := mutate.Annotations(img, annotations).(v1.Image)
+	require.True(r.t, ok)
+	artifact, ok := mutate.Subject(annotated, v1.Descriptor{MediaType: types.OCIImageIndex, Digest: hash}).(v1.Image)
+	require.True(r.t, ok)
+	ref, err := name.NewDigest(r.Host + "/" + repository + "@" + r.digest(artifact))
+	require.NoError(r.t, err)
+	r.pushes(func() error { return remote.Write(ref, artifact, remote.WithTransport(r.transport)) })
+}
+
+// Layer is a layer of an artifact.
+type Layer struct {
+	Data        []byte
+	Annotations map[string]string
+}
+
+// Layers pushes an artifact with layers of a type, as cosign pushes signatures and attestations.
+func (r *Registry) Layers(tag, mediaType string, layers ...Layer) {
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, l := range layers {
+		var err error
+		img, err = mutate.Append(img, mutate.Addendum{
+			Layer: static.NewLayer(l.Data, types.MediaType(mediaType)), MediaType: types.MediaType(mediaType), Annotations: l.Annotations,
+		})
+		require.NoError(r.t, err)
+	}
 	ref, err := name.ParseReference(r.Host + "/" + tag)
 	require.NoError(r.t, err)
 	r.pushes(func() error { return remote.Write(ref, img, remote.WithTransport(r.transport)) })
