@@ -125,6 +125,15 @@ func (f *Fleet) inherited(name string) bool {
 	return len(f.Graph.Dependents(heir)) > 0 && f.State.Bases[heir] == nil
 }
 
+// archiveScans moves the findings of an image to the archive, under the name that it has there.
+func archiveScans(from, to map[string]*state.Scans, name, archived, reason string) {
+	if s := from[name]; s != nil {
+		delete(from, name)
+		s.Name, s.Archived = archived, state.Text(reason)
+		to[archived] = s
+	}
+}
+
 // Prune moves the state of images that are no longer enrolled, and of base images that are no longer used, to the archive.
 // They are restored when they are enrolled or used again. Base images stay while the Dockerfile of any enrolled image is
 // unknown. Prune changes only the state in memory; package store saves it.
@@ -139,6 +148,7 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 			delete(f.State.Images, name)
 			img.Archived = state.Text(reason)
 			gone.Images[name], names = img, append(names, name)
+			archiveScans(f.State.ImageScans, gone.ImageScans, name, name, reason)
 		}
 	}
 	for _, name := range f.unusedBases() {
@@ -146,6 +156,7 @@ func (f *Fleet) Prune(reason string) (*Change, error) {
 		delete(f.State.Bases, name)
 		base.Archived, base.Name = state.Text(reason), f.State.ArchiveName(base)
 		gone.Bases[base.Name], names = base, append(names, name)
+		archiveScans(f.State.BaseScans, gone.BaseScans, name, base.Name, reason)
 	}
 	c := f.ChangeSince(before)
 	archived, refused := gone.ChangedSince(nil)

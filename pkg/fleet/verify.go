@@ -21,6 +21,11 @@ func verify(st *state.State, stateDir string, files fs.FS) finding.List {
 	for name, b := range st.Bases {
 		l = append(l, faultsOf(finding.DataShape, files, stateDir, state.BasesFolder, name, b.Faults(), fix)...)
 	}
+	for folder, scans := range map[string]map[string]*state.Scans{state.ImageScansFolder: st.ImageScans, state.BaseScansFolder: st.BaseScans} {
+		for name, s := range scans {
+			l = append(l, faultsOf(finding.DataShape, files, stateDir, folder, name, s.Faults(), fix)...)
+		}
+	}
 	l.Sort()
 	return l
 }

@@ -77,7 +77,7 @@ type planned struct {
 func newFuture(o Options, schedule cron.Schedule) *future {
 	f := &future{
 		Options: o, schedule: schedule, now: o.Now, until: o.Now.Add(o.Horizon), expected: newDurations(o.State),
-		st:     &state.State{Images: maps.Clone(o.State.Images), Bases: maps.Clone(o.State.Bases)},
+		st:     &state.State{Images: maps.Clone(o.State.Images), Bases: maps.Clone(o.State.Bases), ImageScans: o.State.ImageScans, BaseScans: o.State.BaseScans},
 		cloned: map[string]bool{}, index: map[string]int{}, affected: map[string]bool{}, madeUp: map[string]bool{},
 	}
 	for _, name := range o.Graph.Order() {

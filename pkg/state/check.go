@@ -240,8 +240,11 @@ func Check(file string, data []byte) error {
 	if err := sized(data); err != nil {
 		return err
 	}
-	if path.Base(path.Dir(file)) == BasesFolder {
+	switch path.Base(path.Dir(file)) {
+	case BasesFolder:
 		return kindOfBase.check(file, data)
+	case ImageScansFolder, BaseScansFolder:
+		return kindOfScans.check(file, data)
 	}
 	return kindOfImage.check(file, data)
 }

@@ -182,13 +182,14 @@ func FuzzLoad(f *testing.F) {
 		"name: web\nrepository: ghcr.io/acme/web\nfuture: {1: x}\n", "name: web\nfuture: 2026-01-01\n", "name: web\nfuture: !!binary /w==\n",
 		"name: web\nfuture: .nan\n", "name: web\nfuture: &a [*a]\n", "name: web\n<<: {name: x, y: z}\n", "name: web\nname: web\n", "name: web\nx: 1\nx: 2\n",
 		"name: web\nlastBuilt: 0000-01-01T00:00:00+14:00\n", "name: web\nlastBuilt: 9999-12-31T23:59:59-14:00\n", "name: web\n---\nname: api\n", "name: web\n? [a]\n: b\n",
+		"name: web\ndigests: [{digest: sha256:" + strings.Repeat("1", 64) + ", severity: high, scanner: trivy, findings: [CVE-1 high a 1 - own - x], others: {low: 2}}]\n",
 		"name: web\nbaseImages: [{ref: 'docker.io/library/node:22', uses: [{kind: from, line: 1, y: null}]}]\n",
 	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		st, err := state.Load(fstest.MapFS{"images/web.yaml": {Data: text}, "base-images/node-22.yaml": {Data: text}}, "state")
-		if err != nil || len(st.Images) > 0 && len(st.Images["web"].Faults()) > 0 {
+		st, err := state.Load(fstest.MapFS{"images/web.yaml": {Data: text}, "base-images/node-22.yaml": {Data: text}, "image-scans/web.yaml": {Data: text}}, "state")
+		if err != nil || len(st.Images) > 0 && len(st.Images["web"].Faults()) > 0 || len(st.ImageScans) > 0 && len(st.ImageScans["web"].Faults()) > 0 {
 			return
 		}
 		before, err := st.Encode()

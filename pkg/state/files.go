@@ -52,6 +52,17 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	for folder, scans := range map[string]map[string]*Scans{ImageScansFolder: st.ImageScans, BaseScansFolder: st.BaseScans} {
+		list, err := loadFolder(fsys, display, folder, &problems, kindOfScans)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range list {
+			if s != nil {
+				scans[s.Name] = s
+			}
+		}
+	}
 	for _, i := range images {
 		if i != nil {
 			i.normalise()
@@ -150,6 +161,7 @@ type kind[T any] struct {
 var (
 	kindOfImage = kind[Image]{func(i *Image) string { return i.Name }, (*Image).Faults, (*Image).encode}
 	kindOfBase  = kind[Base]{func(b *Base) string { return b.Name }, (*Base).Faults, (*Base).encode}
+	kindOfScans = kind[Scans]{func(s *Scans) string { return s.Name }, (*Scans).Faults, (*Scans).encode}
 )
 
 // unreadable is the reason why a state file cannot be read.
@@ -229,7 +241,26 @@ func (s *State) Encode() (map[string][]byte, error) {
 		}
 		files[baseFile(name)] = data
 	}
+	for p, scans := range s.scans() {
+		data, err := scans.encode()
+		if err != nil {
+			return nil, fmt.Errorf("encoding findings of %q: %w", scans.Name, err)
+		}
+		files[p] = data
+	}
 	return files, nil
+}
+
+// scans returns the findings of images and base images, by file.
+func (s *State) scans() map[string]*Scans {
+	out := make(map[string]*Scans, len(s.ImageScans)+len(s.BaseScans))
+	for name, scans := range s.ImageScans {
+		out[path.Join(ImageScansFolder, name+".yaml")] = scans
+	}
+	for name, scans := range s.BaseScans {
+		out[path.Join(BaseScansFolder, name+".yaml")] = scans
+	}
+	return out
 }
 
 func encode(v any) ([]byte, error) { return yamlenc.Append([]byte(header), v) }
@@ -273,13 +304,30 @@ func (s *State) ChangedSince(before map[string][]byte) (after map[string][]byte,
 		data, err := b.encode()
 		keep(baseFile(name), data, err)
 	}
+	for p, scans := range s.scans() {
+		data, err := scans.encode()
+		keep(p, data, err)
+	}
 	for p := range before {
-		name, isImage := strings.CutPrefix(strings.TrimSuffix(p, ".yaml"), ImagesFolder+"/")
-		if isImage && s.Images[name] == nil || !isImage && s.Bases[strings.TrimPrefix(name, BasesFolder+"/")] == nil {
+		if !s.has(p) {
 			after[p] = nil
 		}
 	}
 	return after, refused
+}
+
+// has reports whether the state has something to write into a file.
+func (s *State) has(file string) bool {
+	name := strings.TrimSuffix(path.Base(file), ".yaml")
+	switch path.Dir(file) {
+	case ImagesFolder:
+		return s.Images[name] != nil
+	case BasesFolder:
+		return s.Bases[name] != nil
+	case ImageScansFolder:
+		return s.ImageScans[name] != nil
+	}
+	return s.BaseScans[name] != nil
 }
 
 func imageFile(name string) string { return path.Join(ImagesFolder, name+".yaml") }
@@ -308,7 +356,7 @@ var leftover = lazy.Regexp(`^\.[-a-z0-9]+\.yaml[0-9]+$`)
 
 // RemoveLeftovers removes the temporary files of processes that were killed while they wrote. No process may be writing.
 func RemoveLeftovers(dir string) error {
-	for _, folder := range []string{ImagesFolder, BasesFolder} {
+	for _, folder := range []string{ImagesFolder, BasesFolder, ImageScansFolder, BaseScansFolder} {
 		entries, err := os.ReadDir(filepath.Join(dir, folder))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("reading state folder: %w", err)

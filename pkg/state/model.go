@@ -282,13 +282,18 @@ type Target struct {
 type State struct {
 	Images map[string]*Image // by name
 	Bases  map[string]*Base  // by name
+	// ImageScans and BaseScans are the findings, by the name of the image or base image.
+	ImageScans map[string]*Scans
+	BaseScans  map[string]*Scans
 
 	aliased       map[Ref]*Base    // by their normalised reference; see AliasedBase
 	archivedBases map[string]*Base // by name, nil for a file that cannot be read; see ArchivedBase
 }
 
 // New returns an empty State.
-func New() *State { return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}} }
+func New() *State {
+	return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}, ImageScans: map[string]*Scans{}, BaseScans: map[string]*Scans{}}
+}
 
 // AliasedBase returns the base image that an earlier version recorded under an alias of its host, such as index.docker.io
 // for docker.io, or nil. Its holds and releases also apply to the base image with the normalised reference r.

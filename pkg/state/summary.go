@@ -15,23 +15,27 @@ func Summary(file string, before, after []byte) []string {
 		return []string{name + ": removed"}
 	}
 	var out []string
-	if path.Dir(file) == BasesFolder {
-		var old, now Base
-		if !parse(before, &old) || !parse(after, &now) {
-			return []string{name + ": updated"}
-		}
-		out = now.changes(&old)
-	} else {
-		var old, now Image
-		if !parse(before, &old) || !parse(after, &now) {
-			return []string{name + ": updated"}
-		}
-		out = now.changes(&old)
+	switch path.Dir(file) {
+	case BasesFolder:
+		out = changesOf(before, after, (*Base).changes)
+	case ImageScansFolder, BaseScansFolder:
+		out = changesOf(before, after, (*Scans).changes)
+	default:
+		out = changesOf(before, after, (*Image).changes)
 	}
 	if len(out) == 0 {
 		return []string{name + ": updated"}
 	}
 	return out
+}
+
+// changesOf returns the changes between two versions of a file; none if one of them cannot be read.
+func changesOf[T any](before, after []byte, changes func(now, old *T) []string) []string {
+	var old, now T
+	if !parse(before, &old) || !parse(after, &now) {
+		return nil
+	}
+	return changes(&now, &old)
 }
 
 func parse(data []byte, v any) bool { return data == nil || decode(data, v) == nil }
