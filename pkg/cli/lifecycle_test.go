@@ -377,8 +377,8 @@ func TestManualPromotionIsNotAdopted(t *testing.T) {
 	})
 }
 
-// TestABuildIsStartedWithTheLock: a workflow that may not read state gets the lock as an input.
-func TestABuildIsStartedWithTheLock(t *testing.T) {
+// TestBuildIsStartedWithLock: a workflow that may not read state gets the lock as an input.
+func TestBuildIsStartedWithLock(t *testing.T) {
 	s, node := published(t)
 	runs := s.forge.Workflows("acme/web")
 	runs.Inputs = []string{"lock"}
