@@ -15,6 +15,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -108,6 +109,7 @@ type view struct {
 	Report      bool // CI writes the page of the fleet, and
 	Publish     bool // publishes it
 	SameRepo    bool // state is in this repository
+	Builds      bool // images are built in this repository
 	SetOrigin   bool // CI must set the remote origin to the URL that people use
 	StateDir    string
 	Synth       string
@@ -139,6 +141,7 @@ func newView(o *Options) (*view, error) {
 	} else if v.StateDir == "" {
 		return nil, errors.New("the state folder is outside the repository: set factory.state, so that init --full can write its paths")
 	}
+	v.Builds = slices.ContainsFunc(o.Config.Images, func(img config.Image) bool { return fleet.BuiltFrom(&img, o.RepoURL) })
 	v.CloneState = v.Elsewhere && !o.Direct
 	v.Report, v.Publish = v.CloneState || !v.Elsewhere, f.ReportURL != ""
 	push := f.Credentials[state.Host]

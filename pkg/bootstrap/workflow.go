@@ -25,6 +25,8 @@ type WorkflowOptions struct {
 	Commit  string   // of that release, if it is known
 	Context string   // folder of the repository that is the build context
 	Tags    []string // tags that a build publishes; default: the one that the entry follows
+
+	actions map[string]string // versions of the present file, by name of the action
 }
 
 // Workflow is a CI configuration that builds an image with its lock.
@@ -34,38 +36,70 @@ type Workflow struct {
 	Notes   []string // what to change in images.yaml, so that it is used
 }
 
-// WorkflowMarker begins the first line of every file that [NewWorkflow] returns.
-const WorkflowMarker = "# Written by `imagefactory workflow "
-
 // workflowBuilder makes the CI configuration for the images that one workflow or project builds.
 type workflowBuilder struct {
 	WorkflowOptions
+	file     string
 	fleet    *fleet.Fleet
 	location kargo.Options
 	images   []*config.Image // that the workflow builds; the wanted one alone at GitLab
 	notes    []string
 }
 
-// NewWorkflow returns the CI configuration that builds an image as it is enrolled. A GitHub workflow has a job for each image
-// that it builds.
-func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, error) {
+// Or returns the options, with those of present for the ones that are not set.
+func (o WorkflowOptions) Or(present WorkflowOptions) WorkflowOptions {
+	if o.Release == "" {
+		o.Release, o.Commit = present.Release, cmp.Or(o.Commit, present.Commit)
+	}
+	o.Context = cmp.Or(o.Context, present.Context, ".")
+	if len(o.Tags) == 0 {
+		o.Tags = present.Tags
+	}
+	o.actions = maps.Clone(present.actions)
+	if o.Release != present.Release || o.Commit != present.Commit {
+		delete(o.actions, ownAction)
+	}
+	return o
+}
+
+// WorkflowPath returns the path of the file that [NewWorkflow] returns, in the repository of the image.
+func WorkflowPath(f *fleet.Fleet, name string) (string, error) {
 	img, err := f.Image(name)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	switch {
 	case !img.Managed():
-		return nil, fleet.Usagef("%q is an external image: it is not built here, so it has no workflow", name)
+		return "", fleet.Usagef("%q is an external image: it is not built here, so it has no workflow", name)
 	case !img.Source.Triggerable():
-		return nil, fleet.Usagef("%q: source.provider is %s, which runs no workflows", name, img.Source.Provider)
-	case img.Source.Provider == config.GitHub && img.Source.Workflow == "":
-		return nil, fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
+		return "", fleet.Usagef("%q: source.provider is %s, which runs no workflows", name, img.Source.Provider)
+	case img.Source.Provider == config.GitLab:
+		return gitLabWorkflow(name), nil
+	case img.Source.Workflow == "":
+		return "", fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
 	}
+	return path.Join(".github/workflows", img.Source.Workflow), nil
+}
+
+// NewWorkflow returns the CI configuration that builds an image as it is enrolled. A GitHub workflow has a job for each image
+// that it builds.
+func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, error) {
+	file, err := WorkflowPath(f, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRelease(o.Release); err != nil {
+		return nil, err
+	}
+	if o.Commit != "" && !commitForm().MatchString(o.Commit) {
+		return nil, fleet.Usagef("invalid commit %q: want its 40 hexadecimal digits", o.Commit)
+	}
+	img := f.Config.Find(name)
 	location, err := f.Location()
 	if err != nil {
 		return nil, err
 	}
-	b := &workflowBuilder{WorkflowOptions: o, fleet: f, location: location, images: []*config.Image{img}}
+	b := &workflowBuilder{WorkflowOptions: o, file: file, fleet: f, location: location, images: []*config.Image{img}}
 	if img.Source.Provider == config.GitLab {
 		return b.gitLab(img)
 	}
@@ -89,18 +123,18 @@ func (b *workflowBuilder) note(format string, args ...any) {
 	}
 }
 
-// file returns the Workflow with a value as YAML.
-func (b *workflowBuilder) file(name, file string, value any) (*Workflow, error) {
+// render returns the Workflow of an image with a value as YAML.
+func (b *workflowBuilder) render(name string, value any) (*Workflow, error) {
 	data, err := yamlenc.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("writing the workflow of %q: %w", name, err)
 	}
-	text := WorkflowMarker + name + "`, from images.yaml. To change it, change the entry and write it again.\n" + b.withVersions(string(data))
-	return &Workflow{Path: file, Content: []byte(text), Notes: b.notes}, nil
+	header, err := b.header(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Workflow{Path: b.file, Content: []byte(header + "\n" + b.withVersions(string(data))), Notes: b.notes}, nil
 }
-
-// ownAction is the action that fetches the lock.
-const ownAction = "imagefactory/imagefactory/pin@"
 
 // checkBuild returns an error if an image cannot be built as a workflow with BuildKit on Linux does.
 func (b *workflowBuilder) checkBuild(img *config.Image) error {
@@ -139,6 +173,9 @@ func (b *workflowBuilder) references(img *config.Image) ([]string, error) {
 			return nil, fleet.Usagef("%q: invalid tag %q in state: pass --tag", img.Name, rule.Constraint)
 		}
 		tags = []string{rule.Constraint}
+		if img.Tags == nil && len(b.images) == 1 { // state may say otherwise later
+			b.Tags = tags
+		}
 	}
 	out := make([]string, len(tags))
 	for i, tag := range tags {
@@ -200,39 +237,36 @@ func (b *workflowBuilder) lockFrom(src *config.Source) (from lockSource, elsewhe
 	return from, elsewhere, nil
 }
 
-// Actions of others, by commit, with the version that the comment beside names.
+// ownAction is the action that fetches the lock.
+const ownAction = "imagefactory/imagefactory/pin"
+
+// actions are those of others: their commits, with the version as a comment.
 var actions = map[string]string{
-	"actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1":           "v7.0.1",
-	"docker/setup-qemu-action@96fe6ef7f33517b61c61be40b68a1882f3264fb8":   "v4.2.0",
-	"docker/setup-buildx-action@37fe631027851001ddb9b187196cc803df7f5f0e": "v4.3.0",
-	"docker/login-action@4907a6ddec9925e35a0a9e82d7399ccc52663121":        "v4.1.0",
-	"docker/build-push-action@53b7df96c91f9c12dcc8a07bcb9ccacbed38856a":   "v7.3.0",
+	"actions/checkout":           "3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+	"docker/setup-qemu-action":   "96fe6ef7f33517b61c61be40b68a1882f3264fb8 # v4.2.0",
+	"docker/setup-buildx-action": "37fe631027851001ddb9b187196cc803df7f5f0e # v4.3.0",
+	"docker/login-action":        "4907a6ddec9925e35a0a9e82d7399ccc52663121 # v4.1.0",
+	"docker/build-push-action":   "53b7df96c91f9c12dcc8a07bcb9ccacbed38856a # v7.3.0",
 }
 
-// action returns an action with its commit.
-func action(name string) string {
-	for ref := range actions {
-		if strings.HasPrefix(ref, name+"@") {
-			return ref
-		}
-	}
-	return name
-}
-
-// withVersions adds the version of each action that is named by a commit, as a comment. Lines of other texts, such as build
-// arguments, contain a =.
+// withVersions adds the versions of actions. Those of the present file stay: a bot may have updated them. Lines of other texts,
+// such as build arguments, contain a =.
 func (b *workflowBuilder) withVersions(text string) string {
+	own := b.Release
+	if b.Commit != "" {
+		own = b.Commit + " # " + b.Release
+	}
 	var out strings.Builder
 	for line := range strings.Lines(text) {
-		ref, uses := strings.CutPrefix(strings.TrimLeft(strings.TrimSuffix(line, "\n"), " -"), "uses: ")
-		version := actions[ref]
-		if b.Commit != "" && ref == ownAction+b.Commit {
-			version = b.Release
+		line = strings.TrimSuffix(line, "\n")
+		if name, uses := strings.CutPrefix(strings.TrimLeft(line, " -"), "uses: "); uses && !strings.Contains(line, "=") {
+			version := cmp.Or(b.actions[name], actions[name])
+			if name == ownAction {
+				version = cmp.Or(b.actions[name], own)
+			}
+			line += "@" + version
 		}
-		if uses && version != "" {
-			line = strings.TrimSuffix(line, "\n") + " # " + version + "\n"
-		}
-		out.WriteString(line)
+		out.WriteString(line + "\n")
 	}
 	return out.String()
 }

@@ -1,9 +1,7 @@
 package bootstrap
 
 import (
-	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -61,9 +59,6 @@ type gitHubStep struct {
 
 // gitHub returns the workflow of GitHub Actions that builds the images. It runs no script: no text of an entry is read by a shell.
 func (b *workflowBuilder) gitHub(img *config.Image) (*Workflow, error) {
-	if err := checkRelease(b.Release); err != nil {
-		return nil, err
-	}
 	title, group := "Build "+img.Name, "build-"+img.Name
 	selector := ""
 	if len(b.images) > 1 {
@@ -97,7 +92,7 @@ func (b *workflowBuilder) gitHub(img *config.Image) (*Workflow, error) {
 		}
 		w.Jobs["build-"+x.Name] = *job
 	}
-	return b.file(img.Name, path.Join(".github/workflows", img.Source.Workflow), w)
+	return b.render(img.Name, w)
 }
 
 // selector returns the input that names the image to build, which all images of a workflow must have.
@@ -177,17 +172,17 @@ func (b *workflowBuilder) gitHubJob(img *config.Image) (*gitHubJob, error) {
 	add := func(name, uses string, with map[string]string) {
 		job.Steps = append(job.Steps, gitHubStep{name, uses, with})
 	}
-	add("", action("actions/checkout"), map[string]string{"persist-credentials": "false"})
+	add("", "actions/checkout", map[string]string{"persist-credentials": "false"})
 	if slices.ContainsFunc(src.Platforms, emulated) {
-		add("", action("docker/setup-qemu-action"), nil)
+		add("", "docker/setup-qemu-action", nil)
 	}
-	add("", action("docker/setup-buildx-action"), nil)
+	add("", "docker/setup-buildx-action", nil)
 	login := map[string]string{"registry": img.Registry, "username": "${{ secrets.REGISTRY_USERNAME }}", "password": "${{ secrets.REGISTRY_PASSWORD }}"}
 	if img.Registry == "ghcr.io" && src.Host == config.HomeHost(config.GitHub) {
 		job.Permissions["packages"] = "write"
 		login["username"], login["password"] = "${{ github.actor }}", "${{ github.token }}"
 	}
-	add("", action("docker/login-action"), login)
+	add("", "docker/login-action", login)
 	job.Steps = append(job.Steps, *pin)
 	build := map[string]string{
 		"context": verbatim(b.Context), "file": verbatim(src.Dockerfile), "platforms": strings.Join(src.Platforms, ","), "push": "true",
@@ -200,7 +195,7 @@ func (b *workflowBuilder) gitHubJob(img *config.Image) (*gitHubJob, error) {
 			build[key] = verbatim(value)
 		}
 	}
-	add("Build with the lock", action("docker/build-push-action"), build)
+	add("Build with the lock", "docker/build-push-action", build)
 	return job, nil
 }
 
@@ -222,5 +217,5 @@ func (b *workflowBuilder) pinStep(img *config.Image) (*gitHubStep, error) {
 	if lock := inputsWith(img.Source.Inputs, onlyLock()); len(lock) > 0 {
 		with["lock"] = "${{ inputs." + lock[0] + " }}"
 	}
-	return &gitHubStep{"Fetch the lock", ownAction + cmp.Or(b.Commit, b.Release), with}, nil
+	return &gitHubStep{"Fetch the lock", ownAction, with}, nil
 }

@@ -50,9 +50,6 @@ const (
 // gitLab returns the configuration for GitLab that builds an image, for .gitlab-ci.yml to include. Values of the entry are
 // variables, never text of the script.
 func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
-	if err := checkRelease(b.Release); err != nil {
-		return nil, err
-	}
 	if err := b.checkBuild(img); err != nil {
 		return nil, err
 	}
@@ -120,8 +117,8 @@ func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 		job.Script = append(job.Script, "docker run --rm --privileged "+binfmtImage+" --install all")
 	}
 	job.Script = append(job.Script, "docker context create builder", "docker buildx create --use builder", strings.Join(command, " "))
-	b.note("include the file from .gitlab-ci.yml: {local: /%s}", gitLabWorkflow(img.Name))
-	return b.file(img.Name, gitLabWorkflow(img.Name), map[string]any{"include": []gitLabInclude{*include}, "build-" + img.Name: job})
+	b.note("include the file from .gitlab-ci.yml: {local: /%s}", b.file)
+	return b.render(img.Name, map[string]any{"include": []gitLabInclude{*include}, "build-" + img.Name: job})
 }
 
 func gitLabWorkflow(name string) string { return path.Join(".gitlab", name+".gitlab-ci.yml") }

@@ -162,3 +162,40 @@ func TestWorkflowsAreUsedByCommit(t *testing.T) {
 	}
 	assert.Equal(t, 6, uses)
 }
+
+// TestWorkflowNamesItsCommand: what wrote a workflow is read back from it, whatever the tags and folders contain.
+func TestWorkflowNamesItsCommand(t *testing.T) {
+	f := enrolled(t, t.TempDir(), map[string]any{"provider": "github", "repo": "acme/web", "workflow": "build.yml"})
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.StringN(1, 8, -1), hostile())
+		o := bootstrap.WorkflowOptions{Release: "v1.2.3-rc.1", Context: text.Draw(t, "context"), Tags: rapid.SliceOfN(text, 1, 3).Draw(t, "tags")}
+		if rapid.Bool().Draw(t, "commit known") {
+			o.Commit = strings.Repeat("0a", 20)
+		}
+		w, err := bootstrap.NewWorkflow(f, "web", o)
+		if err != nil {
+			require.ErrorContains(t, err, "line break")
+			return
+		}
+		name, present, ok := bootstrap.ParseWorkflow(w.Content)
+		require.True(t, ok)
+		assert.Equal(t, "web", name)
+		assert.Equal(t, []any{o.Release, o.Commit, o.Context, o.Tags}, []any{present.Release, present.Commit, present.Context, present.Tags})
+		again, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{}.Or(present))
+		require.NoError(t, err)
+		assert.Equal(t, string(w.Content), string(again.Content))
+	})
+	_, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: ".", Tags: []string{"a\nrun: id"}})
+	require.ErrorContains(t, err, `invalid tag or folder "a\nrun: id": it contains a line break`)
+}
+
+func FuzzParseWorkflow(f *testing.F) {
+	f.Add("# Written by `imagefactory workflow web --release v1.2.3 --tag '1.0.${{ github.run_number }}'`, from images.yaml. To change it, change the entry and write it again.\n  - uses: a/b@c # v1\n")
+	f.Add("# Written by `imagefactory workflow '")
+	f.Add("# Written by `imagefactory workflow web --release")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, o, ok := bootstrap.ParseWorkflow([]byte(text)); ok && !strings.HasPrefix(strings.TrimSpace(text), "# Written by `imagefactory") {
+			t.Errorf("taken for a workflow of imagefactory: %q, %v", text, o)
+		}
+	})
+}

@@ -122,16 +122,16 @@ func printNext(env *Env, direct bool) error {
 		"  3. copy " + bootstrap.SecretsFile + " to a place outside of git, fill it in, kubectl apply -f it",
 		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
 		"  4. kubectl apply -k deploy: Argo CD starts to apply dist",
-		"  5. run imagefactory doctor: it lists what is still missing",
-		"  6. imagefactory workflow NAME writes a workflow that builds with ripened digests only; then set source.pinBases: true",
+		"  5. imagefactory workflow NAME for each image: it writes the workflow that builds with the lock",
+		"  6. run imagefactory doctor: it lists what is still missing",
 	}
 	if direct {
 		lines = []string{
 			"next:",
 			"  1. imagefactory analyze, then commit and push everything",
 			"  2. create the secrets that the CI configuration names",
-			"  3. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
-			"  4. imagefactory workflow NAME writes a workflow that builds with ripened digests only; then set source.pinBases: true",
+			"  3. imagefactory workflow NAME for each image: it writes the workflow that builds with the lock",
+			"  4. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
 		}
 	}
 	for _, line := range lines {

@@ -303,10 +303,15 @@ func TestProblems(t *testing.T) {
 		"no workflow": {func(w *world) {
 			w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web/actions", Status: 404, Body: `{"message":"Not Found"}`})
 		}, "no workflow build.yml on the default branch"},
-		"disabled":                 {func(w *world) { w.state = "disabled_inactivity" }, "not enabled (disabled_inactivity)"},
-		"no trigger":               {func(w *world) { w.workflow = "on: [push]" }, "missing trigger workflow_dispatch"},
-		"undeclared input":         {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the undeclared input "image"`},
-		"required input":           {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the required input "more"`},
+		"disabled":         {func(w *world) { w.state = "disabled_inactivity" }, "not enabled (disabled_inactivity)"},
+		"no trigger":       {func(w *world) { w.workflow = "on: [push]" }, "missing trigger workflow_dispatch"},
+		"undeclared input": {func(w *world) { w.workflow = "on: [push, workflow_dispatch]" }, `web sends the undeclared input "image"`},
+		"required input":   {func(w *world) { w.workflow = goodWorkflow + "      more: {required: true}\n" }, `web does not send the required input "more"`},
+		"no lock": {func(w *world) {
+			pins := true
+			w.fleet.Config.Find("web").Source.PinBases = &pins
+			w.workflow = goodWorkflow + "jobs: {build: {steps: [{run: docker build .}]}}\n"
+		}, "warning workflow acme/web build.yml: builds without the lock, but pinBases is set for web"},
 		"no YAML":                  {func(w *world) { w.workflow = "a: b: c" }, "invalid YAML"},
 		"may not start":            {func(w *world) { w.dispatch = 403 }, "warning workflow acme/web build.yml: the token cannot start it (403: No ref found, [token])"},
 		"no CI/CD":                 {func(w *world) { w.project["builds_access_level"] = "disabled" }, "CI/CD is disabled in the project"},

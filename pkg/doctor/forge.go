@@ -17,7 +17,9 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
 
@@ -263,7 +265,7 @@ func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*confi
 	if len(found) == 0 {
 		found = []Check{d.startable(ctx, api, s)}
 	}
-	return found
+	return append(found, unlocked(text, images)...)
 }
 
 // workflowFile reads the workflow file of the branch that is built, or returns the failed check.
@@ -363,6 +365,20 @@ func dispatchable(text []byte, images []*config.Image) []Check {
 		}
 	}
 	return out
+}
+
+// unlocked checks that a workflow builds with the lock if its images set pinBases.
+func unlocked(text []byte, images []*config.Image) []Check {
+	var names []string
+	for _, img := range images {
+		if img.Source.PinsBases() {
+			names = append(names, img.Name)
+		}
+	}
+	if len(names) == 0 || !fleet.BuildsWithoutLock(text) {
+		return nil
+	}
+	return []Check{warning(fleet.UseLock(names[0]), "builds without the lock, but pinBases is set for %s", plural.Listed(names, 5))}
 }
 
 // trigger returns workflow_dispatch in `on`, which is a name, a list of names, or a mapping.

@@ -126,6 +126,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]boo
 	}
 	l = append(l, f.lintBudget()...)
 	l = append(l, f.lintLeftOut()...)
+	l = append(l, f.lintWorkflows()...)
 	return append(l, f.lintLocation()...)
 }
 
