@@ -78,6 +78,8 @@ func TestEveryRule(t *testing.T) {
 			"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
 				"baseImages: [{ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 7}]}]\n"},
 			false, "images.yaml:3:12", "app/Dockerfile:7 uses docker.io/library/alpine:3.22, which is from none of the allowed registries"},
+		finding.Unlocked.ID: {map[string]string{".git/config": "[remote \"origin\"]\n\turl = https://github.com/acme/web.git\n",
+			".github/workflows/b.yml": "jobs: {build: {steps: [{uses: docker/build-push-action@v7}]}}\n"}, false, "images.yaml:3:12", "b.yml builds without the lock"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {
