@@ -62,6 +62,8 @@ type Env struct {
 	quiet bool         // errors and warnings only
 	color string       // auto, always or never
 	log   *slog.Logger // set from --verbose and the environment
+
+	incomplete bool // state files could not be read, and the rest of the fleet is shown
 }
 
 // colors are the values of --color.
@@ -118,6 +120,8 @@ func Main(ctx context.Context, args []string, env *Env) int {
 		usage    *fleet.UsageError
 	)
 	switch {
+	case err == nil && env.incomplete:
+		return exitFailed
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errInvalid):
@@ -297,6 +301,9 @@ func baseNames(paths *pathFlags) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		paths.setDefaults()
 		f, err := fleet.Open(paths.paths())
+		if partial := (*fleet.StateError)(nil); errors.As(err, &partial) {
+			f, err = partial.Rest, nil
+		}
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/describe"
-	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -47,7 +46,7 @@ func runDescribe(env *Env, paths *pathFlags, output *outputFlag, spec string) er
 	if err := output.check(); err != nil {
 		return err
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := openToShow(env, paths)
 	if err != nil {
 		return err
 	}

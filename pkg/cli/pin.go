@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,9 @@ func runPin(ctx context.Context, env *Env, paths *pathFlags, o *pinOptions, name
 	}
 	defer closeStore()
 	f, err := store.View(ctx, st)
+	if partial := (*fleet.StateError)(nil); errors.As(err, &partial) { // the files of other images must not stop this build
+		f, err = partial.Rest, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -8,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
 // selectFlags select images by labels and owners instead of names.
@@ -66,13 +69,30 @@ func (o *selectFlags) selection(names []string) (fleet.Selection, error) {
 	return fleet.Selection{Names: names, Labels: s}, nil
 }
 
-// openSelected opens the fleet, and prints why labels select no image of it.
+// openSelected opens the fleet to show it, and prints why labels select no image of it.
 func openSelected(env *Env, paths *pathFlags, s fleet.Selection) (*fleet.Fleet, error) {
-	f, err := fleet.Open(paths.paths())
+	f, err := openToShow(env, paths)
 	if err != nil {
 		return nil, err
 	}
 	return f, warnNoMatch(env, f.Config, s)
+}
+
+// openToShow opens the fleet for a command that only shows it. If state files cannot be read, it prints that and returns the rest;
+// the command then ends with exit code 1.
+func openToShow(env *Env, paths *pathFlags) (*fleet.Fleet, error) {
+	f, err := fleet.Open(paths.paths())
+	var partial *fleet.StateError
+	if !errors.As(err, &partial) {
+		return f, err
+	}
+	if env.incomplete { // printed before, by the same --watch
+		return partial.Rest, nil
+	}
+	env.incomplete = true
+	var found finding.List
+	errors.As(partial, &found)
+	return partial.Rest, report.Findings(env.Err, found)
 }
 
 // warnNoMatch prints why labels select no image. For a person that is no error, as with kubectl.

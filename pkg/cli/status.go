@@ -132,7 +132,7 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 		return o.printBases(env, f)
 	case o.watching:
 		return o.watch(ctx, env, func() ([]policy.Decision, *cluster.Live, error) {
-			f, err := fleet.Open(paths.paths())
+			f, err := openToShow(env, paths)
 			if err != nil {
 				return nil, nil, err
 			}

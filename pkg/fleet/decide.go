@@ -36,6 +36,22 @@ type Lock struct {
 	Bases []policy.BaseDecision `json:"bases"`
 }
 
+// unreadableFor returns a state file that was left out and on which the lock of an image depends; "" if there is none.
+func (f *Fleet) unreadableFor(image string) string {
+	if f.State.Unreadable(state.ImagesFolder, image) {
+		return stateFile(f.Paths.StateDir, state.ImagesFolder, image)
+	}
+	for _, dep := range f.Graph.Deps(image) {
+		switch {
+		case dep.Parent != "" && f.State.Unreadable(state.ImagesFolder, dep.Parent):
+			return stateFile(f.Paths.StateDir, state.ImagesFolder, dep.Parent)
+		case dep.Base != "" && f.State.Unreadable(state.BasesFolder, dep.Base):
+			return stateFile(f.Paths.StateDir, state.BasesFolder, dep.Base)
+		}
+	}
+	return ""
+}
+
 // Pin returns the lock of a managed image, from state alone.
 func (f *Fleet) Pin(name string, now time.Time) (*Lock, error) {
 	img, err := f.Image(name)
@@ -44,6 +60,9 @@ func (f *Fleet) Pin(name string, now time.Time) (*Lock, error) {
 	}
 	if !img.Managed() {
 		return nil, Usagef("%q is an external image: it is not built here, so it has no lock", name)
+	}
+	if file := f.unreadableFor(name); file != "" {
+		return nil, fmt.Errorf("pinning %q: %s cannot be read (restore the file from git)", name, file)
 	}
 	if facts := f.State.Images[name]; facts == nil || facts.Dockerfile == nil && len(facts.BaseImages) == 0 { // an empty lock would let the build float
 		why := "it was never analyzed"

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,11 +34,12 @@ type Fleet struct {
 	State  *state.State
 	Graph  *graph.Graph
 
-	files fs.FS // the state folder
+	files fs.FS        // the state folder
+	lost  finding.List // about the state files that were left out
 }
 
-// Open reads a fleet from local files. If they are invalid, the error is a [finding.List] with every problem of images.yaml and
-// of the state files.
+// Open reads a fleet from local files. If they are invalid, the error wraps a [finding.List] with every problem of images.yaml
+// and of the state files. If only state files are invalid, it is a [StateError].
 func Open(p Paths) (*Fleet, error) {
 	return OpenFS(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 }
@@ -45,18 +48,50 @@ func Open(p Paths) (*Fleet, error) {
 // them in findings.
 func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, error) {
 	cfg, st, configErr, stateErr := read(p, files, load)
-	if err := join(configErr, stateErr); err != nil {
+	if err := join(configErr, stateErr); err != nil && (configErr != nil || !leaveOut(st, p, err)) {
 		return nil, err
 	}
 	f := &Fleet{Paths: p, Config: cfg, State: st, files: files}
-	if err := verify(st, p.StateDir, files).Err(); err != nil {
-		return nil, err
+	impossible := verify(st, p.StateDir, files).Err()
+	if impossible != nil {
+		leaveOut(st, p, impossible)
 	}
 	f.Graph = graph.Build(cfg, st)
 	if err := Cycles(cfg, f.Graph).Err(); err != nil {
 		return nil, err
 	}
+	if err := join(stateErr, impossible); err != nil {
+		errors.As(err, &f.lost)
+		return nil, &StateError{Rest: f, Found: err}
+	}
 	return f, nil
+}
+
+// StateError is the error of a fleet with state files that cannot be read. Commands that only show a fleet show the rest of it;
+// the others refuse, because the absence of a file means something to them.
+type StateError struct {
+	Rest  *Fleet // without these files
+	Found error  // a [finding.List]
+}
+
+func (e *StateError) Error() string { return e.Found.Error() }
+
+func (e *StateError) Unwrap() error { return e.Found }
+
+// leaveOut leaves the files of findings out of the state. It reports false if the findings are about more than single files.
+func leaveOut(st *state.State, p Paths, err error) bool {
+	var found finding.List
+	if !errors.As(err, &found) {
+		return false
+	}
+	for i := range found {
+		file, ok := strings.CutPrefix(found[i].File, display(p.StateDir, "")+"/")
+		if !ok || path.Ext(file) != ".yaml" {
+			return false
+		}
+		st.LeaveOut(file)
+	}
+	return true
 }
 
 // read reads images.yaml and state concurrently, because parsing takes most of the time.

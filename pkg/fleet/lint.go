@@ -75,11 +75,12 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 	return all, nil
 }
 
-// warnings returns what Validate finds in a fleet that is open, and so has no errors, without the check against CRDs.
+// warnings returns what Validate finds in a fleet that is open, and so has no errors but those of files that were left out, without
+// the check against CRDs.
 func (f *Fleet) warnings(now time.Time) finding.List {
 	ignored := newIgnores(f.Config)
-	all := ahead(f.State, f.Paths.StateDir, f.files, now)
-	all = append(all, ignored.apply(f.lint(nil, ignored, nil))...)
+	all := append(slices.Clone(f.lost), ahead(f.State, f.Paths.StateDir, f.files, now)...)
+	all = append(all, ignored.apply(f.lint(f.lost, ignored, nil))...)
 	all.Sort()
 	return all
 }

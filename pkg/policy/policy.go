@@ -203,6 +203,9 @@ func (d *decider) image(img *config.Image) Decision {
 	facts := d.st.Images[img.Name]
 	dec := Decision{Image: img.Name, Owner: img.Owner, Labels: img.Labels}
 	switch {
+	case d.st.Unreadable(state.ImagesFolder, img.Name):
+		dec.Status, dec.Reason = Unknown, "its state file cannot be read"
+		return dec
 	case facts == nil:
 		dec.Status, dec.Reason = Unknown, "never analyzed"
 		return dec
@@ -244,9 +247,11 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	if !facts.Unpublished.IsZero() && facts.CurrentDigest == "" && !broken {
 		dec.Status, dec.Reason, dec.Since = Due, "never published", pastOnly(facts.Unpublished, d.clock)
 	}
-	var waiting, leaving, held, onHeld, untrusted, unknown []string
+	var waiting, leaving, held, onHeld, untrusted, unknown, lost []string
 	for _, b := range dec.Bases {
 		switch {
+		case d.st.Unreadable(state.BasesFolder, b.Base), d.st.Unreadable(state.ImagesFolder, b.Parent):
+			lost = append(lost, state.Short(b.Ref))
 		case b.Due:
 			dec.Targets = append(dec.Targets, state.Target{Ref: b.Ref, Snapshot: b.Lock})
 			if dec.Status != Due || b.Since.Before(dec.Since) {
@@ -279,6 +284,8 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	case len(dec.Targets) > 0:
 		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
+	case len(lost) > 0:
+		dec.unsure("the state file of " + strings.Join(lost, ", ") + " cannot be read")
 	case len(waiting)+len(leaving) > 0:
 		dec.Status, dec.Reason = Waiting, waitingReason(waiting, leaving, img)
 		if incomplete != "" {

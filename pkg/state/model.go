@@ -2,6 +2,8 @@ package state
 
 import (
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -286,6 +288,7 @@ type State struct {
 	ImageScans map[string]*Scans
 	BaseScans  map[string]*Scans
 
+	unreadable    map[string]bool  // files that were left out, by their path below the state folder; see Unreadable
 	aliased       map[Ref]*Base    // by their normalised reference; see AliasedBase
 	archivedBases map[string]*Base // by name, nil for a file that cannot be read; see ArchivedBase
 }
@@ -293,6 +296,27 @@ type State struct {
 // New returns an empty State.
 func New() *State {
 	return &State{Images: map[string]*Image{}, Bases: map[string]*Base{}, ImageScans: map[string]*Scans{}, BaseScans: map[string]*Scans{}}
+}
+
+// LeaveOut removes the image or base image of a file, given by its path below the state folder, because the file cannot be read.
+func (s *State) LeaveOut(file string) {
+	if s.unreadable == nil {
+		s.unreadable = map[string]bool{}
+	}
+	s.unreadable[file] = true
+	name := strings.TrimSuffix(path.Base(file), ".yaml")
+	switch path.Dir(file) {
+	case ImagesFolder:
+		delete(s.Images, name)
+	case BasesFolder:
+		delete(s.Bases, name)
+	}
+}
+
+// Unreadable reports whether the file of an image or base image, given by its folder and name, was left out. Nothing may be
+// concluded from its absence.
+func (s *State) Unreadable(folder, name string) bool {
+	return s.unreadable[path.Join(folder, name+".yaml")]
 }
 
 // AliasedBase returns the base image that an earlier version recorded under an alias of its host, such as index.docker.io
