@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test test-long race e2e monitoring lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e monitoring scanners lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ picture: build ## take the picture of the page for its documentation
 	cd bin/fleet && $(abspath $(BIN)) report
 	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1200 -height 860 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 
+SCANNERS := $(abspath .cache/scanners)
+scanners: build ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata)
+	@mkdir -p $(SCANNERS)
+	cd test/scanners && $(SCANNERS_ENV) $(GO) build -ldflags='-s -w' -o $(SCANNERS)/ tool
+	cd test/scanners && $(SCANNERS_ENV) SCANNERS=$(SCANNERS) SCANNERS_BINARY=$(abspath $(BIN)) $(GO) test -count=1 . $(UPDATE)
+# Trivy does not build without this experiment. The same settings for all, so that they share what they compile.
+SCANNERS_ENV := GOFLAGS= GOEXPERIMENT=jsonv2 CGO_ENABLED=0
+
 lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
 	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
@@ -72,6 +80,7 @@ lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	cd test/e2e && $(abspath $<) run
 	cd test/browser && $(abspath $<) run
 	cd test/monitoring && $(abspath $<) run
+	cd test/scanners && $(SCANNERS_ENV) $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
