@@ -65,7 +65,7 @@ picture: build ## take the picture of the page for its documentation
 	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1200 -height 860 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 
 SCANNERS := $(abspath .cache/scanners)
-scanners: build ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata)
+scanners: build ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata/real)
 	@mkdir -p $(SCANNERS)
 	cd test/scanners && $(SCANNERS_ENV) $(GO) build -ldflags='-s -w' -o $(SCANNERS)/ tool
 	cd test/scanners && $(SCANNERS_ENV) SCANNERS=$(SCANNERS) SCANNERS_BINARY=$(abspath $(BIN)) $(GO) test -count=1 . $(UPDATE)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,18 +99,28 @@ func on(t testing.TB, base v1.Image, reference string) v1.Image {
 	return annotated
 }
 
-// app returns a Go binary, built once, with golang.org/x/text in it.
+// app returns a Go binary with golang.org/x/text in it.
 func app(t testing.TB) []byte {
 	t.Helper()
-	file := filepath.Join(os.Getenv("SCANNERS"), "app")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "./app")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-	binary, err := os.ReadFile(file)
+	binary, err := builtApp()
 	require.NoError(t, err)
 	return binary
 }
+
+var builtApp = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "app")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "app")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "./app")
+	cmd.Env = append(os.Environ(), "GOEXPERIMENT=") // part of the version in the binary
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the app: %w: %s", err, out)
+	}
+	return os.ReadFile(file)
+})
 
 func appendLayer(t testing.TB, image v1.Image, mode int64, files map[string][]byte) v1.Image {
 	t.Helper()

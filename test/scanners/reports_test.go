@@ -2,6 +2,7 @@ package scanners
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -23,7 +23,7 @@ import (
 var update = flag.Bool("update", false, "write the reports that pkg/scan is tested with")
 
 // The folder of the reports that pkg/scan is tested with.
-const reports = "../../pkg/scan/testdata"
+const reports = "../../pkg/scan/testdata/real"
 
 // The images in the reports, and the digests that stand for them there.
 const (
@@ -60,7 +60,7 @@ func TestReports(t *testing.T) {
 	}
 	s.replace(r.host, "127.0.0.1:5000")
 	s.replace(url.QueryEscape(r.host), "127.0.0.1%3A5000")
-	s.replace(goVersions(t)...)
+	s.replace(appVersions(t)...)
 	statements := filepath.Join(t.TempDir(), "vex.json")
 	require.NoError(t, os.WriteFile(statements, []byte(vex), 0o644))
 	s.replace(statements, "vex.json")
@@ -112,19 +112,14 @@ func scan(t *testing.T, scanner string, args ...string) []byte {
 	return stdout.Bytes()
 }
 
-// goVersions returns the versions in the app's binary that differ between machines, each followed by what stands for it.
-func goVersions(t *testing.T) []string {
+// appVersions returns the versions in the app's binary that change with updates, each followed by what stands for it.
+func appVersions(t *testing.T) []string {
 	t.Helper()
-	return []string{strings.TrimPrefix(runtime.Version(), "go"), "1.26.0", moduleVersion(t, "golang.org/x/text"), "v0.30.0"}
-}
-
-func moduleVersion(t *testing.T, path string) string {
-	t.Helper()
-	info, ok := debug.ReadBuildInfo()
-	require.True(t, ok)
-	i := slices.IndexFunc(info.Deps, func(m *debug.Module) bool { return m.Path == path })
-	require.GreaterOrEqual(t, i, 0, path)
-	return info.Deps[i].Version
+	info, err := buildinfo.Read(bytes.NewReader(app(t)))
+	require.NoError(t, err)
+	i := slices.IndexFunc(info.Deps, func(m *debug.Module) bool { return m.Path == "golang.org/x/text" })
+	require.GreaterOrEqual(t, i, 0)
+	return []string{strings.TrimPrefix(info.GoVersion, "go"), "1.26.0", info.Deps[i].Version, "v0.30.0", info.Deps[i].Sum, "h1:"}
 }
 
 // sanitizer makes reports the same on every machine and at every time.
