@@ -35,8 +35,24 @@ type cycloneVulnerability struct {
 	References []struct{ ID string }                         `json:"references"`
 	Ratings    []cycloneRating                               `json:"ratings"`
 	Advice     string                                        `json:"recommendation"`
-	Affects    []struct{ Ref string }                        `json:"affects"`
+	Affects    []cycloneAffected                             `json:"affects"`
 	Analysis   struct{ State, Justification, Detail string } `json:"analysis"`
+}
+
+type cycloneAffected struct {
+	Ref      string                           `json:"ref"`
+	Versions []struct{ Range, Status string } `json:"versions"`
+}
+
+// fixed returns the version at which an unaffected range such as vers:deb/>=3.0.13 begins.
+func (a *cycloneAffected) fixed() string {
+	for _, v := range a.Versions {
+		if _, from, ok := strings.Cut(v.Range, "/>="); ok && v.Status == "unaffected" {
+			from, _, _ = strings.Cut(from, "|")
+			return unescape(from)
+		}
+	}
+	return ""
 }
 
 type cycloneRating struct {
@@ -149,7 +165,8 @@ func (p *parser) cycloneFinish() error {
 			if product.Package == "" || !here {
 				continue
 			}
-			f.Package, f.Installed, f.Fixed = product.Package, product.Version, v.fixed(product.Package)
+			f.Package, f.Installed = product.Package, product.Version
+			f.Fixed = cmp.Or(affected.fixed(), v.fixed(product.Package))
 			if err := p.found.add(f); err != nil {
 				return err
 			}
@@ -163,7 +180,7 @@ func (p *parser) cycloneFinish() error {
 	return nil
 }
 
-// fixed returns the version that the recommendation names. CycloneDX has no field for it.
+// fixed returns the version that the recommendation names, where Trivy writes it.
 func (v *cycloneVulnerability) fixed(pkg string) string {
 	for advice := range strings.SplitSeq(v.Advice, ";") {
 		if version, ok := strings.CutPrefix(strings.TrimSpace(advice), "Upgrade "+pkg+" to version "); ok {

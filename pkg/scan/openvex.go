@@ -53,7 +53,7 @@ func (p *parser) vexStatements() error {
 		}
 		s := Statement{Status: v.Status, Justification: text(cmp.Or(v.Justification, v.Impact), maxName)}
 		for _, id := range append([]string{v.Vulnerability.Name, v.Vulnerability.ID}, v.Vulnerability.Aliases...) {
-			if known := vulnerabilityID().FindString(id); known != "" {
+			if known := vulnerabilityID(id); known != "" {
 				id = known // of a URL such as https://nvd.nist.gov/vuln/detail/CVE-2026-1234
 			}
 			if id = text(id, maxID); id != "" {

@@ -47,6 +47,7 @@ func (p *parser) sarifRuns() error {
 						r.RuleID = r.Rule.ID
 					}
 					results = append(results, *r)
+					p.sarifImage(r)
 					return nil
 				})
 			case "properties":
@@ -86,6 +87,13 @@ func (p *parser) sarifTool(rules map[string]*sarifRule) error {
 	})
 }
 
+// sarifImage takes the image from the text of a result, as Grype writes it.
+func (p *parser) sarifImage(r *sarifResult) {
+	if image := imageForm().FindStringSubmatch(r.Message.Text); image != nil && p.report.Subject.Name == "" {
+		p.report.Subject.Name = image[1]
+	}
+}
+
 func (p *parser) sarifProperties() error {
 	var v struct {
 		Name        string   `json:"imageName"`
@@ -102,7 +110,19 @@ func (p *parser) sarifProperties() error {
 	return nil
 }
 
-var vulnerabilityID = lazy.Regexp(`\b(CVE-\d{4}-\d{4,19}|GHSA(-[0-9a-z]{4}){3})\b`)
+var (
+	vulnerabilityForm = lazy.Regexp(`(?i)\b(CVE-\d{4}-\d{4,19}|GHSA(-[0-9a-z]{4}){3})\b`)
+	imageForm         = lazy.Regexp(`\bin image (\S+) at: `)
+)
+
+// vulnerabilityID returns the first ID of a vulnerability in a text, as its database spells it: URLs may have it in lower case.
+func vulnerabilityID(text string) string {
+	id := vulnerabilityForm().FindString(text)
+	if prefix, rest, _ := strings.Cut(id, "-"); id != "" {
+		return strings.ToUpper(prefix) + "-" + strings.ToLower(rest)
+	}
+	return ""
+}
 
 // sarifFinding returns the finding of a result, without an ID if it is not a vulnerability of a package. SARIF has no fields
 // for packages: scanners write lines such as "Package: openssl" into the message of the result or the help of the rule.
@@ -126,7 +146,7 @@ func sarifFinding(r *sarifResult, rule *sarifRule) Finding {
 	if pkg.Package == "" {
 		return Finding{}
 	}
-	f := Finding{ID: vulnerabilityID().FindString(r.RuleID), Package: pkg.Package, Severity: severityOf(lines["severity"])}
+	f := Finding{ID: vulnerabilityID(r.RuleID), Package: pkg.Package, Severity: severityOf(lines["severity"])}
 	if f.ID == "" {
 		f.ID = r.RuleID
 	}

@@ -200,7 +200,9 @@ func BenchmarkRead(b *testing.B) {
 func FuzzRead(f *testing.F) {
 	files, err := filepath.Glob("testdata/*")
 	require.NoError(f, err)
-	for _, name := range files {
+	written, err := filepath.Glob("testdata/real/*")
+	require.NoError(f, err)
+	for _, name := range append(files, written...) {
 		if data, err := os.ReadFile(name); err == nil && len(data) < 64<<10 {
 			f.Add(data)
 		}

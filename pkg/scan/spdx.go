@@ -37,7 +37,7 @@ func (p *parser) spdxPackages() error {
 			if !strings.EqualFold(ref.Category, "SECURITY") || ref.Type != "advisory" {
 				continue
 			}
-			id := vulnerabilityID().FindString(ref.Locator)
+			id := vulnerabilityID(ref.Locator)
 			if id == "" {
 				id = ref.Locator[strings.LastIndexByte(ref.Locator, '/')+1:]
 			}
@@ -166,7 +166,7 @@ func (p *parser) spdxFinish() error {
 func (p *parser) spdxIDs(vulnerability string) []string {
 	var ids []string
 	for _, id := range p.spdx.ids[vulnerability] {
-		if id = text(cmp.Or(vulnerabilityID().FindString(id), id), maxID); id != "" {
+		if id = text(cmp.Or(vulnerabilityID(id), id), maxID); id != "" {
 			ids = append(ids, id)
 		}
 	}
