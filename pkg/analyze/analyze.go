@@ -5,6 +5,7 @@ package analyze
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ import (
 type Clients struct {
 	Source   source.Source      // of Dockerfiles; may be nil if Scope.Dockerfiles is empty
 	Registry *registry.Client   // nil: no registry is asked
+	HTTP     http.RoundTripper  // fetches the trusted root of signatures; may be nil if factory.trust needs none
 	Progress *progress.Progress // nil: none is shown
 	Now      func() time.Time
 	Clock    *servertime.Clock // compares Now with the Date headers of servers; may be nil
@@ -134,7 +136,10 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	defer a.Progress.Finish()
 	phases := 3
 	if len(scope.Dockerfiles) > 0 {
-		phases = 4
+		phases++
+	}
+	if len(f.Config.Factory.Trust) > 0 {
+		phases++
 	}
 	runPhase := func(phase func(context.Context)) { // each phase gets an equal share of the remaining time
 		part, cancel := fair.Share(ctx, phases, "this phase")
@@ -142,7 +147,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 		phase(part)
 		phases--
 	}
-	if phases == 4 {
+	if len(scope.Dockerfiles) > 0 {
 		runPhase(func(ctx context.Context) { a.dockerfiles(ctx, scope.Dockerfiles) })
 		a.dropUnread(&scope)
 	}
@@ -158,6 +163,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	}
 	if a.Registry != nil {
 		runPhase(func(ctx context.Context) { a.resolveBases(ctx, scope) })
+		runPhase(a.verifyBases)
 		a.recordTriggers()
 		runPhase(func(ctx context.Context) { a.recordBuiltOn(ctx, scope.Published) })
 	}

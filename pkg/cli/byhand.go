@@ -15,16 +15,27 @@ import (
 )
 
 func newRelease(env *Env, paths *pathFlags) *cobra.Command {
-	return newVerdictCmd(env, paths, &cobra.Command{
+	untrusted := false
+	cmd := newVerdictCmd(env, paths, &cobra.Command{
 		Use:   "release BASE[@DIGEST]",
 		Short: "Make a waiting digest of a base image due now",
 		Long: `Release makes a candidate of a base image due now: the newest, or the one that DIGEST names. A withdrawn candidate (its tag
 moved back) must be named. BASE is the name of a base image (node-22-slim) or its reference (node:22-slim); the first
 digits of DIGEST are enough where they are unique. It also ends a hold. The reason goes into the state file and, with
---push, into the commit.`,
+--push, into the commit.
+
+A candidate that is not verified as factory.trust requires is refused. With --untrusted it is released all the same, and
+images are built on it whoever has signed it.`,
 		Example: `  imagefactory release node:22-slim --reason "fixes CVE-2026-1234" --push
   imagefactory release node-22-slim@0123abcd4567 --reason "tested by hand"`,
-	}, (*fleet.Fleet).Release)
+	}, func(f *fleet.Fleet, base, reason string, now time.Time) (*fleet.Change, error) {
+		if untrusted {
+			return f.ReleaseUntrusted(base, reason, now)
+		}
+		return f.Release(base, reason, now)
+	})
+	cmd.Flags().BoolVar(&untrusted, "untrusted", false, "release a candidate even if its signature or provenance could not be verified")
+	return cmd
 }
 
 func newHold(env *Env, paths *pathFlags) *cobra.Command {

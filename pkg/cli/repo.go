@@ -160,7 +160,7 @@ func (o *clients) registryClients(offline bool, show *progress.Progress) analyze
 		o.clock.Trust(f.Config.ServerHosts()...)
 		s := analyze.Clients{Progress: show, Now: o.env.Now, Clock: o.clock}
 		if !offline {
-			s.Registry = o.registry(f)
+			s.Registry, s.HTTP = o.registry(f), httpx.New(o.http())
 		}
 		return s, nil
 	}

@@ -37,6 +37,7 @@ var (
 	UnusedIgnore = Rule{"IF026", Warning, "an entry of factory.lint.ignore that matches no warning"}
 	NotAllowed   = Rule{"IF027", Warning, "an image comes from a registry that factory.registries.allow does not name"}
 	Unlocked     = Rule{"IF028", Warning, "an image that sets pinBases, and whose workflow builds without the lock"}
+	Untrusted    = Rule{"IF029", Warning, "the digest of a base image is not verified as factory.trust requires"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -44,7 +45,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked, Untrusted,
 	}
 }
 

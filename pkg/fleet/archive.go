@@ -31,7 +31,9 @@ func (f *Fleet) AddBases(name string) {
 		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
 			continue
 		}
-		f.State.Bases[dep.Base] = f.restore(dep.Base, dep.Ref)
+		base := f.restore(dep.Base, dep.Ref)
+		f.setDemand(base)
+		f.State.Bases[dep.Base] = base
 	}
 }
 

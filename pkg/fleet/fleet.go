@@ -56,6 +56,9 @@ func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, 
 	if impossible != nil {
 		leaveOut(st, p, impossible)
 	}
+	for _, base := range st.Bases {
+		f.setDemand(base)
+	}
 	f.Graph = graph.Build(cfg, st)
 	if err := Cycles(cfg, f.Graph).Err(); err != nil {
 		return nil, err

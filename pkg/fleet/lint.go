@@ -48,6 +48,9 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
 		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
+		for _, base := range st.Bases {
+			f.setDemand(base)
+		}
 		keep, err := f.Selected(selected)
 		if err != nil {
 			return nil, err
@@ -122,6 +125,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]boo
 		}
 	}
 	l = append(l, f.lintFleet(ignored, keep)...)
+	l = append(l, f.lintTrust()...)
 	if whole {
 		l = append(l, f.lintState()...)
 	}

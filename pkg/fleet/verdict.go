@@ -13,27 +13,47 @@ import (
 // Release makes a candidate of a base image due now: the newest that was not withdrawn, or the one that BASE@DIGEST names.
 // BASE is the name of a base image or its reference. The state changes only in memory; package store saves it.
 func (f *Fleet) Release(base, reason string, now time.Time) (*Change, error) {
-	return f.decide(base, reason, verdict{"release", "released", "due now for %s"}, func(c *state.Candidate) { c.Release(reason, now) })
+	return f.decide(base, reason, verdict{verb: "release", past: "released", effect: "due now for %s", trusted: true}, func(_ *state.Base, c *state.Candidate) { c.Release(reason, now) })
+}
+
+// ReleaseUntrusted is like [Fleet.Release], and also releases a candidate that is not verified as factory.trust requires.
+func (f *Fleet) ReleaseUntrusted(base, reason string, now time.Time) (*Change, error) {
+	return f.decide(base, reason, verdict{verb: "release", past: "released", effect: "due now for %s"}, func(b *state.Base, c *state.Candidate) {
+		if b.Distrust(c) != "" {
+			c.TrustWaived = state.At(now)
+		}
+		c.Release(reason, now)
+	})
 }
 
 // Hold keeps a candidate from becoming due until it is released. It is named as for [Fleet.Release].
 func (f *Fleet) Hold(base, reason string, now time.Time) (*Change, error) {
-	return f.decide(base, reason, verdict{"hold", "held", "%s will not be rebuilt for it"}, func(c *state.Candidate) { c.Hold(reason, now) })
+	return f.decide(base, reason, verdict{verb: "hold", past: "held", effect: "%s will not be rebuilt for it"}, func(_ *state.Base, c *state.Candidate) { c.Hold(reason, now) })
 }
 
 // verdict holds the words for a release or a hold.
-type verdict struct{ verb, past, effect string }
+type verdict struct {
+	verb, past, effect string
+	trusted            bool // refused for an untrusted candidate
+}
 
-func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Candidate)) (*Change, error) {
+func (f *Fleet) decide(spec, reason string, v verdict, do func(*state.Base, *state.Candidate)) (*Change, error) {
 	base, candidate, err := f.candidate(spec)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.changeAll(func() { do(candidate) })
+	untrusted := base.Distrust(candidate)
+	if v.trusted && untrusted != "" {
+		return nil, Usagef("%s@%s is untrusted: %s (release it all the same with --untrusted)", state.Short(base.Ref()), state.ShortDigest(candidate.Digest), state.Text(untrusted))
+	}
+	c, err := f.changeAll(func() { do(base, candidate) })
 	if err != nil {
 		return nil, err
 	}
 	what := fmt.Sprintf("%s@%s (%q)", state.Short(base.Ref()), state.ShortDigest(candidate.Digest), reason)
+	if untrusted != "" {
+		what += ", untrusted: " + state.Text(untrusted)
+	}
 	images := plural.Listed(f.Graph.Dependents(base.Name), 3)
 	c.Done, c.Plan = v.past+" "+what+": "+fmt.Sprintf(v.effect, images), v.verb+" "+what
 	return c, nil

@@ -89,7 +89,7 @@ type candidate struct {
 	state.Snapshot // the first digest that was not withdrawn since, or the one that was released
 	effective      string
 	seen           time.Time // first
-	since          time.Time // start of the delay: when it was first seen, or when it returned
+	since          time.Time // start of the delay: when it was first seen, when it returned, or when it was verified at last
 	withdrawn      time.Time // zero unless the tag went back to an older digest
 	held           time.Time
 	released       time.Time // counts only if later than held: the last decision is valid
@@ -129,10 +129,11 @@ func (d *decider) candidates(base *state.Base, platforms []string) []candidate {
 // the baseline, which is never withdrawn.
 func candidates(base *state.Base, platforms []string) []candidate {
 	offered := make([]bool, len(platforms))
-	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, platforms, offered)
+	// Builds need a digest, so the baseline stays the last resort even if it is not verified.
+	out := appendCandidate(make([]candidate, 0, 1+len(base.Candidates)), base.Baseline, "", platforms, offered)
 	list := inOrder(base.Candidates)
 	for i := range list {
-		out = appendCandidate(out, &list[i], platforms, offered)
+		out = appendCandidate(out, &list[i], base.Distrust(&list[i]), platforms, offered)
 	}
 	return out
 }
@@ -167,25 +168,25 @@ func inOrder(list []state.Candidate) []state.Candidate {
 	return list
 }
 
-func appendCandidate(list []candidate, c *state.Candidate, platforms []string, offered []bool) []candidate {
+func appendCandidate(list []candidate, c *state.Candidate, untrusted string, platforms []string, offered []bool) []candidate {
 	missing := missingOf(c.Snapshot, platforms, offered)
-	eff, since := effective(c.Snapshot, platforms), later(c.FirstSeen.Time, c.Returned.Time)
+	eff, since := effective(c.Snapshot, platforms), later(c.FirstSeen.Time, later(c.Returned.Time, c.Trusted.Time))
 	at := indexOf(list, eff)
 	switch {
 	case at < 0:
 		list = append(list, candidate{
-			Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time, missing: missing, untrusted: c.Untrusted,
+			Snapshot: c.Snapshot, effective: eff, seen: c.FirstSeen.Time, since: since, withdrawn: c.Withdrawn.Time, missing: missing, untrusted: untrusted,
 		})
 		at = len(list) - 1
 	case c.Withdrawn.IsZero():
-		if list[at].isWithdrawn() && !list[at].isReleased() {
+		if list[at].isWithdrawn() && !list[at].isReleased() && (untrusted == "" || list[at].untrusted != "") {
 			list[at].Snapshot = c.Snapshot
 		}
 		if list[at].isWithdrawn() && since.Sub(list[at].withdrawn) >= state.WithdrawalWait { // it returns under another digest
 			list[at].since = since
 		}
-		if list[at].untrusted != "" && c.Untrusted == "" { // of two indexes of one content, the verified one
-			list[at].Snapshot, list[at].untrusted = c.Snapshot, ""
+		if list[at].untrusted != "" && untrusted == "" { // of two indexes of one content, the verified one
+			list[at].Snapshot, list[at].untrusted, list[at].since = c.Snapshot, "", later(list[at].since, since)
 		}
 		list[at].withdrawn = time.Time{}
 		for i := at + 1; i < len(list); i++ {
@@ -196,7 +197,7 @@ func appendCandidate(list []candidate, c *state.Candidate, platforms []string, o
 	}
 	if c.Released.After(list[at].released) { // somebody asked for this digest
 		list[at].Snapshot = c.Snapshot
-		list[at].untrusted, list[at].urgent = c.Untrusted, c.Urgent
+		list[at].untrusted, list[at].urgent = untrusted, c.Urgent
 	}
 	list[at].held = later(list[at].held, c.Held.Time)
 	list[at].released = later(list[at].released, c.Released.Time)

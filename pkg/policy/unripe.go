@@ -15,7 +15,7 @@ type Past struct{ tags map[tagKey][]candidate }
 func NewPast() *Past { return &Past{map[tagKey][]candidate{}} }
 
 // Unripe returns why an image that was built at a time should not have been built on a digest of a base image: it was held or
-// withdrawn by then, or had not ripened. It returns "" if the build was right, or if nothing is known of the digest.
+// withdrawn by then, is untrusted, or had not ripened. It returns "" if the build was right, or if nothing is known of the digest.
 func (p *Past) Unripe(img *config.Image, base *state.Base, on state.Snapshot, platforms []string, at time.Time) string {
 	if base == nil || base.Baseline == nil {
 		return ""
@@ -35,12 +35,14 @@ func (p *Past) Unripe(img *config.Image, base *state.Base, on state.Snapshot, pl
 		c.since = c.seen
 	}
 	switch {
-	case v.releasedNow(&c):
+	case v.releasedNow(&c) && c.untrusted == "":
 		return ""
 	case c.isHeld() && !c.held.After(at):
 		return "held"
 	case c.isWithdrawn() && !c.withdrawn.After(at):
 		return "withdrawn"
+	case c.untrusted != "":
+		return "untrusted"
 	case !v.aged(&c, v.delay()):
 		return "younger than " + img.Delay().String()
 	}

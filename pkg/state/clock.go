@@ -73,7 +73,7 @@ func (b *Base) times() []*Time {
 }
 
 func (c *Candidate) times(to []*Time) []*Time {
-	return append(to, &c.FirstSeen, &c.Withdrawn, &c.Returned, &c.Released, &c.Held)
+	return append(to, &c.FirstSeen, &c.Withdrawn, &c.Returned, &c.Released, &c.Held, &c.Trusted, &c.TrustWaived)
 }
 
 // times returns every time in the state of the image.

@@ -75,6 +75,9 @@ type Base struct {
 	Triggers       []Triggers  `yaml:"triggers,omitempty" json:"triggers,omitempty"`
 	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
 	Extra          Extra       `yaml:",inline" json:"-"`
+
+	// Demand is the signature or provenance that images.yaml requires of its candidates; empty for none. It is not stored.
+	Demand string `yaml:"-" json:"-"`
 }
 
 // Triggers are the ONBUILD triggers in the config of a base image for one platform, reduced to those that use files of other
@@ -105,7 +108,12 @@ type Candidate struct {
 	Adds   []string `yaml:"adds,omitempty" json:"adds,omitempty"`
 	// Untrusted is why its signature or provenance could not be verified. It does not ripen until that is resolved.
 	Untrusted string `yaml:"untrusted,omitempty" json:"untrusted,omitempty"`
-	Extra     Extra  `yaml:",inline" json:"-"`
+	// Verified is the demand of images.yaml that its signature or provenance satisfies. If it was untrusted before, it waits from
+	// Trusted on.
+	Verified    string `yaml:"verified,omitempty" json:"verified,omitempty"`
+	Trusted     Time   `yaml:"trusted,omitempty" json:"trusted,omitzero"`
+	TrustWaived Time   `yaml:"trustWaived,omitempty" json:"trustWaived,omitzero"` // released by hand although it was untrusted
+	Extra       Extra  `yaml:",inline" json:"-"`
 }
 
 // Update is one move of a tag.

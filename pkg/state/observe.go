@@ -180,7 +180,7 @@ func (c *Candidate) Release(reason string, now time.Time) {
 
 // Hold keeps a candidate from becoming due until it is released.
 func (c *Candidate) Hold(reason string, now time.Time) {
-	c.Held, c.Released, c.Reason = At(now), Time{}, Text(reason)
+	c.Held, c.Released, c.TrustWaived, c.Reason = At(now), Time{}, Time{}, Text(reason)
 	c.Urgent, c.Adds = nil, nil
 }
 

@@ -67,6 +67,12 @@ func (b *Base) changes(old *Base) (out []string) {
 		case !c.Returned.Equal(was.Returned.Time) && !c.Returned.IsZero():
 			add("%s returned, and ripens again", digest)
 		}
+		switch digest := ShortDigest(c.Digest); {
+		case c.Untrusted != was.Untrusted && c.Untrusted != "":
+			add("%s is untrusted: %s", digest, c.Untrusted)
+		case c.Verified != was.Verified && c.Verified != "":
+			add("%s has a %s", digest, c.Verified)
+		}
 	}
 	return out
 }
