@@ -74,6 +74,11 @@ func TestEveryRule(t *testing.T) {
 		finding.Ahead.ID: {map[string]string{"state/images/web.yaml": webHead + "lastBuilt: \"2999-01-02T03:04:05Z\"\n"}, false, "state/images/web.yaml:3:13", "nothing waits for it"},
 		finding.UnusedIgnore.ID: {map[string]string{"images.yaml": strings.Replace(withURL, "factory: {", "factory: {lint: {ignore: [IF013]}, ", 1) + web, "state/images/web.yaml": webHead}, false,
 			"images.yaml:1:27", "no warning of IF013"},
+		finding.Untrusted.ID: {map[string]string{
+			"images.yaml":                        strings.Replace(withURL, "factory: {", "factory: {trust: [{match: docker.io, github: acme/base}], ", 1) + web,
+			"state/base-images/alpine-3-22.yaml": alpine + "currentDigest: " + digestA + "\nbaseline: {digest: \"" + digestA + "\", firstSeen: \"2026-01-01T00:00:00Z\"}\n",
+			"state/images/web.yaml":              webHead + "baseImages: [{ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 7}]}]\n"},
+			false, "state/base-images/alpine-3-22.yaml", "baseline of alpine:3.22 is untrusted: not verified yet (factory.trust requires a provenance by a workflow of github.com/acme/base)"},
 		finding.NotAllowed.ID: {map[string]string{"images.yaml": strings.Replace(withURL, "factory: {", "factory: {registries: {allow: [quay.io]}, ", 1) + web,
 			"state/images/web.yaml": webHead + "dockerfile: {repo: acme/web, path: app/Dockerfile, digest: \"" + digestA + "\"}\n" +
 				"baseImages: [{ref: \"docker.io/library/alpine:3.22\", uses: [{kind: from, line: 7}]}]\n"},

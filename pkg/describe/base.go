@@ -77,6 +77,7 @@ func (d *Describer) addCandidates(out *Base, facts *state.Base) {
 		out.Candidates = append(out.Candidates, BaseCandidate{
 			Digest: c.Digest, Seen: c.FirstSeen.Time, Baseline: baseline, Current: c.Digest == facts.CurrentDigest,
 			Withdrawn: c.Withdrawn.Time, Returned: c.Returned.Time, Held: c.Held.Time, Released: c.Released.Time, Reason: state.Text(c.Reason),
+			Untrusted: state.Text(facts.Distrust(c)), Verified: state.Text(c.Verified), TrustWaived: c.TrustWaived.Time,
 			Place: d.inState(out.StateFile, keyOf(baseline), c.Digest),
 		})
 	}

@@ -151,17 +151,21 @@ type Base struct {
 
 // BaseCandidate is a digest that the tag of a base image held.
 type BaseCandidate struct {
-	Digest    string     `json:"digest"`
-	Seen      time.Time  `json:"seen"` // when it was first seen
-	Baseline  bool       `json:"baseline,omitempty"`
-	Current   bool       `json:"current,omitempty"` // the tag holds it now
-	Withdrawn time.Time  `json:"withdrawn,omitzero"`
-	Returned  time.Time  `json:"returned,omitzero"`
-	Held      time.Time  `json:"held,omitzero"`
-	Released  time.Time  `json:"released,omitzero"`
-	Reason    string     `json:"reason,omitempty"` // for the hold or the release
-	Place     Place      `json:"place"`
-	Ripens    []Ripening `json:"ripens,omitempty"` // by time
+	Digest    string    `json:"digest"`
+	Seen      time.Time `json:"seen"` // when it was first seen
+	Baseline  bool      `json:"baseline,omitempty"`
+	Current   bool      `json:"current,omitempty"` // the tag holds it now
+	Withdrawn time.Time `json:"withdrawn,omitzero"`
+	Returned  time.Time `json:"returned,omitzero"`
+	Held      time.Time `json:"held,omitzero"`
+	Released  time.Time `json:"released,omitzero"`
+	Reason    string    `json:"reason,omitempty"` // for the hold or the release
+	// Untrusted is why it is not verified as factory.trust requires, Verified the requirement that it satisfies.
+	Untrusted   string     `json:"untrusted,omitempty"`
+	Verified    string     `json:"verified,omitempty"`
+	TrustWaived time.Time  `json:"trustWaived,omitzero"` // when it was released although it was untrusted
+	Place       Place      `json:"place"`
+	Ripens      []Ripening `json:"ripens,omitempty"` // by time
 }
 
 // Ripening is how a candidate stands for images that see it with the same clock.

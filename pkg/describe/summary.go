@@ -17,6 +17,7 @@ type BaseSummary struct {
 	Due       int       `json:"due"`              // images that are to be rebuilt for it
 	Held      int       `json:"held"`             // digests that are held
 	Withdrawn int       `json:"withdrawn"`        // digests that were withdrawn
+	Untrusted int       `json:"untrusted"`        // digests that could not be verified
 	Users     int       `json:"users"`            // images that use it
 	AllUsers  int       `json:"allUsers"`         // images that are built on it, directly or not
 	Pinned    int       `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
@@ -38,6 +39,9 @@ func (b *Base) Summary() BaseSummary {
 		}
 		if has[policy.IsHeld] {
 			s.Held++
+		}
+		if has[policy.IsUntrusted] {
+			s.Untrusted++
 		}
 	}
 	moving, due := map[string]bool{}, map[string]bool{}

@@ -161,6 +161,9 @@ func note(s *describe.BaseSummary) string {
 	if s.Held > 0 {
 		notes = append(notes, fmt.Sprintf("%d held", s.Held))
 	}
+	if s.Untrusted > 0 {
+		notes = append(notes, fmt.Sprintf("%d untrusted", s.Untrusted))
+	}
 	if s.Withdrawn > 0 {
 		notes = append(notes, fmt.Sprintf("%d withdrawn", s.Withdrawn))
 	}

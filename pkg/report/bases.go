@@ -49,6 +49,9 @@ func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) strin
 	if b.Held > 0 {
 		parts = append(parts, fmt.Sprintf("%d held", b.Held))
 	}
+	if b.Untrusted > 0 {
+		parts = append(parts, fmt.Sprintf("%d untrusted", b.Untrusted))
+	}
 	if b.Withdrawn > 0 {
 		parts = append(parts, fmt.Sprintf("%d withdrawn", b.Withdrawn))
 	}

@@ -497,6 +497,14 @@ func baseNote(c *describe.BaseCandidate) string {
 	if c.Reason != "" {
 		parts = append(parts, c.Reason)
 	}
+	switch {
+	case !c.TrustWaived.IsZero():
+		parts = append(parts, "released although it was untrusted")
+	case c.Untrusted != "":
+		parts = append(parts, "untrusted: "+c.Untrusted)
+	case c.Verified != "":
+		parts = append(parts, "verified: "+c.Verified)
+	}
 	return sanitize.Words(strings.Join(append(parts, c.Place.String()), "; "))
 }
 

@@ -182,7 +182,16 @@ func (s *Repository) open(ctx context.Context, t gitrepo.Tree) (*fleet.Fleet, er
 		if err != nil {
 			return nil, fmt.Errorf("reading %q: %w", s.Config, err)
 		}
-		return config.Load(bytes.NewReader(data), s.Config)
+		cfg, err := config.Load(bytes.NewReader(data), s.Config)
+		if err != nil {
+			return nil, err
+		}
+		folder, err := fs.Sub(from, path.Dir(s.Config))
+		if err != nil {
+			return nil, fmt.Errorf("opening the folder of %q: %w", s.Config, err)
+		}
+		cfg.SetFolder(folder)
+		return cfg, nil
 	})
 }
 
