@@ -3,14 +3,17 @@
 package analyze
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
@@ -81,6 +84,13 @@ func scopeOf(f *fleet.Fleet, selected fleet.Selection) (Scope, error) {
 	return s, nil
 }
 
+// leaveOut leaves out images whose state files cannot be read: nothing may be recorded for them.
+func (s *Scope) leaveOut(f *fleet.Fleet) {
+	for _, names := range []*[]string{&s.Dockerfiles, &s.Published, &s.Expected, &s.Neighbors} {
+		*names = f.Readable(*names)
+	}
+}
+
 // ImageReport is the result of analyzing one image.
 type ImageReport struct {
 	Image      string          `json:"image"`
@@ -131,6 +141,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	if err != nil {
 		return nil, err
 	}
+	scope.leaveOut(f)
 	a := newAnalysis(f, scope, clients)
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
@@ -285,7 +296,7 @@ func (a *analysis) report(scope Scope, change *fleet.Change) *Report {
 	r := &Report{Images: []ImageReport{}, Change: *change}
 	files, published := setOf(scope.Dockerfiles), setOf(scope.Published)
 	for _, name := range a.Graph.Order() {
-		refused := change.RefusedOf(state.ImagesFolder, name)
+		refused := cmp.Or(a.Unreadable(state.ImagesFolder, name), change.RefusedOf(state.ImagesFolder, name))
 		if !files[name] && !published[name] && refused == nil {
 			continue
 		}
@@ -301,7 +312,7 @@ func (a *analysis) report(scope Scope, change *fleet.Change) *Report {
 	}
 	for _, name := range a.Graph.Bases() {
 		b := BaseReport{Base: name, Ref: a.Graph.BaseRef(name).String()}
-		switch found, refused := a.bases[name], change.RefusedOf(state.BasesFolder, name); {
+		switch found, refused := a.bases[name], cmp.Or(a.Unreadable(state.BasesFolder, name), change.RefusedOf(state.BasesFolder, name)); {
 		case refused != nil:
 			b.Error = refused.Error()
 			r.Failed++
@@ -317,7 +328,29 @@ func (a *analysis) report(scope Scope, change *fleet.Change) *Report {
 		}
 		r.Bases = append(r.Bases, b)
 	}
+	a.reportLeftOut(r)
 	return r
+}
+
+// reportLeftOut reports the unreadable state files of images that are not enrolled and of base images that are not used.
+func (a *analysis) reportLeftOut(r *Report) {
+	for _, found := range a.LeftOut() {
+		name := strings.TrimSuffix(path.Base(found.File), ".yaml")
+		text := finding.List{found}.Error()
+		switch path.Base(path.Dir(found.File)) {
+		case state.ImagesFolder:
+			if a.Config.Find(name) != nil {
+				continue
+			}
+			r.Images = append(r.Images, ImageReport{Image: name, Error: text})
+		case state.BasesFolder:
+			if slices.Contains(a.Graph.Bases(), name) {
+				continue
+			}
+			r.Bases = append(r.Bases, BaseReport{Base: name, Error: text})
+		}
+		r.Failed++
+	}
 }
 
 func (a *analysis) describe(img *config.Image) ImageReport {

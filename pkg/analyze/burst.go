@@ -47,6 +47,7 @@ func (s *Scope) probe(ctx context.Context, f *fleet.Fleet, clients Clients, all 
 	}
 	ctx, cancel := fair.Share(ctx, 5, "looking for other new images")
 	defer cancel()
+	s.leaveOut(f)
 	clients.Progress = nil // the analysis shows its own
 	a := newAnalysis(f, *s, clients)
 	s.chosen = map[string]*publicationResult{}

@@ -118,6 +118,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 		return err
 	}
 	c := o.clients(env)
+	o.tolerant = true
 	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err

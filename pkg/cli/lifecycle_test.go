@@ -311,6 +311,47 @@ func TestManualPromotionIsAdoptedAfterItsImage(t *testing.T) {
 	}
 }
 
+// TestUnreadableStateFile: analyses and promoters do the rest of their work, conclude nothing from what is missing, and keep the file.
+func TestUnreadableStateFile(t *testing.T) {
+	const broken = "name: [\n"
+	api := func(t *testing.T) *site {
+		s, _ := published(t)
+		s.forge.GitHub("acme/api").Commit("Dockerfile", "FROM "+s.registry.Host+"/library/node:22\n")
+		s.git.Commit("fleet", map[string]string{"images.yaml": s.entry("web", "acme/web", "acme/web") + s.entry("api", "acme/api", "acme/api")}, "enroll api")
+		s.due()
+		s.kube.AddStage("api")
+		return s
+	}
+	read := func(s *site, file string) string { return s.git.Git("fleet", "cat-file", "blob", "main:state/"+file) }
+	t.Run("of an image that was never published", func(t *testing.T) {
+		s := api(t)
+		s.git.Commit("fleet", map[string]string{"state/images/api.yaml": broken}, "break")
+		got := s.do("promote")
+		assert.Equal(t, 1, got.code)
+		assert.Contains(t, got.err, "state/images/api.yaml:1:")
+		require.Len(t, s.kube.List("promotions"), 1)
+		assert.Equal(t, state.Running, s.image("web").Rebuild.Status)
+		s.registry.Base("library/node:22", "3")
+		got = s.do("analyze")
+		assert.Equal(t, 1, got.code)
+		assert.Contains(t, got.err, "error: api: state/images/api.yaml:1:")
+		assert.Len(t, s.base().Candidates, 2)
+		assert.Equal(t, broken, read(s, "images/api.yaml"))
+	})
+	t.Run("of a base image", func(t *testing.T) {
+		s := api(t)
+		file := "base-images/" + s.baseName() + ".yaml"
+		s.git.Commit("fleet", map[string]string{"state/" + file: broken}, "break")
+		for _, command := range []string{"analyze", "promote", "analyze"} {
+			got := s.do(command)
+			assert.Equal(t, 1, got.code, command)
+			assert.Contains(t, got.err, "state/"+file)
+		}
+		assert.Empty(t, s.kube.List("promotions"))
+		assert.Equal(t, broken, read(s, file))
+	})
+}
+
 // TestRunThatPublishedOnTheWrongBase: its image is seen before its end is, as is usual with Kargo.
 func TestRunThatPublishedOnTheWrongBase(t *testing.T) {
 	s, old := published(t)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -48,15 +47,13 @@ func runPin(ctx context.Context, env *Env, paths *pathFlags, o *pinOptions, name
 	if err := o.output.check(); err != nil {
 		return err
 	}
+	o.tolerant = true // the files of other images must not stop this build
 	st, closeStore, err := o.open(ctx, o.clients(env), paths)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
 	f, err := store.View(ctx, st)
-	if partial := (*fleet.StateError)(nil); errors.As(err, &partial) { // the files of other images must not stop this build
-		f, err = partial.Rest, nil
-	}
 	if err != nil {
 		return err
 	}

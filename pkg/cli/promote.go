@@ -104,6 +104,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 		return err
 	}
 	c := o.clients(env)
+	o.tolerant = true
 	st, closeStore, err := o.open(ctx, c, paths)
 	if err != nil {
 		return err
@@ -178,6 +179,9 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 func showStartable(ctx context.Context, env *Env, st store.Store, selection fleet.Selection, output *outputFlag) error {
 	f, err := store.View(ctx, st)
 	if err != nil {
+		return err
+	}
+	if err := env.printLeftOut(f); err != nil {
 		return err
 	}
 	now := env.Now()

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"path"
 	"path/filepath"
@@ -31,6 +32,7 @@ type repoFlags struct {
 	push                         bool
 	credentials                  string
 	once                         bool // do not retry: a person waits, and nothing is lost
+	tolerant                     bool // work on the rest if state files cannot be read
 }
 
 func (r *repoFlags) add(env *Env, cmd *cobra.Command) {
@@ -96,12 +98,15 @@ func (o *clients) git() *httpx.Transport {
 // open returns the store that holds the fleet, and a function that closes it.
 func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st store.Store, closeStore func(), err error) {
 	if !r.remote() {
-		return store.Logged(store.Folder{Paths: paths.paths()}, o.env.log), func() {}, nil
+		return store.Logged(store.Folder{Paths: paths.paths(), Partial: r.tolerant}, o.env.log), func() {}, nil
 	}
 	at := *r
 	configPath := filepath.ToSlash(paths.config)
 	if r.url == "" {
 		local, err := fleet.Open(paths.paths())
+		if partial := (*fleet.StateError)(nil); r.tolerant && errors.As(err, &partial) {
+			local, err = partial.Rest, nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -132,7 +137,7 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 	if err != nil { // before any request
 		return nil, nil, fleet.Usagef("%s", err)
 	}
-	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef}
+	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef, Partial: r.tolerant}
 	return store.Logged(s, o.env.log), func() { _ = repo.Close() }, nil
 }
 

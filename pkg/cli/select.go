@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
-	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -78,21 +77,23 @@ func openSelected(env *Env, paths *pathFlags, s fleet.Selection) (*fleet.Fleet, 
 	return f, warnNoMatch(env, f.Config, s)
 }
 
-// openToShow opens the fleet for a command that only shows it. If state files cannot be read, it prints that and returns the rest;
-// the command then ends with exit code 1.
+// openToShow opens the fleet for a command that only shows it. If state files cannot be read, it prints that and returns the rest.
 func openToShow(env *Env, paths *pathFlags) (*fleet.Fleet, error) {
 	f, err := fleet.Open(paths.paths())
 	var partial *fleet.StateError
 	if !errors.As(err, &partial) {
 		return f, err
 	}
-	if env.incomplete { // printed before, by the same --watch
-		return partial.Rest, nil
+	return partial.Rest, env.printLeftOut(partial.Rest)
+}
+
+// printLeftOut prints, once, which state files were left out of a fleet, if any. The command then ends with exit code 1.
+func (env *Env) printLeftOut(f *fleet.Fleet) error {
+	if len(f.LeftOut()) == 0 || env.incomplete {
+		return nil
 	}
 	env.incomplete = true
-	var found finding.List
-	errors.As(partial, &found)
-	return partial.Rest, report.Findings(env.Err, found)
+	return report.Findings(env.Err, f.LeftOut())
 }
 
 // warnNoMatch prints why labels select no image. For a person that is no error, as with kubectl.

@@ -25,8 +25,12 @@ func (f *Fleet) ImageState(img *config.Image) *state.Image {
 	return facts
 }
 
-// AddBases creates the state of each base image that an image uses and that has none yet.
+// AddBases creates the state of each base image that an image uses and that has none yet. It creates none while the file of any
+// base image cannot be read: that file may be its own.
 func (f *Fleet) AddBases(name string) {
+	if f.State.AnyUnreadable(state.BasesFolder) {
+		return
+	}
 	for _, dep := range f.Graph.Deps(name) {
 		if dep.Base == "" || f.State.Bases[dep.Base] != nil {
 			continue

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -70,8 +71,8 @@ func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, 
 	return f, nil
 }
 
-// StateError is the error of a fleet with state files that cannot be read. Commands that only show a fleet show the rest of it;
-// the others refuse, because the absence of a file means something to them.
+// StateError is the error of a fleet with state files that cannot be read. Commands that only show a fleet show the rest of it, and
+// analyses and promoters work on the rest; the others refuse, because the absence of a file means something to them.
 type StateError struct {
 	Rest  *Fleet // without these files
 	Found error  // a [finding.List]
@@ -80,6 +81,28 @@ type StateError struct {
 func (e *StateError) Error() string { return e.Found.Error() }
 
 func (e *StateError) Unwrap() error { return e.Found }
+
+// LeftOut returns the findings about the state files that were left out of the fleet.
+func (f *Fleet) LeftOut() finding.List { return f.lost }
+
+// Unreadable returns the finding about the state file of an image or base image that was left out of the fleet, as an error; or nil.
+func (f *Fleet) Unreadable(folder, name string) error {
+	if !f.State.Unreadable(folder, name) {
+		return nil
+	}
+	file := stateFile(f.Paths.StateDir, folder, name)
+	for _, found := range f.lost {
+		if found.File == file {
+			return finding.List{found}
+		}
+	}
+	return fmt.Errorf("%s cannot be read", file)
+}
+
+// Readable returns those of the images whose state files were not left out.
+func (f *Fleet) Readable(images []string) []string {
+	return slices.DeleteFunc(slices.Clone(images), func(name string) bool { return f.State.Unreadable(state.ImagesFolder, name) })
+}
 
 // leaveOut leaves the files of findings out of the state. It reports false if the findings are about more than single files.
 func leaveOut(st *state.State, p Paths, err error) bool {
@@ -95,6 +118,20 @@ func leaveOut(st *state.State, p Paths, err error) bool {
 		st.LeaveOut(file)
 	}
 	return true
+}
+
+// ReadState reads the state of a fleet again. Files that cannot be read are left out, and the error is a [finding.List] about them.
+func ReadState(p Paths) (*state.State, error) {
+	files := os.DirFS(p.StateDir)
+	st, err := state.Load(files, p.StateDir)
+	if err != nil && !leaveOut(st, p, err) {
+		return nil, err
+	}
+	impossible := verify(st, p.StateDir, files).Err()
+	if impossible != nil {
+		leaveOut(st, p, impossible)
+	}
+	return st, join(err, impossible)
 }
 
 // read reads images.yaml and state concurrently, because parsing takes most of the time.

@@ -86,6 +86,9 @@ func judge(img *config.Image, st *state.State, dep *graph.Dep, on *state.BuiltOn
 		p := publishedBy(st.Images[dep.Parent], dep.Ref.Tag)
 		return succeededIf(p != nil && same(on.Snapshot, p.Snapshot, platforms))
 	}
+	if st.Unreadable(state.BasesFolder, dep.Base) {
+		return state.Unproven
+	}
 	base := st.Bases[dep.Base]
 	if base == nil || base.Baseline == nil {
 		return state.WrongBase

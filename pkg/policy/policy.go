@@ -279,13 +279,13 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	}
 	incomplete := lacking(dec.Bases)
 	switch {
+	case len(lost) > 0:
+		dec.unsure("the state file of " + strings.Join(lost, ", ") + " cannot be read")
 	case facts.CurrentDigest == "" && len(facts.Uncounted) > 0:
 		dec.unsure("no published tag counts (" + strings.Join(facts.Uncounted, ", ") + "): set `tags`")
 	case len(dec.Targets) > 0:
 		dec.Reason = dueReason(dec.Bases)
 	case dec.Status == Due: // never published
-	case len(lost) > 0:
-		dec.unsure("the state file of " + strings.Join(lost, ", ") + " cannot be read")
 	case len(waiting)+len(leaving) > 0:
 		dec.Status, dec.Reason = Waiting, waitingReason(waiting, leaving, img)
 		if incomplete != "" {

@@ -9,11 +9,13 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // observe resolves the tags that something waits for, and looks for the images of running rebuilds.
 func (a *attempt) observe(ctx context.Context) error {
 	if a.clients.Registry == nil {
+		a.reportUnreadable() // as the analysis does
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.opts.ObserveTimeout)
@@ -67,4 +69,18 @@ func (a *attempt) reportObserved(r *analyze.Report) {
 		}
 	}
 	a.missed.names = missed
+}
+
+// reportUnreadable reports the images and base images whose state files cannot be read. What depends on them is not decided.
+func (a *attempt) reportUnreadable() {
+	for _, name := range a.fleet.Config.Names() {
+		if err := a.fleet.Unreadable(state.ImagesFolder, name); err != nil {
+			a.problem(name, err)
+		}
+	}
+	for _, name := range a.fleet.Graph.Bases() {
+		if err := a.fleet.Unreadable(state.BasesFolder, name); err != nil {
+			a.problem("", err)
+		}
+	}
 }

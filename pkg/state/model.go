@@ -327,6 +327,16 @@ func (s *State) Unreadable(folder, name string) bool {
 	return s.unreadable[path.Join(folder, name+".yaml")]
 }
 
+// AnyUnreadable reports whether any file of a folder was left out.
+func (s *State) AnyUnreadable(folder string) bool {
+	for file := range s.unreadable {
+		if path.Dir(file) == folder {
+			return true
+		}
+	}
+	return false
+}
+
 // AliasedBase returns the base image that an earlier version recorded under an alias of its host, such as index.docker.io
 // for docker.io, or nil. Its holds and releases also apply to the base image with the normalised reference r.
 func (s *State) AliasedBase(r Ref) *Base { return s.aliased[r] }

@@ -43,7 +43,19 @@ type Saved struct {
 }
 
 // Folder is a [Store] in a local folder.
-type Folder struct{ Paths fleet.Paths }
+type Folder struct {
+	Paths   fleet.Paths
+	Partial bool // open the fleet without state files that cannot be read, instead of failing
+}
+
+// rest returns the rest of a fleet with state files that cannot be read, if partial.
+func rest(f *fleet.Fleet, err error, partial bool) (*fleet.Fleet, error) {
+	var unread *fleet.StateError
+	if partial && errors.As(err, &unread) {
+		return unread.Rest, nil
+	}
+	return f, err
+}
 
 // maxRaces bounds how often a change is computed again because another process wrote to the folder. The second attempt holds
 // the lock, so more are only needed on file systems without locks.
@@ -74,7 +86,7 @@ func (s Folder) try(ctx context.Context, do func(context.Context, *fleet.Fleet) 
 		defer unlock()
 	}
 	f, err := fleet.Open(s.Paths)
-	if err != nil {
+	if f, err = rest(f, err, s.Partial); err != nil {
 		return Saved{}, false, err
 	}
 	c, err := do(ctx, f)
@@ -110,8 +122,8 @@ func (s Folder) lock(ctx context.Context) (unlock func(), err error) {
 
 // write writes a change to the locked folder, unless its files differ from those that the change was computed from.
 func (s Folder) write(c *fleet.Change) (written bool, err error) {
-	now, err := state.Load(os.DirFS(s.Paths.StateDir), s.Paths.StateDir)
-	if err != nil {
+	now, err := fleet.ReadState(s.Paths)
+	if err != nil && (now == nil || !s.Partial) {
 		return false, err
 	}
 	files, err := now.Encode()
@@ -130,6 +142,7 @@ type Repository struct {
 	StatePath string // of the state folder
 	Config    string // path of images.yaml
 	ConfigRef string // branch or tag that images.yaml is read from; empty for the branch of the state
+	Partial   bool   // open the fleet without state files that cannot be read, instead of failing
 }
 
 // Update implements [Store].
@@ -137,7 +150,7 @@ func (s *Repository) Update(ctx context.Context, do func(context.Context, *fleet
 	saved := Saved{}
 	result, err := s.Repo.Update(ctx, func(ctx context.Context, t gitrepo.Tree) (gitrepo.Change, error) {
 		f, err := s.open(ctx, t)
-		if err != nil {
+		if f, err = rest(f, err, s.Partial); err != nil {
 			return gitrepo.Change{}, err
 		}
 		c, err := do(ctx, f)

@@ -30,7 +30,7 @@ func folder(t *testing.T) Folder {
 	dir := t.TempDir()
 	paths := fleet.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state")}
 	require.NoError(t, os.WriteFile(paths.Config, []byte("- {name: web, repository: acme/web}\n"), 0o600))
-	return Folder{paths}
+	return Folder{Paths: paths}
 }
 
 // add records one more write of the image.
