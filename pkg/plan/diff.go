@@ -9,6 +9,8 @@ const Marker = "<!-- imagefactory plan -->"
 type Diff struct {
 	Revision  string            `json:"revision"`
 	Commit    string            `json:"commit"`
+	Secrets   []SecretDiff      `json:"secrets"`   // that go to other hosts than before
+	Factory   []SettingDiff     `json:"factory"`   // settings for all images
 	Images    []ImageDiff       `json:"images"`    // that were added, removed or changed
 	Due       []NewlyDue        `json:"due"`       // that become due by the change
 	Resources []ResourceDiff    `json:"resources"` // of Kargo that appear, disappear or change
@@ -36,6 +38,14 @@ type ImageDiff struct {
 	Bases    []BaseDiff    `json:"bases,omitempty"`
 	Parents  []ParentDiff  `json:"parents,omitempty"`
 	Settings []SettingDiff `json:"settings,omitempty"` // keys of images.yaml
+}
+
+// SecretDiff is a key of a Secret that is sent to a host, and was not before.
+type SecretDiff struct {
+	Secret string `json:"secret"`
+	Key    string `json:"key"`
+	Host   string `json:"host"`
+	Use    string `json:"use"` // api, git or registry
 }
 
 // BaseDiff is how a base image of an image changes. One that is changed has another tag or digest.

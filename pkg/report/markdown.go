@@ -72,7 +72,7 @@ func (t textTable) markdown(b *strings.Builder) {
 		rows[i] = slices.Clone(row)
 		for j, column := range t.header {
 			switch column {
-			case "IMAGE", "IMAGES", "WHY", "FORGES", "BUILDS", "SKIPPED", "BASES", "PARENTS", "SETTINGS", "RESOURCE", "NAMES":
+			case "IMAGE", "IMAGES", "WHY", "FORGES", "BUILDS", "SKIPPED", "BASES", "PARENTS", "SETTINGS", "RESOURCE", "NAMES", "SECRET", "KEY", "HOST", "SETTING", "BEFORE", "AFTER":
 				rows[i][j] = mdCode(row[j])
 			}
 		}

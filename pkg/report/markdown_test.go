@@ -108,11 +108,14 @@ func TestPlanDiffMarkdownSize(t *testing.T) {
 		d.New = append(d.New, finding.Finding{Rule: "IF001", Message: name + long})
 		d.Fixed = append(d.Fixed, finding.Finding{Rule: "IF001", Message: name + long})
 		d.Notes = append(d.Notes, name+long)
+		d.Factory = append(d.Factory, plan.SettingDiff{Key: name, From: long, To: name + "|@everyone"})
+		d.Secrets = append(d.Secrets, plan.SecretDiff{Secret: name, Key: name, Host: name, Use: "api"})
 	}
 	var b strings.Builder
 	require.NoError(t, report.PlanDiffMarkdown(&b, d))
 	assert.Less(t, len(b.String()), 65_536)
 	assert.True(t, strings.HasPrefix(b.String(), plan.Marker+"\n"))
 	assert.Contains(t, b.String(), "**Images (the first 7; 493 more)**")
+	assert.NotRegexp(t, "(?m)^[^`\n]*@everyone", b.String(), "text of a change is code")
 	assert.Contains(t, b.String(), "images: 0 added, 0 removed, 500 changed")
 }

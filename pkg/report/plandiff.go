@@ -73,6 +73,7 @@ func diffMarkdown(d *plan.Diff, rows int) string {
 // diffSections returns the parts of a diff that are not empty, with up to a number of rows in each.
 func diffSections(d *plan.Diff, rows int) []diffSection {
 	all := []diffSection{
+		{"Secrets that go to other hosts: check who runs them", diffSecrets(d.Secrets)}, {"Settings for all images", diffFactory(d.Factory)},
 		{"Images", diffImages(d.Images)}, {"Due at once", diffDue(d.Due)}, {"Kargo resources", diffResources(d.Resources)},
 		{"New findings", diffFindings(d.New)}, {"Fixed findings", diffFindings(d.Fixed)}, {"Not compared", diffNotes(d)},
 	}
@@ -85,6 +86,22 @@ func diffSections(d *plan.Diff, rows int) []diffSection {
 		}
 	}
 	return all
+}
+
+func diffSecrets(secrets []plan.SecretDiff) textTable {
+	t := textTable{header: []string{"SECRET", "KEY", "HOST", "USE"}}
+	for _, s := range secrets {
+		t.rows = append(t.rows, []string{s.Secret, s.Key, s.Host, s.Use})
+	}
+	return t
+}
+
+func diffFactory(settings []plan.SettingDiff) textTable {
+	t := textTable{header: []string{"SETTING", "BEFORE", "AFTER"}}
+	for _, s := range settings {
+		t.rows = append(t.rows, []string{shorter([]string{s.Key}), shorter([]string{cmp.Or(s.From, "none")}), shorter([]string{cmp.Or(s.To, "none")})})
+	}
+	return t
 }
 
 // diffImages returns a row for all images that change in the same way.
@@ -193,7 +210,7 @@ func diffNotes(d *plan.Diff) textTable {
 
 // diffTotals sums a diff up in one line.
 func diffTotals(d *plan.Diff) string {
-	if len(d.Images)+len(d.Due)+len(d.Resources)+len(d.New)+len(d.Fixed) == 0 {
+	if len(d.Secrets)+len(d.Factory)+len(d.Images)+len(d.Due)+len(d.Resources)+len(d.New)+len(d.Fixed) == 0 {
 		return "no image, base, resource or finding changes"
 	}
 	counts := map[plan.DiffKind]int{}

@@ -50,7 +50,7 @@ func Compare(ctx context.Context, o Options) (*plan.Diff, error) {
 	}
 	defer worktree.Close()
 	c := &comparison{Options: o, checkout: co, diff: &plan.Diff{
-		Revision: o.Revision, Commit: tree.Commit, Images: []plan.ImageDiff{}, Due: []plan.NewlyDue{}, Resources: []plan.ResourceDiff{},
+		Revision: o.Revision, Commit: tree.Commit, Secrets: []plan.SecretDiff{}, Factory: []plan.SettingDiff{}, Images: []plan.ImageDiff{}, Due: []plan.NewlyDue{}, Resources: []plan.ResourceDiff{},
 		New: []finding.Finding{}, Fixed: []finding.Finding{}, Unread: []string{}, Notes: []string{}, // never null in JSON
 	}}
 	if c.after, err = c.open(ctx, worktree.FS(), "", func() (*config.Config, error) { return config.LoadFile(o.Paths.Config) }); err != nil {
@@ -59,6 +59,7 @@ func Compare(ctx context.Context, o Options) (*plan.Diff, error) {
 	if c.before, err = c.open(ctx, tree.FS, "at "+o.Revision+", ", func() (*config.Config, error) { return c.configAt(tree.FS) }); err != nil {
 		return nil, fmt.Errorf("the fleet at revision %q cannot be compared: %s", o.Revision, err) //nolint:errorlint // findings about it are not those of the work tree
 	}
+	c.factory()
 	c.images()
 	c.due()
 	c.findings()

@@ -3,7 +3,9 @@ package review
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -35,6 +37,93 @@ func compare(old, now reflect.Value, prefix string) []plan.SettingDiff {
 	return out
 }
 
+// factory compares the settings for all images. A Secret that goes to another host than before is listed on its own: whoever
+// runs that host learns it.
+func (c *comparison) factory() {
+	old, now := &c.before.Config.Factory, &c.after.Config.Factory
+	c.diff.Factory = append(c.diff.Factory, nested(reflect.ValueOf(*old), reflect.ValueOf(*now), "factory")...)
+	before := recipients(old)
+	for _, to := range recipients(now) {
+		if !slices.Contains(before, to) {
+			c.diff.Secrets = append(c.diff.Secrets, to)
+		}
+	}
+}
+
+// recipients returns which hosts get which Secrets, sorted by host.
+func recipients(f *config.Factory) []plan.SecretDiff {
+	var out []plan.SecretDiff
+	for _, host := range slices.Sorted(maps.Keys(f.Credentials)) {
+		for _, use := range []struct {
+			name string
+			key  *config.SecretKey
+		}{{"api", f.Credentials[host].API}, {"git", f.Credentials[host].Git}, {"registry", f.Credentials[host].Registry}} {
+			if use.key != nil {
+				out = append(out, plan.SecretDiff{Secret: use.key.Secret, Key: use.key.Key, Host: host, Use: use.name})
+			}
+		}
+	}
+	return out
+}
+
+// nested compares two values of one type down to the keys that hold no other keys.
+func nested(old, now reflect.Value, key string) []plan.SettingDiff {
+	a, b := target(old), target(now)
+	var out []plan.SettingDiff
+	switch {
+	case a.Kind() == reflect.Struct && hasKeys(a.Type()):
+		for i := range a.NumField() {
+			if name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+				out = append(out, nested(a.Field(i), b.Field(i), key+"."+name)...)
+			}
+		}
+	case a.Kind() == reflect.Map && target(reflect.New(a.Type().Elem()).Elem()).Kind() != reflect.Interface:
+		names := map[string]bool{}
+		for _, m := range []reflect.Value{a, b} {
+			for _, name := range m.MapKeys() {
+				names[name.String()] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			out = append(out, nested(entry(a, name), entry(b, name), key+"."+name)...)
+		}
+	default:
+		if from, to := text(old), text(now); from != to {
+			out = append(out, plan.SettingDiff{Key: key, From: from, To: to})
+		}
+	}
+	return out
+}
+
+// target returns what a pointer points to; the zero value for nil.
+func target(v reflect.Value) reflect.Value {
+	switch {
+	case v.Kind() != reflect.Pointer:
+		return v
+	case v.IsNil():
+		return reflect.Zero(v.Type().Elem())
+	}
+	return v.Elem()
+}
+
+// entry returns the value of a key; the zero value if there is none.
+func entry(m reflect.Value, key string) reflect.Value {
+	if v := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key())); v.IsValid() {
+		return v
+	}
+	return reflect.Zero(m.Type().Elem())
+}
+
+// hasKeys reports whether a struct is a mapping in images.yaml.
+func hasKeys(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+			return true
+		}
+	}
+	return false
+}
+
 // text returns a value of images.yaml in one line; "" for one that is not set.
 func text(v reflect.Value) string {
 	if v.Kind() == reflect.Pointer {
@@ -48,6 +137,11 @@ func text(v reflect.Value) string {
 		return x.String()
 	case config.Source:
 		return x.Repo
+	case config.EnvValue:
+		if x.Object == nil {
+			return x.Value
+		}
+		return strings.TrimSpace(fmt.Sprintf("key %s of %s %s", x.Object.Key, x.Object.Secret, x.Object.ConfigMap))
 	}
 	if v.Kind() == reflect.String {
 		return v.String()
