@@ -2,6 +2,7 @@ package bootstrap_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -230,6 +231,39 @@ case "$*" in *--paginate*) printf '%s' "$KNOWN" ;; *) echo "$*" ;; esac
 		require.NoError(t, os.WriteFile(filepath.Join(bin, "gh"), []byte(fake), 0o755))
 		env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "GITHUB_REPOSITORY=acme/images", "NUMBER=7", "RUNNER_TEMP=/tmp", "KNOWN=" + known}
 		assert.Equal(t, want, runIn(t, bin, env, "bash", "-e", "-c", script))
+	}
+}
+
+// TestPullRequestsGetNoSecret: what a pull request runs holds no credential but the token of its own run, which may only read and
+// comment.
+func TestPullRequestsGetNoSecret(t *testing.T) {
+	for name, direct := range map[string]bool{"with a cluster": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, images)
+			o.Direct = direct
+			files, err := bootstrap.Files(o)
+			require.NoError(t, err)
+			workflow := object(t, files[bootstrap.GitHubFile])
+			assert.NotContains(t, string(files[bootstrap.GitHubFile]), "pull_request_target")
+			assert.Empty(t, workflow["permissions"])
+			checked := 0
+			for id, job := range workflow["jobs"].(map[string]any) {
+				j := job.(map[string]any)
+				if condition, _ := j["if"].(string); !strings.HasPrefix(condition, "github.event_name == 'pull_request'") {
+					continue
+				}
+				checked++
+				text, err := json.Marshal(j)
+				require.NoError(t, err)
+				assert.NotContains(t, string(text), "secrets.", id)
+				for permission, access := range j["permissions"].(map[string]any) {
+					assert.True(t, access == "read" || permission == "pull-requests", "%s: %s", id, permission)
+				}
+				first := j["steps"].([]any)[0].(map[string]any)
+				assert.Equal(t, false, first["with"].(map[string]any)["persist-credentials"], id)
+			}
+			assert.Equal(t, 2, checked, "check and plan")
+		})
 	}
 }
 

@@ -437,6 +437,25 @@ func TestBuildIsStartedWithLock(t *testing.T) {
 	assert.Contains(t, lock, "/library/node:22@sha256:")
 }
 
+// TestForgedCreationTimeDecidesNothing: only our own clock says when a digest was first seen.
+func TestForgedCreationTimeDecidesNothing(t *testing.T) {
+	for name, created := range map[string]time.Time{
+		"long ago":   time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC),
+		"the future": time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := published(t)
+			s.registry.Dated("library/node:22", created)
+			s.ok("analyze")
+			assert.Equal(t, s.now.UTC().Truncate(time.Second), s.base().Candidates[0].FirstSeen.UTC())
+			s.now = s.now.Add(week - time.Minute)
+			assert.Contains(t, s.ok("promote", "--dry-run").err, "0 rebuilds would be started")
+			s.now = s.now.Add(2 * time.Minute)
+			assert.Contains(t, s.ok("promote", "--dry-run").err, "1 rebuild would be started")
+		})
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	enroll := func(s *site, text string) { s.git.Commit("fleet", map[string]string{"images.yaml": text}, "Enroll") }
 	t.Run("external to managed and back", func(t *testing.T) {

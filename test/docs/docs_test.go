@@ -264,3 +264,35 @@ func TestOfflineCommands(t *testing.T) {
 	assert.Equal(t, 5, n)
 	assert.Contains(t, out.String(), "node:22\n└─ web", "the graph shows the base image")
 }
+
+var (
+	threatRow = regexp.MustCompile(`(?m)^\| (\*\*.*) \|$`)
+	testName  = regexp.MustCompile("`((?:pkg|test)/[a-z0-9/]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)(?:/([a-z_]+))?`")
+)
+
+// TestThreats: each threat of the threat model names tests, and all of them exist.
+func TestThreats(t *testing.T) {
+	rows := threatRow.FindAllStringSubmatch(read(t, root+"/docs/threat-model.md"), -1)
+	require.Greater(t, len(rows), 10)
+	for _, row := range rows {
+		cells := strings.Split(row[1], " | ")
+		require.Len(t, cells, 3, row[1])
+		named := testName.FindAllStringSubmatch(cells[2], -1)
+		assert.NotEmpty(t, named, cells[0])
+		assert.Empty(t, strings.TrimSpace(testName.ReplaceAllString(cells[2], "")), cells[0])
+		for _, test := range named {
+			assert.True(t, hasTest(t, test[1], test[2]), "%s: no test %s in %s", cells[0], test[2], test[1])
+			if test[3] != "" {
+				assert.FileExists(t, filepath.Join(root, test[1], "testdata/script", test[3]+".txtar"))
+			}
+		}
+	}
+}
+
+// hasTest reports whether a package has a test function.
+func hasTest(t *testing.T, pkg, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, pkg, "*_test.go"))
+	require.NoError(t, err)
+	return slices.ContainsFunc(files, func(file string) bool { return strings.Contains(read(t, file), "\nfunc "+name+"(") })
+}
