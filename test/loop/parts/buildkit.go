@@ -1,0 +1,92 @@
+package parts
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// mirrored are the public registries whose images BuildKit takes from the registry on loopback, each below its own name.
+var mirrored = []string{
+	"docker.io", "ghcr.io", "gcr.io", "quay.io", "mcr.microsoft.com", "public.ecr.aws", "cgr.dev",
+	"registry.gitlab.com", "registry.acme.example",
+}
+
+// Mirrored returns the registries that have a mirror, and where each of them is.
+func (p *Parts) Mirrored() map[string]string {
+	out := map[string]string{}
+	for _, host := range mirrored {
+		out[host] = p.Docker.Host + "/" + host
+	}
+	return out
+}
+
+// BuildKit is a buildkitd with the OCI worker (runc) and the native snapshotter. It must run as root.
+type BuildKit struct {
+	process
+
+	Address string // for buildctl and buildx
+	bin     string
+}
+
+func startBuildKit(ctx context.Context, o Options, mirror string, plain ...string) (*BuildKit, error) {
+	settings := filepath.Join(o.Dir, "buildkitd.toml")
+	if err := os.WriteFile(settings, []byte(buildkitConfig(mirror, plain)), 0o644); err != nil {
+		return nil, err
+	}
+	socket := "unix://" + filepath.Join(o.Dir, "buildkitd.sock")
+	b := &BuildKit{
+		process: newProcess(o, "buildkitd", filepath.Join(o.Bin, "buildkitd"), "--config", settings, "--root", filepath.Join(o.Dir, "buildkit"), "--addr", socket),
+		Address: socket, bin: o.Bin,
+	}
+	return b, b.Start(ctx)
+}
+
+// buildkitConfig returns a configuration in which the registries on loopback speak HTTP.
+func buildkitConfig(mirror string, plain []string) string {
+	var b strings.Builder
+	b.WriteString("[worker.oci]\nenabled = true\nsnapshotter = \"native\"\ngc = false\n\n[worker.containerd]\nenabled = false\n")
+	for _, host := range append([]string{mirror}, plain...) {
+		fmt.Fprintf(&b, "\n[registry.%q]\nhttp = true\ninsecure = true\n", host)
+	}
+	for _, host := range mirrored {
+		fmt.Fprintf(&b, "\n[registry.%q]\nmirrors = [%q]\n", host, mirror+"/"+host)
+	}
+	return b.String()
+}
+
+// Start starts the daemon, also after a [process.Kill], and returns when it responds.
+func (b *BuildKit) Start(ctx context.Context) error {
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	return b.wait(ctx, func() error {
+		_, err := b.Ctl(ctx, nil, "debug", "workers")
+		return err
+	})
+}
+
+// Ctl runs buildctl, with variables added to the environment, and returns its output.
+func (b *BuildKit) Ctl(ctx context.Context, env []string, args ...string) (string, error) {
+	return b.run(ctx, "buildctl", env, append([]string{"--addr", b.Address}, args...))
+}
+
+// X runs buildx, the program behind `docker buildx`. It finds a builder named loop, which is this daemon.
+func (b *BuildKit) X(ctx context.Context, env []string, args ...string) (string, error) {
+	return b.run(ctx, "buildx", env, args)
+}
+
+func (b *BuildKit) run(ctx context.Context, program string, env, args []string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(b.bin, program), args...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, errOut.String())
+	}
+	return out.String(), nil
+}

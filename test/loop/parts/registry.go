@@ -1,0 +1,63 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// Registry is Debian's docker-registry (CNCF Distribution) on a loopback port that it keeps when it is started again.
+type Registry struct {
+	process
+
+	Host string
+	Data string // folder of its blobs
+}
+
+func startRegistry(ctx context.Context, o Options) (*Registry, error) {
+	host, err := freeAddress()
+	if err != nil {
+		return nil, fmt.Errorf("starting docker-registry: %w", err)
+	}
+	settings := filepath.Join(o.Dir, "docker-registry.yml")
+	r := &Registry{process: newProcess(o, "docker-registry", o.Registry, "serve", settings), Host: host, Data: filepath.Join(o.Dir, "docker-registry")}
+	text := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n", r.Data, host)
+	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	return r, r.Start(ctx)
+}
+
+// Start starts the registry, also after a [process.Kill], and returns when it responds.
+func (r *Registry) Start(ctx context.Context) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	return r.wait(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// freeAddress returns an unused address on loopback.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
