@@ -294,18 +294,15 @@ func (in *Input) seen(ref, digest string, dep *graph.Dep) (at time.Time, release
 	return time.Time{}, ""
 }
 
-// unripe returns the bases of a build that it should not have used. What is only assumed proves nothing.
+// unripe returns the bases of a build that it should not have used.
 func (in *Input) unripe(img *config.Image, b *Build, labels []string, deps map[string]*graph.Dep) []Unripe {
 	var out []Unripe
 	for _, on := range b.BuiltOn {
-		if on.Evidence == state.Recorded || on.Evidence == state.Assumed {
-			continue
-		}
 		var platforms []string
 		if dep := deps[on.Ref]; dep != nil {
 			platforms = policy.PlatformsOf(img, dep.Uses)
 		}
-		if why := in.past.Unripe(img, in.Facts.byRef[on.Ref], on.Snapshot, platforms, b.At); why != "" {
+		if why := in.past.Unripe(img, in.Facts.byRef[on.Ref], &on, platforms, b.At); why != "" {
 			out = append(out, Unripe{img.Name, labels, b.Digest, b.Version, b.At, on.Ref, on.Digest, on.Evidence, why})
 		}
 	}

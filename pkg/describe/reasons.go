@@ -133,6 +133,9 @@ func (c *chain) upstream(b *ImageBase) {
 		if len(b.Missing) > 0 {
 			c.rule([]string{"platforms"}, "a digest that lacks a platform of the image is not used; an index is often completed one platform at a time")
 		}
+		if b.Unripe != "" {
+			c.rule(nil, "a build with the lock would not have used the digest that the published image is built on: it was %s", b.Unripe)
+		}
 		if b.Untrusted != "" {
 			c.rule(nil, "a digest that cannot be verified is not used")
 		}

@@ -261,6 +261,9 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 		older = v.ripe(0)
 	}
 	b.OnHeld = listed && v.list[at].isHeld()
+	if on != nil && !built.IsZero() {
+		b.Unripe = (&Past{d.tags}).Unripe(img, base, on, platforms, built)
+	}
 	switch {
 	case ripe >= 0:
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe

@@ -113,6 +113,7 @@ type BaseDecision struct {
 	// Missing are the platforms of the image that the newest digest lacks, although an earlier one had them.
 	Missing   []string `json:"missing,omitempty"`
 	Untrusted string   `json:"untrusted,omitempty"` // why the newest digest could not be verified
+	Unripe    string   `json:"unripe,omitempty"`    // why the published image should not have been built on its digest, as [Past.Unripe]
 	Current   string   `json:"current,omitempty"`   // digest of the tag now
 }
 
@@ -312,6 +313,9 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 		dec.unsure("its published tags are not known yet")
 	default:
 		dec.Status, dec.Reason = Current, "up to date"
+	}
+	if unripe := builtOnUnripe(dec.Bases); unripe != "" && (dec.Status == Current || dec.Status == Waiting) {
+		dec.Reason += "; " + unripe
 	}
 }
 

@@ -8,9 +8,11 @@ import (
 	"time"
 )
 
+// MaxCandidates is the number of candidates that a base image keeps.
+const MaxCandidates = 64
+
 // Limits that keep files small; the git history has the rest.
 const (
-	maxCandidates       = 64
 	maxUpdateHistory    = 10
 	maxRebuildHistory   = 10
 	maxPublished        = 100 // tags, unless more are in use
@@ -95,7 +97,7 @@ func (b *Base) withdrawAfter(i int, at Time) bool {
 // so that older candidates are kept at larger distances. Without it, the newest ripe candidate can only be an older one,
 // never a younger one. The newest candidate stays, and so do held and released ones unless there is no other to drop.
 func (b *Base) thin(now time.Time) {
-	for len(b.Candidates) > maxCandidates {
+	for len(b.Candidates) > MaxCandidates {
 		drop, least := 0, math.Inf(1)
 		before := b.Baseline.FirstSeen.Time
 		for i := range b.Candidates[:len(b.Candidates)-1] {
