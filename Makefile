@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test test-long race e2e monitoring scanners lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e loop loop-up monitoring scanners lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,20 @@ race: ## run the tests of `make test` with the race detector
 e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
 	cd test/e2e && E2E_SERVERS=$(abspath .cache/e2e) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
+
+LOOP    := .cache/loop
+BUSYBOX ?= /bin/busybox
+
+loop: loop-programs ## build images with a real BuildKit while base tags move, as root (needs Debian's runc, busybox-static and docker-registry)
+	cd test/loop && GOFLAGS= LOOP_BIN=$(abspath $(LOOP)) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
+
+loop-up: loop-programs ## start the servers of `make loop`, print their addresses, and leave them running until Ctrl-C
+	cd test/loop && GOFLAGS= $(GO) run ./up -bin $(abspath $(LOOP)) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(abspath $(LOOP))/up
+
+.PHONY: loop-programs
+loop-programs:
+	cd test/loop && GOFLAGS= CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(abspath $(LOOP))/ tool
+	CGO_ENABLED=0 $(GO) build -o $(LOOP)/imagefactory ./test/clocked
 
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages
 	cd test/monitoring && GOFLAGS= MONITORING_BINARY=$(abspath $(BIN)) $(GO) test -count=1 ./...
@@ -81,6 +95,7 @@ lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	cd test/browser && $(abspath $<) run
 	cd test/monitoring && $(abspath $<) run
 	cd test/scanners && $(SCANNERS_ENV) $(abspath $<) run
+	cd test/loop && GOFLAGS= $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)

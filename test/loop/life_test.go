@@ -25,10 +25,14 @@ type fleet struct {
 	subjects []*subject
 	held     map[string]string // digest that each tag of a base holds
 	built    map[string]int    // builds so far
+	rows     map[string]*row   // what was found, by subject
 }
 
 func newFleet(t *testing.T, host string, subjects []*subject) *fleet {
-	l := &fleet{factory: newFactory(t), host: host, subjects: subjects, held: map[string]string{}, built: map[string]int{}}
+	l := &fleet{factory: newFactory(t), host: host, subjects: subjects, held: map[string]string{}, built: map[string]int{}, rows: map[string]*row{}}
+	for _, s := range subjects {
+		l.rows[s.name] = &row{}
+	}
 	l.forge = newForge(t, func() time.Time { return l.now })
 	l.write("credentials/api/"+l.forge.host+"/token", "token")
 	return l
@@ -74,8 +78,14 @@ func (l *fleet) push(version string) {
 	}
 }
 
-// build builds a subject, with the lock or without.
+// build builds a subject, with the lock or without, and publishes it.
 func (l *fleet) build(s *subject, locked bool) {
+	l.t.Helper()
+	s.publish.run(l.newBuild(s, locked))
+}
+
+// newBuild prepares a build.
+func (l *fleet) newBuild(s *subject, locked bool) *build {
 	l.t.Helper()
 	l.built[s.name]++
 	dir := filepath.Join(l.t.TempDir(), s.name)
@@ -87,7 +97,7 @@ func (l *fleet) build(s *subject, locked bool) {
 	if locked {
 		b.policy = l.write("policies/"+s.name+".json", l.run("pin", s.name, "-o", "source-policy"))
 	}
-	s.publish.run(b)
+	return b
 }
 
 // buildAll builds every subject. Children are built after their parents were analyzed.
@@ -135,9 +145,11 @@ func (l *fleet) promote() [][]string {
 }
 
 // wants checks what the published image of each subject was built on, and the evidence for it. held are the digests of the tags
-// for which there can be evidence; without evidence it is those of before.
-func (l *fleet) wants(what string, held, before map[string]string, without evidence) {
+// for which there can be evidence; without evidence it is those of before. It returns the evidence that was found, and the
+// subjects with another digest.
+func (l *fleet) wants(what string, held, before map[string]string, without evidence) (found map[string]string, wrong map[string]bool) {
 	l.t.Helper()
+	found, wrong = map[string]string{}, map[string]bool{}
 	for _, s := range l.subjects {
 		got := l.describe(s.name)
 		if len(got.Bases) != len(s.bases) {
@@ -163,11 +175,19 @@ func (l *fleet) wants(what string, held, before map[string]string, without evide
 			if on.Evidence != string(want) {
 				l.t.Errorf("%s: %s: evidence for %s: %q, want %q", what, s, base, on.Evidence, want)
 			}
+			switch {
+			case i == 0:
+				found[s.name] = on.Evidence
+			case !strings.HasSuffix(found[s.name], on.Evidence):
+				found[s.name] += ", others " + on.Evidence
+			}
 			if digest != "" && digest != on.Digest { // parents move with each build
+				wrong[s.name] = true
 				l.t.Errorf("%s: %s: digest of %s: %q, want %q", what, s, base, on.Digest, digest)
 			}
 		}
 	}
+	return found, wrong
 }
 
 // String names a subject in messages.
@@ -206,7 +226,19 @@ func live(t *testing.T, l *fleet) {
 	l.analyze()
 	l.later(time.Hour)
 	l.buildAll(true)
-	l.wants("a build with the lock while the new digest ripens", first, first, assumed)
+	_, wrong := l.wants("a build with the lock while the new digest ripens", first, first, assumed)
+	for _, s := range l.subjects {
+		switch {
+		case wrong[s.name]:
+			l.rows[s.name].locked = "unripe"
+		case s.pinned:
+			l.rows[s.name].locked = "pinned"
+		case len(s.upstream()) == 0:
+			l.rows[s.name].locked = "newest of its parent"
+		default:
+			l.rows[s.name].locked = "ripe"
+		}
+	}
 	assert.Empty(t, l.unripe(), "all builds had the lock")
 	statuses := l.statuses()
 	for _, s := range l.subjects {
@@ -217,18 +249,14 @@ func live(t *testing.T, l *fleet) {
 
 	l.later(8 * day)
 	passes := l.promote()
-	l.wants("the rebuild", second, second, recorded)
+	found, _ := l.wants("the rebuild", second, second, recorded)
 	l.checkPasses(passes)
 	for _, s := range l.subjects {
-		if s.pinned {
-			continue
-		}
-		want := "succeeded"
-		if s.unproven() {
-			want = "unproven"
-		}
-		if history := l.describe(s.name).History; assert.Len(t, history, 1, s) {
-			assert.Equal(t, want, history[0].Status, "%s: %s", s, history[0].Message)
+		r := l.rows[s.name]
+		r.evidence, r.rebuild = found[s.name], "none"
+		if history := l.describe(s.name).History; len(history) > 0 {
+			r.rebuild = history[0].Status
+			assert.Len(t, history, 1, s)
 		}
 	}
 	for name, status := range l.statuses() {
@@ -244,6 +272,7 @@ func live(t *testing.T, l *fleet) {
 	l.buildAll(false)
 	l.wants("a build without the lock", third, second, assumed)
 	l.checkUnripe()
+	l.checkTable(t)
 }
 
 func clone(m map[string]string) map[string]string {
@@ -279,24 +308,39 @@ func (l *fleet) checkPasses(passes [][]string) {
 	}
 }
 
-// checkUnripe checks that the audit shows each base for which the image itself proves that it had not ripened.
+// checkUnripe checks that audit and status show each base for which the image itself proves that it had not ripened.
 func (l *fleet) checkUnripe() {
 	l.t.Helper()
 	unripe := l.unripe()
 	for _, s := range l.subjects {
 		var want []string
-		for i, base := range s.bases {
-			proof := s.others
-			if i == 0 && !s.noFinal {
-				proof = s.final
-			}
-			if proof.proves() && !s.pinned && strings.HasPrefix(base, "base/") {
-				want = append(want, l.host+"/"+base)
-			}
+		for _, base := range s.shownUnripe() {
+			want = append(want, l.host+"/"+base)
 		}
 		got := unripe[s.name]
-		slices.Sort(got)
-		slices.Sort(want)
-		assert.Equal(l.t, want, got, s)
+		assert.ElementsMatch(l.t, want, got, s)
+		reason, shown := l.describe(s.name).Decision.Reason, 0
+		for _, base := range want {
+			if strings.Contains(reason, base+" that was younger than 7d") {
+				shown++
+			}
+		}
+		assert.Equal(l.t, len(want), shown, "%s: %s", s, reason)
+		l.rows[s.name].unlocked = s.unlocked(len(got))
 	}
+}
+
+// unlocked says what is known of a build without the lock, for which the audit shows so many unripe bases.
+func (s *subject) unlocked(shown int) string {
+	switch of := len(s.upstream()); {
+	case s.pinned:
+		return "pinned"
+	case of == 0:
+		return "newest of its parent"
+	case shown == 0:
+		return "no proof"
+	case shown < of:
+		return fmt.Sprintf("unripe, %d of %d bases", shown, of)
+	}
+	return "unripe"
 }

@@ -41,6 +41,12 @@ type publisher struct {
 // ctl runs buildctl build with arguments in addition to those of the subject.
 func (b *build) ctl(platforms []string, args ...string) {
 	b.t.Helper()
+	_, err := servers.BuildKit.Ctl(b.t.Context(), nil, append(b.arguments(platforms), args...)...)
+	require.NoError(b.t, err)
+}
+
+// arguments returns the arguments of buildctl for the subject.
+func (b *build) arguments(platforms []string) []string {
 	all := []string{
 		"build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", "context=" + b.context, "--local", "dockerfile=" + b.context,
 		"--opt", "platform=" + strings.Join(platforms, ","),
@@ -60,8 +66,7 @@ func (b *build) ctl(platforms []string, args ...string) {
 	if b.policy != "" {
 		all = append(all, "--source-policy-file", b.policy)
 	}
-	_, err := servers.BuildKit.Ctl(b.t.Context(), nil, append(all, args...)...)
-	require.NoError(b.t, err)
+	return all
 }
 
 // pushed builds with buildctl, whose image exporter pushes. attest are the parameters of the provenance; without them there is

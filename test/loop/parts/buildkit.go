@@ -70,6 +70,11 @@ func (b *BuildKit) Start(ctx context.Context) error {
 	})
 }
 
+// Command returns buildctl with arguments, to be started.
+func (b *BuildKit) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(b.bin, "buildctl"), append([]string{"--addr", b.Address}, args...)...)
+}
+
 // Ctl runs buildctl, with variables added to the environment, and returns its output.
 func (b *BuildKit) Ctl(ctx context.Context, env []string, args ...string) (string, error) {
 	return b.run(ctx, "buildctl", env, append([]string{"--addr", b.Address}, args...))

@@ -48,7 +48,7 @@ func Start(ctx context.Context, o Options) (_ *Parts, err error) {
 	if err := p.serveMemory(); err != nil {
 		return nil, err
 	}
-	if p.Docker, err = startRegistry(ctx, o); err != nil {
+	if p.Docker, err = StartRegistry(ctx, o, "docker-registry"); err != nil {
 		return nil, err
 	}
 	if p.BuildKit, err = startBuildKit(ctx, o, p.Docker.Host, p.Memory); err != nil {

@@ -17,13 +17,15 @@ type Registry struct {
 	Data string // folder of its blobs
 }
 
-func startRegistry(ctx context.Context, o Options) (*Registry, error) {
+// StartRegistry starts another registry, with a name of its own. It keeps its blobs in the folder NAME of Options.Dir, which may
+// exist already.
+func StartRegistry(ctx context.Context, o Options, name string) (*Registry, error) {
 	host, err := freeAddress()
 	if err != nil {
-		return nil, fmt.Errorf("starting docker-registry: %w", err)
+		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	settings := filepath.Join(o.Dir, "docker-registry.yml")
-	r := &Registry{process: newProcess(o, "docker-registry", o.Registry, "serve", settings), Host: host, Data: filepath.Join(o.Dir, "docker-registry")}
+	settings := filepath.Join(o.Dir, name+".yml")
+	r := &Registry{process: newProcess(o, name, o.Registry, "serve", settings), Host: host, Data: filepath.Join(o.Dir, name)}
 	text := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n", r.Data, host)
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		return nil, err
