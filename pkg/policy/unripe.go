@@ -15,8 +15,8 @@ type Past struct{ tags map[tagKey][]candidate }
 func NewPast() *Past { return &Past{map[tagKey][]candidate{}} }
 
 // Unripe returns why an image that was built at a time should not have been built on a digest of a base image: it was held or
-// withdrawn by then, is untrusted, had not ripened, or its tag was never seen to hold it. It returns "" if the build was right, or if the
-// image does not prove what it was built on.
+// withdrawn by then, is untrusted, had not ripened, or its tag was never seen to hold it. It returns "" if the build was right,
+// or if the image does not prove what it was built on.
 func (p *Past) Unripe(img *config.Image, base *state.Base, on *state.BuiltOn, platforms []string, at time.Time) string {
 	if base == nil || base.Baseline == nil || on.Evidence == state.Recorded || on.Evidence == state.Assumed {
 		return ""

@@ -74,7 +74,7 @@ func (b *build) arguments(platforms []string) []string {
 func pushed(attest, attributes string) publisher {
 	label := "`type=image"
 	if attributes != "" {
-		label += "," + strings.ReplaceAll(attributes, "BASE", "…")
+		label += "," + strings.NewReplacer("BASE", "…", "DIGEST", "…").Replace(attributes)
 	}
 	return publisher{provenanceLabel(attest) + label + "`", func(b *build) {
 		output := "type=image,push=true,name=" + b.ref()
