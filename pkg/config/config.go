@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/window"
 )
 
 // Defaults, used for keys that neither an entry nor `defaults` sets.
@@ -16,6 +18,7 @@ const (
 	DefaultExternalReg     = "docker.io" // of an external image
 	defaultPlatform        = "linux/amd64"
 	defaultDelay           = 7 * 24 * hour
+	defaultInterval        = 24 * hour
 	defaultSchedule        = "17 * * * *"
 	defaultScanSchedule    = "43 3 * * *"
 	defaultMinAge          = 24 * hour
@@ -54,6 +57,7 @@ type Factory struct {
 	AnalysisImage string                `yaml:"analysisImage" jsonschema_description:"imagefactory image that the Jobs run."`
 	Schedule      string                `yaml:"schedule" jsonschema_description:"Schedule of the promote CronJob, in cron syntax. Default: hourly."`
 	Poll          Poll                  `yaml:"poll" jsonschema_description:"How often Kargo polls the registries."`
+	Windows       []Window              `yaml:"windows" jsonschema_description:"When rebuilds may start, for all images."`
 	MaxConcurrent *int                  `yaml:"maxConcurrentRebuilds" jsonschema_description:"Maximum number of concurrent rebuilds per forge. Default 5."`
 	Mirrors       map[string][]string   `yaml:"mirrors" jsonschema_description:"Mirrors by registry host. They are asked first, in this order; the registry itself is the fallback."`
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Credentials by host, as references to Secrets. images.yaml never contains a secret itself."`
@@ -104,6 +108,7 @@ type Defaults struct {
 	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How old a new digest of a base image must be before it triggers a rebuild. 0 rebuilds at once."`
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay."`
+	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of an image, urgent ones excepted. 0: none."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild."`
 	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities. Without it, scans only show them."`
 	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns images without an owner."`
@@ -132,6 +137,8 @@ type Image struct {
 	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How old a new digest of a base image must be before it triggers a rebuild. Default 7d; 0 rebuilds at once."`
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle. Default four times rebuildDelay."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay. Default: mature with pinBases, else settle."`
+	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of the image, urgent ones excepted. Default 1d; 0: none."`
+	Windows         []Window          `yaml:"windows" jsonschema_description:"When its rebuilds may start, together with the windows of the factory."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild. Default true."`
 	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities; keys that are left out come from defaults."`
 	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns the image, such as team-shop or @acme/shop."`
@@ -139,6 +146,8 @@ type Image struct {
 
 	// Line and Column are the position of the entry's name in images.yaml.
 	Line, Column int `yaml:"-"`
+
+	windows window.Set // its own and those of the factory
 }
 
 // Source is where a managed image is built from, and which workflow builds it.

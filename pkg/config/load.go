@@ -57,6 +57,7 @@ func Load(r io.Reader, file string) (*Config, error) {
 	}
 	cfg.normalise()
 	cfg.applyDefaults()
+	cfg.setWindows()
 	cfg.index = make(map[string]int, len(cfg.Images))
 	for i := range cfg.Images {
 		cfg.index[cfg.Images[i].Name] = i
@@ -250,6 +251,7 @@ func (c *Config) applyDefaults() {
 			longest := max(*img.RebuildDelay, *orDefault(d.MaxRebuildDelay, maxDelayFactor**img.RebuildDelay))
 			img.MaxRebuildDelay = &longest
 		}
+		img.RebuildInterval = orDefault(img.RebuildInterval, *orDefault(d.RebuildInterval, defaultInterval))
 		img.AutoRebuild = orDefault(img.AutoRebuild, *orDefault(d.AutoRebuild, true))
 		img.Urgent = img.Urgent.withDefaults(d.Urgent)
 		setDefault(&img.Owner, d.Owner)

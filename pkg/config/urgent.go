@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/robfig/cron/v3"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
@@ -184,7 +183,7 @@ func (v *validator) scan(n *yaml.Node) {
 		v.check(child(n, "program"), at+".program", errors.New("want an absolute path, such as /usr/local/bin/trivy"))
 	}
 	if s.Schedule != "" {
-		_, err := cron.ParseStandard(s.Schedule)
+		_, err := parseSchedule(s.Schedule)
 		v.check(child(n, "schedule"), at+".schedule", err)
 	}
 	v.resources(child(n, "resources"), at+".resources", scanResources(s.Resources))

@@ -15,7 +15,6 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/distribution/reference"
-	"github.com/robfig/cron/v3"
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -110,9 +109,10 @@ func (v *validator) factory(n *yaml.Node) {
 		v.check(child(n, "analysisImage"), "factory.analysisImage", err)
 	}
 	if f.Schedule != "" {
-		_, err := cron.ParseStandard(f.Schedule)
+		_, err := parseSchedule(f.Schedule)
 		v.check(child(n, "schedule"), "factory.schedule", err)
 	}
+	v.windows(child(n, "windows"), "factory.windows", f.Windows)
 	poll := child(n, "poll")
 	v.interval(child(poll, "baseImages"), "factory.poll.baseImages", f.Poll.BaseImages)
 	v.interval(child(poll, "images"), "factory.poll.images", f.Poll.Images)
@@ -219,6 +219,7 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 		v.add(finding.BadValue, child(n, "maxRebuildDelay"), fmt.Sprintf("%s: maxRebuildDelay %s is shorter than rebuildDelay %s", at, img.MaxRebuildDelay, img.RebuildDelay), "")
 	}
 	v.urgent(child(n, "urgent"), at+": urgent", img.Urgent)
+	v.windows(child(n, "windows"), at+": windows", img.Windows)
 	v.owned(n, at+": ", img.Owner, img.Labels)
 	if tags := child(n, "tags"); tags != nil && tags.Kind != yaml.SequenceNode {
 		v.tags(tags, at+": tags", img.Tags)
