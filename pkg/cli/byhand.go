@@ -109,9 +109,13 @@ type stateEdit struct {
 }
 
 func (o *stateEdit) add(env *Env, cmd *cobra.Command, reason string) {
+	o.addWithoutReason(env, cmd)
+	cmd.Flags().StringVar(&o.reason, "reason", reason, "reason, recorded in state")
+}
+
+func (o *stateEdit) addWithoutReason(env *Env, cmd *cobra.Command) {
 	o.verb = cmd.Name()
 	o.repoFlags.add(env, cmd)
-	cmd.Flags().StringVar(&o.reason, "reason", reason, "reason, recorded in state")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 	o.output.add(cmd, "text")
 }

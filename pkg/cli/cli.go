@@ -179,7 +179,7 @@ var groups = []struct {
 	{"start", "Set up:", []string{"init", "enroll", "workflow", "migrate", "doctor"}},
 	{"run", "Analyze and rebuild:", []string{"analyze", "synth", "promote", "validate"}},
 	{"see", "Look:", []string{"status", "describe", "plan", "graph", "report", "bases", "pin", "audit", "metrics"}},
-	{"decide", "Decide by hand:", []string{"release", "hold", "reset", "prune"}},
+	{"decide", "Decide by hand:", []string{"release", "hold", "pause", "resume", "reset", "prune"}},
 	{"other", "Other:", []string{"completion", "schema", "version"}},
 }
 
@@ -230,7 +230,7 @@ what it finds in state/ in git, decides which rebuilds are due, and starts them 
 	root.AddCommand(
 		newAnalyze(env, paths), newSynth(env, paths), newValidate(env, paths), newBases(env), newEnroll(env, paths), newInit(env, paths),
 		newStatus(env, paths), newDescribe(env, paths), newPlan(env, paths), newGraph(env, paths), newReport(env, paths), newPin(env, paths), newMetrics(env, paths), newAudit(env, paths), newPromote(env, paths), newDoctor(env, paths),
-		newRelease(env, paths), newHold(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env), newWorkflow(env, paths),
+		newRelease(env, paths), newHold(env, paths), newPause(env, paths), newResume(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env), newWorkflow(env, paths),
 		newCompletion(env),
 	)
 	root.SetHelpCommand(newHelp())

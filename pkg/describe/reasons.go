@@ -2,6 +2,7 @@ package describe
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -237,6 +238,12 @@ func (c *chain) image() {
 		c.rule(nil, "a failed rebuild is repeated after %s", config.Duration(policy.RetryAfter(failuresOf(c.facts))))
 	case dec.After != "":
 		c.rule(nil, "parents are rebuilt first")
+	case dec.Stop == policy.StopPause:
+		c.pause()
+	case dec.Stop == policy.StopWindow:
+		c.rule([]string{"windows"}, "rebuilds start only while the windows of the image and of the factory are open")
+	case dec.Stop == policy.StopInterval:
+		c.rule([]string{"rebuildInterval"}, "two automatic rebuilds are at least %s apart, urgent ones excepted", c.img.Interval())
 	}
 	status := strings.ToLower(string(dec.Status))
 	if dec.Status == policy.OptedOut {
@@ -247,6 +254,16 @@ func (c *chain) image() {
 		text += "; " + dec.Queued
 	}
 	c.decide("%s: %s", status, text)
+}
+
+// pause adds the pause that stops the image.
+func (c *chain) pause() {
+	pause, key, value := c.d.in.State.PauseOf(c.img.Name, c.d.in.Now), "all", ""
+	if own, ok := c.d.in.State.Pauses.Images[c.img.Name]; ok && pause.Equal(&own) {
+		key, value = "images", c.img.Name+":"
+	}
+	c.fact(c.d.inState(path.Join(c.d.in.StateDir, state.PauseFile), key, value), "", "%s", pause)
+	c.rule(nil, "a pause keeps rebuilds from being started")
 }
 
 func failuresOf(facts *state.Image) int {

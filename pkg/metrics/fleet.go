@@ -51,7 +51,8 @@ func (s *Set) images(f *Facts) {
 	status := s.gauge("image_status", "Status of an image: 1 for the status that it has.")
 	built := s.gauge("image_built_timestamp_seconds", "Time when the published image was built.")
 	outdated := s.gauge("image_outdated_timestamp_seconds", "Time since when a base of the image has held a newer digest; absent while there is none.")
-	due := s.gauge("image_due_timestamp_seconds", "Time since when a rebuild of the image has been due; absent while none is.")
+	due := s.gauge("image_due_timestamp_seconds", "Time since when a rebuild of the image has been due; absent while none is, or while it is stopped.")
+	stopped := s.gauge("image_stopped", "A rebuild of the image is due, and a pause, its windows or rebuildInterval keep it from being started; always 1.")
 	until := s.gauge("image_wait_end_timestamp_seconds", "Time when the wait of the image ends at the latest; absent while it does not wait.")
 	failures := s.gauge("image_rebuild_failures", "Failed rebuilds of a managed image in a row.")
 	for i := range f.Decisions {
@@ -61,7 +62,9 @@ func (s *Set) images(f *Facts) {
 		info.add(1, append(labels, "repository", img.Ref(), "kind", kindOf(img))...)
 		status.add(1, append(labels, "status", string(d.Status))...)
 		outdated.at(d.Outdated(), labels...)
-		if d.Status != policy.Starting && d.Status != policy.Running {
+		if d.Stop != "" {
+			stopped.add(1, append(labels, "stop", string(d.Stop))...)
+		} else if d.Status != policy.Starting && d.Status != policy.Running {
 			due.at(d.Since, labels...)
 		}
 		until.at(d.Until, labels...)

@@ -66,7 +66,7 @@ func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
 			base.Number = len(base.Candidates)
 		}
 		if latest.IsZero() && c.Withdrawn.IsZero() && c.Held.IsZero() && len(c.Missing) == 0 && c.Untrusted == "" {
-			latest = c.Ripe.Add(img.MaxDelay().Std() - img.Delay().Std())
+			latest = img.OpenWindows().NextOpen(c.Ripe.Add(img.MaxDelay().Std()-img.Delay().Std()), false).At
 		}
 	}
 	if img.RebuildPolicy != config.Mature && e.Status == Planned && latest.After(e.At) && (e.Latest.IsZero() || latest.Before(e.Latest)) {

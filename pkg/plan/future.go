@@ -77,7 +77,9 @@ type planned struct {
 func newFuture(o Options, schedule cron.Schedule) *future {
 	f := &future{
 		Options: o, schedule: schedule, now: o.Now, until: o.Now.Add(o.Horizon), expected: newDurations(o.State),
-		st:     &state.State{Images: maps.Clone(o.State.Images), Bases: maps.Clone(o.State.Bases), ImageScans: o.State.ImageScans, BaseScans: o.State.BaseScans},
+		st: &state.State{
+			Images: maps.Clone(o.State.Images), Bases: maps.Clone(o.State.Bases), ImageScans: o.State.ImageScans, BaseScans: o.State.BaseScans, Pauses: o.State.Pauses,
+		},
 		cloned: map[string]bool{}, index: map[string]int{}, affected: map[string]bool{}, madeUp: map[string]bool{},
 	}
 	for _, name := range o.Graph.Order() {
@@ -286,7 +288,7 @@ func (f *future) settle(img *image, d policy.Decision) {
 	switch d.Status {
 	case policy.Current, policy.Held, policy.Incomplete, policy.Untrusted, policy.OptedOut, policy.Unknown:
 		img.awake = false
-	case policy.Waiting:
+	case policy.Waiting, policy.Paused:
 		img.awake, img.wake = d.After != "", d.Until
 	case policy.Failed:
 		img.awake, img.wake = !d.Until.IsZero(), d.Until

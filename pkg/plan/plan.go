@@ -146,6 +146,7 @@ type Cause string
 const (
 	SkipPinned   Cause = "pinned"   // the Dockerfile names a digest
 	SkipOptedOut Cause = "optedOut" // autoRebuild is false
+	SkipPaused   Cause = "paused"   // by a person, or no window opens
 	SkipHeld     Cause = "held"     // a person held the digest
 	// SkipIncomplete is for a digest that lacks a platform, SkipUntrusted for one that could not be verified.
 	SkipIncomplete Cause = "incomplete"

@@ -99,6 +99,8 @@ func (f *future) skip(img *image, cause Cause) Skip {
 	switch {
 	case cause == SkipFailed && !gaveUp(&img.first):
 		s.Why = img.last.Reason
+	case cause == SkipPaused && img.last.Status == policy.Paused:
+		s.Why, s.Until = img.last.Reason, img.last.Until
 	case cause == SkipManual:
 		s.Why += "; start the build by hand: source.provider is " + string(img.Source.Provider)
 	case cause == SkipLater && img.last.Until.After(f.until):
@@ -135,6 +137,8 @@ func (f *future) cause(img *image, rebuilt bool) Cause {
 		return SkipOptedOut
 	case rebuilt:
 		return ""
+	case d.Status == policy.Paused, img.last.Status == policy.Paused:
+		return SkipPaused
 	case d.Status == policy.Held:
 		return SkipHeld
 	case d.Status == policy.Incomplete:

@@ -30,7 +30,7 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 				b.Current = base.CurrentDigest
 			}
 		case dep.Parent != "":
-			d.parent(&b, dep, on, PlatformsOf(img, dep.Uses))
+			d.parent(&b, dep, on, facts, PlatformsOf(img, dep.Uses))
 		default:
 			if base := d.st.Bases[dep.Base]; base != nil && base.Baseline != nil {
 				b.Current = base.CurrentDigest
@@ -45,7 +45,7 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 }
 
 // parent decides on a reference that another managed image publishes: it is due as soon as the parent is published.
-func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, platforms []string) {
+func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, facts *state.Image, platforms []string) {
 	published := publishedBy(d.st.Images[dep.Parent], dep.Ref.Tag)
 	switch {
 	case published == nil && on != nil:
@@ -57,6 +57,7 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, pla
 		if b.Due {
 			b.Since = pastOnly(published.Since, d.clock)
 			b.Outdated = b.Since
+			b.Urgent = urgentSince(d.st.Images[dep.Parent], builtAt(facts))
 		}
 	}
 }
@@ -268,7 +269,9 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 	case ripe >= 0:
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe
 		b.Released = v.releasedNow(&v.list[ripe]) && !v.aged(&v.list[ripe], v.delay())
-		b.Due, b.Since = v.triggered(from, ripe)
+		if b.Due, b.Since = v.triggered(from, ripe); b.Due {
+			b.Urgent, b.byHand = v.verdicts(from, ripe)
+		}
 	case older >= 0:
 		ripe = older
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromOlder
@@ -404,6 +407,7 @@ func (v *view) leave(b *BaseDecision, to int, from *candidate) {
 		b.Waiting, b.Moved, b.Until = b.Lock.Digest, time.Time{}, due
 	default:
 		b.Due, b.Since = true, due
+		b.byHand = from.held
 		b.Waiting, b.Moved, b.Until = "", time.Time{}, time.Time{}
 	}
 }
@@ -489,5 +493,5 @@ func rebuildID(image string, targets []state.Target, before *state.Rebuild) stri
 	if before != nil {
 		h.Write([]byte("\nafter " + before.ID + " " + before.RequestedAt.UTC().Format(time.RFC3339)))
 	}
-	return "r-" + hex.EncodeToString(h.Sum(nil))[:16]
+	return idPrefix + hex.EncodeToString(h.Sum(nil))[:16]
 }

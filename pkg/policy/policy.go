@@ -31,7 +31,7 @@ type Status string
 // Statuses of an image.
 const (
 	Current  Status = "current"
-	Waiting  Status = "waiting" // until a candidate has ripened, or until a parent is published; see Decision.Until
+	Waiting  Status = "waiting" // until a candidate has ripened, a parent is published, or a window opens; see Decision.Until
 	Due      Status = "due"
 	Starting Status = "starting" // recorded; a pass is about to start it
 	Running  Status = "running"  // the forge or Kargo has it
@@ -57,17 +57,21 @@ func (s Status) Busy() bool { return s == Starting || s == Running }
 
 // Decision is the status of an image and the reasons for it.
 type Decision struct {
-	Image   string            `json:"image"`
-	Owner   string            `json:"owner,omitempty"` // of images.yaml, as are Labels
-	Labels  map[string]string `json:"labels,omitempty"`
-	Status  Status            `json:"status"`
-	Reason  string            `json:"reason"`
-	Since   time.Time         `json:"since,omitzero"`    // when it became due, or the rebuild was requested
-	Until   time.Time         `json:"until,omitzero"`    // end of the wait
-	After   string            `json:"after,omitempty"`   // ancestor that it waits for
-	Rebuild string            `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
-	Bases   []BaseDecision    `json:"bases,omitempty"`
-	Targets []state.Target    `json:"targets,omitempty"` // bases that make it due
+	Image  string            `json:"image"`
+	Owner  string            `json:"owner,omitempty"` // of images.yaml, as are Labels
+	Labels map[string]string `json:"labels,omitempty"`
+	Status Status            `json:"status"`
+	Reason string            `json:"reason"`
+	Since  time.Time         `json:"since,omitzero"`  // when it became due, or the rebuild was requested
+	Until  time.Time         `json:"until,omitzero"`  // end of the wait
+	After  string            `json:"after,omitempty"` // ancestor that it waits for
+	// Stop is what keeps an image that is due from being rebuilt now; "" if nothing does.
+	Stop Stop `json:"stop,omitempty"`
+	// Urgent are the findings that make the rebuild urgent.
+	Urgent  []string       `json:"urgent,omitempty"`
+	Rebuild string         `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
+	Bases   []BaseDecision `json:"bases,omitempty"`
+	Targets []state.Target `json:"targets,omitempty"` // bases that make it due
 	// Queued is the reason why an image that is due is not started now.
 	Queued string `json:"queued,omitempty"`
 	// Failure is the message of the last rebuild if it failed or is unproven.
@@ -106,6 +110,7 @@ type BaseDecision struct {
 	Until    time.Time      `json:"until,omitzero"`     // when it becomes due if the tag does not move again
 	Outdated time.Time      `json:"outdated,omitzero"`  // since when the tag has held a newer digest than the image was built on
 	Released bool           `json:"released,omitempty"` // Lock was released before it had ripened
+	Urgent   []string       `json:"urgent,omitempty"`   // findings that the rebuild for it fixes, and that make it urgent
 	Held     bool           `json:"held,omitempty"`     // a newer digest is held
 	OnHeld   bool           `json:"onHeld,omitempty"`   // the image is built on a held digest
 	// Withdrawn reports whether the tag went back from a newer digest. It may return to it without new Freight.
@@ -115,6 +120,8 @@ type BaseDecision struct {
 	Untrusted string   `json:"untrusted,omitempty"` // why the newest digest could not be verified
 	Unripe    string   `json:"unripe,omitempty"`    // why the published image should not have been built on its digest, as [Past.Unripe]
 	Current   string   `json:"current,omitempty"`   // digest of the tag now
+
+	byHand time.Time // when a person's release or hold made it due
 }
 
 // Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;
@@ -190,6 +197,7 @@ type decider struct {
 type blocker struct {
 	image string
 	since time.Time
+	idle  bool // it is due, and stopped: urgent descendants do not wait for it
 }
 
 func (b blocker) blocks(now time.Time) bool { return b.image != "" && within(b.since, now, parentWait) }
@@ -220,9 +228,9 @@ func (d *decider) image(img *config.Image) Decision {
 		dec.RunURL = state.Text(r.RunURL)
 	}
 	d.desired(&dec, img, facts)
-	ancestor := d.blockingAncestor(img.Name)
+	ancestor := d.blockingAncestor(&dec)
 	own := d.applyHolds(&dec, img, facts, ancestor)
-	if own.blocks(d.now) && !own.since.Before(ancestor.since) {
+	if own.blocks(d.now) && (!own.since.Before(ancestor.since) || ancestor.idle && !own.idle) {
 		ancestor = own
 	}
 	if ancestor.blocks(d.now) {
@@ -255,6 +263,7 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 			lost = append(lost, state.Short(b.Ref))
 		case b.Due:
 			dec.Targets = append(dec.Targets, state.Target{Ref: b.Ref, Snapshot: b.Lock})
+			dec.Urgent = append(dec.Urgent, b.Urgent...)
 			if dec.Status != Due || b.Since.Before(dec.Since) {
 				dec.Since = b.Since
 			}
@@ -278,6 +287,8 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 			unknown = append(unknown, state.Short(b.Ref))
 		}
 	}
+	slices.Sort(dec.Urgent)
+	dec.Urgent = slices.Compact(dec.Urgent)
 	incomplete := lacking(dec.Bases)
 	switch {
 	case len(lost) > 0:
@@ -335,7 +346,7 @@ func lacking(bases []BaseDecision) string {
 
 // unsure resets the decision to Unknown, because it was made without knowing the published image.
 func (dec *Decision) unsure(reason string) {
-	dec.Status, dec.Reason, dec.Targets, dec.Since, dec.Until = Unknown, reason, nil, time.Time{}, time.Time{}
+	dec.Status, dec.Reason, dec.Targets, dec.Urgent, dec.Since, dec.Until = Unknown, reason, nil, nil, time.Time{}, time.Time{}
 }
 
 // applyHolds downgrades a due decision that must not start yet: rebuild in flight, retry backoff, opted out, waiting for a
@@ -354,7 +365,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		}
 		dec.Since, dec.Until, dec.Rebuild = requested, time.Time{}, r.ID
 		dec.Status, dec.Reason = activeStatus(r, d.now)
-		return blocker{img.Name, requested}
+		return blocker{image: img.Name, since: requested}
 	}
 	if !img.Rebuilds() {
 		d.optOut(dec)
@@ -364,7 +375,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		return blocker{}
 	}
 	dec.Rebuild = rebuildID(img.Name, dec.Targets, facts.Rebuild)
-	own := blocker{img.Name, d.now}
+	own := blocker{image: img.Name, since: d.now}
 	if lacks := lacking(dec.Bases); lacks != "" && !img.Source.PinsBases() {
 		dec.Status, dec.Reason = Incomplete, lacks+", so a build would fail; "+dec.Reason
 		return blocker{}
@@ -384,7 +395,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 			failed += ": " + dec.Failure
 		}
 		dec.Reason = failed + "; " + dec.Reason
-		return blocker{img.Name, requested}
+		return blocker{image: img.Name, since: requested}
 	case alreadyBuilt(r, dec.Targets) && within(ended, d.now, repeatAfter):
 		dec.Status, dec.Until = Waiting, ended.Add(repeatAfter)
 		dec.Reason += "; already rebuilt for it, next attempt after " + config.Duration(repeatAfter).String()
@@ -393,6 +404,9 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		own.since = requested
 	case !img.Source.Triggerable():
 		own.since = dec.Since
+	}
+	if d.stop(dec, img, facts) {
+		return blocker{image: img.Name, since: dec.Since, idle: true}
 	}
 	if ancestor.blocks(d.now) {
 		dec.Status, dec.After, dec.Until = Waiting, ancestor.image, ancestor.since.Add(parentWait)
@@ -420,11 +434,12 @@ func alreadyBuilt(r *state.Rebuild, targets []state.Target) bool {
 	})
 }
 
-// blockingAncestor returns the ancestor that an image has to wait for the longest. Decisions on ancestors come first.
-func (d *decider) blockingAncestor(name string) blocker {
+// blockingAncestor returns the ancestor that an image has to wait for the longest. Decisions on ancestors come first. An urgent
+// rebuild does not wait for an ancestor that is stopped.
+func (d *decider) blockingAncestor(dec *Decision) blocker {
 	var longest blocker
-	for _, p := range d.g.Parents(name) {
-		if b := d.blockers[p]; b.blocks(d.now) && (longest.image == "" || b.since.After(longest.since)) {
+	for _, p := range d.g.Parents(dec.Image) {
+		if b := d.blockers[p]; b.blocks(d.now) && (!b.idle || len(dec.Urgent) == 0) && (longest.image == "" || b.since.After(longest.since)) {
 			longest = b
 		}
 	}

@@ -197,7 +197,8 @@ func TestWithoutEvidence(t *testing.T) {
 		f.st.Images["parent"].ObservePublished("latest", state.Snapshot{Digest: dig("newer")}, now)
 		f.record("child", policy.Publication{Digest: dig("child2")})
 		assert.Equal(t, dig("new"), f.st.Images["child"].On(parentRef).Digest)
-		assert.Equal(t, policy.Due, f.decide()["child"].Status, "for the newer one")
+		assert.Equal(t, policy.StopInterval, f.decide()["child"].Stop, "for the newer one")
+		assert.Equal(t, dig("newer"), f.decide()["child"].Targets[0].Digest)
 	})
 	t.Run("what is used no longer is forgotten", func(t *testing.T) {
 		f := app(t, "")

@@ -58,7 +58,7 @@ func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) boo
 			}
 			facts.Rebuild.TriedAt, facts.Rebuild.Message = state.At(a.now), ""
 			a.claimed = append(a.claimed, newRequest(f, img))
-		case d.Status == policy.Waiting && len(d.Targets) > 0: // for a parent
+		case d.After != "": // it waits for a parent
 		default:
 			a.report.Dropped = append(a.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: d.Reason})
 			facts.CancelRequest()

@@ -241,6 +241,8 @@ func Check(file string, data []byte) error {
 		return err
 	}
 	switch path.Base(path.Dir(file)) {
+	case path.Dir(PauseFile):
+		return kindOfPauses.check(file, data)
 	case BasesFolder:
 		return kindOfBase.check(file, data)
 	case ImageScansFolder, BaseScansFolder:

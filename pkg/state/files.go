@@ -63,6 +63,11 @@ func Load(fsys fs.FS, display string) (*State, error) {
 			}
 		}
 	}
+	if _, err := fs.Lstat(fsys, PauseFile); err == nil {
+		var found finding.List
+		st.Pauses, found = loadFile(fsys, display, ".", PauseFile, kindOfPauses)
+		problems = append(problems, found...)
+	}
 	for _, i := range images {
 		if i != nil {
 			i.normalise()
@@ -162,6 +167,8 @@ var (
 	kindOfImage = kind[Image]{func(i *Image) string { return i.Name }, (*Image).Faults, (*Image).encode}
 	kindOfBase  = kind[Base]{func(b *Base) string { return b.Name }, (*Base).Faults, (*Base).encode}
 	kindOfScans = kind[Scans]{func(s *Scans) string { return s.Name }, (*Scans).Faults, (*Scans).encode}
+
+	kindOfPauses = kind[Pauses]{func(*Pauses) string { return strings.TrimSuffix(PauseFile, ".yaml") }, (*Pauses).faults, (*Pauses).encode}
 )
 
 // unreadable is the reason why a state file cannot be read.
@@ -248,6 +255,13 @@ func (s *State) Encode() (map[string][]byte, error) {
 		}
 		files[p] = data
 	}
+	if s.Pauses != nil {
+		data, err := s.Pauses.encode()
+		if err != nil {
+			return nil, fmt.Errorf("encoding pauses: %w", err)
+		}
+		files[PauseFile] = data
+	}
 	return files, nil
 }
 
@@ -308,6 +322,10 @@ func (s *State) ChangedSince(before map[string][]byte) (after map[string][]byte,
 		data, err := scans.encode()
 		keep(p, data, err)
 	}
+	if s.Pauses != nil {
+		data, err := s.Pauses.encode()
+		keep(PauseFile, data, err)
+	}
 	for p := range before {
 		if !s.has(p) {
 			after[p] = nil
@@ -326,6 +344,8 @@ func (s *State) has(file string) bool {
 		return s.Bases[name] != nil
 	case ImageScansFolder:
 		return s.ImageScans[name] != nil
+	case path.Dir(PauseFile):
+		return s.Pauses != nil
 	}
 	return s.BaseScans[name] != nil
 }

@@ -295,6 +295,7 @@ type State struct {
 	// ImageScans and BaseScans are the findings, by the name of the image or base image.
 	ImageScans map[string]*Scans
 	BaseScans  map[string]*Scans
+	Pauses     *Pauses // nil if nothing is paused
 
 	unreadable    map[string]bool  // files that were left out, by their path below the state folder; see Unreadable
 	aliased       map[Ref]*Base    // by their normalised reference; see AliasedBase

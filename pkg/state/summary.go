@@ -11,11 +11,13 @@ import (
 // state folder; before and after may be nil.
 func Summary(file string, before, after []byte) []string {
 	name := strings.TrimSuffix(path.Base(file), ".yaml")
-	if after == nil {
+	if after == nil && file != PauseFile {
 		return []string{name + ": removed"}
 	}
 	var out []string
 	switch path.Dir(file) {
+	case path.Dir(PauseFile):
+		out = changesOf(before, after, (*Pauses).changes)
 	case BasesFolder:
 		out = changesOf(before, after, (*Base).changes)
 	case ImageScansFolder, BaseScansFolder:

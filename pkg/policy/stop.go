@@ -1,0 +1,140 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/pkg/window"
+)
+
+// Stop is what keeps an image that is due from being rebuilt now.
+type Stop string
+
+// Stops of an image that is due.
+const (
+	StopPause    Stop = "pause"    // `imagefactory pause`
+	StopWindow   Stop = "window"   // the windows of images.yaml
+	StopInterval Stop = "interval" // rebuildInterval, after the last automatic rebuild
+)
+
+// stop keeps an image that is due from being rebuilt during a pause, outside its windows, and too soon after the last rebuild.
+// It reports whether it did.
+func (d *decider) stop(dec *Decision, img *config.Image, facts *state.Image) bool {
+	if p := d.st.PauseOf(img.Name, d.now); p != nil {
+		dec.Status, dec.Stop, dec.Until = Paused, StopPause, p.Until.Time
+		dec.Reason = p.String() + "; " + dec.Reason
+		return true
+	}
+	earliest := d.now
+	if next := d.afterInterval(dec, img, facts); next.After(d.now) {
+		earliest = next
+	}
+	opening := img.OpenWindows().NextOpen(earliest, len(dec.Urgent) > 0)
+	switch {
+	case !opening.At.Equal(earliest):
+		dec.Status, dec.Stop, dec.Until = Waiting, StopWindow, opening.At
+		dec.Reason = windowReason(opening, d.now) + "; " + dec.Reason
+		if opening.At.IsZero() {
+			dec.Status = Paused
+		}
+	case earliest.After(d.now):
+		dec.Status, dec.Stop, dec.Until = Waiting, StopInterval, earliest
+		dec.Reason = fmt.Sprintf("last rebuild %s; rebuildInterval %s; %s", ago(img.Interval().Std()-earliest.Sub(d.now)), img.Interval(), dec.Reason)
+	default:
+		return false
+	}
+	return true
+}
+
+// windowReason returns a text such as "window closed until Mon 08:00 Europe/Berlin".
+func windowReason(o window.Opening, now time.Time) string {
+	if o.At.IsZero() {
+		return "window closed; none opens within a year"
+	}
+	layout := "Mon 15:04"
+	if o.At.Sub(now) >= 6*24*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	return "window closed until " + o.At.In(o.Zone).Format(layout) + " " + o.Zone.String()
+}
+
+// afterInterval returns when rebuildInterval has passed since the last automatic rebuild of an image; the zero time if it does
+// not apply. Only rebuilds that published something count: failed ones are repeated with a backoff of their own. It does not
+// apply to urgent rebuilds, and not to those that a person asked for since then, by a release or a hold.
+func (d *decider) afterInterval(dec *Decision, img *config.Image, facts *state.Image) time.Time {
+	last := lastAutomatic(facts, d.clock)
+	if last.IsZero() || len(dec.Urgent) > 0 {
+		return time.Time{}
+	}
+	for i := range dec.Bases {
+		if b := &dec.Bases[i]; b.Due && b.byHand.After(last) {
+			return time.Time{}
+		}
+	}
+	return last.Add(img.Interval().Std())
+}
+
+// idPrefix begins the IDs of automatic rebuilds. A rebuild that a person started has the name of its Promotion as its ID.
+const idPrefix = "r-"
+
+// lastAutomatic returns when the last automatic rebuild that published an image was requested; the zero time if there was none.
+func lastAutomatic(facts *state.Image, clock time.Time) time.Time {
+	var last time.Time
+	for _, r := range rebuildsOf(facts) {
+		if r.Status.CountsAsBuilt() && strings.HasPrefix(r.ID, idPrefix) {
+			last = later(last, pastOnly(r.RequestedAt, clock))
+		}
+	}
+	return last
+}
+
+// rebuildsOf returns the recorded rebuilds of an image, oldest first.
+func rebuildsOf(facts *state.Image) []*state.Rebuild {
+	out := make([]*state.Rebuild, 0, len(facts.RebuildHistory)+1)
+	for i := range facts.RebuildHistory {
+		out = append(out, &facts.RebuildHistory[i])
+	}
+	if facts.Rebuild != nil {
+		out = append(out, facts.Rebuild)
+	}
+	return out
+}
+
+// builtAt returns when the build of the published image began, at the latest.
+func builtAt(facts *state.Image) time.Time {
+	if r := facts.Rebuild; r != nil && r.Status.CountsAsBuilt() && !r.FinishedAt.Before(facts.LastBuilt.Time) {
+		return r.RequestedAt.Time
+	}
+	return facts.LastBuilt.Time
+}
+
+// urgentSince returns the findings of the urgent rebuilds that a parent has published since a time.
+func urgentSince(parent *state.Image, since time.Time) []string {
+	var out []string
+	for _, r := range rebuildsOf(parent) {
+		if len(r.Urgent) > 0 && r.Status.CountsAsBuilt() && r.FinishedAt.After(since) {
+			out = append(out, r.Urgent...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// verdicts returns the findings for which scans released candidates, and when a person last released one.
+func (v *view) verdicts(from, to int) (urgent []string, byHand time.Time) {
+	for i := from; i <= to; i++ {
+		c := &v.list[i]
+		switch {
+		case !v.eligible(c) || !v.releasedNow(c):
+		case len(c.urgent) > 0:
+			urgent = append(urgent, c.urgent...)
+		default:
+			byHand = later(byHand, c.released)
+		}
+	}
+	return urgent, byHand
+}
