@@ -146,3 +146,28 @@ func TestTrustIsAskedAgain(t *testing.T) {
 	s.ok("analyze")
 	assert.Empty(t, s.base().Candidates[0].Untrusted+s.base().Candidates[0].Verified)
 }
+
+func TestDoctorOfTrust(t *testing.T) {
+	s, sigstore := newSite(t), sigstoretest.New(t)
+	s.git.Commit("fleet", map[string]string{
+		"trust/root.json": string(sigstore.TrustedRoot()), "broken.json": "{}",
+		"images.yaml": `factory:
+  trust:
+  - {match: docker.io, github: acme/images, trustRoot: trust/root.json}
+  - {match: ghcr.io, github: acme/images, trustRoot: broken.json}
+  - {match: quay.io, key: missing.pub}
+  - {match: quay.io/acme/*, require: none}
+images: []
+`,
+	}, "trust")
+	got := s.run("doctor", "--direct", "--state-repo", s.git.URL("fleet"), "--config", "images.yaml")
+	assert.Equal(t, 1, got.code)
+	for _, want := range []string{
+		`trust of docker.io +ok +requires a provenance by a workflow of github.com/acme/images, trust root trust/root.json`,
+		`trust of ghcr.io +error +no candidate can be verified: trust root "broken.json": invalid trusted root`,
+		`trust of quay.io +error +no candidate can be verified: reading "missing.pub" beside images.yaml: `,
+	} {
+		assert.Regexp(t, want, got.out)
+	}
+	assert.NotContains(t, got.out, "quay.io/acme")
+}

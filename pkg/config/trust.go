@@ -35,7 +35,7 @@ const (
 	pemOfPublicKeys = "PUBLIC KEY"
 )
 
-// Registries says which registries references may name.
+// Registries is the list of registries that references may name.
 type Registries struct {
 	Allow []Pattern `yaml:"allow" jsonschema_description:"Registries or repositories that Dockerfiles may use, such as docker.io/library/* or ghcr.io. Default: all."`
 }
@@ -45,7 +45,7 @@ func (r *Registries) Allows(registry, repository string) bool {
 	return len(r.Allow) == 0 || slices.ContainsFunc(r.Allow, func(p Pattern) bool { return p.matches(registry, repository, "") })
 }
 
-// Trust says which signatures or provenance a candidate of matching base images must carry before it can ripen.
+// Trust is a rule for matching base images: the signature or provenance that a candidate must carry before it can ripen.
 type Trust struct {
 	Match     Pattern     `yaml:"match" jsonschema:"required" jsonschema_description:"Base images that the rule is for: a registry, or a repository with * and **, such as docker.io/library/*. The most specific rule that matches is used."`
 	Keyless   *Keyless    `yaml:"keyless" jsonschema_description:"Identity in the certificate of a keyless signature."`
