@@ -56,6 +56,12 @@ func lacks(c *state.Candidate) { delete(c.Platforms, amd64) }
 
 func untrusted(c *state.Candidate) { c.Untrusted = "no signature" }
 
+// trusted makes a candidate one that was untrusted until some days ago.
+func trusted(age float64) func(*state.Candidate) {
+	return func(c *state.Candidate) { c.Trusted = ago(age) }
+}
+func waived(c *state.Candidate) { c.TrustWaived = ago(0) }
+
 // likeAMD64 gives the candidate the content of another one for linux/amd64.
 func likeAMD64(s string) func(*state.Candidate) {
 	return func(c *state.Candidate) { c.Platforms[amd64] = dig(s + "-amd64") }
@@ -215,6 +221,10 @@ func TestDueImages(t *testing.T) {
 		{"platforms not known: not incomplete", "0", []state.Candidate{cand("1", 8, func(c *state.Candidate) { c.Platforms = nil })}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"untrusted", "0", []state.Candidate{cand("1", 9, untrusted)}, both(want{policy.Untrusted, "0", policy.FromBuilt, 0})},
 		{"untrusted, and released", "0", []state.Candidate{cand("1", 9, untrusted, released(0))}, both(want{policy.Untrusted, "0", policy.FromBuilt, 0})},
+		{"untrusted, and released all the same", "0", []state.Candidate{cand("1", 1, untrusted, waived, released(0))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"untrusted at first: waits from when it was verified", "0", []state.Candidate{cand("1", 9, trusted(2))}, both(want{policy.Waiting, "0", policy.FromBuilt, 5})},
+		{"untrusted at first, long ago", "0", []state.Candidate{cand("1", 20, trusted(8))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
+		{"an untrusted index of verified content that was withdrawn", "0", []state.Candidate{cand("1", 20, withdrawn(9)), cand("2", 8, untrusted, likeAMD64("1"))}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"untrusted lets others pass", "0", []state.Candidate{cand("1", 9), cand("2", 8, untrusted)}, both(want{policy.Due, "1", policy.FromRipe, 0})},
 		{"of two indexes of one content the verified one", "0", []state.Candidate{cand("1", 9, untrusted), cand("2", 8, likeAMD64("1"))}, both(want{policy.Due, "2", policy.FromRipe, 0})},
 		{"withdrawn", "0", []state.Candidate{cand("1", 9, withdrawn(1))}, both(want{policy.Current, "0", policy.FromBuilt, 0})},
