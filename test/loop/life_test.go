@@ -344,3 +344,41 @@ func (s *subject) unlocked(shown int) string {
 	}
 	return "unripe"
 }
+
+// TestBetweenObservations builds without the lock on a digest that the tag held between two analyses only.
+func TestBetweenObservations(t *testing.T) {
+	s := &subject{name: "app", shows: "FROM", dockerfile: fromOne, platforms: both[:1], publish: pushed("mode=min", ""), bases: []string{baseOS}, final: provenance, others: provenance}
+	l := newFleet(t, servers.Docker.Host, []*subject{s})
+	l.push("first")
+	l.enroll()
+	l.build(s, false)
+	l.analyze()
+	l.later(2 * day)
+	l.push("between")
+	between := clone(l.held)
+	l.build(s, false)
+	l.push("last")
+	l.analyze()
+	l.wants("a build on a digest that was not observed", between, nil, none)
+	ref := l.host + "/" + baseOS
+	assert.Equal(t, map[string][]string{"app": {ref}}, l.unripe())
+	assert.Contains(t, l.describe("app").Decision.Reason, "built on a digest of "+ref+" that was never seen under its tag")
+}
+
+// TestFrontend moves the frontend of a Dockerfile. The lock does not name it, as the documentation says.
+func TestFrontend(t *testing.T) {
+	s := &subject{name: "syntax", shows: "`# syntax=`", dockerfile: fromFrontend, platforms: both[:1], publish: pushed("mode=max", ""), bases: []string{baseOS}, final: provenance, others: provenance}
+	l := newFleet(t, servers.Docker.Host, []*subject{s})
+	l.push("first frontend")
+	first := clone(l.held)
+	l.enroll()
+	l.build(s, false)
+	l.analyze()
+	l.later(day)
+	l.push("second frontend")
+	l.analyze()
+	l.build(s, true)
+	used := materials(t, l.host+"/"+s.published())
+	assert.Equal(t, first[baseOS], used[l.host+"/"+baseOS])
+	assert.Equal(t, l.held[frontend], used[l.host+"/"+frontend])
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -238,7 +239,7 @@ func (s *sample) build(e *entry, locked bool) map[string]string {
 	dir, published := s.contextOf(e), servers.Docker.Host+"/"+e.ref()
 	args := []string{
 		"build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", "context=" + dir, "--local", "dockerfile=" + dir, "--opt", "filename=" + e.dockerfile(),
-		"--opt", "attest:provenance=mode=max", "--opt", "label:build=" + fmt.Sprint(s.builds), "--output", "type=image,push=true,name=" + published,
+		"--opt", "attest:provenance=mode=max", "--opt", "label:build=" + strconv.Itoa(s.builds), "--output", "type=image,push=true,name=" + published,
 	}
 	if len(e.Source.Platforms) > 0 {
 		args = append(args, "--opt", "platform="+strings.Join(e.Source.Platforms, ","))

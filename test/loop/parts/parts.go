@@ -45,7 +45,7 @@ func Start(ctx context.Context, o Options) (_ *Parts, err error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := p.serveMemory(); err != nil {
+	if err := p.serveMemory(ctx); err != nil {
 		return nil, err
 	}
 	if p.Docker, err = StartRegistry(ctx, o, "docker-registry"); err != nil {
@@ -58,8 +58,8 @@ func Start(ctx context.Context, o Options) (_ *Parts, err error) {
 }
 
 // serveMemory starts the registry in this process.
-func (p *Parts) serveMemory() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (p *Parts) serveMemory(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("starting the registry in memory: %w", err)
 	}

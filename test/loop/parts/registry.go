@@ -20,7 +20,7 @@ type Registry struct {
 // StartRegistry starts another registry, with a name of its own. It keeps its blobs in the folder NAME of Options.Dir, which may
 // exist already.
 func StartRegistry(ctx context.Context, o Options, name string) (*Registry, error) {
-	host, err := freeAddress()
+	host, err := freeAddress(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -56,8 +56,8 @@ func (r *Registry) Start(ctx context.Context) error {
 }
 
 // freeAddress returns an unused address on loopback.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
