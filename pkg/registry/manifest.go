@@ -194,6 +194,9 @@ type imageConfig struct {
 		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
 	} `json:"rootfs"`
+	Config json.RawMessage `json:"config"`
+
+	annotations map[string]string // of the manifest
 }
 
 // config returns the config of an image manifest, and [ErrNoImage] for anything else.
@@ -207,6 +210,7 @@ func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConf
 		return cfg, err
 	}
 	err = json.Unmarshal(body, &cfg)
+	cfg.annotations = m.Annotations
 	if t := m.Config.MediaType; t != types.OCIConfigJSON && t != types.DockerConfigJSON && (err != nil || cfg.RootFS.Type != "layers") {
 		return cfg, &Error{Host: src.host(), problem: "its config has no type, and is not that of an image", cause: ErrNoImage}
 	}
@@ -219,9 +223,36 @@ func (c *Client) config(ctx context.Context, src source, m *manifest) (imageConf
 	return cfg, nil
 }
 
-// built returns when the image was built. Reproducible builds write times up to 1980, which count as unknown.
+// built returns when the image was built, by the rule of Kargo 1.12: the time in an annotation of the manifest, else the later one of
+// a label and of the config's creation date. A label may be inherited from the base image.
 func (cfg *imageConfig) built() time.Time {
-	t, err := time.Parse(time.RFC3339Nano, cfg.Created)
+	if t := createdIn(cfg.annotations); !t.IsZero() {
+		return t
+	}
+	var config struct {
+		Labels map[string]string
+	}
+	_ = json.Unmarshal(cfg.Config, &config) // anybody may write anything into it; without labels the creation date counts
+	t := buildTime(cfg.Created)
+	if label := createdIn(config.Labels); label.After(t) {
+		return label
+	}
+	return t
+}
+
+// createdIn returns the build time in annotations or labels; zero if they have none.
+func createdIn(values map[string]string) time.Time {
+	for _, key := range []string{"org.opencontainers.image.created", "org.label-schema.build-date"} {
+		if t := buildTime(values[key]); !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// buildTime parses a build time. Reproducible builds write times up to 1980, which count as unknown.
+func buildTime(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || t.Year() <= 1980 {
 		return time.Time{}
 	}

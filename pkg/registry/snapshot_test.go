@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -116,6 +117,38 @@ func TestSnapshotWithoutHead(t *testing.T) {
 			got, err := client(registry.Options{}).Snapshot(t.Context(), s.ref("base:1"), nil)
 			require.NoError(t, err)
 			assert.Equal(t, want, got)
+		})
+	}
+}
+
+// TestBuildTimes: an annotation counts before everything else, and a label if it is later than the creation date.
+func TestBuildTimes(t *testing.T) {
+	const key, older = "org.opencontainers.image.created", "org.label-schema.build-date"
+	early, late := day.Add(-time.Hour), day.Add(time.Hour)
+	for name, c := range map[string]struct {
+		created            time.Time
+		annotations, label map[string]string
+		want               time.Time
+	}{
+		"annotation before":          {day, map[string]string{key: early.Format(time.RFC3339)}, map[string]string{key: late.Format(time.RFC3339)}, early},
+		"annotation of the old key":  {day, map[string]string{older: late.Format(time.RFC3339)}, nil, late},
+		"annotation that is no time": {day, map[string]string{key: "yesterday"}, nil, day},
+		"reproducible build":         {time.Unix(0, 0), map[string]string{key: late.Format(time.RFC3339)}, nil, late},
+		"later label":                {day, nil, map[string]string{key: late.Format(time.RFC3339)}, late},
+		"label of the base image":    {day, nil, map[string]string{key: early.Format(time.RFC3339)}, day},
+		"label of 1970":              {time.Unix(0, 0), nil, map[string]string{key: "1970-01-01T00:00:00Z"}, time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			img, err := mutate.Config(newImage(t, "linux/amd64", c.created, nil), v1.Config{Labels: c.label})
+			require.NoError(t, err)
+			if c.annotations != nil {
+				img = mutate.Annotations(mutate.MediaType(img, types.OCIManifestSchema1), c.annotations).(v1.Image)
+			}
+			s.push("app:1", img)
+			got, err := client(registry.Options{}).Built(t.Context(), s.ref("app:1"), "")
+			require.NoError(t, err)
+			assert.True(t, c.want.Equal(got), "%s", got)
 		})
 	}
 }
