@@ -145,11 +145,8 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	a := newAnalysis(f, scope, clients)
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
-	phases := 3
+	phases := 4
 	if len(scope.Dockerfiles) > 0 {
-		phases++
-	}
-	if len(f.Config.Factory.Trust) > 0 {
 		phases++
 	}
 	runPhase := func(phase func(context.Context)) { // each phase gets an equal share of the remaining time

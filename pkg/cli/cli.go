@@ -121,7 +121,7 @@ func Main(ctx context.Context, args []string, env *Env) int {
 	)
 	switch {
 	case err == nil && env.incomplete:
-		return exitFailed
+		return exitUsage
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errInvalid):

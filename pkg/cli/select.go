@@ -87,7 +87,7 @@ func openToShow(env *Env, paths *pathFlags) (*fleet.Fleet, error) {
 	return partial.Rest, env.printLeftOut(partial.Rest)
 }
 
-// printLeftOut prints, once, which state files were left out of a fleet, if any. The command then ends with exit code 1.
+// printLeftOut prints, once, which state files were left out of a fleet, if any. The command then ends with exit code 2.
 func (env *Env) printLeftOut(f *fleet.Fleet) error {
 	if len(f.LeftOut()) == 0 || env.incomplete {
 		return nil
