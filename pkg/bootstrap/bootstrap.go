@@ -44,6 +44,7 @@ type Options struct {
 	Direct          bool // no cluster: CI starts the rebuilds
 	CI              []CI
 	Version         string // of imagefactory that CI installs
+	Commit          string // of that version, if it is a release: GitHub then uses its action
 	ArgoCDNamespace string
 }
 

@@ -108,6 +108,25 @@ func TestPinned(t *testing.T) {
 	}
 }
 
+// TestReleaseIsUsedByItsAction: a release writes CI that downloads it, by the commit of its action; another version is built from source.
+func TestReleaseIsUsedByItsAction(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		o := options(t, images)
+		o.Direct, o.Version, o.Commit = direct, "v1.2.3", strings.Repeat("0a", 20)
+		files, err := bootstrap.Files(o)
+		require.NoError(t, err)
+		text := string(files[bootstrap.GitHubFile])
+		assertYAML(t, files)
+		assert.Equal(t, len(object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)), strings.Count(text, "uses: imagefactory/imagefactory@"+o.Commit+" # v1.2.3\n"))
+		assert.NotContains(t, text, "go install")
+		assert.NotContains(t, text, "IMAGEFACTORY_VERSION")
+		o.Commit = ""
+		files, err = bootstrap.Files(o)
+		require.NoError(t, err)
+		assert.NotContains(t, string(files[bootstrap.GitHubFile]), "uses: imagefactory/")
+	}
+}
+
 // TestCommitOfDist runs the last step of the workflow as a runner does: it commits what synth changes, once, on top of what
 // somebody else pushed meanwhile, and commits nothing when there is nothing new.
 func TestCommitOfDist(t *testing.T) {

@@ -37,6 +37,7 @@ type InitOptions struct {
 	CI              string // github, gitlab or both; default: that of the repository's host
 	ArgoCDNamespace string
 	Version         string // of imagefactory that CI installs
+	Commit          string // of that version, if it is a release
 }
 
 // InitPlan lists the files that Init would write.
@@ -180,7 +181,7 @@ func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 		return "", Options{}, err
 	}
 	out := Options{
-		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, Version: o.Version, ArgoCDNamespace: o.ArgoCDNamespace,
+		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, Version: o.Version, Commit: o.Commit, ArgoCDNamespace: o.ArgoCDNamespace,
 	}
 	if out.RepoURL == "" {
 		out.RepoURL = location.StateURL

@@ -62,7 +62,7 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	o.Version = "latest"
+	o.Version, o.Commit = "latest", releaseCommit
 	if v := version(); strings.HasPrefix(v, "v") && !strings.Contains(v, "+") { // a published one
 		o.Version = v
 	}
