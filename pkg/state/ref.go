@@ -27,6 +27,10 @@ func ParseRef(s string) (Ref, error) {
 	if err != nil {
 		return Ref{}, fmt.Errorf("parsing reference %q: %w", s, err)
 	}
+	if reference.Domain(named) == "" { // the library takes a host with an underscore for a part of the path
+		host, _, _ := strings.Cut(s, "/")
+		return Ref{}, fmt.Errorf("parsing reference %q: invalid host %q", s, host)
+	}
 	named = reference.TagNameOnly(named)
 	var r Ref
 	r.Registry, r.Repository = hostname.Repository(reference.Domain(named), reference.Path(named))

@@ -47,7 +47,7 @@ func TestParseRef(t *testing.T) {
 			assert.False(t, tagged.Pinned())
 		})
 	}
-	for _, bad := range []string{"", ":", "Node:22", "a b", "node:", "node@sha256:12", strings.Repeat("a", 64), "../x", "node:22\n"} {
+	for _, bad := range []string{"", ":", "Node:22", "a b", "node:", "node@sha256:12", strings.Repeat("a", 64), "../x", "node:22\n", "my_host.example.com/a", "0_0.0/0"} {
 		_, err := state.ParseRef(bad)
 		assert.Error(t, err, "%q", bad)
 	}

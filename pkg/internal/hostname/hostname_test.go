@@ -73,7 +73,7 @@ func FuzzNormalize(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		named, err := reference.ParseNormalizedNamed(text)
-		if err != nil {
+		if err != nil || reference.Domain(named) == "" { // no host that a registry can have
 			return
 		}
 		registry, repository := hostname.Repository(reference.Domain(named), reference.Path(named))
