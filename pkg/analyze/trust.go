@@ -14,11 +14,6 @@ const maxVerified = 10
 // verifyBases verifies the signatures and provenance of digests that factory.trust demands and that were not verified yet, and
 // records the results. Untrusted ones are asked again each time, because signatures are often pushed after the image.
 func (a *analysis) verifyBases(ctx context.Context) {
-	for _, base := range a.State.Bases {
-		if base.Demand == "" {
-			base.ForgetTrust()
-		}
-	}
 	var names []string
 	for name := range a.asked {
 		if base := a.State.Bases[name]; base != nil && len(base.Unverified(1)) > 0 {
@@ -46,6 +41,15 @@ func (a *analysis) verifyBases(ctx context.Context) {
 		}
 		if err := base.Writable(); err != nil {
 			*base = *before
+		}
+	}
+}
+
+// forgetTrust removes what was recorded about the signatures of base images that no longer need any.
+func (a *analysis) forgetTrust() {
+	for _, base := range a.State.Bases {
+		if base.Demand == "" {
+			base.ForgetTrust()
 		}
 	}
 }
