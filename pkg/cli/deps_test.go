@@ -75,7 +75,7 @@ func TestImportDirection(t *testing.T) {
 // TestPurePackages: the packages that decide and generate do no I/O, and import no registry, git or cluster package.
 func TestPurePackages(t *testing.T) {
 	packages := listPackages(t)
-	for _, pure := range []string{"pkg/plan", "pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding", "pkg/audit", "pkg/describe"} {
+	for _, pure := range []string{"pkg/plan", "pkg/exposure", "pkg/policy", "pkg/graph", "pkg/kargo", "pkg/finding", "pkg/audit", "pkg/describe"} {
 		require.Contains(t, packages, pure)
 		for _, imported := range packages[pure].Imports {
 			assert.NotContains(t, []string{"os", "os/exec", "net", "net/http", "io/fs", "path/filepath", "time/tzdata"}, imported, pure)
@@ -147,12 +147,12 @@ func TestNoTemplates(t *testing.T) {
 	assert.NotZero(t, files)
 }
 
-// TestNoProcessIsStarted: arguments of processes are visible to other users. Only pkg/credentials and libraries start processes:
-// credential helpers, whose arguments have no secrets.
+// TestNoProcessIsStarted: arguments of processes are visible to other users. Only pkg/credentials, pkg/scanner and libraries start
+// processes: credential helpers and vulnerability scanners, whose arguments have no secrets.
 func TestNoProcessIsStarted(t *testing.T) {
 	packages := listPackages(t)
 	for _, dep := range packages["cmd/imagefactory"].Deps {
-		if path, ours := strings.CutPrefix(dep, module+"/"); ours && path != "pkg/credentials" {
+		if path, ours := strings.CutPrefix(dep, module+"/"); ours && path != "pkg/credentials" && path != "pkg/scanner" {
 			assert.NotContains(t, packages[path].Imports, "os/exec", path)
 		}
 	}

@@ -97,6 +97,8 @@ type candidate struct {
 	missing        []string  // platforms of the image that it lacks, although an earlier digest of the tag had them
 	untrusted      string    // why it could not be verified
 	urgent         []string  // findings for which a scan released it
+	adds           []string  // findings for which a scan held it
+	reason         string    // of the release by a scan
 }
 
 // isUsable reports whether a build may use the candidate once it has ripened.
@@ -198,10 +200,39 @@ func appendCandidate(list []candidate, c *state.Candidate, untrusted string, pla
 	}
 	if c.Released.After(list[at].released) { // somebody asked for this digest
 		list[at].Snapshot = c.Snapshot
-		list[at].untrusted, list[at].urgent = untrusted, c.Urgent
+		list[at].untrusted, list[at].urgent, list[at].reason = untrusted, c.Urgent, c.Reason
+	}
+	if c.Held.After(list[at].held) {
+		list[at].adds = c.Adds
 	}
 	list[at].held = later(list[at].held, c.Held.Time)
 	list[at].released = later(list[at].released, c.Released.Time)
+	return list
+}
+
+// forImage returns the candidates without the releases and holds by a scan that do not concern an image: it does not set `urgent`,
+// the candidate is too young for it or was withdrawn, or it does not want candidates to be held.
+func forImage(list []candidate, img *config.Image, now time.Time) []candidate {
+	u := img.Urgent
+	cloned := false
+	for i := range list {
+		c := &list[i]
+		release := len(c.urgent) > 0 && (u == nil || c.isWithdrawn() || now.Sub(c.since) < min(u.Age(), img.Delay().Std()))
+		hold := len(c.adds) > 0 && (u == nil || !u.Holds())
+		if !release && !hold {
+			continue
+		}
+		if !cloned { // the list is shared by images
+			list, cloned = slices.Clone(list), true
+			c = &list[i]
+		}
+		if release {
+			c.released, c.urgent = time.Time{}, nil
+		}
+		if hold {
+			c.held, c.adds = time.Time{}, nil
+		}
+	}
 	return list
 }
 
@@ -244,7 +275,7 @@ func same(a, b state.Snapshot, platforms []string) bool {
 // waits. The lock does not depend on the rebuild policy, which only decides when to rebuild: a push that restarts the wait
 // does not change the digest that a running rebuild is for.
 func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
-	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: d.candidates(base, platforms)}
+	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: forImage(d.candidates(base, platforms), img, d.now)}
 	built := pastOnly(facts.LastBuilt, d.clock)
 	at, listed := position(v.list, base, on, built, platforms)
 	from := at + 1
@@ -270,7 +301,7 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe
 		b.Released = v.releasedNow(&v.list[ripe]) && !v.aged(&v.list[ripe], v.delay())
 		if b.Due, b.Since = v.triggered(from, ripe); b.Due {
-			b.Urgent, b.byHand = v.verdicts(from, ripe)
+			b.Urgent, b.fixes, b.byHand = v.verdicts(from, ripe)
 		}
 	case older >= 0:
 		ripe = older

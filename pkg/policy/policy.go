@@ -122,6 +122,7 @@ type BaseDecision struct {
 	Current   string   `json:"current,omitempty"`   // digest of the tag now
 
 	byHand time.Time // when a person's release or hold made it due
+	fixes string // reason of a release by a scan
 }
 
 // Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;
@@ -565,7 +566,7 @@ const (
 
 // dueReason returns why an image with these bases is due.
 func dueReason(bases []BaseDecision) string {
-	var newer, released, withdrawn, held, parents []string
+	var urgent, newer, released, withdrawn, held, parents []string
 	for i := range bases {
 		switch b := &bases[i]; {
 		case !b.Due:
@@ -575,13 +576,15 @@ func dueReason(bases []BaseDecision) string {
 			held = append(held, state.Short(b.Ref))
 		case b.Origin == FromOlder:
 			withdrawn = append(withdrawn, state.Short(b.Ref))
+		case len(b.Urgent) > 0:
+			urgent = append(urgent, fmt.Sprintf("newer digest of %s %s", state.Short(b.Ref), state.Text(b.fixes)))
 		case b.Released:
 			released = append(released, state.Short(b.Ref))
 		default:
 			newer = append(newer, state.Short(b.Ref))
 		}
 	}
-	var parts []string
+	parts := urgent
 	add := func(refs []string, format string) {
 		if len(refs) > 0 {
 			parts = append(parts, fmt.Sprintf(format, strings.Join(refs, ", ")))

@@ -124,17 +124,18 @@ func urgentSince(parent *state.Image, since time.Time) []string {
 	return slices.Compact(out)
 }
 
-// verdicts returns the findings for which scans released candidates, and when a person last released one.
-func (v *view) verdicts(from, to int) (urgent []string, byHand time.Time) {
+// verdicts returns the findings for which scans released candidates, with the reason of the last one, and when a person last
+// released one.
+func (v *view) verdicts(from, to int) (urgent []string, reason string, byHand time.Time) {
 	for i := from; i <= to; i++ {
 		c := &v.list[i]
 		switch {
 		case !v.eligible(c) || !v.releasedNow(c):
 		case len(c.urgent) > 0:
-			urgent = append(urgent, c.urgent...)
+			urgent, reason = append(urgent, c.urgent...), c.reason
 		default:
 			byHand = later(byHand, c.released)
 		}
 	}
-	return urgent, byHand
+	return urgent, reason, byHand
 }

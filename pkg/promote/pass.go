@@ -90,6 +90,7 @@ func (a *attempt) record(ctx context.Context) (*fleet.Change, error) {
 		return nil, err
 	}
 	a.now = a.opts.Now() // a slow forge or registry takes no time away from starting
+	a.fleet.Judge(a.now) // candidates that were too young when they were scanned
 	if ctx.Err() == nil {
 		a.claim(ctx)
 	}

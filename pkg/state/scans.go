@@ -211,7 +211,7 @@ func (s *Scans) Of(seen Snapshot, platform string) *Scan {
 	return whole
 }
 
-// Set records a scan and reports whether it differs from the last one. Unknown keys of the last one are kept.
+// Set records a scan and reports whether it found something else than the last one. Unknown keys of the last one are kept.
 func (s *Scans) Set(new Scan) bool {
 	at, found := slices.BinarySearchFunc(s.Digests, new, func(a, b Scan) int {
 		return cmp.Or(strings.Compare(a.Digest, b.Digest), strings.Compare(a.Platform, b.Platform))
@@ -233,7 +233,7 @@ func (s *Scans) Set(new Scan) bool {
 }
 
 func (s *Scan) equal(t *Scan) bool {
-	return s.Scanner == t.Scanner && s.OS == t.OS && s.Severity == t.Severity && s.Behind == t.Behind &&
+	return s.Scanner == t.Scanner && s.OS == t.OS && s.Severity == t.Severity &&
 		slices.EqualFunc(s.Findings, t.Findings, func(a, b Finding) bool {
 			one, _ := a.MarshalText() // never fails
 			other, _ := b.MarshalText()
