@@ -44,9 +44,9 @@ type Scanner struct {
 
 // tool is how a scanner is called.
 type tool struct {
-	update   []string                                  // downloads the database
-	noUpdate []string                                  // variables with which a scan does not
-	version  []string                                  // prints the versions of the program and the database
+	update   []string                                   // downloads the database
+	noUpdate []string                                   // variables with which a scan does not
+	version  []string                                   // prints the versions of the program and the database
 	scan     func(ref, platform string) (args []string) // prints a report
 }
 
