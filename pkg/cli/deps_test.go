@@ -53,8 +53,8 @@ func TestImportDirection(t *testing.T) {
 		"pkg/doctor":    {"pkg/cli"},
 		"pkg/bootstrap": {"pkg/cli", "pkg/doctor"},
 		"pkg/analyze":   {"pkg/review", "pkg/cli", "pkg/promote"},
-		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor"},
-		"pkg/fleet":     {"pkg/review", "pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store"},
+		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/triage"},
+		"pkg/fleet":     {"pkg/review", "pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store", "pkg/triage"},
 	}
 	for path, p := range packages {
 		for _, imported := range p.Imports {

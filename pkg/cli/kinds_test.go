@@ -23,7 +23,7 @@ import (
 
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
-	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "AuditReport": cli.AuditReport{},
+	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "ScanReport": cli.ScanReport{}, "AuditReport": cli.AuditReport{},
 	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
 	"BaseList": cli.BaseList{}, "ImageDescription": cli.ImageDescription{}, "BaseDescription": cli.BaseDescription{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
@@ -102,6 +102,7 @@ func TestKinds(t *testing.T) {
 	fixture := map[string]string{
 		"images.yaml":        withURL + "- {name: web, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n- {name: old, repository: acme/old}\n",
 		"src/web/Dockerfile": "FROM node:22\n",
+		"report.json":        `{"SchemaVersion": 2, "ArtifactName": "node@sha256:` + strings.Repeat("b", 64) + `", "Results": [{"Class": "os-pkgs", "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1234", "PkgName": "openssl", "Severity": "CRITICAL"}]}]}`,
 	}
 	facts := map[string]string{ // as if a registry had been asked, and a removed image
 		"state/images/gone.yaml":         "name: gone\nrepository: ghcr.io/acme/gone\n",
@@ -109,7 +110,7 @@ func TestKinds(t *testing.T) {
 	}
 	commands := map[string]string{
 		"audit": "AuditReport", "status": "StatusList", "status web": "StatusList", "promote --dry-run": "StatusList", "promote --offline --direct": "PromoteReport",
-		"analyze --source-dir src --offline web": "AnalyzeReport", "validate": "FindingList", "doctor --offline": "CheckList",
+		"analyze --source-dir src --offline web": "AnalyzeReport", "scan --report report.json": "ScanReport", "validate": "FindingList", "doctor --offline": "CheckList",
 		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
 		"plan": "Plan", "plan --diff HEAD": "PlanDiff",

@@ -18,6 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/triage"
 )
 
 // The kinds of output for programs. docs/json.md documents each; docs/schemas has their JSON schemas.
@@ -37,6 +38,11 @@ type (
 	AnalyzeReport struct {
 		report.Meta
 		*analyze.Report
+	}
+	// ScanReport is the output of scan.
+	ScanReport struct {
+		report.Meta
+		*triage.Report
 	}
 	// AuditReport is the output of audit.
 	AuditReport struct {
@@ -127,6 +133,13 @@ func (r PromoteReport) Names() []string {
 // Names implements [report.Object].
 func (r AnalyzeReport) Names() []string {
 	return namesOf(r.Images, func(i *analyze.ImageReport) string { return i.Image })
+}
+
+// Names implements [report.Object].
+func (r ScanReport) Names() []string {
+	names := namesOf(r.Results, func(s *triage.Result) string { return s.Image + s.Base })
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Names implements [report.Object].

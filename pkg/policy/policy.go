@@ -122,7 +122,7 @@ type BaseDecision struct {
 	Current   string   `json:"current,omitempty"`   // digest of the tag now
 
 	byHand time.Time // when a person's release or hold made it due
-	fixes string // reason of a release by a scan
+	fixes  string    // reason of a release by a scan
 }
 
 // Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;

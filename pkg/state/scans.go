@@ -325,6 +325,19 @@ func (s *Scans) Writable() error {
 
 func (s *Scans) encode() ([]byte, error) { return encode(s) }
 
+// FindByID returns the finding with an ID or alias in a package; an empty package or version stands for any.
+func (s *Scans) FindByID(id, pkg, version string) *Finding {
+	for i := range s.Digests {
+		for j := range s.Digests[i].Findings {
+			f := &s.Digests[i].Findings[j]
+			if f.Is(id) && (pkg == "" || pkg == f.Package) && (version == "" || version == f.Installed) {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
 // Shrink lists fewer findings of each digest until the file is small enough to be written. It keeps the worst.
 func (s *Scans) Shrink() {
 	for most := MaxFindings; most > 0; most /= 2 {

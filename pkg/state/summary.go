@@ -64,6 +64,10 @@ func (b *Base) changes(old *Base) (out []string) {
 			add("released %s: %s", digest, c.Reason)
 		case !c.Held.Equal(was.Held.Time) && !c.Held.IsZero():
 			add("held %s: %s", digest, c.Reason)
+		case c.Released.IsZero() && len(was.Urgent) > 0 && c.Held.IsZero():
+			add("took back the release of %s", digest)
+		case c.Held.IsZero() && len(was.Adds) > 0:
+			add("took back the hold of %s", digest)
 		case !c.Withdrawn.IsZero() && was.Withdrawn.IsZero():
 			add("%s was withdrawn", digest)
 		case !c.Returned.Equal(was.Returned.Time) && !c.Returned.IsZero():

@@ -1,0 +1,340 @@
+package triage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/progress"
+	"github.com/imagefactory/imagefactory/pkg/scan"
+	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/pkg/store"
+)
+
+// Scanner scans an image by its digest.
+type Scanner interface {
+	// Scan returns the report about a reference with a digest, on a platform.
+	Scan(ctx context.Context, ref, platform string) (*scan.Report, error)
+}
+
+// File is a report that was given.
+type File struct {
+	Path   string
+	Name   string // of the image or base image that it is about; empty if the report says it
+	Report *scan.Report
+}
+
+// Options configure [Run].
+type Options struct {
+	Files    []File
+	Scanner  Scanner // nil: only Files are read
+	Select   fleet.Selection
+	New      bool                  // scan only where a digest was never scanned, or the last scan is behind
+	Known    func(key string) bool // reports whether the scanner's database is the one of the last scan; nil: it is not known
+	Parallel int
+	Now      func() time.Time
+	Progress *progress.Progress
+}
+
+// Result is the result for one digest.
+type Result struct {
+	Image     string                `json:"image,omitempty"` // the image that published it; else
+	Base      string                `json:"base,omitempty"`  // the base image
+	Digest    string                `json:"digest"`
+	Platform  string                `json:"platform,omitempty"`
+	Findings  map[scan.Severity]int `json:"findings,omitempty"`
+	Unchanged bool                  `json:"unchanged,omitempty"` // not scanned: neither the digest nor the database is new
+	Error     string                `json:"error,omitempty"`
+
+	key string
+}
+
+// Key identifies what was scanned, for [Options.Known].
+func (r *Result) Key() string { return r.key }
+
+// Report is the result of a scan.
+type Report struct {
+	Results  []Result `json:"results"`
+	Problems []string `json:"problems,omitempty"` // of reports that were given
+	fleet.Change
+	Failed      int  `json:"failed"`
+	Interrupted bool `json:"interrupted,omitempty"`
+}
+
+// Run scans the fleet of a store and saves what is learnt. If another writer changed the state in the meantime, nothing is
+// scanned twice.
+func Run(ctx context.Context, s store.Store, o Options) (*Report, store.Saved, error) {
+	done := map[string]*outcome{}
+	var report *Report
+	saved, err := s.Update(ctx, func(ctx context.Context, f *fleet.Fleet) (*fleet.Change, error) {
+		var err error
+		if report, err = runOnce(ctx, f, &o, done); err != nil {
+			return nil, err
+		}
+		return &report.Change, nil
+	})
+	return report, saved, err
+}
+
+// outcome is what a scan of a target gave.
+type outcome struct {
+	report    *scan.Report
+	err       error
+	unchanged bool
+}
+
+func runOnce(ctx context.Context, f *fleet.Fleet, o *Options, done map[string]*outcome) (*Report, error) {
+	images, err := f.Images(o.Select)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, img := range images {
+		wanted[img.Name] = true
+	}
+	before, err := f.State.Encode()
+	if err != nil {
+		return nil, err
+	}
+	list := targetsOf(f, wanted)
+	r := &run{Fleet: f, Options: o, targets: list, done: map[string]*outcome{}, report: &Report{Results: []Result{}}}
+	r.assign()
+	if o.Scanner != nil {
+		r.scan(ctx, done)
+	}
+	r.record()
+	r.statements()
+	r.forget()
+	now := o.Now()
+	f.Exposure(now).Locate()
+	f.Judge(now)
+	r.report.Change = f.ChangeSince(before)
+	r.results()
+	r.report.Interrupted = ctx.Err() != nil
+	return r.report, nil
+}
+
+// run is the state of one attempt.
+type run struct {
+	*fleet.Fleet
+	*Options
+	targets []target
+	done    map[string]*outcome // by key of the target
+	report  *Report
+}
+
+// assign gives each report to the targets that it is about.
+func (r *run) assign() {
+	for i := range r.Files {
+		file := &r.Files[i]
+		if len(file.Report.Findings) == 0 && len(file.Report.Statements) > 0 { // a VEX document
+			continue
+		}
+		about, why := r.about(file)
+		if why == "" && !file.Report.Looked {
+			why = errNothing.Error()
+		}
+		if why != "" {
+			r.report.Problems = append(r.report.Problems, file.Path+": "+why)
+			continue
+		}
+		for _, t := range about {
+			r.done[t.key()] = &outcome{report: file.Report}
+		}
+	}
+}
+
+var errNothing = errors.New("the scanner found no packages, so nothing is known (an unsupported distribution, or no image?)")
+
+// about returns the targets that a report is about, or why there is none.
+func (r *run) about(file *File) (out []*target, why string) {
+	digests := file.Report.Subject.Digests()
+	base := r.Base(file.Name)
+	switch {
+	case file.Name == "" && len(digests) == 0:
+		return nil, "the report does not say which digest it is about (name the image: --report NAME=FILE)"
+	case file.Name != "" && r.Config.Find(file.Name) == nil && base == "":
+		return nil, fmt.Sprintf("no image or base image %q is in use", file.Name)
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if platform := file.Report.Subject.Platform; platform != "" && !state.SamePlatform(platform, t.platform) {
+			continue
+		}
+		named := slices.Contains(digests, t.digest) || slices.Contains(digests, t.index)
+		if file.Name != "" {
+			named = t.image != "" && t.image == file.Name && t.index == r.State.Images[t.image].CurrentDigest ||
+				t.base != "" && t.base == base && t.index == r.State.Bases[base].CurrentDigest
+		}
+		if named {
+			out = append(out, t)
+		}
+	}
+	if len(out) == 0 {
+		if file.Name != "" {
+			return nil, fmt.Sprintf("no digest of %q is in use for the platform %s", file.Name, file.Report.Subject.Platform)
+		}
+		return nil, fmt.Sprintf("no image in use has the digest %s", strings.Join(digests, " or "))
+	}
+	return out, ""
+}
+
+// scan scans the targets that have no report, several at a time. One that fails keeps its state.
+func (r *run) scan(ctx context.Context, done map[string]*outcome) {
+	var todo []*target
+	renew := r.renewed()
+	for i := range r.targets {
+		t := &r.targets[i]
+		key := t.key()
+		switch last := t.last(r.State); {
+		case r.done[key] != nil:
+		case done[key] != nil:
+			r.done[key] = done[key]
+		case r.New && !renew[t.name()],
+			r.Known != nil && last != nil && !last.Behind && t.least.AtLeast(last.Severity) && r.Known(key):
+			r.done[key] = &outcome{unchanged: true}
+		default:
+			todo = append(todo, t)
+		}
+	}
+	r.Progress.Start(len(todo), "scanning")
+	defer r.Progress.Finish()
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	slots := make(chan struct{}, max(r.Parallel, 1))
+	for _, t := range todo {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			<-slots
+			break
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			finish := r.Progress.Item(t.ref())
+			defer finish()
+			report, err := r.Scanner.Scan(ctx, t.ref(), t.platform)
+			if err == nil && !report.Looked {
+				err = fmt.Errorf("scanning %s: %w", t.ref(), errNothing)
+			}
+			if ctx.Err() != nil {
+				return // interrupted: the digest was not scanned
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.done[t.key()] = &outcome{report: report, err: err}
+			done[t.key()] = r.done[t.key()]
+		})
+	}
+	group.Wait()
+}
+
+// renewed returns the images and base images of which a digest was never scanned, or whose last scan is behind. All digests of
+// these are scanned again, so that they can be compared.
+func (r *run) renewed() map[string]bool {
+	out := map[string]bool{}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if last := t.last(r.State); last == nil || last.Behind {
+			out[t.name()] = true
+		}
+	}
+	return out
+}
+
+// record records the findings. Where something was learnt, digests that were not scanned this time are behind.
+func (r *run) record() {
+	learnt := map[*state.Scans]bool{}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if found := r.done[t.key()]; found != nil && found.report != nil && found.err == nil {
+			scans := t.scans(r.State)
+			if scans.Set(state.NewScan(t.digest, t.recorded(), found.report, t.least)) {
+				learnt[scans] = true
+			}
+		}
+	}
+	fresh := map[*state.Scan]bool{}
+	for i := range r.targets {
+		if found := r.done[r.targets[i].key()]; found != nil && found.report != nil && found.err == nil {
+			fresh[r.targets[i].last(r.State)] = true
+		}
+	}
+	for scans := range learnt {
+		for i := range scans.Digests {
+			d := &scans.Digests[i]
+			d.Behind = !fresh[d]
+		}
+	}
+}
+
+// forget drops the scans of digests that no longer matter to any image.
+func (r *run) forget() {
+	everything := map[string]bool{}
+	for name := range r.State.Images {
+		everything[name] = true
+	}
+	keep := map[string]bool{}
+	all := targetsOf(r.Fleet, everything)
+	for i := range all {
+		keep[all[i].key()] = true
+	}
+	drop := func(scans *state.Scans, image, base string) {
+		scans.Digests = slices.DeleteFunc(scans.Digests, func(s state.Scan) bool {
+			t := target{image: image, base: base, digest: s.Digest, platform: s.Platform, keyed: true}
+			return !keep[t.key()]
+		})
+		scans.Shrink()
+	}
+	for name, scans := range r.State.ImageScans {
+		if r.Config.Find(name) != nil {
+			drop(scans, name, "")
+		}
+	}
+	for name, scans := range r.State.BaseScans {
+		if len(r.Graph.Dependents(name)) > 0 {
+			drop(scans, "", name)
+		}
+	}
+}
+
+// results reports each target.
+func (r *run) results() {
+	for i := range r.targets {
+		t := &r.targets[i]
+		found := r.done[t.key()]
+		if found == nil {
+			continue
+		}
+		result := Result{Image: t.image, Base: t.base, Digest: t.digest, Platform: t.platform, Unchanged: found.unchanged, key: t.key()}
+		switch refused := r.refused(t); {
+		case found.err != nil:
+			result.Error = found.err.Error()
+		case refused != nil:
+			result.Error = refused.Error()
+		case found.report != nil:
+			for j := range found.report.Findings {
+				if result.Findings == nil {
+					result.Findings = map[scan.Severity]int{}
+				}
+				result.Findings[found.report.Findings[j].Severity]++
+			}
+		}
+		if result.Error != "" {
+			r.report.Failed++
+		}
+		r.report.Results = append(r.report.Results, result)
+	}
+	r.report.Failed += len(r.report.Problems)
+}
+
+func (r *run) refused(t *target) error {
+	if t.image != "" {
+		return r.report.RefusedOf(state.ImageScansFolder, t.image)
+	}
+	return r.report.RefusedOf(state.BaseScansFolder, t.base)
+}
