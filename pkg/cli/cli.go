@@ -177,7 +177,7 @@ var groups = []struct {
 	commands  []string
 }{
 	{"start", "Set up:", []string{"init", "enroll", "workflow", "migrate", "doctor"}},
-	{"run", "Analyze and rebuild:", []string{"analyze", "synth", "promote", "validate"}},
+	{"run", "Analyze and rebuild:", []string{"analyze", "scan", "synth", "promote", "validate"}},
 	{"see", "Look:", []string{"status", "describe", "plan", "graph", "report", "bases", "pin", "audit", "metrics"}},
 	{"decide", "Decide by hand:", []string{"release", "hold", "pause", "resume", "reset", "prune"}},
 	{"other", "Other:", []string{"completion", "schema", "version"}},

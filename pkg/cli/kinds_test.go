@@ -124,7 +124,7 @@ func TestKinds(t *testing.T) {
 		for _, format := range []string{"json", "yaml", "name"} {
 			dir := t.TempDir()
 			writeFiles(t, dir, fixture)
-			args := strings.Fields(strings.ReplaceAll(command, "--source-dir src", "--source-dir "+dir+"/src/web"))
+			args := strings.Fields(strings.NewReplacer("--source-dir src", "--source-dir "+dir+"/src/web", "report.json", dir+"/report.json").Replace(command))
 			if command != "analyze --source-dir src --offline web" {
 				require.Zero(t, run(t, dir, "analyze", "--source-dir", dir+"/src/web", "--offline").code)
 				writeFiles(t, dir, facts)

@@ -2,7 +2,11 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -24,6 +28,7 @@ type build struct {
 
 func newVersion(env *Env) *cobra.Command {
 	output := &outputFlag{}
+	folder := ""
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and how it was built",
@@ -34,6 +39,9 @@ func newVersion(env *Env) *cobra.Command {
 			if err := output.check(); err != nil {
 				return err
 			}
+			if folder != "" {
+				return install(folder)
+			}
 			b := thisBuild()
 			if output.forPrograms() {
 				return report.Print(env.Out, output.value, Version{report.NewMeta("Version"), b})
@@ -43,7 +51,31 @@ func newVersion(env *Env) *cobra.Command {
 		},
 	}
 	output.add(cmd, "text")
+	cmd.Flags().StringVar(&folder, "install", "", "(Jobs only) copy the program into this `folder` instead")
 	return cmd
+}
+
+// install copies the program into a folder, for containers with another image.
+func install(folder string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the program: %w", err)
+	}
+	from, err := os.Open(self) //nolint:gosec // this program
+	if err != nil {
+		return fmt.Errorf("reading the program: %w", err)
+	}
+	defer func() { _ = from.Close() }()
+	const executable = 0o755
+	to, err := os.OpenFile(filepath.Join(folder, "imagefactory"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, executable) //nolint:gosec // others run it
+	if err != nil {
+		return fmt.Errorf("installing the program: %w", err)
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Close()); err != nil {
+		return fmt.Errorf("installing the program: %w", err)
+	}
+	return nil
 }
 
 // version returns the version of this binary.

@@ -114,7 +114,6 @@ type Scan struct {
 	Image     string    `yaml:"image" jsonschema_description:"Image that holds the scanner's program. Default: the scanner's own image."`
 	Program   string    `yaml:"program" jsonschema_description:"Path of the program in that image. Default: where the scanner's own image has it."`
 	Schedule  string    `yaml:"schedule" jsonschema_description:"Schedule of the CronJob, in cron syntax. Default: daily."`
-	OnChange  *bool     `yaml:"onChange" jsonschema_description:"true: the analysis Jobs also scan new digests. Default false."`
 	Resources Resources `yaml:"resources" jsonschema_description:"CPU, memory and disk of a scan. Default limits: 2Gi memory, 10Gi disk."`
 }
 
@@ -132,9 +131,6 @@ func Scanners() []string { return []string{string(WithTrivy), string(WithGrype)}
 
 // Known reports whether s is one of [Scanners].
 func (s Scanner) Known() bool { return slices.Contains(Scanners(), string(s)) }
-
-// OnEvents reports whether the analysis Jobs also scan.
-func (s *Scan) OnEvents() bool { return s.With != "" && s.OnChange != nil && *s.OnChange }
 
 // scannerImages holds the images of the scanners' publishers, and where the program is in them.
 var scannerImages = map[Scanner][2]string{

@@ -82,5 +82,4 @@ images: []
 	assert.Equal(t, "43 3 * * *", s.Schedule)
 	assert.Equal(t, "1Gi", s.Resources.Requests.Memory)
 	assert.Equal(t, "2Gi", s.Resources.Limits.Memory)
-	assert.False(t, s.OnEvents())
 }

@@ -103,6 +103,7 @@ type PodSpec struct {
 	AutomountToken     bool               `json:"automountServiceAccountToken"`
 	Containers         []Container        `json:"containers"`
 	ImagePullSecrets   []ObjectName       `json:"imagePullSecrets,omitempty"`
+	InitContainers     []Container        `json:"initContainers,omitempty"`
 	NodeSelector       map[string]string  `json:"nodeSelector,omitempty"`
 	PriorityClassName  string             `json:"priorityClassName,omitempty"`
 	RestartPolicy      string             `json:"restartPolicy"`
@@ -143,6 +144,7 @@ type SeccompProfile struct {
 // Container is a container of a pod.
 type Container struct {
 	Args            []string                 `json:"args"`
+	Command         []string                 `json:"command,omitempty"`
 	Env             []EnvVar                 `json:"env"`
 	EnvFrom         []EnvFrom                `json:"envFrom,omitempty"`
 	Image           string                   `json:"image"`

@@ -22,6 +22,7 @@ const (
 	aboutAccount  = "The account that the Jobs run as."
 	aboutAccess   = "Permissions of the Jobs: read Stages, Freight and Promotions, create Promotions, promote to the rebuild Stages."
 	aboutAnalysis = "Runs `imagefactory analyze` for each new digest, as the verification of the observe Stages."
+	aboutScan     = "Runs `imagefactory scan` on a schedule: it records vulnerabilities, and releases the digests that fix inherited ones as `urgent` says."
 	aboutPromote  = "Runs `imagefactory promote` on a schedule: it records the results of rebuilds and starts the next ones."
 )
 
@@ -42,7 +43,11 @@ func (b *builder) fleet() []Object {
 	}}
 	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName, aboutAccount)}
 	maps.Copy(account.Metadata.Annotations, b.cfg.Factory.Jobs.ServiceAccountAnnotations)
-	return slices.Concat([]Object{project, policies, account}, b.access(), []Object{b.analysisTemplate()}, b.promotionTasks(), []Object{b.cronJob()})
+	jobs := []Object{b.cronJob()}
+	if scan := b.scanJob(); scan != nil {
+		jobs = append(jobs, scan)
+	}
+	return slices.Concat([]Object{project, policies, account}, b.access(), []Object{b.analysisTemplate()}, b.promotionTasks(), jobs)
 }
 
 // shared returns the header of a shared object, with a comment that explains it.

@@ -87,6 +87,49 @@ func (b *builder) cronJob() *CronJob {
 	}}
 }
 
+// programPath is the folder in the pods of a scan that imagefactory is copied to.
+const programPath = "/imagefactory"
+
+// scanJob returns the CronJob that runs `imagefactory scan`, or nil if factory.scan names no scanner.
+//
+// It runs in the scanner's image, into which an init container copies imagefactory: that is a single static file, while images of
+// scanners have no shell to copy theirs with.
+func (b *builder) scanJob() *CronJob {
+	s := &b.cfg.Factory.Scan
+	if s.With == "" {
+		return nil
+	}
+	args := slices.DeleteFunc(b.repositoryArgs(), func(a string) bool { return strings.HasPrefix(a, "--project=") })
+	args = append(append([]string{"scan", "--with=" + string(s.With), argument("--program=" + s.Program)}, args...), "--push")
+	template := b.job(args, asItIs, JobSpec{BackoffLimit: 2, ActiveDeadlineSeconds: 6 * 3600, TTLSecondsAfterFinished: 86400})
+	pod := &template.Spec.Template.Spec
+	pod.AutomountToken = false // it asks registries and the state repository only
+	for i := range pod.Volumes {
+		if v := &pod.Volumes[i]; v.Name == "tmp" { // the database, and layers while they are unpacked
+			v.EmptyDir.SizeLimit = s.Resources.Limits.Storage
+		}
+	}
+	const programSize = "256Mi"
+	pod.Volumes = append(pod.Volumes, Volume{Name: "program", EmptyDir: &EmptyDir{SizeLimit: programSize}})
+	main := &pod.Containers[0]
+	program := VolumeMount{Name: "program", MountPath: programPath}
+	pod.InitContainers = []Container{{
+		Name: "install", Image: main.Image, Args: []string{"version", "--install=" + programPath}, Env: []EnvVar{{Name: "HOME", Value: "/tmp"}},
+		Resources: main.Resources, SecurityContext: main.SecurityContext, VolumeMounts: []VolumeMount{program},
+	}}
+	program.ReadOnly = true
+	main.Image, main.Command = s.Image, []string{programPath + "/imagefactory"}
+	main.Resources = Resources{Limits: Quantities(s.Resources.Limits), Requests: Quantities(s.Resources.Requests)}
+	main.VolumeMounts = append(main.VolumeMounts, program)
+	schedule, zone := timeZone(s.Schedule)
+	header := b.header("batch/v1", "CronJob", scanJobName)
+	header.comment = aboutScan
+	return &CronJob{header, CronJobSpec{
+		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 3600,
+		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3, JobTemplate: template,
+	}}
+}
+
 // timeZone splits the time zone from a schedule, because Kubernetes has a separate field for it.
 func timeZone(schedule string) (expression, zone string) {
 	for _, prefix := range []string{"CRON_TZ=", "TZ="} {

@@ -13,6 +13,7 @@ const (
 	ServiceAccountName   = "image-factory"
 	AnalysisTemplateName = "analyze"
 	cronJobName          = "promote"
+	scanJobName          = "scan"
 	gitHubTask           = "rebuild-github"
 	gitLabTask           = "rebuild-gitlab"
 )
