@@ -139,4 +139,4 @@ func (t *turn) wait(ctx context.Context) error {
 }
 
 // random returns a random duration below most.
-func random(most time.Duration) time.Duration { return rand.N(most) }
+func random(most time.Duration) time.Duration { return rand.N(most) } //nolint:gosec // nobody gains by guessing it
