@@ -170,12 +170,16 @@ func TestHistoryLosesNothing(t *testing.T) {
 			unbounded.images["web"].builds[buildKey{b.Digest, b.At}] = b
 		}
 		past := NewFacts(w.bounded)
+		var newest []File
 		done := map[string]bool{}
 		for _, v := range slices.Backward(w.versions) { // and of each file the version before the period
 			if !done[v.file] {
-				require.NoError(t, past.Add(v.file, v.data))
+				newest = append(newest, File{v.file, v.data})
 				done[v.file] = v.at.Before(from)
 			}
+		}
+		for batch := range slices.Chunk(newest, rapid.IntRange(1, 20).Draw(t, "batch")) {
+			require.Zero(t, past.Add(batch))
 		}
 		assert.Equal(t, w.audit(cfg, unbounded, from), w.audit(cfg, past, from))
 	})
@@ -232,7 +236,7 @@ func FuzzAdd(f *testing.F) {
 	f.Add("base-images/node-22.yaml", []byte("name: node-22\ncandidates:\n- digest: sha256:1\n"))
 	f.Fuzz(func(_ *testing.T, file string, data []byte) {
 		facts := NewFacts(state.New())
-		_ = facts.Add(file, data) // does not panic
+		facts.Add([]File{{file, data}}) // does not panic
 		facts.sort()
 	})
 }

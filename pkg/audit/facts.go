@@ -4,11 +4,13 @@ package audit
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -69,22 +71,44 @@ func NewFacts(st *state.State) *Facts {
 	return f
 }
 
-// Add adds an earlier version of a state file, given by its path below the state folder. A version that cannot be read is an
-// error, and adds nothing.
-func (f *Facts) Add(file string, data []byte) error {
-	if !f.hasNews(file, data) {
-		return nil
+// File is an earlier version of a state file.
+type File struct {
+	Path string // below the state folder
+	Data []byte
+}
+
+// Add adds earlier versions of state files, the newest first. It returns how many cannot be read, which add nothing: somebody has
+// committed a broken file, and the versions before and after it count.
+func (f *Facts) Add(files []File) (skipped int) {
+	type version struct {
+		image *state.Image
+		base  *state.Base
+		err   error
 	}
-	img, base, err := state.Parse(file, data)
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading %s: %w", file, err)
-	case img != nil:
-		f.addImage(img, true)
-	case base != nil:
-		f.addBase(base)
+	versions := make([]version, len(files))
+	var parsers errgroup.Group
+	parsers.SetLimit(runtime.GOMAXPROCS(0))
+	for i, file := range files {
+		if f.hasNews(file.Path, file.Data) {
+			v := &versions[i]
+			parsers.Go(func() error {
+				v.image, v.base, v.err = state.Parse(file.Path, file.Data)
+				return nil
+			})
+		}
 	}
-	return nil
+	_ = parsers.Wait() // errors are in versions
+	for i := range versions {
+		switch v := &versions[i]; {
+		case v.err != nil:
+			skipped++
+		case v.image != nil:
+			f.addImage(v.image, true)
+		case v.base != nil:
+			f.addBase(v.base)
+		}
+	}
+	return skipped
 }
 
 // factKeys are the keys of the facts that an audit collects.

@@ -144,14 +144,27 @@ func auditOf(ctx context.Context, f *fleet.Fleet, in audit.Input, selection flee
 
 // readHistory adds the facts of the past to an audit.
 func readHistory(ctx context.Context, dir string, in *audit.Input) error {
+	const size = 256 // of a batch, which is parsed while the next one is read
 	skipped, oldest := 0, map[string][]byte{}
+	batches, parsed := make(chan []audit.File), make(chan struct{})
+	go func() {
+		defer close(parsed)
+		for b := range batches {
+			skipped += in.Facts.Add(b)
+		}
+	}()
+	var batch []audit.File
 	read, err := history.Read(ctx, dir, []string{state.ImagesFolder, state.BasesFolder}, in.From, func(v history.Version) error {
 		oldest[v.File] = v.Data
-		if in.Facts.Add(v.File, v.Data) != nil { // somebody has committed a broken file; the versions before and after it count
-			skipped++
+		if batch = append(batch, audit.File{Path: v.File, Data: v.Data}); len(batch) == size {
+			batches <- batch
+			batch = nil
 		}
 		return nil
 	})
+	batches <- batch
+	close(batches)
+	<-parsed
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return fmt.Errorf("%w (use --no-history to audit state alone)", err)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"path/filepath"
 	"slices"
@@ -15,9 +14,10 @@ import (
 
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 
 	"github.com/imagefactory/imagefactory/pkg/checkout"
 )
@@ -71,7 +71,9 @@ func Read(ctx context.Context, dir string, folders []string, since time.Time, fn
 	if err != nil {
 		return Range{}, fmt.Errorf("reading history of %q: %w", at.Root, err)
 	}
-	r := &reader{objects: repo.Storer, below: below, folders: folders, fn: fn, changed: map[string]bool{}}
+	all, closeAll := objects(repo)
+	defer closeAll()
+	r := &reader{objects: all, below: below, folders: folders, fn: fn, changed: map[string]bool{}}
 	err = r.walk(ctx, head.Hash(), since)
 	if err != nil {
 		err = fmt.Errorf("reading history of %q: %w", dir, err)
@@ -80,6 +82,16 @@ func Read(ctx context.Context, dir string, folders []string, since time.Time, fn
 		return Range{}, err
 	}
 	return r.read, err
+}
+
+// objects returns the objects of a repository, from packs that stay open: go-git opens them for each object otherwise.
+func objects(repo *git.Repository) (all storer.EncodedObjectStorer, closeAll func()) {
+	s, ok := repo.Storer.(*filesystem.Storage)
+	if !ok {
+		return repo.Storer, func() {}
+	}
+	open := filesystem.NewStorageWithOptions(s.Filesystem(), cache.NewObjectLRUDefault(), filesystem.Options{KeepDescriptors: true})
+	return open, func() { _ = open.Close() } // only read
 }
 
 // pathBelow returns the path of a folder below the root of its checkout, with slashes; "." for the root.
@@ -108,7 +120,7 @@ type reader struct {
 // snapshot is the content of the folders at a commit.
 type snapshot struct {
 	folders []plumbing.Hash // zero for a folder that does not exist
-	files   []map[string]plumbing.Hash
+	trees   []tree
 }
 
 func (s *snapshot) exists() bool {
@@ -158,7 +170,7 @@ func (r *reader) walk(ctx context.Context, from plumbing.Hash, since time.Time) 
 	if newer == nil {
 		return nil
 	}
-	return r.report(newer, &snapshot{folders: make([]plumbing.Hash, len(r.folders)), files: make([]map[string]plumbing.Hash, len(r.folders))}, newerAt)
+	return r.report(newer, r.newSnapshot(), newerAt)
 }
 
 // commit returns a commit and its files; see snapshot.
@@ -184,11 +196,15 @@ func (r *reader) parent(commit *object.Commit, now *snapshot) plumbing.Hash {
 	return commit.ParentHashes[0]
 }
 
+func (r *reader) newSnapshot() *snapshot {
+	return &snapshot{folders: make([]plumbing.Hash, len(r.folders)), trees: make([]tree, len(r.folders))}
+}
+
 // snapshot returns the files of a tree; folders that are the same as in other are not read again.
-func (r *reader) snapshot(tree plumbing.Hash, other *snapshot) (*snapshot, error) {
-	out := &snapshot{folders: make([]plumbing.Hash, len(r.folders)), files: make([]map[string]plumbing.Hash, len(r.folders))}
+func (r *reader) snapshot(root plumbing.Hash, other *snapshot) (*snapshot, error) {
+	out := r.newSnapshot()
 	for i, folder := range r.folders {
-		hash, err := r.find(tree, path.Join(r.below, folder))
+		hash, err := r.find(root, path.Join(r.below, folder))
 		if err != nil {
 			return nil, err
 		}
@@ -196,64 +212,44 @@ func (r *reader) snapshot(tree plumbing.Hash, other *snapshot) (*snapshot, error
 		switch {
 		case hash.IsZero():
 		case other != nil && other.folders[i] == hash:
-			out.files[i] = other.files[i]
+			out.trees[i] = other.trees[i]
 		default:
-			files := map[string]plumbing.Hash{}
-			if err := r.entries(hash, func(name string, mode filemode.FileMode, hash plumbing.Hash) {
-				if mode.IsRegular() || mode == filemode.Executable {
-					files[name] = hash
-				}
-			}); err != nil {
+			if out.trees[i], err = r.tree(hash); err != nil {
 				return nil, err
 			}
-			out.files[i] = files
 		}
 	}
 	return out, nil
 }
 
-// find returns the tree at a path below a tree; the zero hash if there is none.
-func (r *reader) find(tree plumbing.Hash, at string) (plumbing.Hash, error) {
+// find returns the hash of the folder at a path below a tree; the zero hash if there is none.
+func (r *reader) find(root plumbing.Hash, at string) (plumbing.Hash, error) {
+	hash := root
 	for part := range strings.SplitSeq(at, "/") {
 		if part == "." {
 			continue
 		}
-		next := plumbing.ZeroHash
-		if err := r.entries(tree, func(name string, mode filemode.FileMode, hash plumbing.Hash) {
-			if name == part && mode == filemode.Dir {
-				next = hash
-			}
-		}); err != nil {
+		t, err := r.tree(hash)
+		if err != nil {
 			return plumbing.ZeroHash, err
 		}
-		if next.IsZero() {
-			return next, nil
+		if hash = t.folder(part); hash.IsZero() {
+			break
 		}
-		tree = next
 	}
-	return tree, nil
+	return hash, nil
 }
 
-// entries calls fn with each entry of a tree. It reads the bytes itself: go-git makes an object of each of thousands of entries.
-func (r *reader) entries(tree plumbing.Hash, fn func(name string, mode filemode.FileMode, hash plumbing.Hash)) error {
-	data, err := r.content(plumbing.TreeObject, tree, -1)
+// tree returns the tree with a hash, or an error if it is damaged.
+func (r *reader) tree(hash plumbing.Hash) (tree, error) {
+	data, err := r.content(plumbing.TreeObject, hash, -1)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for len(data) > 0 {
-		mode, rest, ok := bytes.Cut(data, []byte(" "))
-		name, rest, ok2 := bytes.Cut(rest, []byte{0})
-		if !ok || !ok2 || len(rest) < len(plumbing.ZeroHash) {
-			return fmt.Errorf("tree %s is damaged", tree)
-		}
-		m, err := filemode.New(string(mode))
-		if err != nil {
-			return fmt.Errorf("tree %s is damaged", tree)
-		}
-		fn(string(name), m, plumbing.Hash(rest[:len(plumbing.ZeroHash)]))
-		data = rest[len(plumbing.ZeroHash):]
+	if !tree(data).valid() {
+		return nil, fmt.Errorf("tree %s is damaged", hash)
 	}
-	return nil
+	return data, nil
 }
 
 // content returns the content of an object, and nil if it is larger than a positive limit.
@@ -270,11 +266,12 @@ func (r *reader) content(kind plumbing.ObjectType, hash plumbing.Hash, limit int
 		return nil, fmt.Errorf("object %s: %w", hash, err)
 	}
 	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
+	var data bytes.Buffer
+	data.Grow(int(min(o.Size(), maxBlob)) + bytes.MinRead)
+	if _, err := data.ReadFrom(in); err != nil {
 		return nil, fmt.Errorf("object %s: %w", hash, err)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // report reports the files of a commit that differ from those of the one before it.
@@ -283,10 +280,7 @@ func (r *reader) report(now, before *snapshot, at time.Time) error {
 		if now.folders[i] == before.folders[i] {
 			continue
 		}
-		for name, hash := range now.files[i] {
-			if before.files[i][name] == hash {
-				continue
-			}
+		for name, hash := range now.trees[i].changed(before.trees[i]) {
 			if err := r.call(path.Join(folder, name), hash, at); err != nil {
 				return err
 			}
@@ -298,7 +292,7 @@ func (r *reader) report(now, before *snapshot, at time.Time) error {
 // reportChanged reports the files that later commits changed, as they were.
 func (r *reader) reportChanged(was *snapshot, at time.Time) error {
 	for i, folder := range r.folders {
-		for name, hash := range was.files[i] {
+		for name, hash := range was.trees[i].changed(nil) {
 			if file := path.Join(folder, name); r.changed[file] {
 				if err := r.call(file, hash, at); err != nil {
 					return err

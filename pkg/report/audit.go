@@ -20,6 +20,21 @@ type section struct {
 	title  string
 	header []string
 	rows   [][]string
+	byTime bool // the oldest row is the first
+}
+
+// maxMarkdownRows is how many rows each table of an audit has at most as Markdown: forges cut or refuse long texts.
+const maxMarkdownRows = 400
+
+// bounded returns the rows of a section as Markdown: the latest, or else the first.
+func (s *section) bounded() [][]string {
+	switch {
+	case len(s.rows) <= maxMarkdownRows:
+		return s.rows
+	case s.byTime:
+		return s.rows[len(s.rows)-maxMarkdownRows:]
+	}
+	return s.rows[:maxMarkdownRows]
 }
 
 // Audit prints an audit as tables.
@@ -46,8 +61,12 @@ func AuditMarkdown(w io.Writer, r *audit.Report) error {
 		fmt.Fprintf(&b, "\n## %s\n\n", sec.title)
 		writeMarkdownRow(&b, sec.header)
 		b.WriteString("|" + strings.Repeat("---|", len(sec.header)) + "\n")
-		for _, row := range sec.rows {
+		rows := sec.bounded()
+		for _, row := range rows {
 			writeMarkdownRow(&b, row)
+		}
+		if left := len(sec.rows) - len(rows); left > 0 {
+			fmt.Fprintf(&b, "\n%s left out; `-o csv` prints all.\n", plural.Count(left, "row"))
 		}
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
@@ -158,7 +177,7 @@ func auditSections(r *audit.Report) []section {
 		})
 	}
 	out := []section{summary}
-	rebuilds := section{title: "Rebuilds", header: []string{"IMAGE", "REQUESTED", "STATUS", "CHANGE", "WAITED", "EVIDENCE", "WHY"}}
+	rebuilds := section{title: "Rebuilds", byTime: true, header: []string{"IMAGE", "REQUESTED", "STATUS", "CHANGE", "WAITED", "EVIDENCE", "WHY"}}
 	for i := range r.Rebuilds {
 		b := &r.Rebuilds[i]
 		for _, c := range b.Rows() {
@@ -176,7 +195,7 @@ func auditSections(r *audit.Report) []section {
 	for _, s := range r.Stale {
 		stale.rows = append(stale.rows, []string{s.Image, minute(s.Since) + " (" + span(r.Period.To.Sub(s.Since)) + ")", StatusWord(s.Status), s.Reason})
 	}
-	unripe := section{title: "Builds on an unripe digest", header: []string{"IMAGE", "VERSION", "PUBLISHED", "BASE", "EVIDENCE", "WHY"}}
+	unripe := section{title: "Builds on an unripe digest", byTime: true, header: []string{"IMAGE", "VERSION", "PUBLISHED", "BASE", "EVIDENCE", "WHY"}}
 	for _, u := range r.Unripe {
 		unripe.rows = append(unripe.rows, []string{u.Image, u.Version, minute(u.At), state.Short(u.Ref) + "@" + state.ShortDigest(u.Base), string(u.Evidence), u.Why})
 	}
