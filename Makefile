@@ -76,7 +76,7 @@ picture: build ## take the picture of the page for its documentation
 	rm -rf bin/fleet
 	cd test/browser && $(GO) run ./fleet $(abspath bin/fleet) 24
 	cd bin/fleet && $(abspath $(BIN)) report
-	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1200 -height 860 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
+	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1280 -height 900 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 
 SCANNERS := $(abspath .cache/scanners)
 scanners: build ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata/real)

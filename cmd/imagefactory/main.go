@@ -22,17 +22,21 @@ func main() {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	var interrupted atomic.Bool
+	var interrupted, watching atomic.Bool
+	env := cli.System()
+	env.Watching = func() { watching.Store(true) }
 	go func() {
 		interrupted.Store(<-signals == os.Interrupt)
 		signal.Stop(signals) // the next one ends the process
 		if progress.IsTerminal(os.Stderr) {
 			fmt.Fprintln(os.Stderr) // below the bar
 		}
-		fmt.Fprintln(os.Stderr, "imagefactory: stopping; results so far are saved (press Ctrl-C again to abort)")
+		if !watching.Load() {
+			fmt.Fprintln(os.Stderr, "imagefactory: stopping; results so far are saved (press Ctrl-C again to abort)")
+		}
 		cancel()
 	}()
-	code := cli.Main(ctx, os.Args[1:], cli.System())
+	code := cli.Main(ctx, os.Args[1:], env)
 	if code != 0 && interrupted.Load() {
 		code = 128 + int(syscall.SIGINT)
 	}

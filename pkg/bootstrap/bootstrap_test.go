@@ -294,12 +294,21 @@ func TestPlanNote(t *testing.T) {
 	require.NoError(t, err)
 	script := object(t, files[bootstrap.GitLabFile])["imagefactory-plan"].(map[string]any)["script"].([]any)
 	note := script[len(script)-1].(string)
-	const fake = "#!/bin/sh\nfor last; do :; done\ncase \"$last\" in */user | *sort=asc*) ;; *) shift 2; echo \"$*\" ;; esac\n"
-	const jq = "#!/bin/sh\ncase \"$*\" in *username) echo bot ;; *) printf '%s' \"$ID\" ;; esac\n"
-	for _, c := range []struct{ token, id, want string }{
-		{"", "2", ""},
+	const fake = "#!/bin/sh\nfor last; do :; done\ncase \"$last\" in */user) ;; *sort=asc*) echo \"${last##*&}\" ;; *) shift 2; echo \"$*\" ;; esac\n"
+	const jq = `#!/bin/sh
+list=$(cat)
+case "$list $*" in
+*username) echo bot ;;
+"page=3 length") echo 7 ;;
+*length) echo 100 ;;
+"page=${ID%:*} "*) printf '%s' "${ID#*:}" ;;
+esac
+`
+	for _, c := range []struct{ token, id, want string }{ // id: the page and the ID of the note
+		{"", "1:2", ""},
 		{"t", "", "--fail --silent --show-error --output /dev/null --request POST --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes\n"},
-		{"t", "2", "--fail --silent --show-error --output /dev/null --request PUT --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes/2\n"},
+		{"t", "3:5", "--fail --silent --show-error --output /dev/null --request PUT --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes/5\n"},
+		{"t", "1:2", "--fail --silent --show-error --output /dev/null --request PUT --data-urlencode body@plan.md https://gitlab.example/api/v4/projects/1/merge_requests/2/notes/2\n"},
 	} {
 		bin := t.TempDir()
 		for name, text := range map[string]string{"curl": fake, "jq": jq, "apt-get": "#!/bin/sh\n"} {

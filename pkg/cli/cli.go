@@ -59,6 +59,9 @@ type Env struct {
 	Getenv func(string) string
 	Sleep  func(context.Context, time.Duration) error // waits before a request is sent again; nil: real time passes
 
+	// Watching is called, if set, by a command that saves nothing and goes on until it is interrupted.
+	Watching func()
+
 	quiet bool         // errors and warnings only
 	color string       // auto, always or never
 	log   *slog.Logger // set from --verbose and the environment

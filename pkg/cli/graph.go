@@ -199,8 +199,8 @@ func nodeOf(f *fleet.Fleet, name string) (string, error) {
 	if base := f.Base(name); base != "" {
 		return "base/" + base, nil
 	}
-	if _, err := f.Image(name); err != nil {
-		return "", err
+	if f.Config.Find(name) == nil {
+		return "", f.Unknown(name)
 	}
 	return imageNode(name), nil
 }

@@ -26,6 +26,9 @@ func (o *statusOptions) watch(ctx context.Context, env *Env, look func() ([]poli
 	if sleep == nil {
 		sleep = httpx.Sleep
 	}
+	if env.Watching != nil {
+		env.Watching()
+	}
 	terminal := progress.IsTerminal(env.Out)
 	var last map[string]string
 	var lastErr string

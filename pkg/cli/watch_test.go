@@ -22,8 +22,10 @@ func watchFor(t *testing.T, dir string, steps []func(), args ...string) result {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var out, errOut bytes.Buffer
+	watching := false
 	code := cli.Main(ctx, args, &cli.Env{
-		In: strings.NewReader(""), Out: &out, Err: &errOut, Now: func() time.Time { return now },
+		Watching: func() { watching = true },
+		In:       strings.NewReader(""), Out: &out, Err: &errOut, Now: func() time.Time { return now },
 		Getenv: func(name string) string {
 			return map[string]string{"IMAGEFACTORY_CONFIG": filepath.Join(dir, "images.yaml")}[name]
 		},
@@ -38,6 +40,7 @@ func watchFor(t *testing.T, dir string, steps []func(), args ...string) result {
 			return nil
 		},
 	})
+	assert.Equal(t, code == 1, watching, "an interrupt has nothing to say")
 	return result{code, out.String(), errOut.String()}
 }
 

@@ -253,14 +253,15 @@ func (c *Config) File() string { return c.file }
 // Names returns the names of all enrolled images, sorted.
 func (c *Config) Names() []string { return slices.Sorted(maps.Keys(c.index)) }
 
-// Suggest returns a "did you mean" hint for an unknown image name.
-func (c *Config) Suggest(name string) string {
-	if len(c.index) > 12 {
-		hint := suggest(name, c.Names())
+// Suggest returns a "did you mean" hint for an unknown name of an image, or of something else that has one of the other names.
+func (c *Config) Suggest(name string, others ...string) string {
+	names := append(c.Names(), others...)
+	if len(names) > 12 {
+		hint := suggest(name, names)
 		if !strings.HasPrefix(hint, "did you mean") {
 			return ""
 		}
 		return hint
 	}
-	return suggest(name, c.Names())
+	return suggest(name, names)
 }

@@ -41,13 +41,22 @@ func (f *Fleet) Subject(spec string) (Subject, error) {
 	if image, err := f.publisher(name); err == nil {
 		return Subject{Image: image}, nil
 	}
+	return Subject{}, f.Unknown(spec)
+}
+
+// Unknown returns the error for a name or reference that is neither an image nor a base image; it names one that is similar.
+func (f *Fleet) Unknown(spec string) error {
 	hint := "see `imagefactory status` and `imagefactory status --bases`"
+	var bases []string
+	for _, name := range f.Graph.Bases() {
+		bases = append(bases, state.Short(f.Graph.BaseRef(name).String()))
+	}
 	if len(f.Config.Images) > 0 {
-		if near := f.Config.Suggest(spec); near != "" {
+		if near := f.Config.Suggest(spec, bases...); near != "" {
 			hint = near
 		}
 	}
-	return Subject{}, Usagef("no image or base image %q (%s)", spec, hint)
+	return Usagef("no image or base image %q (%s)", spec, hint)
 }
 
 // anyBase returns the name of the base image that a name or reference means, whether or not an image uses it; or "".
