@@ -146,6 +146,9 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 	a.Progress.Start(len(scope.Dockerfiles)+len(scope.Published), "analyzing")
 	defer a.Progress.Finish()
 	phases := 4
+	if scope.AllBases && f.Config.Factory.Lint.NewerTags {
+		phases++
+	}
 	if len(scope.Dockerfiles) > 0 {
 		phases++
 	}
@@ -176,6 +179,9 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 			runPhase(a.verifyBases)
 		}
 		a.recordTriggers()
+		if scope.AllBases && f.Config.Factory.Lint.NewerTags {
+			runPhase(a.recordNewer)
+		}
 		runPhase(func(ctx context.Context) { a.recordBuiltOn(ctx, scope.Published) })
 	}
 	a.recordAnalyses(ctx)

@@ -10,6 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/internal/tagline"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -234,6 +235,43 @@ func (a *analysis) resolveBases(ctx context.Context, scope Scope) {
 			if found.err != nil {
 				*base = *before
 			}
+		}
+	}
+}
+
+// recordNewer lists the tags of the repositories of base images, once for each repository, and records which are newer releases.
+// What cannot be listed keeps its state.
+func (a *analysis) recordNewer(ctx context.Context) {
+	repositories := map[string][]string{} // names of base images
+	var first []string                    // base image of each repository
+	for _, name := range a.Graph.Bases() {
+		if a.State.Bases[name] == nil {
+			continue
+		}
+		ref := a.Graph.BaseRef(name)
+		at := ref.Registry + "/" + ref.Repository
+		if repositories[at] == nil {
+			first = append(first, name)
+		}
+		repositories[at] = append(repositories[at], name)
+	}
+	a.Progress.Add(len(first))
+	lists := forEach(ctx, a, a.tasks(ctx, first, a.tagsOf(first)), func(ctx context.Context, name string) []string {
+		ref := a.Graph.BaseRef(name)
+		tags, err := a.Registry.Tags(ctx, ref.Registry+"/"+ref.Repository)
+		if err != nil {
+			return nil // no answer is no finding
+		}
+		return tags
+	})
+	for _, name := range first {
+		if len(lists[name]) == 0 {
+			continue
+		}
+		ref := a.Graph.BaseRef(name)
+		for _, base := range repositories[ref.Registry+"/"+ref.Repository] {
+			newer := tagline.NewerThan(a.Graph.BaseRef(base).Tag, lists[name])
+			a.State.Bases[base].SetNewer(newer.Release, newer.Line)
 		}
 	}
 }

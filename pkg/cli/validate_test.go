@@ -32,6 +32,7 @@ func using(refs ...string) string {
 
 // TestEveryRule breaks every rule once: it is reported at its position, and its severity decides the exit code.
 func TestEveryRule(t *testing.T) {
+	sources := strings.Replace(withURL, "factory: {", "factory: {lint: {newerTags: true, endOfLife: eol.yaml}, ", 1) + web
 	tests := map[string]struct {
 		files map[string]string
 		crds  bool
@@ -85,6 +86,15 @@ func TestEveryRule(t *testing.T) {
 			false, "images.yaml:3:12", "app/Dockerfile:7 uses docker.io/library/alpine:3.22, which is from none of the allowed registries"},
 		finding.Unlocked.ID: {map[string]string{".git/config": "[remote \"origin\"]\n\turl = https://github.com/acme/web.git\n",
 			".github/workflows/b.yml": "jobs: {build: {steps: [{uses: docker/build-push-action@v7}]}}\n"}, false, "images.yaml:3:12", "b.yml builds without the lock"},
+		finding.StoppedTag.ID: {map[string]string{"images.yaml": sources, "state/images/web.yaml": using("docker.io/library/alpine:3.22"),
+			"state/base-images/alpine-3-22.yaml": alpine + "lastUpdated: \"2026-01-01T00:00:00Z\"\nnewer: {release: 3.22.1}\n"}, false,
+			"state/base-images/alpine-3-22.yaml", "alpine:3.22 has not moved since 2026-01-01, and 3.22.1 is newer in its release line (used by web)"},
+		finding.OldLine.ID: {map[string]string{"images.yaml": sources, "state/images/web.yaml": using("docker.io/library/alpine:3.22"),
+			"state/base-images/alpine-3-22.yaml": alpine + "newer: {line: \"3.23\"}\n"}, false,
+			"state/base-images/alpine-3-22.yaml", "there is a newer release line, 3.23"},
+		finding.EndOfLife.ID: {map[string]string{"images.yaml": sources, "state/images/web.yaml": using("docker.io/library/alpine:3.22"),
+			"state/base-images/alpine-3-22.yaml": alpine, "eol.yaml": "alpine: [{cycle: 3.22, eol: 2026-03-31}]\n"}, false,
+			"state/base-images/alpine-3-22.yaml", "release line 3.22 reaches its end of life on 2026-03-31"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {

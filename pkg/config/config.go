@@ -62,7 +62,7 @@ type Factory struct {
 	Mirrors       map[string][]string   `yaml:"mirrors" jsonschema_description:"Mirrors by registry host. They are asked first, in this order; the registry itself is the fallback."`
 	Credentials   map[string]Credential `yaml:"credentials" jsonschema_description:"Credentials by host, as references to Secrets. images.yaml never contains a secret itself."`
 	ReportURL     string                `yaml:"reportURL" jsonschema_description:"URL of the page that imagefactory report writes. Kargo's UI links to it."`
-	Lint          Lint                  `yaml:"lint" jsonschema_description:"Warnings to ignore."`
+	Lint          Lint                  `yaml:"lint" jsonschema_description:"Warnings to ignore, and sources of further ones."`
 	Registries    Registries            `yaml:"registries" jsonschema_description:"Registries that Dockerfiles may use."`
 	Trust         []Trust               `yaml:"trust" jsonschema_description:"Signatures or provenance that new digests of base images must carry before they can ripen."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`

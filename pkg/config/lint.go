@@ -12,7 +12,9 @@ import (
 
 // Lint configures the warnings of validate and synth.
 type Lint struct {
-	Ignore []Ignore `yaml:"ignore" jsonschema_description:"Warnings to ignore: a rule ID, or a rule with an image and a reason."`
+	Ignore    []Ignore `yaml:"ignore" jsonschema_description:"Warnings to ignore: a rule ID, or a rule with an image and a reason."`
+	NewerTags bool     `yaml:"newerTags" jsonschema_description:"analyze also lists the tags of base images' repositories, for warnings about newer releases. Default false."`
+	EndOfLife string   `yaml:"endOfLife" jsonschema_description:"File with release lines and the dates on which they end, for warnings about those that have ended; beside images.yaml or below."`
 }
 
 // Ignore suppresses the warnings of a rule, for one image or for all.

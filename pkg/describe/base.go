@@ -35,6 +35,9 @@ func (d *Describer) Base(name string) *Base {
 		out.Digest, out.Previous, out.Updated = facts.CurrentDigest, facts.PreviousDigest, facts.LastUpdated.Time
 		out.History = append(out.History, facts.UpdateHistory...)
 		slices.Reverse(out.History)
+		if d.in.Config.Factory.Lint.NewerTags {
+			out.Newer = facts.Newer
+		}
 		d.addCandidates(out, facts)
 	}
 	for _, image := range users {

@@ -138,6 +138,7 @@ type Base struct {
 	Previous   string          `json:"previous,omitempty"` // that it held before
 	Updated    time.Time       `json:"updated,omitzero"`   // when the tag moved last, or was first recorded
 	StateFile  string          `json:"stateFile"`
+	Newer      *state.Newer    `json:"newer,omitempty"`    // tags of newer releases, if factory.lint.newerTags is set
 	Watched    bool            `json:"watched"`            // an image uses it without pinning it
 	External   string          `json:"external,omitempty"` // external image of the same reference
 	Candidates []BaseCandidate `json:"candidates"`         // oldest first; the first is the baseline

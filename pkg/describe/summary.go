@@ -4,28 +4,30 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
 // BaseSummary is a base image in short.
 type BaseSummary struct {
-	Name      string    `json:"name"`
-	Ref       string    `json:"ref"`
-	Digest    string    `json:"digest,omitempty"` // that the tag holds now
-	Updated   time.Time `json:"updated,omitzero"` // when the tag moved last, or was first recorded
-	Ripening  int       `json:"ripening"`         // digests that are not ripe yet for an image
-	Next      time.Time `json:"next,omitzero"`    // when an image is due for one next, if the tag does not move again
-	Due       int       `json:"due"`              // images that are to be rebuilt for it
-	Held      int       `json:"held"`             // digests that are held
-	Withdrawn int       `json:"withdrawn"`        // digests that were withdrawn
-	Untrusted int       `json:"untrusted"`        // digests that could not be verified
-	Users     int       `json:"users"`            // images that use it
-	AllUsers  int       `json:"allUsers"`         // images that are built on it, directly or not
-	Pinned    int       `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
+	Name      string       `json:"name"`
+	Ref       string       `json:"ref"`
+	Digest    string       `json:"digest,omitempty"` // that the tag holds now
+	Updated   time.Time    `json:"updated,omitzero"` // when the tag moved last, or was first recorded
+	Ripening  int          `json:"ripening"`         // digests that are not ripe yet for an image
+	Next      time.Time    `json:"next,omitzero"`    // when an image is due for one next, if the tag does not move again
+	Due       int          `json:"due"`              // images that are to be rebuilt for it
+	Held      int          `json:"held"`             // digests that are held
+	Withdrawn int          `json:"withdrawn"`        // digests that were withdrawn
+	Untrusted int          `json:"untrusted"`        // digests that could not be verified
+	Users     int          `json:"users"`            // images that use it
+	Newer     *state.Newer `json:"newer,omitempty"`  // tags of newer releases
+	AllUsers  int          `json:"allUsers"`         // images that are built on it, directly or not
+	Pinned    int          `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
 }
 
 // Summary returns the base image in short.
 func (b *Base) Summary() BaseSummary {
-	s := BaseSummary{Name: b.Name, Ref: b.Ref, Digest: b.Digest, Updated: b.Updated, AllUsers: b.AllUsers}
+	s := BaseSummary{Name: b.Name, Ref: b.Ref, Digest: b.Digest, Updated: b.Updated, AllUsers: b.AllUsers, Newer: b.Newer}
 	for i := range b.Candidates {
 		if !b.Candidates[i].Withdrawn.IsZero() {
 			s.Withdrawn++

@@ -38,6 +38,9 @@ var (
 	NotAllowed   = Rule{"IF027", Warning, "an image comes from a registry that factory.registries.allow does not name"}
 	Unlocked     = Rule{"IF028", Warning, "an image that sets pinBases, and whose workflow builds without the lock"}
 	Untrusted    = Rule{"IF029", Warning, "the digest of a base image is not verified as factory.trust requires"}
+	StoppedTag   = Rule{"IF030", Warning, "a base image tag that no longer moves, while newer releases of its line have tags"}
+	OldLine      = Rule{"IF031", Warning, "a base image of an older release line"}
+	EndOfLife    = Rule{"IF032", Warning, "a base image of a release line at its end of life"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -45,7 +48,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked, Untrusted,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked, Untrusted, StoppedTag, OldLine, EndOfLife,
 	}
 }
 

@@ -59,7 +59,7 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 			all = append(all, Cycles(cfg, f.Graph)...)
 		}
 		ignored := newIgnores(cfg)
-		all = append(all, ignored.apply(f.lint(all, ignored, keep))...)
+		all = append(all, ignored.apply(f.lint(all, ignored, keep, now))...)
 		if crdDir != "" && all.Err() == nil {
 			problems, err := f.againstCRDs(crdDir)
 			if err != nil {
@@ -83,7 +83,7 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 func (f *Fleet) warnings(now time.Time) finding.List {
 	ignored := newIgnores(f.Config)
 	all := append(slices.Clone(f.lost), ahead(f.State, f.Paths.StateDir, f.files, now)...)
-	all = append(all, ignored.apply(f.lint(f.lost, ignored, nil))...)
+	all = append(all, ignored.apply(f.lint(f.lost, ignored, nil, now))...)
 	all.Sort()
 	return all
 }
@@ -105,7 +105,7 @@ var ofSeveral = []string{finding.TagsAssumed.ID, finding.UnlockedWait.ID}
 
 // lint returns warnings. Findings about several images name only those to keep; nil keeps all. It skips images whose state file has a finding
 // already. If any state file cannot be read or trusted, it also skips warnings about missing or unused state.
-func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]bool) finding.List {
+func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]bool, now time.Time) finding.List {
 	whole := true
 	broken := map[string]bool{}
 	for _, problem := range already {
@@ -129,6 +129,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]boo
 	if whole {
 		l = append(l, f.lintState()...)
 	}
+	l = append(l, f.lintNewer(now)...)
 	l = append(l, f.lintBudget()...)
 	l = append(l, f.lintLeftOut()...)
 	l = append(l, f.lintWorkflows()...)

@@ -1,14 +1,16 @@
 package fleet
 
 import (
+	"time"
+
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 )
 
 // Lint returns what [Validate] warns of in a fleet that is valid.
-func (f *Fleet) Lint() finding.List {
+func (f *Fleet) Lint(now time.Time) finding.List {
 	ignored := newIgnores(f.Config)
-	l := ignored.apply(f.lint(nil, ignored, nil))
+	l := ignored.apply(f.lint(nil, ignored, nil, now))
 	l.Sort()
 	return l
 }

@@ -167,6 +167,9 @@ func note(s *describe.BaseSummary) string {
 	if s.Withdrawn > 0 {
 		notes = append(notes, fmt.Sprintf("%d withdrawn", s.Withdrawn))
 	}
+	if text := report.NewerText(s.Newer); text != "" {
+		notes = append(notes, "newer: "+text)
+	}
 	return strings.Join(notes, ", ")
 }
 

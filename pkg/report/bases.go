@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,13 +26,21 @@ func (s Style) Bases(w io.Writer, list []describe.BaseSummary, now time.Time, wi
 		if b.Ripening > 0 || b.Due > 0 {
 			moving++
 		}
-		rows[i] = []string{state.Short(b.Ref), digest(b.Digest), unlessZero(format, b.Updated, now), candidatesText(b, format, now), usersText(b)}
+		rows[i] = []string{state.Short(b.Ref), digest(b.Digest), unlessZero(format, b.Updated, now), candidatesText(b, format, now), NewerText(b.Newer), usersText(b)}
 	}
-	if err := s.Table(w, []string{"BASE", "DIGEST", "MOVED (UTC)", "CANDIDATES", "USERS"}, rows); err != nil {
+	if err := s.Table(w, []string{"BASE", "DIGEST", "MOVED (UTC)", "CANDIDATES", "NEWER", "USERS"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s, %d with a newer digest\n", plural.Count(len(list), "base image"), moving)
 	return err
+}
+
+// NewerText returns the tags of newer releases than a base image, or "".
+func NewerText(n *state.Newer) string {
+	if n == nil {
+		return ""
+	}
+	return strings.Join(slices.DeleteFunc([]string{n.Release, n.Line}, func(tag string) bool { return tag == "" }), ", ")
 }
 
 func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) string, now time.Time) string {

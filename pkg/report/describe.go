@@ -430,6 +430,9 @@ func baseFields(b *describe.Base, d *description) [][2]string {
 	if b.Previous != "" {
 		pairs = append(pairs, [2]string{"Before", d.digest(b.Previous)})
 	}
+	if newer := NewerText(b.Newer); newer != "" {
+		pairs = append(pairs, [2]string{"Newer", newer})
+	}
 	if b.External != "" {
 		pairs = append(pairs, [2]string{"Enrolled", "as external image " + b.External})
 	}

@@ -109,7 +109,7 @@ func (c *comparison) due() {
 
 // findings compares what lint finds. Lines do not count, because they move.
 func (c *comparison) findings() {
-	old, now := c.before.Lint(), c.after.Lint()
+	old, now := c.before.Lint(c.Now), c.after.Lint(c.Now)
 	c.diff.New = append(c.diff.New, findingsIn(now, old)...)
 	for _, f := range findingsIn(old, now) {
 		// A finding about several images that now names others is new, and not fixed.

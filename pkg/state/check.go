@@ -147,6 +147,13 @@ func (b *Base) Faults() []Fault {
 		f.once(platforms, t.Platform, "triggers for platform")
 		f.digest(t.Digest)
 	}
+	if b.Newer != nil {
+		for _, tag := range []string{b.Newer.Release, b.Newer.Line} {
+			if r, err := ParseRef(b.Registry + "/" + b.Repository + ":" + tag); tag != "" && (err != nil || r.Tag != tag) {
+				f.add(tag, "invalid tag %q", tag)
+			}
+		}
+	}
 	for _, c := range b.Candidates {
 		f.once(seen, c.Digest, "digest")
 		f.snapshot(c.Snapshot)

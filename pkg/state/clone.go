@@ -18,7 +18,7 @@ func (i *Image) Clone() *Image {
 // Clone returns a copy that shares no data with the original that a method changes in place.
 func (b *Base) Clone() *Base {
 	out := *b
-	out.Baseline = clonePointer(b.Baseline)
+	out.Baseline, out.Newer = clonePointer(b.Baseline), clonePointer(b.Newer)
 	out.Candidates, out.UpdateHistory = slices.Clone(b.Candidates), slices.Clone(b.UpdateHistory)
 	return &out
 }

@@ -73,6 +73,7 @@ type Base struct {
 	Candidates     []Candidate `yaml:"candidates,omitempty" json:"candidates,omitempty"`
 	UpdateHistory  []Update    `yaml:"updateHistory,omitempty" json:"updateHistory,omitempty"`
 	Triggers       []Triggers  `yaml:"triggers,omitempty" json:"triggers,omitempty"`
+	Newer          *Newer      `yaml:"newer,omitempty" json:"newer,omitempty"`
 	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
 	Extra          Extra       `yaml:",inline" json:"-"`
 
@@ -87,6 +88,13 @@ type Triggers struct {
 	Digest   string   `yaml:"digest" json:"digest"` // effective digest of the image that has them
 	OnBuild  []string `yaml:"onbuild,omitempty" json:"onbuild,omitempty"`
 	Extra    Extra    `yaml:",inline" json:"-"`
+}
+
+// Newer are the tags of newer releases than that of a base image, of the same variant, as its registry lists them.
+type Newer struct {
+	Release string `yaml:"release,omitempty" json:"release,omitempty"` // the newest of the same release line
+	Line    string `yaml:"line,omitempty" json:"line,omitempty"`       // the newest of a later release line
+	Extra   Extra  `yaml:",inline" json:"-"`
 }
 
 // Ref returns the normalised reference, docker.io/library/node:22-slim.

@@ -112,6 +112,20 @@ func (b *Base) thin(now time.Time) {
 	}
 }
 
+// SetNewer records the tags of newer releases; empty for none.
+func (b *Base) SetNewer(release, line string) {
+	if release == "" && line == "" {
+		b.Newer = nil
+		return
+	}
+	now := Newer{}
+	if b.Newer != nil {
+		now = *b.Newer // keys of a newer version
+	}
+	now.Release, now.Line = release, line
+	b.Newer = &now
+}
+
 // TriggersOf returns the ONBUILD triggers of a digest for a platform, or nil if they are not known.
 func (b *Base) TriggersOf(platform, digest string) *Triggers {
 	for i := range b.Triggers {

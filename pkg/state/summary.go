@@ -53,6 +53,18 @@ func (b *Base) changes(old *Base) (out []string) {
 	case b.CurrentDigest != old.CurrentDigest:
 		add("moved from %s to %s", ShortDigest(old.CurrentDigest), ShortDigest(b.CurrentDigest))
 	}
+	if b.Newer != nil {
+		was := clonePointer(old.Newer)
+		if was == nil {
+			was = &Newer{}
+		}
+		if tag := b.Newer.Line; tag != "" && tag != was.Line {
+			add("newer release line %s", tag)
+		}
+		if tag := b.Newer.Release; tag != "" && tag != was.Release {
+			add("newer release %s", tag)
+		}
+	}
 	for i := range b.Candidates {
 		c := &b.Candidates[i]
 		was := old.Find(c.Digest)
