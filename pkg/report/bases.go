@@ -19,16 +19,23 @@ func (s Style) Bases(w io.Writer, list []describe.BaseSummary, now time.Time, wi
 	if wide {
 		digest, format = func(d string) string { return d }, ExactTime
 	}
-	rows := make([][]string, len(list))
+	header, rows := []string{"BASE", "DIGEST", "MOVED (UTC)", "CANDIDATES", "USERS"}, make([][]string, len(list))
+	newer := slices.ContainsFunc(list, func(b describe.BaseSummary) bool { return b.Newer != nil })
+	if newer {
+		header = append(header, "NEWER")
+	}
 	moving := 0
 	for i := range list {
 		b := &list[i]
 		if b.Ripening > 0 || b.Due > 0 {
 			moving++
 		}
-		rows[i] = []string{state.Short(b.Ref), digest(b.Digest), unlessZero(format, b.Updated, now), candidatesText(b, format, now), NewerText(b.Newer), usersText(b)}
+		rows[i] = []string{state.Short(b.Ref), digest(b.Digest), unlessZero(format, b.Updated, now), candidatesText(b, format, now), usersText(b)}
+		if newer {
+			rows[i] = append(rows[i], NewerText(b.Newer))
+		}
 	}
-	if err := s.Table(w, []string{"BASE", "DIGEST", "MOVED (UTC)", "CANDIDATES", "NEWER", "USERS"}, rows); err != nil {
+	if err := s.Table(w, header, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s, %d with a newer digest\n", plural.Count(len(list), "base image"), moving)
