@@ -211,6 +211,8 @@ func configProblem(err error) error { return neterr.As(sanitize.Foreign(err.Erro
 type Stages struct {
 	Rebuild map[string]bool // names of the rebuild Stages
 	Holds   []Hold
+	// Closed are the rebuild Stages whose promotion windows are closed, with when they open and why.
+	Closed map[string]string
 }
 
 // Hold is an auto-promotion hold of an observe Stage: a person promoted older Freight to it.
@@ -224,9 +226,12 @@ type Hold struct {
 func (c *Client) Stages(ctx context.Context) (*Stages, error) {
 	var out *Stages
 	selector := fmt.Sprintf("%s in (%s, %s)", kargo.RoleLabel, kargo.Observe, kargo.Rebuild)
-	err := c.list(ctx, stages, selector, func() { out = &Stages{Rebuild: map[string]bool{}} }, func(u *unstructured.Unstructured) {
+	err := c.list(ctx, stages, selector, func() { out = &Stages{Rebuild: map[string]bool{}, Closed: map[string]string{}} }, func(u *unstructured.Unstructured) {
 		if u.GetLabels()[kargo.RoleLabel] == string(kargo.Rebuild) {
 			out.Rebuild[u.GetName()] = true
+			if why := closedWindow(u); why != "" {
+				out.Closed[u.GetName()] = why
+			}
 			return
 		}
 		out.Holds = append(out.Holds, holdsOf(u)...)
@@ -238,6 +243,25 @@ func (c *Client) Stages(ctx context.Context) (*Stages, error) {
 		return cmp.Or(strings.Compare(a.Stage, b.Stage), strings.Compare(a.Warehouse, b.Warehouse))
 	})
 	return out, nil
+}
+
+// closedWindow returns until when the promotion windows of a Stage are closed, and why, or "". Only Kargo's paid edition
+// enforces windows.
+func closedWindow(u *unstructured.Unstructured) string {
+	status, _, _ := unstructured.NestedMap(u.Object, "status", "promotionWindowStatus") // a field of another type counts as missing
+	if closed, _ := status["closed"].(bool); !closed {
+		return ""
+	}
+	next, _ := status["nextOpen"].(string)
+	reason, _ := status["reason"].(string)
+	out := "Kargo's promotion window is closed"
+	if at, err := time.Parse(time.RFC3339, next); err == nil {
+		out += " until " + at.UTC().Format("2006-01-02 15:04 MST")
+	}
+	if reason = text(reason, 500); reason != "" {
+		out += ": " + reason
+	}
+	return out
 }
 
 // holdsOf returns the effective auto-promotion holds of a Stage.

@@ -177,6 +177,22 @@ func TestHoldsOfObserveStagesAreRead(t *testing.T) {
 	assert.Len(t, stages.Rebuild, 1)
 }
 
+func TestClosedPromotionWindowsAreRead(t *testing.T) {
+	s := kubetest.New(t)
+	s.AddStage("web")
+	s.Close("api", "2026-06-08T08:00:00Z", "frozen by release\x1b[31m")
+	s.Close("job", "", "")
+	s.Close("db", "soon", "x")
+	stages, err := client(t, s).Stages(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{
+		"rebuild-api": "Kargo's promotion window is closed until 2026-06-08 08:00 UTC: frozen by release [31m",
+		"rebuild-job": "Kargo's promotion window is closed",
+		"rebuild-db":  "Kargo's promotion window is closed: x",
+	}, stages.Closed)
+	assert.Len(t, stages.Rebuild, 4)
+}
+
 // TestAdmissionErrorIsNotAPermissionProblem: the words of whoever refused a Promotion are shown, with the fitting advice.
 func TestAdmissionErrorIsNotAPermissionProblem(t *testing.T) {
 	const role, admission = "apply the Role and RoleBinding of dist", "an admission check of the cluster refused it; the Role is not the cause"

@@ -303,3 +303,20 @@ func BenchmarkMake(b *testing.B) {
 		})
 	}
 }
+
+// now is a Sunday, 08:40 UTC.
+func TestStoppedRebuilds(t *testing.T) {
+	images := head + entry("web", `windows: [{kind: Allow, schedule: "0 8 * * 1-5", duration: 10h, timeZone: Europe/Berlin}],`) + entry("api", "") + entry("job", "") + entry("often", "") +
+		entry("never", `windows: [{kind: Deny, schedule: "* * * * *", duration: 1m}],`)
+	f := enroll(t, images, map[string][]string{"web": {node}, "api": {node}, "job": {node}, "often": {node}, "never": {node}})
+	f.move(node, "1", 8*day)
+	f.st.Pause(state.Pause{Reason: "release", At: state.At(now), Until: state.At(now.Add(2 * day))}, "api")
+	f.st.Pause(state.Pause{Reason: "broken", At: state.At(now)}, "job")
+	f.st.Images["often"].Rebuild = &state.Rebuild{ID: "r-1", Status: state.Succeeded, RequestedAt: state.At(now.Add(-6 * time.Hour)), FinishedAt: state.At(now.Add(-5 * time.Hour))}
+	p := f.plan(t, f.options())
+	assert.Equal(t, []string{"often planned 1 03-02 03:17", "web planned 1 03-02 07:17", "api planned 1 03-03 09:17"}, lines(p))
+	assert.Equal(t, []string{
+		"job paused: paused: broken; newer digest of node:22 is due",
+		"never paused: window closed; none opens within a year; newer digest of node:22 is due",
+	}, skipped(p))
+}

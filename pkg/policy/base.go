@@ -138,6 +138,11 @@ func candidates(base *state.Base, platforms []string) []candidate {
 	for i := range list {
 		out = appendCandidate(out, &list[i], base.Distrust(&list[i]), platforms, offered)
 	}
+	for i := 1; i+1 < len(out); i++ {
+		if len(out[i].Platforms) == 0 && len(out[0].Platforms) > 0 {
+			out[i].missing = platforms // the tag moved on before they were read: it may have been incomplete
+		}
+	}
 	return out
 }
 

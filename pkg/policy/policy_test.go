@@ -745,6 +745,7 @@ func TestReasonSaysWhatHappened(t *testing.T) {
 	f := app(t, mature, cand("1", 20), cand("2", 9, withdrawn(0.1)))
 	f.lock("app")
 	f.on("app", ref, "2")
+	f.st.Images["app"].LastBuilt = ago(1)
 	got := f.decide()["app"]
 	assert.Equal(t, policy.Waiting, got.Status)
 	assert.Equal(t, "built on a withdrawn digest of node:22", got.Reason)

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ func (w *world) checkLock(name string, b *policy.BaseDecision) {
 	if c == nil {
 		require.True(w.t, b.Lock.Digest == base.Baseline.Digest || on != nil && b.Lock.Digest == on.Digest, "%s: lock of %s is a digest of nowhere", name, b.Ref)
 		return
+	}
+	for _, p := range w.cfg.Find(name).Source.Platforms {
+		require.False(w.t, c.Lacks(p) && (on == nil || on.Digest != c.Digest), "%s %s: lock of %s lacks %s", w.now, name, b.Ref, p)
 	}
 	require.True(w.t, c.Withdrawn.IsZero() || !c.Released.IsZero(), "%s %s: lock of %s is withdrawn", w.now, name, b.Ref)
 	if on != nil && w.seqOf[on.Digest] == w.seqOf[c.Digest] {
@@ -62,17 +66,76 @@ func (w *world) checkStart(dec policy.Decision) {
 	require.False(w.t, w.ids[dec.Rebuild], "%s: rebuild id used twice", dec.Image)
 	w.ids[dec.Rebuild] = true
 	require.NotEmpty(w.t, dec.Targets)
+	w.checkStops(dec)
 	for _, target := range dec.Targets {
 		on := facts.On(target.Ref)
 		require.NotNil(w.t, on, "%s: due for %s, of which nothing is known", dec.Image, target.Ref)
 		require.NotEqual(w.t, on.Digest, target.Digest, "%s: rebuilt for what it is built on", dec.Image)
 		if seq := w.seqOf[target.Digest]; seq != 0 {
-			require.NotEqual(w.t, seq, w.seqOf[on.Digest], "%s: rebuilt for the same effective digest of %s", dec.Image, target.Ref)
 			base := w.st.Base(target.Ref)
+			if s := base.Seen(on.Digest); s != nil && len(s.Platforms) > 0 { // else nobody can know what it holds
+				require.NotEqual(w.t, seq, w.seqOf[on.Digest], "%s: rebuilt for the same effective digest of %s", dec.Image, target.Ref)
+			}
 			c := base.Find(target.Digest)
 			require.True(w.t, c == nil || c.Held.IsZero() && (c.Withdrawn.IsZero() || !c.Released.IsZero()), "%s: rebuilt for a held or withdrawn digest", dec.Image)
 		}
 	}
+}
+
+// checkStops asserts that a rebuild starts neither in a pause nor outside the windows, nor too soon after the last one.
+func (w *world) checkStops(dec policy.Decision) {
+	img, facts := w.cfg.Find(dec.Image), w.st.Images[dec.Image]
+	require.False(w.t, w.stopped(img, len(dec.Urgent) > 0), "%s %s: started in a freeze", w.now, dec.Image)
+	if len(dec.Urgent) > 0 {
+		return
+	}
+	for _, r := range append(slices.Clone(facts.RebuildHistory), *orEmpty(facts.Rebuild)) {
+		if !r.Status.CountsAsBuilt() || w.now.Sub(r.RequestedAt.Time) >= img.Interval().Std() {
+			continue
+		}
+		require.True(w.t, w.decidedByHand(dec, r.RequestedAt.Time), "%s %s: rebuilt %s after the last time", w.now, dec.Image, w.now.Sub(r.RequestedAt.Time))
+	}
+}
+
+func orEmpty(r *state.Rebuild) *state.Rebuild {
+	if r == nil {
+		return &state.Rebuild{}
+	}
+	return r
+}
+
+// decidedByHand reports whether a person released or held a digest of a base since a time.
+func (w *world) decidedByHand(dec policy.Decision, since time.Time) bool {
+	for _, b := range dec.Bases {
+		if base := w.st.Bases[b.Base]; base != nil {
+			for _, c := range base.Candidates {
+				if c.Released.After(since) || c.Held.After(since) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// stopped reports whether a pause or a window keeps an image from being rebuilt now, by the definition of windows.
+func (w *world) stopped(img *config.Image, urgent bool) bool {
+	if w.st.PauseOf(img.Name, w.now) != nil {
+		return true
+	}
+	for _, window := range img.OpenWindows() {
+		if urgent && window.Urgent {
+			continue
+		}
+		active := false
+		for at := w.now; w.now.Sub(at) < window.Duration; at = at.Add(-time.Hour) {
+			active = active || window.Schedule.Next(at.Add(-time.Second)).Equal(at)
+		}
+		if active == window.Deny { // at most one window for each image
+			return true
+		}
+	}
+	return false
 }
 
 // check asserts what must hold after every step.
@@ -121,12 +184,15 @@ func (w *world) checkNotStarving(name string) {
 	if !img.Rebuilds() || w.exempt[name] || w.failAll {
 		return
 	}
+	if w.stopped(img, false) {
+		w.excused = w.now
+	}
 	built := w.images[name]
 	for _, ref := range w.deps[name] {
 		if parent, ok := strings.CutPrefix(ref, "ghcr.io/acme/"); ok {
 			p := w.images[strings.TrimSuffix(parent, ":latest")]
 			if built.used[ref].Digest != p.digest {
-				w.notLaterThan(p.at, 0, "%s is not rebuilt on %s", name, ref)
+				w.notLaterThan(p.at, img.Interval().Std(), "%s is not rebuilt on %s", name, ref)
 			}
 			continue
 		}
@@ -139,7 +205,7 @@ func (w *world) checkNotStarving(name string) {
 			if newest := p.seq == t.current.seq; img.RebuildPolicy == config.Settle && !newest {
 				bound = img.MaxDelay().Std()
 			}
-			w.notLaterThan(w.returned(ref, p), bound, "%s starves for push %d of %s, and is on %d", name, p.seq, ref, w.seqOf[built.used[ref].Digest])
+			w.notLaterThan(w.returned(ref, p), bound+img.Interval().Std(), "%s starves for push %d of %s, and is on %d", name, p.seq, ref, w.seqOf[built.used[ref].Digest])
 			break // the first is the one that waits the longest
 		}
 	}
@@ -177,6 +243,7 @@ func (w *world) notLaterThan(since time.Time, bound time.Duration, message strin
 // settle lets everything come to rest, without failures and new pushes, and asserts that nothing was lost.
 func (w *world) settle() {
 	w.quiet, w.failAll, w.skew, w.jitter = true, false, 0, 0
+	w.st.Pauses = nil
 	for _, t := range w.tags {
 		t.flaps = nil
 	}

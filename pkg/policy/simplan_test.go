@@ -92,6 +92,9 @@ func facts(w *world) string {
 			fmt.Fprint(&b, r.Failures)
 		}
 	}
+	if w.st.Pauses != nil {
+		fmt.Fprint(&b, *w.st.Pauses.All)
+	}
 	if w.failAll { // a plan takes it that builds succeed
 		fmt.Fprint(&b, w.now)
 	}

@@ -167,8 +167,57 @@ var patterns = []pattern{
 			require.Equal(w.t, w.rebuilds["i1"], w.rebuilds["i5"])
 		}
 	}},
+	{name: "index completed in five steps, every 10 days", deps: one, extra: map[string]string{"app source": ", platforms: [linux/amd64, linux/arm64]"}, count: "app",
+		step: func(w *world) { steps(w, false) }, check: func(w *world) {
+			if w.weather == calm {
+				require.Equal(w.t, 9, w.rebuilds["app"], "once for each index")
+			}
+		}},
+	{name: "five platforms replaced one by one, every 10 days", deps: one, count: "app",
+		extra: map[string]string{"app source": ", platforms: [linux/amd64, linux/arm/v7, linux/arm64, linux/386, linux/s390x]"},
+		step:  func(w *world) { steps(w, true) }, check: func(w *world) {
+			if w.weather == calm {
+				require.LessOrEqual(w.t, w.rebuilds["app"], 2*9, "rebuildInterval takes the later ones together")
+			}
+		}},
+	{name: "pushed every day, rebuildInterval 3d", deps: one, extra: map[string]string{"app": "  rebuildInterval: 3d\n"}, step: every(1), count: "app"},
+	{name: "weekends closed, pushed every 5 days", deps: one, count: "app", step: every(5),
+		extra: map[string]string{"app": "  windows: [{kind: Deny, schedule: \"0 0 * * 6\", duration: 2d}]\n"}},
+	{name: "open for three hours a week, pushed every 5 days", deps: one, count: "app", step: every(5),
+		extra: map[string]string{"app": "  windows: [{kind: Allow, schedule: \"0 6 * * 2\", duration: 3h}]\n"}},
+	{name: "diamond, paused for 12 days every 30", deps: func() map[string][]string { return cloneDeps(diamond) }, count: "d", step: func(w *world) {
+		every(10)(w)
+		switch w.hours() % 720 {
+		case 200:
+			w.st.Pause(state.Pause{Reason: "freeze", At: state.At(w.now), Until: state.At(w.now.Add(15 * day))})
+		case 200 + 12*24:
+			w.st.Resume()
+		}
+	}, check: func(w *world) {
+		if w.weather == calm {
+			require.Equal(w.t, w.rebuilds["a"], w.rebuilds["d"], "the tip is built once per change")
+		}
+	}},
+	{name: "frozen from the 10th to the 22nd, urgent after 12 hours, every 15 days", deps: one, count: "app",
+		extra: map[string]string{"app": "  windows: [{kind: Deny, schedule: \"0 0 10 * *\", duration: 12d, urgent: true}]\n"}, step: func(w *world) {
+			every(15)(w)
+			if c := w.newest(); c != nil && w.hours()%360 == 12 {
+				c.Release("fixes CVE-2026-1", w.now)
+				c.Urgent = []string{"CVE-2026-1"}
+			}
+			if t := w.tags[python]; w.weather == calm && w.hours()%360 == 24 && t.current.seq > 1 {
+				require.Equal(w.t, t.current.seq, w.seqOf[w.images["app"].used[python].Digest], "%s: the fix waits", w.now)
+			}
+		}},
 	{name: "autoRebuild: false, every 5 days", deps: one, extra: map[string]string{"app": "  autoRebuild: false\n"}, count: "app", step: every(5),
 		check: func(w *world) { require.Zero(w.t, w.rebuilds["app"]) }},
+}
+
+// steps completes an index in five steps within eight hours.
+func steps(w *world, keepOld bool) {
+	if h := w.hours() % 240; h >= 100 && h <= 108 && h%2 == 0 {
+		w.complete(python, (h-100)/2, keepOld)
+	}
 }
 
 // returns takes a push back and brings the same digest again: no Freight and no event come of that.
@@ -277,7 +326,7 @@ with an injected clock. It models the systems around imagefactory:
 - the **Jobs** that analyze, and the hourly pass of promote, which checks everything every sixth time, and in between the tags
   that wait, are due, or may return to a withdrawn digest;
 - a **forge** whose runs take minutes to hours and publish an image;
-- **people** who push, release, hold, reset, and change delays.
+- **people** who push, release, hold, pause, reset, and change delays.
 
 The same functions as in the commands record facts and decide. Each pattern is simulated
 once without failures (*calm*), and with twenty seeds in which much fails (*storm*): events are lost, Jobs fail with all their
@@ -289,16 +338,20 @@ what they were built on. Both policies are also tested with the other way to bui
 After every hour the test asserts that
 
 - the lock never holds a digest that is younger than the delay (counted from its return, if it had been away for a day),
-  held, or withdrawn, unless it was released or the published image is already built on it;
+  held, or withdrawn, unless it was released or the published image is already built on it; and never one that lacks a platform
+  of the image;
 - the lock never goes back, except away from a withdrawn digest, or because a person held a digest or changed a delay;
+- no rebuild starts in a pause, outside the windows of its image, or sooner than rebuildInterval after the last one that published
+  something: urgent ones excepted where the window says so, and those that a person's release or hold caused;
 - a rebuild never starts for a digest that the image is already built on, for one that only changes other platforms, while
   another rebuild runs, or under an ID that was used before;
 - nothing starves: every digest that stayed under a tag, and every image that a parent published, is picked up within the delay
-  (under settle, within the longest delay if newer ones arrive), plus slack for failures; a digest that was away for 6 hours or
-  longer waits from its return;
+  (under settle, within the longest delay if newer ones arrive) and rebuildInterval, plus slack for failures; a digest that was
+  away for 6 hours or longer waits from its return, and a freeze counts from its end;
 - state files stay small.
 
-Without failures it also asserts that the tip of a diamond is built once for each change. At the end failures and pushes
+Without failures it also asserts that the tip of a diamond is built once for each change, that an index completed in five steps
+costs one rebuild, and that an urgent fix is built within half a day, also in a freeze that lets it pass. At the end failures and pushes
 stop, and the test asserts that every image ends up on the digests that the tags hold, and that one more pass changes no byte.
 
 It does not promise this: without evidence nobody can know which digest a build got from a tag that moved while the build ran.

@@ -160,13 +160,13 @@ func newWorld(t *testing.T, seed uint64, r rule, wx weather, deps map[string][]s
 	return w
 }
 
-// configure writes images.yaml; extra are lines for one image by name.
+// configure writes images.yaml; extra are lines for one image by name, and keys of its source by "NAME source".
 func (w *world) configure(extra map[string]string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "factory:\n  schedule: 0 * * * *\ndefaults:\n  rebuildDelay: %s\n  rebuildPolicy: %s\n  source: {provider: github, repo: acme/x, workflow: build.yml, pinBases: %t}\nimages:\n",
 		config.Duration(w.rule.delay), w.rule.policy, w.rule.pin)
 	for _, name := range slices.Sorted(maps.Keys(w.deps)) {
-		fmt.Fprintf(&b, "- name: %s\n  repository: acme/%s\n  tags: latest\n  source: {dockerfile: %s/Dockerfile}\n%s", name, name, name, extra[name])
+		fmt.Fprintf(&b, "- name: %s\n  repository: acme/%s\n  tags: latest\n  source: {dockerfile: %s/Dockerfile%s}\n%s", name, name, name, extra[name+" source"], extra[name])
 	}
 	cfg, err := config.Load(strings.NewReader(b.String()), "images.yaml")
 	require.NoError(w.t, err)
@@ -206,6 +206,47 @@ func (w *world) daily(n int) bool { return w.hours()%(24*n) == 24*n-1 }
 func (w *world) push(ref string) push {
 	t := w.tags[ref]
 	return w.move(ref, push{Snapshot: state.Snapshot{Digest: w.digest(), Platforms: state.Platforms{amd64: w.digest(), "linux/arm64": w.digest()}}, seq: t.pushes + 1})
+}
+
+// complete makes the n-th step of a new index: it has the platforms that are built so far, or those and the old ones of the others.
+func (w *world) complete(ref string, n int, keepOld bool) {
+	t := w.tags[ref]
+	p := push{Snapshot: state.Snapshot{Digest: w.digest(), Platforms: state.Platforms{}}, seq: t.pushes}
+	if n == 0 || keepOld {
+		p.seq++
+	}
+	if n == 0 {
+		w.kept[0] = t.current // before the first step
+	}
+	for i, platform := range completed {
+		switch {
+		case i == n:
+			p.Platforms[platform] = w.digest()
+		case i < n:
+			p.Platforms[platform] = t.current.Platforms[platform]
+		case keepOld:
+			p.Platforms[platform] = w.kept[0].Platforms[platform]
+			if p.Platforms[platform] == "" {
+				p.Platforms[platform] = w.digest()
+			}
+		}
+	}
+	w.move(ref, p)
+}
+
+// completed are the platforms of an index in the order in which they are built.
+var completed = []string{amd64, "linux/arm/v7", "linux/arm64", "linux/386", "linux/s390x"}
+
+// fails reports whether a build for an image fails because an index lacks one of its platforms.
+func (w *world) fails(name string, used map[string]state.Snapshot) bool {
+	for _, s := range used {
+		for _, p := range w.cfg.Find(name).Source.Platforms {
+			if s.Lacks(p) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pushOther moves a tag to an index in which only another platform is new.
@@ -355,6 +396,7 @@ func (w *world) forge() {
 	for _, r := range w.runs {
 		if r.used == nil && !w.now.Before(r.reads) {
 			r.used = w.read(r.image, w.rule.pin)
+			r.fails = r.fails || w.fails(r.image, r.used)
 		}
 		if !r.done && !r.hangs && r.used != nil && !w.now.Before(r.ends) {
 			r.done = true
@@ -481,7 +523,9 @@ func (w *world) dispatch(name, id string) {
 func (w *world) people() {
 	for _, name := range w.g.Order() {
 		if w.chance(w.weather.developer) && (w.weather.evidence || !w.active(name)) {
-			w.publish(name, w.read(name, w.rule.pin))
+			if used := w.read(name, w.rule.pin); !w.fails(name, used) {
+				w.publish(name, used)
+			}
 			if !w.weather.evidence { // else it could be taken for the result of a rebuild that starts right now
 				w.record(name)
 			}

@@ -49,8 +49,15 @@ func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) boo
 		}
 		d := policy.Reconsider(f.Config, f.State, f.Graph, name, a.now)
 		fleet.LogDecisions(ctx, a.opts.Log, []policy.Decision{d})
+		closed := ""
+		if c, ok := a.executor.(closer); ok {
+			closed = c.Closed(name)
+		}
 		switch {
 		case a.failed(&d):
+		case closed != "": // it was refused for that; it is due again when the window opens
+			a.report.Dropped = append(a.report.Dropped, Ended{Image: name, Rebuild: facts.Rebuild.ID, Message: closed})
+			facts.CancelRequest()
 		case d.Status == policy.Due:
 			if !take(img) {
 				left = append(left, name)
@@ -66,6 +73,9 @@ func (a *attempt) claimOrphans(ctx context.Context, take func(*config.Image) boo
 	}
 	a.orphans = left
 }
+
+// closer is an executor that knows windows of its own. What they close is not recorded as a rebuild, so that it never fails.
+type closer interface{ Closed(image string) string }
 
 // claimDue records new rebuilds for the images that are due; none if the executor cannot report what it can start.
 func (a *attempt) claimDue(ctx context.Context, slots *policy.Slots) {

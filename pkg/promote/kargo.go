@@ -92,11 +92,22 @@ func (k *kargoExecutor) Ready(ctx context.Context, r *rebuildRequest) (string, e
 	if stage := kargo.RebuildStage(r.Image.Name); !k.stages.Rebuild[stage] {
 		return fmt.Sprintf("no Stage %q in Kargo (run `imagefactory synth` and apply dist, or start the build by hand)", stage), nil
 	}
+	if why := k.Closed(r.Image.Name); why != "" {
+		return why, nil
+	}
 	err := k.client.Ready(ctx, promotionSpec(r))
 	if errors.Is(err, cluster.ErrNoFreight) {
 		return err.Error(), nil
 	}
 	return "", err
+}
+
+// Closed implements closer: it returns why the promotion windows of an image's Stage are closed.
+func (k *kargoExecutor) Closed(image string) string {
+	if k.stages == nil {
+		return ""
+	}
+	return k.stages.Closed[kargo.RebuildStage(image)]
 }
 
 // promotionSpec returns the Promotion to create for a request.

@@ -97,6 +97,18 @@ func (s *Server) AddStage(image string) {
 	s.add("stages", object{"metadata": object{"name": "rebuild-" + image, "labels": object{"imagefactory/role": "rebuild", "imagefactory/image": image}}})
 }
 
+// Close adds a rebuild Stage whose promotion windows are closed; next is when they open, "" if that is not known.
+func (s *Server) Close(image, next, reason string) {
+	status := object{"closed": true, "reason": reason}
+	if next != "" {
+		status["nextOpen"] = next
+	}
+	s.add("stages", object{
+		"metadata": object{"name": "rebuild-" + image, "labels": object{"imagefactory/role": "rebuild", "imagefactory/image": image}},
+		"status":   object{"promotionWindowStatus": status},
+	})
+}
+
 // Hold adds an observe Stage whose auto-promotion is on hold.
 func (s *Server) Hold(stage, warehouse, by string) {
 	s.add("stages", object{
