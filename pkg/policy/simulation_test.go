@@ -199,7 +199,7 @@ var patterns = []pattern{
 		}
 	}},
 	{name: "frozen from the 10th to the 22nd, urgent after 12 hours, every 15 days", deps: one, count: "app",
-		extra: map[string]string{"app": "  windows: [{kind: Deny, schedule: \"0 0 10 * *\", duration: 12d, urgent: true}]\n"}, step: func(w *world) {
+		extra: map[string]string{"app": "  windows: [{kind: Deny, schedule: \"0 0 10 * *\", duration: 12d, urgent: true}]\n  urgent: {minAge: 0}\n"}, step: func(w *world) {
 			every(15)(w)
 			if c := w.newest(); c != nil && w.hours()%360 == 12 {
 				c.Release("fixes CVE-2026-1", w.now)

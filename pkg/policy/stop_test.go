@@ -13,9 +13,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
+// urgently has scans release candidates for every image.
+const urgently = mature + ", urgent: {minAge: 0}"
+
 // configured is one image that is due for one tag, with more lines in its entry of images.yaml.
 func configured(t *testing.T, lines string, candidates ...state.Candidate) *fleet {
-	f := enroll(t, mature, map[string][]string{"app": {ref}}, map[string]string{"app": lines})
+	f := enroll(t, urgently, map[string][]string{"app": {ref}}, map[string]string{"app": lines})
 	if len(candidates) == 0 {
 		candidates = []state.Candidate{cand("1", 8)}
 	}
@@ -195,7 +198,7 @@ func TestPause(t *testing.T) {
 
 // stoppedParent is a parent that is due and stopped, and a child that is due for a base of its own.
 func stoppedParent(t *testing.T, dueSince float64) *fleet {
-	f := enroll(t, mature, map[string][]string{"parent": {ref}, "child": {parentRef, python}}, nil)
+	f := enroll(t, urgently, map[string][]string{"parent": {ref}, "child": {parentRef, python}}, nil)
 	f.tag(ref, cand("1", 7+dueSince))
 	f.tag(python, cand("1", 8))
 	f.on("parent", ref, "0")
@@ -255,7 +258,7 @@ func TestUrgencyIsInherited(t *testing.T) {
 }
 
 func TestUrgentFindings(t *testing.T) {
-	f := enroll(t, mature, map[string][]string{"app": {ref, python}}, nil)
+	f := enroll(t, urgently, map[string][]string{"app": {ref, python}}, nil)
 	f.tag(ref, cand("1", 2, released(1), urgentFor("CVE-2", "CVE-1")), cand("2", 1, released(0), urgentFor("CVE-3", "CVE-1")))
 	f.tag(python, cand("1", 1))
 	f.on("app", ref, "0")
