@@ -192,7 +192,10 @@ func TestCheckMirror(t *testing.T) {
 	assert.Equal(t, trust.Result{}, b.checkWith(robotRule, map[string][]string{b.Host: {empty.Host}}))
 	full := b.Host
 	b.image.Ref = strings.Replace(b.image.Ref, b.Host, empty.Host, 1)
-	empty.Break(func(w http.ResponseWriter, _ *http.Request) bool { http.Error(w, "no", 503); return true })
+	empty.Break(func(w http.ResponseWriter, _ *http.Request) bool {
+		http.Error(w, "no", http.StatusServiceUnavailable)
+		return true
+	})
 	assert.Equal(t, trust.Result{}, b.checkWith(robotRule, map[string][]string{empty.Host: {full}}))
 }
 

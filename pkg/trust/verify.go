@@ -145,10 +145,10 @@ func (v *Verifier) Verify(digest string, a *registry.Attachment) (err error) {
 	return failed
 }
 
-// wrongKind reports a valid attachment that is not what the rule requires.
-type wrongKind struct{ text string }
+// wrongKindError reports a valid attachment that is not what the rule requires.
+type wrongKindError struct{ text string }
 
-func (e *wrongKind) Error() string { return e.text }
+func (e *wrongKindError) Error() string { return e.text }
 
 // suits returns an error unless a verified attachment is of the kind that the rule requires. Attestations such as an SBOM or the
 // report of a scanner do not say that an image was published.
@@ -159,18 +159,18 @@ func (v *Verifier) suits(result *verify.VerificationResult) error {
 		case strings.HasPrefix(s.GetPredicateType(), slsaPredicate):
 			kind = config.RequireProvenance
 		case !strings.HasPrefix(s.GetPredicateType(), cosignPredicate):
-			return &wrongKind{fmt.Sprintf("an attestation of type %q is neither signature nor provenance", s.GetPredicateType())}
+			return &wrongKindError{fmt.Sprintf("an attestation of type %q is neither signature nor provenance", s.GetPredicateType())}
 		}
 	}
 	if v.requires != "" && v.requires != kind {
-		return &wrongKind{fmt.Sprintf("it is a %s, not a %s", kind, v.requires)}
+		return &wrongKindError{fmt.Sprintf("it is a %s, not a %s", kind, v.requires)}
 	}
 	return nil
 }
 
 // rankOf orders failures by how close the attachment came.
 func rankOf(err error) int {
-	var kind *wrongKind
+	var kind *wrongKindError
 	var identity *verify.ErrNoMatchingCertificateIdentity
 	switch {
 	case errors.As(err, &kind):

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -123,7 +122,7 @@ func TestVerifyWithKey(t *testing.T) {
 		"another's bundle": bundleOf(other.Bundle(image, sigstoretest.Provenance)),
 		"a certificate":    bundleOf(s.Bundle(image, sigstoretest.Provenance, robot)),
 	} {
-		assert.Error(t, v.Verify(image, a), name)
+		require.Error(t, v.Verify(image, a), name)
 	}
 	data, annotations := key.CosignSignature(image)
 	changed := []byte(strings.Replace(string(data), "registry.example", "registry.example.org", 1))
