@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/scan"
 )
@@ -47,6 +48,8 @@ type tool struct {
 	update   []string                                   // downloads the database
 	noUpdate []string                                   // variables with which a scan does not
 	version  []string                                   // prints the versions of the program and the database
+	unusable func(version []byte) (why string)          // why that database cannot be used; empty if it can
+	folder   string                                     // variable that names the folder of the database
 	scan     func(ref, platform string) (args []string) // prints a report
 }
 
@@ -55,19 +58,47 @@ var tools = map[string]tool{
 		update:   []string{"image", "--quiet", "--download-db-only"},
 		noUpdate: []string{"TRIVY_SKIP_DB_UPDATE=true"},
 		version:  []string{"version", "--format", "json"},
+		unusable: trivyUnusable,
+		folder:   "TRIVY_CACHE_DIR",
 		scan: func(ref, platform string) []string { // several processes cannot share the cache of layers on disk
 			args := []string{"image", "--quiet", "--format", "json", "--scanners", "vuln", "--image-src", "remote", "--cache-backend", "memory", "--exit-code", "0"}
 			return append(platformed(args, platform), ref)
 		},
 	},
 	"grype": {
-		update:   []string{"db", "update", "--quiet"},
+		update:   []string{"db", "update"}, // --quiet would hide its errors
 		noUpdate: []string{"GRYPE_DB_AUTO_UPDATE=false", "GRYPE_CHECK_FOR_APP_UPDATE=false"},
 		version:  []string{"db", "status", "--output", "json"},
+		unusable: grypeUnusable,
+		folder:   "GRYPE_DB_CACHE_DIR",
 		scan: func(ref, platform string) []string {
-			return append(platformed([]string{"--quiet", "--output", "json"}, platform), "registry:"+ref)
+			return append(platformed([]string{"--output", "json"}, platform), "registry:"+ref)
 		},
 	},
+}
+
+// trivyUnusable reports that there is no database. Trivy lists one that it has.
+func trivyUnusable(version []byte) string {
+	var v struct {
+		Version         string
+		VulnerabilityDB json.RawMessage
+	}
+	if json.Unmarshal(version, &v) == nil && v.Version != "" && v.VulnerabilityDB == nil {
+		return "there is none"
+	}
+	return ""
+}
+
+// grypeUnusable returns why Grype finds its database invalid: there is none, or it is too old.
+func grypeUnusable(status []byte) string {
+	var v struct {
+		Valid *bool  `json:"valid"`
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(status, &v) == nil && v.Valid != nil && !*v.Valid {
+		return sanitize.Cut(sanitize.Foreign(cmp.Or(v.Error, "it is invalid")), maxMessage)
+	}
+	return ""
 }
 
 func platformed(args []string, platform string) []string {
@@ -105,6 +136,10 @@ func (s *Scanner) Update(ctx context.Context) (version string, err error) {
 		}
 	}
 	out, err := s.output(ctx, s.tool.version...)
+	if why := s.tool.unusable(out); why != "" && s.offline() {
+		variable, _, _ := strings.Cut(s.tool.noUpdate[0], "=")
+		return "", fmt.Errorf("the database of %s cannot be used: %s (unset %s so that it is downloaded, or set %s to the folder that has one)", s.Name, why, variable, s.tool.folder)
+	}
 	if err != nil { // an older program: every digest is scanned again
 		return "", nil //nolint:nilerr // the version only saves work
 	}
@@ -175,7 +210,10 @@ func (s *Scanner) run(ctx context.Context, ref string, args []string, out io.Wri
 	cmd.Stdout, cmd.Stderr = out, &messages
 	if err := cmd.Run(); err != nil {
 		text := sanitize.Cut(sanitize.Foreign(lastLine(messages.String()), secrets...), maxMessage)
-		if ctx.Err() != nil || text == "" {
+		switch {
+		case ctx.Err() == nil && strings.Contains(err.Error(), "signal: killed"):
+			return fmt.Errorf("%s was killed (if memory is short, lower --parallel)", s.Name)
+		case ctx.Err() != nil || text == "":
 			return err
 		}
 		return errors.New(text)
@@ -193,11 +231,13 @@ func (t *tool) noUpdateUnless(args []string) []string {
 	return t.noUpdate
 }
 
-// lastLine returns the last line that is not empty: scanners end with the error.
+// lastLine returns the last line that is not empty, without time and level: scanners end with the error.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
+	return logPrefix().ReplaceAllString(lines[len(lines)-1], "")
 }
+
+var logPrefix = lazy.Regexp(`^(\S+\s+FATAL\s+Fatal error\s+(run error: )?|\[\d+\]\s+ERROR\s+)`)
 
 // tail is a buffer for the last bytes of a text.
 type tail struct{ bytes.Buffer }

@@ -260,7 +260,8 @@ func (r *run) record() {
 	}
 	fresh := map[*state.Scan]bool{}
 	for i := range r.targets {
-		if found := r.done[r.targets[i].key()]; found != nil && found.report != nil && found.err == nil {
+		found := r.done[r.targets[i].key()]
+		if found != nil && found.err == nil && (found.report != nil || r.Known != nil) { // scanned now, or with the same database
 			fresh[r.targets[i].last(r.State)] = true
 		}
 	}

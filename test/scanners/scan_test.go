@@ -90,14 +90,17 @@ func TestScannerFails(t *testing.T) {
 		f.run(t, "scan", "--with", scanner)
 		f.upstream(t, fixedBase)
 		before := f.files(t)
-		f.write(t, "killed", "#!/bin/sh\n"+scanner+" \"$@\" | head -c 300\nkill -9 $$\n")
-		require.NoError(t, os.Chmod(filepath.Join(f.dir, "killed"), 0o755))
+		f.script(t, "killed", scanner+` "$@" | head -c 300; kill -9 $$`)
+		f.script(t, "asks-for-another", scanner+` $(echo "$@" | sed 's/@sha256:......../@sha256:00000000/')`)
 
 		for name, test := range map[string]struct {
 			args, env, says []string
 		}{
-			"killed":      {[]string{"--program", "./killed"}, nil, []string{"signal: killed", "earlier findings are kept"}},
-			"no database": {nil, []string{"TRIVY_CACHE_DIR=" + t.TempDir(), "GRYPE_DB_CACHE_DIR=" + t.TempDir()}, []string{"database"}},
+			"killed": {[]string{"--program", "./killed"}, nil, []string{
+				scanner + " was killed (if memory is short, lower --parallel)", "earlier findings are kept"}},
+			"no database": {nil, []string{"TRIVY_CACHE_DIR=" + t.TempDir(), "GRYPE_DB_CACHE_DIR=" + t.TempDir()}, []string{
+				"the database of " + scanner + " cannot be used", "to the folder that has one)"}},
+			"no image": {[]string{"--program", "./asks-for-another"}, nil, []string{"MANIFEST_UNKNOWN", "earlier findings are kept"}},
 		} {
 			out, err := f.try(t, test.env, append([]string{"scan", "--with", scanner, "--all"}, test.args...)...)
 			require.Error(t, err, name)
@@ -155,6 +158,13 @@ func (f *fleet) write(t *testing.T, path, content string) {
 	path = filepath.Join(f.dir, path)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+}
+
+// script writes a program that the shell runs.
+func (f *fleet) script(t *testing.T, path, command string) {
+	t.Helper()
+	f.write(t, path, "#!/bin/sh\n"+command+"\n")
+	require.NoError(t, os.Chmod(filepath.Join(f.dir, path), 0o755))
 }
 
 // run runs imagefactory, which must succeed, and returns what it prints.
