@@ -47,13 +47,19 @@ func (w *world) checkLock(name string, b *policy.BaseDecision) {
 	}
 	delay := w.cfg.Find(name).Delay().Std()
 	require.True(w.t, !c.Released.IsZero() || w.now.Sub(seen) >= delay, "%s %s: lock of %s is younger than the delay", w.now, name, b.Ref)
-	w.checkAge(name, c, delay)
+	w.checkAge(name, base, c, delay)
 }
 
 // checkAge asserts, by what the model knows, that a digest was not taken before it could have ripened: since it was pushed,
 // or came back after it had been away for long.
-func (w *world) checkAge(name string, c *state.Candidate, delay time.Duration) {
-	if at, known := w.appeared[c.Digest]; known && c.Released.IsZero() {
+func (w *world) checkAge(name string, base *state.Base, c *state.Candidate, delay time.Duration) {
+	at, known := w.appeared[c.Digest]
+	for _, o := range base.Candidates { // a step in which the platforms of the image stayed the same
+		if w.seqOf[o.Digest] == w.seqOf[c.Digest] && w.appeared[o.Digest].Before(at) && !w.fails(name, map[string]state.Snapshot{"": o.Snapshot}) {
+			at = w.appeared[o.Digest]
+		}
+	}
+	if known && c.Released.IsZero() {
 		require.GreaterOrEqual(w.t, w.now.Sub(at), delay-state.ClockSkew, "%s %s: the lock is on a digest that appeared at %s", w.now, name, at)
 	}
 }
