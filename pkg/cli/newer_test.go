@@ -23,12 +23,13 @@ func TestNewerTags(t *testing.T) {
 	}
 	dir := t.TempDir()
 	enroll := func(lint string) {
-		text := "factory: {state: {url: https://git.example.com/acme/state.git}" + lint + "}\nimages:\n"
+		var text strings.Builder
+		text.WriteString("factory: {state: {url: https://git.example.com/acme/state.git}" + lint + "}\nimages:\n")
 		for name, tag := range map[string]string{"app": "22-slim", "web": "22-alpine", "lib": "3.1.0"} {
-			text += fmt.Sprintf("- {name: %s, registry: quay.example, repository: team/%[1]s, source: {provider: github, repo: acme/%[1]s, workflow: b.yml}}\n", name)
+			fmt.Fprintf(&text, "- {name: %s, registry: quay.example, repository: team/%[1]s, source: {provider: github, repo: acme/%[1]s, workflow: b.yml}}\n", name)
 			writeFiles(t, dir, map[string]string{"src/" + name + "/Dockerfile": "FROM " + bases.Host + "/os/node:" + tag + "\nRUN x\n"})
 		}
-		writeFiles(t, dir, map[string]string{"images.yaml": text})
+		writeFiles(t, dir, map[string]string{"images.yaml": text.String()})
 	}
 	analyze := func(args ...string) (lists int) {
 		before := len(bases.Requests())

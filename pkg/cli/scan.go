@@ -79,7 +79,7 @@ code is 1.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(scanner.Names(), cobra.ShellCompDirectiveNoFileComp))
 	o.output.add(cmd, "text")
-	o.repoFlags.add(env, cmd)
+	o.add(env, cmd)
 	o.metrics.add(env, cmd)
 	o.selected.add(cmd, paths)
 	return cmd
@@ -255,7 +255,7 @@ func readReport(in io.Reader, path string) (*scan.Report, error) {
 	if path == "-" {
 		return scan.Read(in, scan.MaxBytes)
 	}
-	f, err := os.Open(path) //nolint:gosec // the report that the user names
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -61,13 +61,13 @@ func install(folder string) error {
 	if err != nil {
 		return fmt.Errorf("finding the program: %w", err)
 	}
-	from, err := os.Open(self) //nolint:gosec // this program
+	from, err := os.Open(self)
 	if err != nil {
 		return fmt.Errorf("reading the program: %w", err)
 	}
 	defer func() { _ = from.Close() }()
 	const executable = 0o755
-	to, err := os.OpenFile(filepath.Join(folder, "imagefactory"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, executable) //nolint:gosec // others run it
+	to, err := os.OpenFile(filepath.Join(folder, "imagefactory"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, executable) // others run it
 	if err != nil {
 		return fmt.Errorf("installing the program: %w", err)
 	}

@@ -179,8 +179,7 @@ func (v *validator) scan(n *yaml.Node) {
 		v.check(child(n, "program"), at+".program", errors.New("want an absolute path, such as /usr/local/bin/trivy"))
 	}
 	if s.Schedule != "" {
-		_, err := parseSchedule(s.Schedule)
-		v.check(child(n, "schedule"), at+".schedule", err)
+		v.check(child(n, "schedule"), at+".schedule", checkSchedule(s.Schedule))
 	}
 	v.resources(child(n, "resources"), at+".resources", scanResources(s.Resources))
 }

@@ -109,8 +109,7 @@ func (v *validator) factory(n *yaml.Node) {
 		v.check(child(n, "analysisImage"), "factory.analysisImage", err)
 	}
 	if f.Schedule != "" {
-		_, err := parseSchedule(f.Schedule)
-		v.check(child(n, "schedule"), "factory.schedule", err)
+		v.check(child(n, "schedule"), "factory.schedule", checkSchedule(f.Schedule))
 	}
 	v.windows(child(n, "windows"), "factory.windows", f.Windows)
 	poll := child(n, "poll")
