@@ -23,7 +23,7 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // everything returns a set in which every metric has a sample.
 func everything(t *testing.T) *Set {
 	t.Helper()
-	cfg, err := config.Load(strings.NewReader("- {name: web, owner: shop, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n"), "images.yaml")
+	cfg, err := config.Load(strings.NewReader("- {name: web, owner: shop, repository: acme/web, source: {provider: github, repo: acme/web, workflow: b.yml}}\n- {name: paused, owner: shop, repository: acme/paused}\n"), "images.yaml")
 	require.NoError(t, err)
 	at := state.At(now)
 	st := state.New()
@@ -39,7 +39,7 @@ func everything(t *testing.T) *Set {
 	s := Fleet(&Facts{Config: cfg, State: st, Version: "1", Decisions: []policy.Decision{{
 		Image: "web", Status: policy.Failed, Since: now, Until: now.Add(time.Hour),
 		Bases: []policy.BaseDecision{{Ref: "docker.io/library/node:22", Base: "node-22", Outdated: now}},
-	}}})
+	}, {Image: "paused", Status: policy.Due, Since: now, Stop: policy.StopPause}}})
 	pass := Pass{
 		Command: "promote", Begin: now, End: now.Add(time.Minute), Success: true, Problems: 1,
 		Requests: map[string]Requests{"docker.io": {3, 2, 76}, "ghcr.io": {1, 1, -1}}, Ended: map[state.RebuildStatus]int{state.Failed: 1},
