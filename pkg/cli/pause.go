@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,4 +86,13 @@ paused when that of all images ends. Rebuilds that are due start with the next p
 	}
 	o.addWithoutReason(env, cmd)
 	return cmd
+}
+
+// printPause says on stderr that all images are paused, which their statuses show of those only that are due.
+func (env *Env) printPause(st *state.State) error {
+	if st.Pauses == nil || st.Pauses.All == nil || st.Pauses.All.Over(env.Now()) {
+		return nil
+	}
+	_, err := fmt.Fprintf(env.Err, "all images are %s; `imagefactory resume` ends that\n", st.Pauses.All)
+	return err
 }

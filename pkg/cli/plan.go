@@ -96,6 +96,9 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, is
 	if err != nil {
 		return err
 	}
+	if err := env.printPause(f.State); err != nil {
+		return err
+	}
 	p, err := f.Plan(selection, o.base, o.horizon.Std(), env.Now())
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	grypedb "github.com/anchore/grype/grype/db/v6"
@@ -96,7 +97,7 @@ func putTrivy(tx *bolt.Tx, h hole, at time.Time) error {
 
 // grypeDatabase writes the holes as a database of Grype below its cache folder.
 func grypeDatabase(cache string, holes []hole, at time.Time) error {
-	dir := filepath.Join(cache, fmt.Sprint(grypedb.ModelVersion))
+	dir := filepath.Join(cache, strconv.Itoa(grypedb.ModelVersion))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
