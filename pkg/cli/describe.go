@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/describe"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -70,6 +71,9 @@ func runDescribe(env *Env, paths *pathFlags, output *outputFlag, spec string) er
 	b := d.Base(subject.Base)
 	if subject.Digest != "" {
 		b.Candidates = slices.DeleteFunc(b.Candidates, func(c describe.BaseCandidate) bool { return c.Digest != subject.Digest })
+		if v := b.Vulnerabilities; v != nil {
+			v.Digests = slices.DeleteFunc(v.Digests, func(g exposure.ScannedDigest) bool { return g.Digest != subject.Digest })
+		}
 	}
 	if output.forPrograms() {
 		return report.Print(env.Out, output.value, BaseDescription{report.NewMeta("BaseDescription"), b})

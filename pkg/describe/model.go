@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/plan"
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -60,6 +61,20 @@ type Image struct {
 	Skipped    []plan.Skip       `json:"skipped,omitempty"`
 	Findings   finding.List      `json:"findings"`
 	Objects    []Object          `json:"objects"`
+	// Vulnerabilities are those of the published image; nil if it was not scanned.
+	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
+}
+
+// Vulnerabilities are what scans found in a published image, and where that is recorded.
+type Vulnerabilities struct {
+	exposure.Exposure
+	Place Place `json:"place"`
+}
+
+// BaseVulnerabilities are what scans found in the digests of a base image, and where that is recorded.
+type BaseVulnerabilities struct {
+	Digests []exposure.ScannedDigest `json:"digests"` // oldest first
+	Place   Place                    `json:"place"`
 }
 
 // Source is where a managed image is built from, and the rules for its rebuilds.
@@ -148,6 +163,8 @@ type Base struct {
 	Plan       []plan.Entry    `json:"plan"`     // rebuilds that it causes
 	Findings   finding.List    `json:"findings"`
 	Objects    []Object        `json:"objects"`
+	// Vulnerabilities are those of its digests; nil if none was scanned.
+	Vulnerabilities *BaseVulnerabilities `json:"vulnerabilities,omitempty"`
 }
 
 // BaseCandidate is a digest that the tag of a base image held.

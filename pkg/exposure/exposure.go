@@ -37,13 +37,15 @@ const (
 	Unknown     Remedy = ""          // the base image was not scanned
 )
 
-// Finding is a finding of the published image, with what removes it.
-type Finding struct {
+// Vulnerability is a finding of the published image, with what removes it.
+type Vulnerability struct {
 	state.FindingJSON
 	Base   string `json:"base,omitempty"`   // reference of the base image or parent that has it
 	Remedy Remedy `json:"remedy,omitempty"` // what removes it
 	Digest string `json:"digest,omitempty"` // candidate that fixes it
-	Tag    string `json:"tag,omitempty"`    // reference with a newer tag, used by another image, that does not have it
+	// Ready is when the candidate has ripened for the image or is released for it; missing if it is held, untrusted or pinned.
+	Ready time.Time `json:"ready,omitzero"`
+	Tag   string    `json:"tag,omitempty"` // reference with a newer tag, used by another image, that does not have it
 }
 
 // Added is a finding that a candidate would add to the image.
@@ -55,9 +57,9 @@ type Added struct {
 
 // Exposure is what scans found in an image.
 type Exposure struct {
-	Scanned  bool      `json:"scanned"` // the published image was scanned
-	Findings []Finding `json:"findings,omitempty"`
-	Added    []Added   `json:"added,omitempty"`
+	Scanned  bool            `json:"scanned"` // the published image was scanned
+	Findings []Vulnerability `json:"findings,omitempty"`
+	Added    []Added         `json:"added,omitempty"`
 	// Others are the numbers of less severe findings.
 	Others map[scan.Severity]int `json:"others,omitempty"`
 	// Ignored is the number of findings that VEX statements or urgent.ignore take away.
@@ -272,8 +274,8 @@ func (v *view) where(f *state.Finding) string {
 	return ""
 }
 
-func (v *view) explain(found *state.Finding) Finding {
-	out := Finding{FindingJSON: found.JSON()}
+func (v *view) explain(found *state.Finding) Vulnerability {
+	out := Vulnerability{FindingJSON: found.JSON()}
 	out.Where = v.where(found)
 	from, _ := v.source(found)
 	switch {
@@ -288,7 +290,7 @@ func (v *view) explain(found *state.Finding) Finding {
 			break
 		}
 		if c := v.fixing(from, found); c != nil {
-			out.Remedy, out.Digest = ByCandidate, c.Digest
+			out.Remedy, out.Digest, out.Ready = ByCandidate, c.Digest, v.ready(from, c)
 			return out
 		}
 		if v.remains(from, found) {
@@ -301,14 +303,41 @@ func (v *view) explain(found *state.Finding) Finding {
 	return out
 }
 
-// fixing returns the newest candidate that no longer has an inherited finding, or nil.
+// fixing returns the candidate that no longer has an inherited finding and is ready first, or nil.
 func (v *view) fixing(b *baseView, f *state.Finding) *state.Candidate {
+	var best *state.Candidate
+	var at time.Time
 	for _, c := range slices.Backward(b.candidates) {
-		if v.fixes(b, c, f) {
-			return c
+		if !v.fixes(b, c, f) {
+			continue
+		}
+		if ready := v.ready(b, c); best == nil || !ready.IsZero() && (at.IsZero() || ready.Before(at)) {
+			best, at = c, ready
 		}
 	}
-	return nil
+	return best
+}
+
+// ready returns when a candidate that fixes a finding has ripened for the image or is released for it. It is the zero time if that
+// is not known: the candidate is held or untrusted, or the image pins the base.
+func (v *view) ready(b *baseView, c *state.Candidate) time.Time {
+	u := v.img.Urgent
+	held := !c.Held.IsZero() && (len(c.Adds) == 0 || u != nil && u.Holds())
+	if b.pinned || held || v.State.Bases[b.name].Distrust(c) != "" {
+		return time.Time{}
+	}
+	ripe := since(c).Add(v.img.Delay().Std())
+	at := ripe
+	switch byScan := len(c.Urgent) > 0; {
+	case !c.Released.IsZero() && (!byScan || u != nil):
+		at = c.Released.Time
+	case u != nil:
+		at = since(c).Add(u.Age())
+	}
+	if ripe.Before(at) {
+		return ripe
+	}
+	return at
 }
 
 // fixes reports whether a candidate is known not to have a finding on any platform on which the base has it.

@@ -97,8 +97,8 @@ func TestFixReleases(t *testing.T) {
 	got := w.Of(w.Config.Find("web"))
 	require.True(t, got.Scanned)
 	require.Len(t, got.Findings, 2)
-	assert.Equal(t, exposure.Finding{FindingJSON: state.FindingJSON{ID: openssl.ID, Severity: scan.Critical, Package: "openssl", Installed: "1", Fixed: "2", Where: state.InBase},
-		Base: ref, Remedy: exposure.ByCandidate, Digest: digest(2)}, got.Findings[0])
+	assert.Equal(t, exposure.Vulnerability{FindingJSON: state.FindingJSON{ID: openssl.ID, Severity: scan.Critical, Package: "openssl", Installed: "1", Fixed: "2", Where: state.InBase},
+		Base: ref, Remedy: exposure.ByCandidate, Digest: digest(2), Ready: start.Add(24 * time.Hour)}, got.Findings[0])
 	assert.Equal(t, state.InOwn, got.Findings[1].Where)
 	assert.Equal(t, exposure.ByImage, got.Findings[1].Remedy)
 

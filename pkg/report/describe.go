@@ -40,6 +40,7 @@ func (s Style) DescribeImage(w io.Writer, img *describe.Image, now time.Time, wi
 	d.section("History", d.rebuilds(img.History))
 	d.section("Built on it", d.names(img.Users, img.AllUsers))
 	d.section("Plan", d.plan(img.Plan, img.Skipped))
+	d.vulnerabilities(img.Vulnerabilities)
 	d.findings(img.Findings)
 	d.section("Kargo objects", objectTable(img.Objects))
 	return d.err
@@ -54,6 +55,7 @@ func (s Style) DescribeBase(w io.Writer, b *describe.Base, now time.Time, wide b
 	d.section("Used by", d.users(b))
 	d.section("Moves of the tag", d.moves(b.History))
 	d.section("Plan", d.plan(b.Plan, nil))
+	d.baseVulnerabilities(b.Vulnerabilities)
 	d.findings(b.Findings)
 	d.section("Kargo objects", objectTable(b.Objects))
 	return d.err
