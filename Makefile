@@ -26,7 +26,7 @@ build: ## build bin/imagefactory
 image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it)
 	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./test/release $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')
 
-demo: ## play nine days of five images in a few seconds, with servers on this machine
+demo: ## play two weeks of five images in a few seconds, with servers on this machine
 	@mkdir -p bin
 	@$(GO) build -o bin/play ./test/demo
 	@bin/play bin/demo

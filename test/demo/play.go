@@ -164,22 +164,61 @@ func (d *demo) play() error {
 	promote := []string{"promote", "--direct"}
 	err = errors.Join(err, d.scene("Tuesday, a week later. base-os is rebuilt first; the images built on it wait for it.",
 		promote, []string{"status"}))
-	for _, title := range []string{
+	return errors.Join(err, d.cascade(
 		"20 minutes later. base-os is published: both images built on it are next.",
 		"20 minutes later. Both are published: each image built on them is rebuilt once.",
-		"20 minutes later. Everything is built on the new digests.",
-	} {
+		"20 minutes later. Everything is built on the new digests."))
+}
+
+// playFix goes on after play: a scan finds a vulnerability, and the digest that fixes it does not wait for 7 days.
+func (d *demo) playFix() error {
+	d.later(47 * time.Hour)
+	err := errors.Join(d.scanned("base-os", baseOS, true), d.scanned("debian", debian, true), d.scene(
+		"Thursday. A scan finds a vulnerability that base-os has from debian:trixie-slim.",
+		[]string{"scan", "--report", d.file("base-os.json"), "--report", d.file("debian.json")}))
+	d.later(24 * time.Hour)
+	d.push(debian)
+	err = errors.Join(err, d.scanned("debian-new", debian, false), d.scene(
+		"Friday. debian:trixie-slim has moved, to a digest without it. urgent.minAge still keeps it for a day.",
+		[]string{"analyze", "--source-dir", d.sources}, []string{"scan", "--report", d.file("debian-new.json")}, []string{"status"}))
+	d.later(24*time.Hour + time.Minute)
+	err = errors.Join(err, d.scene("Saturday. The fix goes through, six days before any other digest would.", []string{"promote", "--direct"}))
+	return errors.Join(err, d.cascade(
+		"20 minutes later. base-os is published without the vulnerability.",
+		"20 minutes later. The images built on it follow.",
+		"20 minutes later. Everything is built on the fix."))
+}
+
+// cascade ends the builds that run and promotes what follows, once for each title; status shows the end.
+func (d *demo) cascade(titles ...string) error {
+	var err error
+	for i, title := range titles {
 		d.later(20 * time.Minute)
-		if d.finish() == 0 && err == nil {
-			err = fmt.Errorf("no build was started before: %s", title)
+		if d.finish() == 0 {
+			err = errors.Join(err, fmt.Errorf("no build was started before: %s", title))
 		}
-		commands := [][]string{promote}
-		if strings.HasSuffix(title, "new digests.") {
+		commands := [][]string{{"promote", "--direct"}}
+		if i == len(titles)-1 {
 			commands = append(commands, []string{"status"})
 		}
 		err = errors.Join(err, d.scene(title, commands...))
 	}
 	return err
+}
+
+// file returns the path of a file in the demo's folder, which the output leaves out.
+func (d *demo) file(name string) string { return d.dir + "/" + name }
+
+// scanned writes the report of a scanner for what a tag holds.
+func (d *demo) scanned(name, ref string, vulnerable bool) error {
+	found := ""
+	if vulnerable {
+		found = `, "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1234", "PkgName": "openssl", "InstalledVersion": "3.5.1", "FixedVersion": "3.5.2", "Severity": "CRITICAL"}]`
+	}
+	repository, _, _ := strings.Cut(ref, ":")
+	return write(d.file(name+".json"), fmt.Sprintf(`{"SchemaVersion": 2, "ArtifactName": %q,
+"Metadata": {"OS": {"Family": "debian", "Name": "13.2"}, "RepoDigests": [%q], "ImageConfig": {"os": "linux", "architecture": "amd64"}},
+"Results": [{"Target": "debian 13.2", "Class": "os-pkgs", "Packages": [{"Name": "openssl", "Version": "3.5.1"}]%s}]}`, ref, repository+"@"+d.held[ref].Digest, found))
 }
 
 func (d *demo) later(by time.Duration) { d.now = d.now.Add(by) }
@@ -189,7 +228,7 @@ func (d *demo) scene(title string, commands ...[]string) error {
 	s := scene{title: title}
 	_, _ = fmt.Fprintf(d.out, "\n# %s\n", title)
 	for _, args := range commands {
-		command := "imagefactory " + strings.Join(args, " ")
+		command := strings.ReplaceAll("imagefactory "+strings.Join(args, " "), d.file(""), "")
 		_, _ = fmt.Fprintf(d.out, "\n$ %s\n", command)
 		output, err := d.run(args)
 		_, _ = io.WriteString(d.out, d.shown(output))
@@ -219,7 +258,7 @@ func (d *demo) run(args []string) (string, error) {
 	code := cli.Main(context.Background(), append([]string{"--color", "always"}, args...), &cli.Env{
 		In: strings.NewReader(""), Out: &out, Err: &out, Now: func() time.Time { return d.now }, Getenv: func(name string) string { return env[name] },
 	})
-	text := strings.NewReplacer("http://"+d.forge.Host, "https://github.com", d.forge.Host, "github.com", d.registry.Host, "registry").Replace(out.String())
+	text := strings.NewReplacer("http://"+d.forge.Host, "https://github.com", d.forge.Host, "github.com", d.registry.Host, "registry", d.file(""), "").Replace(out.String())
 	if code != 0 {
 		return text, fmt.Errorf("imagefactory %s: exit code %d", strings.Join(args, " "), code)
 	}
