@@ -88,7 +88,7 @@ paused when that of all images ends. Rebuilds that are due start with the next p
 	return cmd
 }
 
-// printPause says on stderr that all images are paused, which their statuses show of those only that are due.
+// printPause prints on stderr that all images are paused, which their statuses show of those only that are due.
 func (env *Env) printPause(st *state.State) error {
 	if st.Pauses == nil || st.Pauses.All == nil || st.Pauses.All.Over(env.Now()) {
 		return nil
