@@ -34,9 +34,15 @@ type IgnoredFinding struct {
 }
 
 // Expired reports whether the entry no longer counts: its last day is over, in UTC.
-func (i *IgnoredFinding) Expired(now time.Time) bool {
+func (i *IgnoredFinding) Expired(now time.Time) bool { return !now.Before(i.Expiry()) }
+
+// Expiry returns when the entry no longer counts; the zero time if its date is invalid.
+func (i *IgnoredFinding) Expiry() time.Time {
 	last, err := time.Parse(time.DateOnly, i.Until)
-	return err != nil || !now.UTC().Before(last.AddDate(0, 0, 1))
+	if err != nil {
+		return time.Time{}
+	}
+	return last.AddDate(0, 0, 1)
 }
 
 // Ignores reports whether an entry of the list names the finding and has not expired.

@@ -45,6 +45,36 @@ func (f *Fleet) Judge() {
 	}
 }
 
+// Times returns the times after Now at which [Fleet.Judge] may decide otherwise though no fact changes, sorted: a candidate gets old
+// enough for an image, or an ignored finding counts again.
+func (f *Fleet) Times() []time.Time {
+	var out []time.Time
+	add := func(t time.Time) {
+		if t.After(f.Now) {
+			out = append(out, t)
+		}
+	}
+	for _, name := range f.Graph.Order() {
+		img := f.Config.Find(name)
+		if img == nil || !img.Rebuilds() || img.Urgent == nil {
+			continue
+		}
+		for i := range img.Urgent.Ignore {
+			add(img.Urgent.Ignore[i].Expiry())
+		}
+		deps := f.Graph.Deps(name)
+		for i := range deps {
+			if base := f.State.Bases[deps[i].Base]; base != nil && f.State.BaseScans[deps[i].Base] != nil {
+				for i := range base.Candidates {
+					add(since(&base.Candidates[i]).Add(min(img.Urgent.Age(), img.Delay().Std())))
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	return slices.CompactFunc(out, time.Time.Equal)
+}
+
 // judgement is what the images that use a base want for one of its candidates.
 type judgement struct {
 	fixes      []*state.Finding // inherited by an image for which the candidate is old enough

@@ -8,6 +8,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -39,6 +40,10 @@ type future struct {
 	now      time.Time // of the pass
 	until    time.Time
 	expected *durations
+
+	scans   *exposure.Fleet // nil if no base image was scanned
+	rejudge []time.Time     // when scans may release or hold other candidates, though no fact changes
+	changed bool            // facts changed since they were judged
 
 	images   []image        // managed images that were analyzed, parents first
 	index    map[string]int // by name
@@ -100,6 +105,9 @@ func newFuture(o Options, schedule cron.Schedule) *future {
 	if o.Change != nil {
 		f.change()
 	}
+	if len(f.st.BaseScans) > 0 {
+		f.readScans()
+	}
 	return f
 }
 
@@ -109,6 +117,34 @@ func (f *future) facts(name string) *state.Image {
 		f.st.Images[name], f.cloned[name] = f.st.Images[name].Clone(), true
 	}
 	return f.st.Images[name]
+}
+
+// readScans prepares for the releases and holds by scans, which change candidates.
+func (f *future) readScans() {
+	for name := range f.st.BaseScans {
+		if base := f.st.Bases[name]; base != nil {
+			f.st.Bases[name] = base.Clone()
+		}
+	}
+	f.scans = &exposure.Fleet{Config: f.Config, State: f.st, Graph: f.Graph, Now: f.now}
+	f.rejudge, f.changed = f.scans.Times(), true
+}
+
+// judge releases and holds candidates for the findings of scans, as a pass of promote does, and wakes the images that want it.
+func (f *future) judge() {
+	for len(f.rejudge) > 0 && !f.rejudge[0].After(f.now) {
+		f.rejudge, f.changed = f.rejudge[1:], true
+	}
+	if f.scans == nil || !f.changed {
+		return
+	}
+	f.changed, f.scans.Now = false, f.now
+	f.scans.Judge()
+	for i := range f.images {
+		if img := &f.images[i]; img.Urgent != nil {
+			img.awake = true
+		}
+	}
 }
 
 // takeOver takes over the rebuilds that are under way.
@@ -168,6 +204,9 @@ func (f *future) next() time.Time {
 			}
 		}
 	}
+	if len(f.rejudge) > 0 && (soonest.IsZero() || f.rejudge[0].Before(soonest)) {
+		soonest = f.rejudge[0]
+	}
 	if soonest.IsZero() {
 		return time.Time{}
 	}
@@ -183,8 +222,10 @@ func (f *future) pass() {
 	for i := range f.images {
 		if img := &f.images[i]; !img.ends.IsZero() && !img.ends.After(f.now) {
 			f.publish(img)
+			f.changed = true
 		}
 	}
+	f.judge()
 	for i := range f.images {
 		if img := &f.images[i]; img.retry != nil && !img.retry.tried && !img.retry.from.After(f.now) {
 			f.facts(img.Name).CancelRequest()
