@@ -76,11 +76,12 @@ func parseGateway(push string, s fleet.Selection) (*metrics.Gateway, error) {
 
 // fleetMetrics returns the metrics of the selected images.
 func fleetMetrics(env *Env, f *fleet.Fleet, s fleet.Selection) (*metrics.Set, error) {
-	decisions, err := f.Decide(s, env.Now())
+	now := env.Now()
+	decisions, err := f.Decide(s, now)
 	if err != nil {
 		return nil, err
 	}
-	return metrics.Fleet(&metrics.Facts{Config: f.Config, State: f.State, Decisions: decisions, Version: version()}), nil
+	return metrics.Fleet(&metrics.Facts{Config: f.Config, State: f.State, Graph: f.Graph, Now: now, Decisions: decisions, Version: version()}), nil
 }
 
 // sendMetrics prints metrics, or sends them to where the flags say.

@@ -9,8 +9,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
+	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/stats"
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/scan"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -18,6 +21,8 @@ import (
 type Facts struct {
 	Config    *config.Config
 	State     *state.State
+	Graph     *graph.Graph
+	Now       time.Time
 	Decisions []policy.Decision // about the images to describe
 	Version   string            // of imagefactory
 }
@@ -28,6 +33,7 @@ func Fleet(f *Facts) *Set {
 	s.gauge("build_info", "Version of imagefactory that wrote these metrics; always 1.").add(1, "version", f.Version)
 	s.totals(f)
 	s.images(f)
+	s.vulnerabilities(f)
 	s.rebuilds(f)
 	s.bases(f)
 	s.gauge("state_changed_timestamp_seconds", "Time of the newest fact in state.").at(newestFact(f.State))
@@ -80,6 +86,58 @@ func (s *Set) images(f *Facts) {
 			failures.add(float64(failed), labels...)
 		}
 	}
+}
+
+// Places of vulnerabilities.
+const (
+	inherited    = "inherited"
+	own          = "own"
+	unknownPlace = "unknown"
+)
+
+// vulnerabilities counts the open findings of the published images that were scanned. The severities that state lists have a sample
+// for both places, so that a rule on them always has data.
+func (s *Set) vulnerabilities(f *Facts) {
+	open := s.gauge("image_vulnerabilities", "Open vulnerabilities of the published image by severity and place: inherited from a base, or the image's own.")
+	fleet := &exposure.Fleet{Config: f.Config, State: f.State, Graph: f.Graph, Now: f.Now}
+	for i := range f.Decisions {
+		img := f.Config.Find(f.Decisions[i].Image)
+		if f.State.ImageScans[img.Name] == nil {
+			continue
+		}
+		found := fleet.Of(img)
+		if !found.Scanned {
+			continue
+		}
+		counts := countBySeverity(&found)
+		for _, severity := range scan.Severities() {
+			for _, place := range []string{inherited, own, unknownPlace} {
+				n := counts[severity][place]
+				if listed := place != unknownPlace && severity.AtLeast(img.ScanSeverity()); n > 0 || listed {
+					open.add(float64(n), append(labelsOf(img), "severity", string(severity), "place", place)...)
+				}
+			}
+		}
+	}
+}
+
+// countBySeverity counts findings by severity and place.
+func countBySeverity(found *exposure.Exposure) map[scan.Severity]map[string]int {
+	counts := map[scan.Severity]map[string]int{}
+	for _, severity := range scan.Severities() {
+		counts[severity] = map[string]int{unknownPlace: found.Others[severity]}
+	}
+	for i := range found.Findings {
+		switch v := &found.Findings[i]; v.Where {
+		case state.InBase:
+			counts[v.Severity][inherited]++
+		case state.InOwn:
+			counts[v.Severity][own]++
+		default:
+			counts[v.Severity][unknownPlace]++
+		}
+	}
+	return counts
 }
 
 // labelsOf returns the labels of every metric of an image. The owner is one of them, so that alerts can be routed by it.

@@ -14,7 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
+	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/scan"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -36,7 +39,12 @@ func everything(t *testing.T) *Set {
 			{ID: "r-1", Status: state.Unproven, RequestedAt: at, FinishedAt: state.At(now.Add(30 * time.Minute))},
 		},
 	}
-	s := Fleet(&Facts{Config: cfg, State: st, Version: "1", Decisions: []policy.Decision{{
+	st.Images["web"].CurrentDigest = "sha256:" + strings.Repeat("a", 64)
+	st.ImageScans["web"] = &state.Scans{Name: "web", Digests: []state.Scan{{
+		Digest: st.Images["web"].CurrentDigest, Scanner: "trivy", Severity: scan.Critical, Others: map[scan.Severity]int{scan.Low: 3},
+		Findings: []state.Finding{{Finding: scan.Finding{ID: "CVE-1", Severity: scan.Critical, Package: "openssl"}}},
+	}}}
+	s := Fleet(&Facts{Config: cfg, State: st, Graph: graph.Build(cfg, st), Now: now, Version: "1", Decisions: []policy.Decision{{
 		Image: "web", Status: policy.Failed, Since: now, Until: now.Add(time.Hour),
 		Bases: []policy.BaseDecision{{Ref: "docker.io/library/node:22", Base: "node-22", Outdated: now}},
 	}, {Image: "paused", Status: policy.Due, Since: now, Stop: policy.StopPause}}})
@@ -74,6 +82,25 @@ func TestNamesAreGood(t *testing.T) {
 	problems, err := promlint.NewWithMetricFamilies(everything(t).Families()).Lint()
 	require.NoError(t, err)
 	assert.Empty(t, problems)
+}
+
+func TestVulnerabilities(t *testing.T) {
+	var text strings.Builder
+	require.NoError(t, everything(t).Write(&text))
+	for _, line := range []string{
+		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="critical",place="inherited"} 0`,
+		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="critical",place="own"} 0`,
+		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="critical",place="unknown"} 1`,
+		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="low",place="unknown"} 3`,
+	} {
+		assert.Contains(t, text.String(), "\n"+line+"\n")
+	}
+	assert.Equal(t, 4, strings.Count(text.String(), "\nimagefactory_image_vulnerabilities{"))
+	found := exposure.Exposure{Findings: []exposure.Vulnerability{{}, {}, {}}}
+	for i, where := range []string{state.InBase, state.InOwn, state.InOwn} {
+		found.Findings[i].Severity, found.Findings[i].Where = scan.High, where
+	}
+	assert.Equal(t, map[string]int{inherited: 1, own: 2, unknownPlace: 0}, countBySeverity(&found)[scan.High])
 }
 
 func TestDurations(t *testing.T) {
