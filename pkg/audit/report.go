@@ -70,6 +70,7 @@ type Rebuild struct {
 	Labels      []string            `json:"labels,omitempty"`
 	ID          string              `json:"rebuild"`
 	Reason      string              `json:"reason"`
+	Urgent      []string            `json:"urgent,omitempty"` // IDs of the vulnerabilities for which a scan released a base
 	Status      state.RebuildStatus `json:"status"`
 	Message     string              `json:"message,omitempty"`
 	RequestedAt time.Time           `json:"requestedAt"`
@@ -233,6 +234,9 @@ func (in *Input) rebuild(img *config.Image, r *state.Rebuild, builds []Build, la
 	out := Rebuild{
 		Image: img.Name, Labels: labels, ID: r.ID, Reason: state.Text(r.Reason), Status: r.Status, Message: state.Text(r.Message),
 		RequestedAt: r.RequestedAt.Time, FinishedAt: r.FinishedAt.Time, RunURL: r.RunURL, Changes: []Change{},
+	}
+	for _, id := range r.Urgent {
+		out.Urgent = append(out.Urgent, state.Text(id))
 	}
 	var built *Build
 	if r.Status.CountsAsBuilt() {

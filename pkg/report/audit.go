@@ -106,7 +106,7 @@ func AuditCSV(w io.Writer, r *audit.Report) error {
 		}
 		_ = out.Write(cells) // kept for Error
 	}
-	write("record", "image", "labels", "rebuild", "status", "at", "finishedAt", "ref", "digest", "firstSeen", "waitedSeconds", "evidence", "why", "runURL")
+	write("record", "image", "labels", "rebuild", "status", "at", "finishedAt", "ref", "digest", "firstSeen", "waitedSeconds", "evidence", "why", "runURL", "urgent")
 	for i := range r.Rebuilds {
 		b := &r.Rebuilds[i]
 		for _, c := range b.Rows() {
@@ -115,14 +115,14 @@ func AuditCSV(w io.Writer, r *audit.Report) error {
 				waited = strconv.FormatInt(int64(*c.Waited), 10)
 			}
 			write("rebuild", b.Image, labelsText(b.Labels), b.ID, string(b.Status), timestamp(b.RequestedAt), timestamp(b.FinishedAt),
-				c.Ref, c.Digest, timestamp(c.Seen), waited, string(c.Evidence), RebuildReason(b), b.RunURL)
+				c.Ref, c.Digest, timestamp(c.Seen), waited, string(c.Evidence), RebuildReason(b), b.RunURL, strings.Join(b.Urgent, " "))
 		}
 	}
 	for _, s := range r.Stale {
-		write("stale", s.Image, labelsText(s.Labels), "", string(s.Status), timestamp(s.Since), "", "", "", "", "", "", s.Reason, "")
+		write("stale", s.Image, labelsText(s.Labels), "", string(s.Status), timestamp(s.Since), "", "", "", "", "", "", s.Reason, "", "")
 	}
 	for _, u := range r.Unripe {
-		write("unripe", u.Image, labelsText(u.Labels), "", "", timestamp(u.At), "", u.Ref, u.Base, "", "", string(u.Evidence), u.Why, "")
+		write("unripe", u.Image, labelsText(u.Labels), "", "", timestamp(u.At), "", u.Ref, u.Base, "", "", string(u.Evidence), u.Why, "", "")
 	}
 	out.Flush()
 	if err := out.Error(); err != nil {
@@ -214,7 +214,7 @@ func wait(w audit.Waits, s audit.Seconds) string {
 	return span(s.Duration())
 }
 
-// RebuildReason returns why an image was rebuilt, and how that failed.
+// RebuildReason returns why an image was rebuilt, for which vulnerabilities, and how that failed.
 func RebuildReason(b *audit.Rebuild) string {
 	text := b.Reason
 	if b.Message != "" {
@@ -222,6 +222,10 @@ func RebuildReason(b *audit.Rebuild) string {
 	}
 	if i := slices.IndexFunc(b.Changes, func(c audit.Change) bool { return c.Released != "" }); i >= 0 {
 		text += " (released: " + b.Changes[i].Released + ")"
+	}
+	unnamed := slices.DeleteFunc(slices.Clone(b.Urgent), func(id string) bool { return strings.Contains(text, id) })
+	if len(unnamed) > 0 {
+		text += " (urgent for " + strings.Join(unnamed, ", ") + ")"
 	}
 	return text
 }
