@@ -62,13 +62,13 @@ func runDescribe(env *Env, paths *pathFlags, output *outputFlag, spec string) er
 	}
 	style := env.style(false)
 	if subject.Image != "" {
-		img := d.Image(subject.Image)
+		img := d.ScannedImage(subject.Image)
 		if output.forPrograms() {
 			return report.Print(env.Out, output.value, ImageDescription{report.NewMeta("ImageDescription"), img})
 		}
 		return style.DescribeImage(env.Out, img, now, output.wide())
 	}
-	b := d.Base(subject.Base)
+	b := d.ScannedBase(subject.Base)
 	if subject.Digest != "" {
 		b.Candidates = slices.DeleteFunc(b.Candidates, func(c describe.BaseCandidate) bool { return c.Digest != subject.Digest })
 		if v := b.Vulnerabilities; v != nil {

@@ -39,7 +39,6 @@ func (d *Describer) Base(name string) *Base {
 			out.Newer = facts.Newer
 		}
 		d.addCandidates(out, facts)
-		out.Vulnerabilities = d.ofBaseScans(name)
 	}
 	for _, image := range users {
 		d.addUser(out, image)

@@ -51,7 +51,6 @@ func sourceOf(img *config.Image) *Source {
 func (d *Describer) addFacts(out *Image, img *config.Image, facts *state.Image) {
 	out.Version, out.Digest, out.Built = facts.CurrentVersion, facts.CurrentDigest, facts.LastBuilt.Time
 	out.Published, out.Unresolved = facts.Published, facts.Unresolved
-	out.Vulnerabilities = d.ofScans(img, facts)
 	if facts.Rebuild != nil {
 		out.History = append(out.History, *facts.Rebuild)
 	}

@@ -61,7 +61,7 @@ type Image struct {
 	Skipped    []plan.Skip       `json:"skipped,omitempty"`
 	Findings   finding.List      `json:"findings"`
 	Objects    []Object          `json:"objects"`
-	// Vulnerabilities are those of the published image; nil if it was not scanned.
+	// Vulnerabilities are those of the published image; nil if it was not scanned; see [Describer.ScannedImage].
 	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
 }
 
@@ -163,7 +163,7 @@ type Base struct {
 	Plan       []plan.Entry    `json:"plan"`     // rebuilds that it causes
 	Findings   finding.List    `json:"findings"`
 	Objects    []Object        `json:"objects"`
-	// Vulnerabilities are those of its digests; nil if none was scanned.
+	// Vulnerabilities are those of its digests; nil if none was scanned; see [Describer.ScannedBase].
 	Vulnerabilities *BaseVulnerabilities `json:"vulnerabilities,omitempty"`
 }
 

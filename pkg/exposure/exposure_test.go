@@ -280,3 +280,37 @@ func TestLocate(t *testing.T) {
 	assert.Equal(t, state.InBase, w.State.ImageScans["web"].Digests[0].Findings[0].Where)
 	assert.Equal(t, state.InOwn, w.State.ImageScans["web"].Digests[0].Findings[1].Where)
 }
+
+func TestOfBase(t *testing.T) {
+	w := newWorld(t, "{minAge: 1d}")
+	w.image(openssl, own)
+	w.scanned(1, openssl)
+	w.scanned(2, curl, minor)
+	assert.Equal(t, []exposure.ScannedDigest{
+		{Digest: digest(1), Counts: map[scan.Severity]int{scan.Critical: 1}},
+		{Digest: digest(2), Counts: map[scan.Severity]int{scan.Critical: 1, scan.Low: 1}, Fixes: json(openssl), Adds: json(curl)},
+	}, w.OfBase(w.base.Name))
+	assert.Nil(t, w.OfBase("other"))
+}
+
+func json(f scan.Finding) []state.FindingJSON {
+	found := state.Finding{Finding: f}
+	return []state.FindingJSON{found.JSON()}
+}
+
+// TestReady: a fix is ready when the candidate is released or ripe, and never while it is held.
+func TestReady(t *testing.T) {
+	w := newWorld(t, "{minAge: 1d}")
+	w.image(openssl)
+	w.scanned(1, openssl)
+	w.scanned(2)
+	c := w.base.Find(digest(2))
+	ready := func() time.Time { return w.Of(w.Config.Find("web")).Findings[0].Ready }
+	c.Hold("breaks http3", start)
+	assert.Zero(t, ready())
+	c.Release("tested", start.Add(time.Hour))
+	assert.Equal(t, start.Add(time.Hour), ready())
+	*c = state.Candidate{Snapshot: c.Snapshot, FirstSeen: c.FirstSeen}
+	w.Config.Find("web").Urgent = nil
+	assert.Equal(t, start.Add(w.Config.Find("web").Delay().Std()), ready())
+}
