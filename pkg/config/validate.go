@@ -220,7 +220,7 @@ func (v *validator) image(img *Image, n *yaml.Node) {
 	v.urgent(child(n, "urgent"), at+": urgent", img.Urgent)
 	v.windows(child(n, "windows"), at+": windows", img.Windows)
 	v.owned(n, at+": ", img.Owner, img.Labels)
-	if tags := child(n, "tags"); tags != nil && tags.Kind != yaml.SequenceNode {
+	if tags := child(n, "tags"); tags != nil && img.Tags != nil && tags.Kind != yaml.SequenceNode {
 		v.tags(tags, at+": tags", img.Tags)
 	}
 	if src := child(n, "source"); src != nil && src.Kind == yaml.MappingNode {
