@@ -40,7 +40,7 @@ test-long: ## run in full the tests that `make test` shortens or skips
 	$(GO) run ./test/long/tests run
 
 race: ## run the tests of `make test` with the race detector
-	$(GO) test -race -short ./...
+	$(GO) test -race -short -timeout 30m ./...
 
 e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
