@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path"
@@ -234,47 +235,43 @@ func decode(data []byte, v any) error {
 // Encode returns the state files: content by path below the state folder. The same facts always give the same bytes.
 func (s *State) Encode() (map[string][]byte, error) {
 	files := make(map[string][]byte, len(s.Images)+len(s.Bases))
-	for name, i := range s.Images {
-		b, err := i.encode()
+	for file, encode := range s.files() {
+		data, err := encode()
 		if err != nil {
-			return nil, fmt.Errorf("encoding state of image %q: %w", name, err)
+			return nil, fmt.Errorf("encoding %s: %w", file, err)
 		}
-		files[imageFile(name)] = b
-	}
-	for name, b := range s.Bases {
-		data, err := b.encode()
-		if err != nil {
-			return nil, fmt.Errorf("encoding state of base image %q: %w", name, err)
-		}
-		files[baseFile(name)] = data
-	}
-	for p, scans := range s.scans() {
-		data, err := scans.encode()
-		if err != nil {
-			return nil, fmt.Errorf("encoding findings of %q: %w", scans.Name, err)
-		}
-		files[p] = data
-	}
-	if s.Pauses != nil {
-		data, err := s.Pauses.encode()
-		if err != nil {
-			return nil, fmt.Errorf("encoding pauses: %w", err)
-		}
-		files[PauseFile] = data
+		files[file] = data
 	}
 	return files, nil
 }
 
-// scans returns the findings of images and base images, by file.
-func (s *State) scans() map[string]*Scans {
-	out := make(map[string]*Scans, len(s.ImageScans)+len(s.BaseScans))
-	for name, scans := range s.ImageScans {
-		out[path.Join(ImageScansFolder, name+".yaml")] = scans
+// files yields the path of each state file below the state folder, and what encodes it.
+func (s *State) files() iter.Seq2[string, func() ([]byte, error)] {
+	return func(yield func(string, func() ([]byte, error)) bool) {
+		for name, i := range s.Images {
+			if !yield(imageFile(name), i.encode) {
+				return
+			}
+		}
+		for name, b := range s.Bases {
+			if !yield(baseFile(name), b.encode) {
+				return
+			}
+		}
+		for name, scans := range s.ImageScans {
+			if !yield(path.Join(ImageScansFolder, name+".yaml"), scans.encode) {
+				return
+			}
+		}
+		for name, scans := range s.BaseScans {
+			if !yield(path.Join(BaseScansFolder, name+".yaml"), scans.encode) {
+				return
+			}
+		}
+		if s.Pauses != nil {
+			yield(PauseFile, s.Pauses.encode)
+		}
 	}
-	for name, scans := range s.BaseScans {
-		out[path.Join(BaseScansFolder, name+".yaml")] = scans
-	}
-	return out
 }
 
 func encode(v any) ([]byte, error) { return yamlenc.Append([]byte(header), v) }
@@ -310,44 +307,18 @@ func (s *State) ChangedSince(before map[string][]byte) (after map[string][]byte,
 		}
 		after[p] = data
 	}
-	for name, i := range s.Images {
-		data, err := i.encode()
-		keep(imageFile(name), data, err)
+	has := make(map[string]bool, len(before))
+	for file, encode := range s.files() {
+		has[file] = true
+		data, err := encode()
+		keep(file, data, err)
 	}
-	for name, b := range s.Bases {
-		data, err := b.encode()
-		keep(baseFile(name), data, err)
-	}
-	for p, scans := range s.scans() {
-		data, err := scans.encode()
-		keep(p, data, err)
-	}
-	if s.Pauses != nil {
-		data, err := s.Pauses.encode()
-		keep(PauseFile, data, err)
-	}
-	for p := range before {
-		if !s.has(p) {
-			after[p] = nil
+	for file := range before {
+		if !has[file] {
+			after[file] = nil
 		}
 	}
 	return after, refused
-}
-
-// has reports whether the state has something to write into a file.
-func (s *State) has(file string) bool {
-	name := strings.TrimSuffix(path.Base(file), ".yaml")
-	switch path.Dir(file) {
-	case ImagesFolder:
-		return s.Images[name] != nil
-	case BasesFolder:
-		return s.Bases[name] != nil
-	case ImageScansFolder:
-		return s.ImageScans[name] != nil
-	case path.Dir(PauseFile):
-		return s.Pauses != nil
-	}
-	return s.BaseScans[name] != nil
 }
 
 func imageFile(name string) string { return path.Join(ImagesFolder, name+".yaml") }
