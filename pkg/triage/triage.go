@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/progress"
 	"github.com/imagefactory/imagefactory/pkg/scan"
@@ -204,17 +206,14 @@ func (r *run) scan(ctx context.Context, done map[string]*outcome) {
 	}
 	r.Progress.Start(len(todo), "scanning")
 	defer r.Progress.Finish()
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(max(r.Parallel, 1))
 	var mu sync.Mutex
-	slots := make(chan struct{}, max(r.Parallel, 1))
 	for _, t := range todo {
-		slots <- struct{}{}
-		if ctx.Err() != nil {
-			<-slots
-			break
-		}
-		group.Go(func() {
-			defer func() { <-slots }()
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
 			finish := r.Progress.Item(t.ref())
 			defer finish()
 			report, err := r.Scanner.Scan(ctx, t.ref(), t.platform)
@@ -222,15 +221,16 @@ func (r *run) scan(ctx context.Context, done map[string]*outcome) {
 				err = fmt.Errorf("scanning %s: %w", t.ref(), errNothing)
 			}
 			if ctx.Err() != nil {
-				return // interrupted: the digest was not scanned
+				return nil // interrupted: the digest was not scanned
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			r.done[t.key()] = &outcome{report: report, err: err}
 			done[t.key()] = r.done[t.key()]
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // failures are results
 }
 
 // renewed returns the images and base images of which a digest was never scanned, or whose last scan is behind. All digests of
