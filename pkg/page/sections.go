@@ -158,15 +158,7 @@ func note(s *describe.BaseSummary) string {
 	if s.Pinned > 0 && s.Pinned == s.Users {
 		notes = append(notes, "pinned everywhere")
 	}
-	if s.Held > 0 {
-		notes = append(notes, fmt.Sprintf("%d held", s.Held))
-	}
-	if s.Untrusted > 0 {
-		notes = append(notes, fmt.Sprintf("%d untrusted", s.Untrusted))
-	}
-	if s.Withdrawn > 0 {
-		notes = append(notes, fmt.Sprintf("%d withdrawn", s.Withdrawn))
-	}
+	notes = append(notes, report.SetAside(s)...)
 	if text := report.NewerText(s.Newer); text != "" {
 		notes = append(notes, "newer: "+text)
 	}

@@ -50,6 +50,21 @@ func NewerText(n *state.Newer) string {
 	return strings.Join(slices.DeleteFunc([]string{n.Release, n.Line}, func(tag string) bool { return tag == "" }), ", ")
 }
 
+// SetAside returns how many candidates of a base image do not ripen, for each reason that there is: "2 held".
+func SetAside(b *describe.BaseSummary) []string {
+	var out []string
+	if b.Held > 0 {
+		out = append(out, fmt.Sprintf("%d held", b.Held))
+	}
+	if b.Untrusted > 0 {
+		out = append(out, fmt.Sprintf("%d untrusted", b.Untrusted))
+	}
+	if b.Withdrawn > 0 {
+		out = append(out, fmt.Sprintf("%d withdrawn", b.Withdrawn))
+	}
+	return out
+}
+
 func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) string, now time.Time) string {
 	var parts []string
 	if b.Due > 0 {
@@ -62,15 +77,7 @@ func candidatesText(b *describe.BaseSummary, format func(t, now time.Time) strin
 		}
 		parts = append(parts, text)
 	}
-	if b.Held > 0 {
-		parts = append(parts, fmt.Sprintf("%d held", b.Held))
-	}
-	if b.Untrusted > 0 {
-		parts = append(parts, fmt.Sprintf("%d untrusted", b.Untrusted))
-	}
-	if b.Withdrawn > 0 {
-		parts = append(parts, fmt.Sprintf("%d withdrawn", b.Withdrawn))
-	}
+	parts = append(parts, SetAside(b)...)
 	if b.Digest == "" {
 		parts = append(parts, "registry not asked yet")
 	}
