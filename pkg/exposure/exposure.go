@@ -264,8 +264,10 @@ func (v *view) source(f *state.Finding) (from *baseView, scanned bool) {
 }
 
 // Where returns where a finding of the published image comes from: [state.InBase], [state.InOwn], or "" if that is not known.
-func (v *view) where(f *state.Finding) string {
-	switch from, scanned := v.source(f); {
+func (v *view) where(f *state.Finding) string { return whereOf(v.source(f)) }
+
+func whereOf(from *baseView, scanned bool) string {
+	switch {
 	case from != nil:
 		return state.InBase
 	case scanned:
@@ -276,8 +278,8 @@ func (v *view) where(f *state.Finding) string {
 
 func (v *view) explain(found *state.Finding) Vulnerability {
 	out := Vulnerability{FindingJSON: found.JSON()}
-	out.Where = v.where(found)
-	from, _ := v.source(found)
+	from, scanned := v.source(found)
+	out.Where = whereOf(from, scanned)
 	switch {
 	case out.Where == state.InOwn:
 		out.Remedy = ByImage

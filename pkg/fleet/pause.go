@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
@@ -66,14 +67,10 @@ func (f *Fleet) Resume(names []string) (*Change, error) {
 
 // paused returns the images that are paused by themselves, sorted.
 func (f *Fleet) paused() []string {
-	var out []string
-	if p := f.State.Pauses; p != nil {
-		for name := range p.Images {
-			out = append(out, name)
-		}
+	if f.State.Pauses == nil {
+		return nil
 	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(f.State.Pauses.Images))
 }
 
 // managed returns an error if one of the names is not that of an image which is rebuilt.
