@@ -33,6 +33,16 @@ type target struct {
 // ref returns the reference to scan.
 func (t *target) ref() string { return t.repository + "@" + t.digest }
 
+// refs returns the references on the mirrors of the target's registry, and then its own.
+func (t *target) refs(mirrors map[string][]string) []string {
+	registry, repository, _ := strings.Cut(t.repository, "/")
+	var out []string
+	for _, m := range mirrors[registry] {
+		out = append(out, strings.TrimSuffix(m, "/")+"/"+repository+"@"+t.digest)
+	}
+	return append(out, t.ref())
+}
+
 // name returns the name of the image or base image.
 func (t *target) name() string { return cmp.Or(t.image, t.base) }
 

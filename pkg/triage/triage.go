@@ -216,7 +216,7 @@ func (r *run) scan(ctx context.Context, done map[string]*outcome) {
 			}
 			finish := r.Progress.Item(t.ref())
 			defer finish()
-			report, err := r.Scanner.Scan(ctx, t.ref(), t.platform)
+			report, err := r.scanFirst(ctx, t)
 			if err == nil && !report.Looked {
 				err = fmt.Errorf("scanning %s: %w", t.ref(), errNothing)
 			}
@@ -231,6 +231,25 @@ func (r *run) scan(ctx context.Context, done map[string]*outcome) {
 		})
 	}
 	_ = group.Wait() // failures are results
+}
+
+// scanFirst scans a target on the mirrors of its registry, in order, and then on the registry itself, until a scan succeeds.
+// Findings belong to the target, wherever it was pulled from.
+func (r *run) scanFirst(ctx context.Context, t *target) (*scan.Report, error) {
+	refs := t.refs(r.Config.Factory.Mirrors)
+	var before []string
+	for _, ref := range refs[:len(refs)-1] {
+		report, err := r.Scanner.Scan(ctx, ref, t.platform)
+		if err == nil || ctx.Err() != nil {
+			return report, err
+		}
+		before = append(before, err.Error())
+	}
+	report, err := r.Scanner.Scan(ctx, refs[len(refs)-1], t.platform)
+	if err != nil && len(before) > 0 {
+		err = fmt.Errorf("%w (mirrors: %s)", err, strings.Join(before, "; "))
+	}
+	return report, err
 }
 
 // renewed returns the images and base images of which a digest was never scanned, or whose last scan is behind. All digests of
