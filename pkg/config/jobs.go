@@ -26,8 +26,10 @@ type Jobs struct {
 	ImagePullSecrets          []string             `yaml:"imagePullSecrets" jsonschema_description:"Secrets to pull analysisImage with."`
 	NodeSelector              map[string]string    `yaml:"nodeSelector" jsonschema_description:"Labels of the nodes that the Jobs may run on."`
 	Tolerations               []Toleration         `yaml:"tolerations" jsonschema_description:"Taints of nodes that the Jobs tolerate."`
+	Affinity                  *Affinity            `yaml:"affinity" jsonschema_description:"Where the pods should and should not run, as in a pod."`
 	Resources                 Resources            `yaml:"resources" jsonschema_description:"CPU and memory. Omitted values keep their defaults."`
 	ServiceAccountAnnotations map[string]string    `yaml:"serviceAccountAnnotations" jsonschema_description:"Annotations of the ServiceAccount, for example for a cloud identity."`
+	ServiceAccountLabels      map[string]string    `yaml:"serviceAccountLabels" jsonschema_description:"Labels of the ServiceAccount."`
 	PodLabels                 map[string]string    `yaml:"podLabels" jsonschema_description:"Labels of the pods."`
 	PodAnnotations            map[string]string    `yaml:"podAnnotations" jsonschema_description:"Annotations of the pods."`
 	PriorityClassName         string               `yaml:"priorityClassName" jsonschema_description:"PriorityClass of the pods."`
@@ -135,6 +137,7 @@ const maxJobTexts = 64 << 10
 // Reserved prefixes of labels and annotations.
 var (
 	ownLabels   = []string{"app.kubernetes.io/managed-by", "imagefactory/", "batch.kubernetes.io/", "job-name", "controller-uid"}
+	accountKeys = []string{"app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "imagefactory/", "kargo.akuity.io/", "argocd.argoproj.io/"}
 	insecureFor = []string{"container.apparmor.security.beta.kubernetes.io/", "seccomp.security.alpha.kubernetes.io/", "container.seccomp.security.alpha.kubernetes.io/"}
 )
 
@@ -159,41 +162,33 @@ func (v *validator) jobs(n *yaml.Node) {
 	}
 	v.labels(child(n, "nodeSelector"), at+".nodeSelector", j.NodeSelector, nil)
 	v.labels(child(n, "podLabels"), at+".podLabels", j.PodLabels, ownLabels)
+	v.labels(child(n, "serviceAccountLabels"), at+".serviceAccountLabels", j.ServiceAccountLabels, accountKeys)
 	v.annotations(child(n, "podAnnotations"), at+".podAnnotations", j.PodAnnotations)
 	v.annotations(child(n, "serviceAccountAnnotations"), at+".serviceAccountAnnotations", j.ServiceAccountAnnotations)
 	for i := range j.Tolerations {
 		v.toleration(item(child(n, "tolerations"), i), fmt.Sprintf("%s.tolerations[%d]", at, i), &j.Tolerations[i])
 	}
+	v.affinity(child(n, "affinity"), at+".affinity", j.Affinity)
 	v.resources(child(n, "resources"), at+".resources", j.Resources)
 	if j.PriorityClassName != "" {
 		v.check(child(n, "priorityClassName"), at+".priorityClassName", firstProblem(j.PriorityClassName, validation.IsDNS1123Subdomain(j.PriorityClassName)))
 	}
-	if size := j.size(); size > maxJobTexts {
+	if size := textSize(n); size > maxJobTexts {
 		v.add(finding.BadValue, orNode(n, v.root), fmt.Sprintf("%s: %d bytes of text; the Jobs can hold at most %d", at, size, maxJobTexts), "put large values into a ConfigMap and reference it in envFrom")
 	}
 }
 
-// size returns the approximate size of the user's texts in bytes.
-func (j *Jobs) size() int {
-	n := 0
-	for _, m := range []map[string]string{j.NodeSelector, j.PodLabels, j.PodAnnotations, j.ServiceAccountAnnotations} {
-		for k, v := range m {
-			n += len(k) + len(v)
-		}
+// textSize returns the approximate size of a value in bytes, with a few for each key and item.
+func textSize(n *yaml.Node) int {
+	if n == nil {
+		return 0
 	}
-	for k, v := range j.Env {
-		n += len(k)
-		if v != nil {
-			n += len(v.Value)
-		}
+	const perNode = 20
+	size := perNode + len(n.Value)
+	for _, c := range n.Content {
+		size += textSize(c)
 	}
-	for _, list := range [][]string{j.ImagePullSecrets, j.Proxy.NoProxy} {
-		for _, s := range list {
-			n += len(s)
-		}
-	}
-	const perEntry = 100
-	return n + perEntry*(len(j.EnvFrom)+len(j.Tolerations))
+	return size
 }
 
 // Variables that other keys of factory.jobs set.

@@ -15,6 +15,11 @@ func loadJobs(jobs string) (*config.Config, error) {
 	return config.Load(strings.NewReader("images: []\nfactory:\n  jobs:\n    "+jobs+"\n"), "images.yaml")
 }
 
+// nodesWith is an affinity with one requirement of nodes.
+func nodesWith(requirement string) string {
+	return "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [" + requirement + "]}]}}}"
+}
+
 // TestJobsAreChecked has one mistake at a time, and its place.
 func TestJobsAreChecked(t *testing.T) {
 	for jobs, want := range map[string]string{
@@ -65,7 +70,22 @@ func TestJobsAreChecked(t *testing.T) {
 		"resources: {requests: {memory: 1Gi}}":                              "4:36: factory.jobs.resources: requests.memory 1Gi is more than limits.memory 512Mi (the default)",
 		"resources: {requests: {cpu: 2}, limits: {cpu: 1500m}}":             "requests.cpu 2 is more than limits.cpu 1500m",
 		"priorityClassName: A_b":                                            `4:24: factory.jobs.priorityClassName: "A_b"`,
-		"env: {A: '" + strings.Repeat("a", 65<<10) + "'}":                   "bytes of text; the Jobs can hold at most 65536",
+		"serviceAccountLabels: {argocd.argoproj.io/instance: x}":            `4:28: factory.jobs.serviceAccountLabels: "argocd.argoproj.io/instance" is reserved`,
+		"affinity: {hostAffinity: {}}":                                      `4:16: unknown key "hostAffinity" in factory.jobs.affinity`,
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}":                                             "no nodeSelectorTerms, so no node matches",
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}}}":                                           "nodeSelectorTerms[0]: no matchExpressions, so no node matches",
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: in}]}]}}}": `4:139: factory.jobs.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator: unknown operator "in" (did you mean "In"?)`,
+		nodesWith("{key: a, operator: In}"):                           "4:120: factory.jobs.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values: for 'in', 'notin' operators",
+		nodesWith("{key: a, operator: Exists, values: [b]}"):          "4:155: ",
+		nodesWith("{key: a, operator: Gt, values: [many]}"):           "values: for 'Gt', 'Lt' operators, the value must be an integer",
+		nodesWith("{key: a, operator: In, values: ['{{args.tag}}']}"): "values: a valid label must be",
+		nodesWith("{key: 'a b', operator: Exists}"):                   "matchExpressions[0].key: ",
+		"affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 0, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}}":                                                 "4:90: factory.jobs.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: 0: want a number from 1 to 100",
+		"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {matchLabels: {a: b}}}]}}":                                                                                      "topologyKey is missing",
+		"affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: a}]}}":                                                                                                        "labelSelector is missing, so no pod matches",
+		"affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 7, podAffinityTerm: {topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: Gt, values: ['1']}]}}}]}}": `unknown operator "Gt"`,
+		"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: a, namespaces: [A], labelSelector: {}}]}}":                                                                        `namespaces[0]: "A"`,
+		"env: {A: '" + strings.Repeat("a", 65<<10) + "'}": "bytes of text; the Jobs can hold at most 65536",
 	} {
 		_, err := loadJobs(jobs)
 		var list finding.List

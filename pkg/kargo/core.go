@@ -1,5 +1,7 @@
 package kargo
 
+import "github.com/imagefactory/imagefactory/pkg/config"
+
 // The types in this file are Kubernetes' own kinds, with only the fields that dist contains. The types of k8s.io/api would emit
 // `status: {}`, `creationTimestamp: null` and `resources: {}`, which Argo CD shows as differences.
 
@@ -100,6 +102,7 @@ type PodMetadata struct {
 
 // PodSpec is the spec of a pod.
 type PodSpec struct {
+	Affinity           *config.Affinity   `json:"affinity,omitempty"`
 	AutomountToken     bool               `json:"automountServiceAccountToken"`
 	Containers         []Container        `json:"containers"`
 	ImagePullSecrets   []ObjectName       `json:"imagePullSecrets,omitempty"`

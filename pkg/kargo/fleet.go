@@ -42,6 +42,7 @@ func (b *builder) fleet() []Object {
 		StageLinks: b.stageLinks(),
 	}}
 	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName, aboutAccount)}
+	maps.Copy(account.Metadata.Labels, b.cfg.Factory.Jobs.ServiceAccountLabels)
 	maps.Copy(account.Metadata.Annotations, b.cfg.Factory.Jobs.ServiceAccountAnnotations)
 	jobs := []Object{b.cronJob()}
 	if scan := b.scanJob(); scan != nil {

@@ -86,12 +86,12 @@ func authorities(jobs *config.Jobs) []Projection {
 	return []Projection{{ConfigMap: p}}
 }
 
-// placed sets a pod's pull secrets, node selector, priority class and tolerations.
+// placed sets a pod's pull secrets, node selector, affinity, priority class and tolerations.
 func placed(jobs *config.Jobs, pod *PodSpec) {
 	for _, name := range jobs.ImagePullSecrets {
 		pod.ImagePullSecrets = append(pod.ImagePullSecrets, ObjectName{name})
 	}
-	pod.NodeSelector, pod.PriorityClassName = jobs.NodeSelector, jobs.PriorityClassName
+	pod.NodeSelector, pod.Affinity, pod.PriorityClassName = jobs.NodeSelector, jobs.Affinity, jobs.PriorityClassName
 	for i := range jobs.Tolerations {
 		t := &jobs.Tolerations[i]
 		pod.Tolerations = append(pod.Tolerations, Toleration{Effect: t.Effect, Key: t.Key, Operator: t.Operator, TolerationSeconds: t.Seconds, Value: t.Value})

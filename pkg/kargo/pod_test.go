@@ -19,6 +19,7 @@ import (
 
 const everyJobKey = `
 factory:
+  scan: {with: trivy}
   metrics: {pushgateway: {secret: push, key: url}, otlp: {endpoint: "http://collector.example.com:4318"}}
   jobs:
     env: {PLAIN: 1.10, DOLLAR: $(HOME), TOKEN: {secret: s, key: k}, NOTE: {configMap: c, key: k}}
@@ -28,8 +29,17 @@ factory:
     imagePullSecrets: [registry-ghcr]
     nodeSelector: {kubernetes.io/arch: amd64}
     tolerations: [{key: dedicated, value: ci, effect: NoSchedule}, {operator: Exists, effect: NoExecute, tolerationSeconds: 30}]
+    affinity:
+      nodeAffinity:
+        requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/arch, operator: In, values: [amd64, arm64]}]}]}
+        preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, preference: {matchExpressions: [{key: spot, operator: Exists}, {key: cores, operator: Gt, values: ["3"]}]}}]
+      podAffinity:
+        preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: zone, labelSelector: {matchLabels: {app: mirror}}, namespaces: [mirrors]}}]
+      podAntiAffinity:
+        requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, namespaceSelector: {}, labelSelector: {matchExpressions: [{key: app, operator: NotIn, values: [a]}]}}]
     resources: {requests: {cpu: 1000m}, limits: {memory: 1024Mi, ephemeral-storage: 4Gi}}
     serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::1:role/x"}
+    serviceAccountLabels: {azure.workload.identity/use: "true"}
     podLabels: {azure.workload.identity/use: "true"}
     podAnnotations: {note: "{{x}} ${{ y }} $(Z)"}
     priorityClassName: low
@@ -41,6 +51,14 @@ metadata:
   annotations: {note: "{{x}} ${{ y }} $(Z)"}
   labels: {app.kubernetes.io/managed-by: imagefactory, azure.workload.identity/use: "true"}
 spec:
+  affinity:
+    nodeAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/arch, operator: In, values: [amd64, arm64]}]}]}
+      preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, preference: {matchExpressions: [{key: spot, operator: Exists}, {key: cores, operator: Gt, values: ["3"]}]}}]
+    podAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: zone, labelSelector: {matchLabels: {app: mirror}}, namespaces: [mirrors]}}]
+    podAntiAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, namespaceSelector: {}, labelSelector: {matchExpressions: [{key: app, operator: NotIn, values: [a]}]}}]
   automountServiceAccountToken: true
   imagePullSecrets: [{name: registry-ghcr}]
   nodeSelector: {kubernetes.io/arch: amd64}
@@ -106,8 +124,17 @@ func TestJobsKeys(t *testing.T) {
 		}
 		assert.JSONEq(t, string(want), text, name)
 	}
+	promote, scan := find[*CronJob](t, objects, cronJobName).Spec.JobTemplate.Spec.Template, find[*CronJob](t, objects, scanJobName).Spec.JobTemplate.Spec.Template
+	assert.Equal(t, promote.Metadata, scan.Metadata)
+	for _, pod := range []*PodSpec{&promote.Spec, &scan.Spec} { // of these, a scan has its own
+		pod.Containers[0].Args, pod.Containers[0].Command, pod.Containers[0].Image, pod.Containers[0].Resources = nil, nil, "", Resources{}
+		pod.Containers[0].VolumeMounts, pod.Volumes, pod.InitContainers, pod.AutomountToken = nil, nil, nil, false
+	}
+	assert.Equal(t, promote.Spec, scan.Spec)
 	assert.Contains(t, analysis.Spec.Args, Arg{Name: bracesArg, Value: "{{"})
-	assert.Equal(t, Annotations{syncWave: waveShared, "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}, find[*ServiceAccount](t, objects, ServiceAccountName).Metadata.Annotations)
+	account := find[*ServiceAccount](t, objects, ServiceAccountName).Metadata
+	assert.Equal(t, Labels{managedByLabel: managedBy, "azure.workload.identity/use": "true"}, account.Labels)
+	assert.Equal(t, Annotations{syncWave: waveShared, "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}, account.Annotations)
 }
 
 // TestJobsKeysFitTheAPI validates them as an API server and Argo Rollouts do.
@@ -130,7 +157,7 @@ func TestJobsKeysFitTheAPI(t *testing.T) {
 			checked++
 		}
 	}
-	assert.Equal(t, 6, checked, "ServiceAccount, Role, RoleBinding, AnalysisTemplate, CronJob, Job")
+	assert.Equal(t, 7, checked, "ServiceAccount, Role, RoleBinding, AnalysisTemplate, two CronJobs, Job")
 }
 
 // TestHostileEnvironment: nothing takes a value for a template, and no container sees anything but the value.
