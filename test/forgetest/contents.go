@@ -17,19 +17,29 @@ import (
 	"sync"
 )
 
-// Repo is a repository with one branch and its history.
+// Repo is a repository with its history, and the requests to merge its branches.
 type Repo struct {
-	Branch string // its name; main unless it is set before the first request
+	Branch string // the main branch; main unless it is set before the first request
 
-	mu      sync.Mutex
-	commits []commit
+	// AllowAutoMerge permits requests to be merged by the forge, and Protected keeps those from being merged that nobody has approved.
+	AllowAutoMerge, Protected bool
+	// UpToDate requires that requests are up to date with their target.
+	UpToDate bool
+
+	name     string
+	mu       sync.Mutex
+	made     int // commits so far
+	commits  map[string]*commit
+	branches map[string]string // newest commits
+	pulls    []*Pull
 }
 
-// commit is a commit of the branch.
+// commit is a commit of any branch.
 type commit struct {
-	sha   string
-	path  string // of the file that it changed
-	files map[string]entry
+	sha, parent string
+	message     string
+	paths       []string // of the files that it changed
+	files       map[string]entry
 }
 
 type entry struct {
@@ -40,10 +50,10 @@ type entry struct {
 // GitHub adds a repository, as owner/name, that GitHub's contents API serves:
 // https://docs.github.com/rest/repos/contents, https://docs.github.com/rest/commits/commits#list-commits.
 func (s *Server) GitHub(name string) *Repo {
-	r := &Repo{Branch: "main"}
+	r := newRepo(name)
 	at := "GET /api/v3/repos/" + name
 	s.Handle(at, func(w http.ResponseWriter, _ *http.Request) {
-		sendJSON(w, http.StatusOK, map[string]any{"full_name": name})
+		sendJSON(w, http.StatusOK, map[string]any{"full_name": name, "node_id": nodeOf(name)})
 	})
 	s.Handle(at+"/branches/{branch...}", func(w http.ResponseWriter, q *http.Request) {
 		if q.PathValue("branch") != r.Branch {
@@ -60,12 +70,17 @@ func (s *Server) GitHub(name string) *Repo {
 		}
 		sendJSON(w, http.StatusOK, list)
 	})
+	s.gitHubPulls(r)
 	return r
+}
+
+func newRepo(name string) *Repo {
+	return &Repo{Branch: "main", name: name, commits: map[string]*commit{}, branches: map[string]string{}}
 }
 
 // GitLab adds a project, as group/name, that GitLab's repository API serves: https://docs.gitlab.com/api/repository_files/.
 func (s *Server) GitLab(name string) *Repo {
-	r := &Repo{Branch: "main"}
+	r := newRepo(name)
 	at := "/api/v4/projects/" + url.PathEscape(name)
 	s.Handle("GET "+at, func(w http.ResponseWriter, _ *http.Request) {
 		sendJSON(w, http.StatusOK, map[string]any{"path_with_namespace": name})
@@ -109,36 +124,45 @@ func (r *Repo) Delete(file string) { r.put(file, nil) }
 func (r *Repo) put(file string, e *entry) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	files := map[string]entry{}
-	if len(r.commits) > 0 {
-		files = maps.Clone(r.commits[len(r.commits)-1].files)
-	}
-	if delete(files, file); e != nil {
-		files[file] = *e
-	}
-	sha := fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%d %s", len(r.commits), file))) //nolint:gosec // a name
-	r.commits = append(r.commits, commit{sha, file, files})
-	return sha
+	return r.add(r.Branch, r.branches[r.Branch], file, map[string]*entry{file: e})
 }
 
-// at returns the newest commit of the branch, or a commit by its name; the zero commit if there is none.
+// add makes a commit on top of another and moves a branch to it. An entry of nil deletes a file.
+func (r *Repo) add(branch, parent, message string, changed map[string]*entry) string {
+	c := &commit{parent: parent, message: message, files: map[string]entry{}, paths: slices.Sorted(maps.Keys(changed))}
+	if below := r.commits[parent]; below != nil {
+		c.files = maps.Clone(below.files)
+	}
+	for file, e := range changed {
+		if delete(c.files, file); e != nil {
+			c.files[file] = *e
+		}
+	}
+	c.sha = fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "%d %s", r.made, strings.Join(c.paths, " ")))) //nolint:gosec // a name
+	r.made++
+	r.commits[c.sha], r.branches[branch] = c, c.sha
+	return c.sha
+}
+
+// at returns the newest commit of a branch, or a commit by its name; the zero commit if there is none.
 func (r *Repo) at(ref string) commit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range slices.Backward(r.commits) {
-		if ref == r.Branch || ref == c.sha {
-			return c
-		}
+	if sha, ok := r.branches[ref]; ok {
+		ref = sha
+	}
+	if c := r.commits[ref]; c != nil {
+		return *c
 	}
 	return commit{}
 }
 
-// newest returns the name of the newest commit of the branch that changed a file, or of any commit if file is empty.
-func (r *Repo) newest(ref, file string) string {
+// newest returns the name of the newest commit of a branch that changed a file, or of any commit if file is empty.
+func (r *Repo) newest(branch, file string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range slices.Backward(r.commits) {
-		if ref == r.Branch && (file == "" || file == c.path) {
+	for c := r.commits[r.branches[branch]]; c != nil; c = r.commits[c.parent] {
+		if file == "" || slices.Contains(c.paths, file) {
 			return c.sha
 		}
 	}

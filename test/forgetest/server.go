@@ -24,6 +24,7 @@ type Server struct {
 	requests []Request
 	faults   []Fault
 	instead  func(w http.ResponseWriter, r *http.Request) bool
+	repos    []*Repo // of GitHub, for GraphQL
 }
 
 // Request is a request that the server received.
