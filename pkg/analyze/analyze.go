@@ -17,6 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/servertime"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/progress"
@@ -30,6 +31,7 @@ type Clients struct {
 	Source   source.Source      // of Dockerfiles; may be nil if Scope.Dockerfiles is empty
 	Registry *registry.Client   // nil: no registry is asked
 	HTTP     http.RoundTripper  // fetches the trusted root of signatures; may be nil if factory.trust needs none
+	API      *forgeapi.Clients  // lists attestations that GitHub holds; nil: they are not asked
 	Progress *progress.Progress // nil: none is shown
 	Now      func() time.Time
 	Clock    *servertime.Clock // compares Now with the Date headers of servers; may be nil

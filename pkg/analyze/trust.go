@@ -25,7 +25,7 @@ func (a *analysis) verifyBases(ctx context.Context) {
 	}
 	slices.Sort(names)
 	a.Progress.Add(len(names))
-	checker := trust.NewChecker(a.Config, a.Registry, a.HTTP)
+	checker := trust.NewChecker(a.Config, trust.Clients{Registry: a.Registry, API: a.API, HTTP: a.HTTP})
 	results := forEach(ctx, a, a.tasks(ctx, names, a.tagsOf(names)), func(ctx context.Context, name string) map[string]trust.Result {
 		return a.verify(ctx, checker, name)
 	})

@@ -165,7 +165,7 @@ func (o *clients) registryClients(offline bool, show *progress.Progress) analyze
 		o.clock.Trust(f.Config.ServerHosts()...)
 		s := analyze.Clients{Progress: show, Now: o.env.Now, Clock: o.clock}
 		if !offline {
-			s.Registry, s.HTTP = o.registry(f), httpx.New(o.http())
+			s.Registry, s.HTTP, s.API = o.registry(f), httpx.New(o.http()), o.api
 		}
 		return s, nil
 	}

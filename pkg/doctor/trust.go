@@ -10,7 +10,7 @@ import (
 
 // trust returns a probe for each rule of factory.trust: its key or trusted root can be had.
 func (d *doctor) trust() []probe {
-	checker := trust.NewChecker(d.Config, d.Registry, httpx.New(d.HTTP))
+	checker := trust.NewChecker(d.Config, trust.Clients{Registry: d.Registry, API: d.api, HTTP: httpx.New(d.HTTP)})
 	var out []probe
 	for i := range d.Config.Factory.Trust {
 		rule := &d.Config.Factory.Trust[i]

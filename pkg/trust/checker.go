@@ -10,6 +10,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -30,11 +31,17 @@ type Result struct {
 	Unknown bool
 }
 
+// Clients are the external services that a [Checker] uses.
+type Clients struct {
+	Registry Registry
+	API      *forgeapi.Clients // lists GitHub's attestations; nil: they are not asked
+	HTTP     http.RoundTripper // fetches trusted roots, and bundles that GitHub stores
+}
+
 // Checker verifies images by the rules of one images.yaml. It may be used by many goroutines.
 type Checker struct {
-	cfg       *config.Config
-	registry  Registry
-	transport http.RoundTripper
+	cfg     *config.Config
+	clients Clients
 
 	mu        sync.Mutex
 	verifiers map[*config.Trust]func() (*Verifier, error)
@@ -42,11 +49,12 @@ type Checker struct {
 }
 
 // NewChecker returns a Checker. It reads keys and trusted roots only for rules that are used, once.
-func NewChecker(cfg *config.Config, reg Registry, transport http.RoundTripper) *Checker {
-	return &Checker{cfg: cfg, registry: reg, transport: transport, verifiers: map[*config.Trust]func() (*Verifier, error){}}
+func NewChecker(cfg *config.Config, clients Clients) *Checker {
+	return &Checker{cfg: cfg, clients: clients, verifiers: map[*config.Trust]func() (*Verifier, error){}}
 }
 
-// Check verifies the image that a reference with a digest names.
+// Check verifies the image that a reference with a digest names: what its registry holds, and then what GitHub holds if the rule names
+// a repository there.
 func (c *Checker) Check(ctx context.Context, rule *config.Trust, ref state.Ref) Result {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -54,33 +62,59 @@ func (c *Checker) Check(ctx context.Context, rule *config.Trust, ref state.Ref) 
 	if err != nil {
 		return Result{Untrusted: state.Text(err.Error()), Unknown: true}
 	}
-	verified, seen := false, 0
-	var closest error
-	leftOut, err := c.registry.Attached(ctx, ref, func(a *registry.Attachment) bool {
-		seen++
-		failed := v.Verify(ref.Digest, a)
-		verified = failed == nil
-		if closest == nil || rankOf(failed) > rankOf(closest) || rankOf(failed) == rankOf(closest) && failed != nil && failed.Error() < closest.Error() {
-			closest = failed // of equal ones the first by text: the registry lists them in any order
+	s := &search{verifier: v, digest: ref.Digest}
+	leftOut, err := c.clients.Registry.Attached(ctx, ref, s.visit)
+	if err != nil {
+		err = fmt.Errorf("signatures could not be read: %w", err)
+	}
+	if lists := listsFor(rule); lists != nil && c.clients.API != nil && !s.verified {
+		more, failed := c.attested(ctx, lists, ref.Digest, s.visit)
+		leftOut = leftOut || more
+		if failed != nil && err == nil {
+			err = fmt.Errorf("attestations could not be read from GitHub: %w", failed)
 		}
-		return verified
-	})
+	}
+	return s.result(leftOut, err)
+}
+
+// search looks for a valid attachment of an image.
+type search struct {
+	verifier *Verifier
+	digest   string
+	verified bool
+	seen     int
+	closest  error // failure of the attachment that came closest
+}
+
+// visit verifies an attachment and reports whether it is valid.
+func (s *search) visit(a *registry.Attachment) bool {
+	s.seen++
+	failed := s.verifier.Verify(s.digest, a)
+	s.verified = failed == nil
+	if s.closest == nil || rankOf(failed) > rankOf(s.closest) || rankOf(failed) == rankOf(s.closest) && failed != nil && failed.Error() < s.closest.Error() {
+		s.closest = failed // of equal ones the first by text: the registry lists them in any order
+	}
+	return s.verified
+}
+
+// result returns the result after everything was visited, or err ended that.
+func (s *search) result(leftOut bool, err error) Result {
 	switch {
-	case verified:
+	case s.verified:
 		return Result{}
 	case err != nil:
-		return Result{Untrusted: state.Text("signatures could not be read: " + err.Error()), Unknown: true}
-	case seen == 0:
+		return Result{Untrusted: state.Text(err.Error()), Unknown: true}
+	case s.seen == 0:
 		return Result{Untrusted: "it has no signature and no provenance"}
 	}
 	text := "invalid signature or provenance: "
-	if seen > 1 {
-		text = fmt.Sprintf("none of %d signatures and attestations is valid: ", seen)
+	if s.seen > 1 {
+		text = fmt.Sprintf("none of %d signatures and attestations is valid: ", s.seen)
 	}
 	if leftOut {
-		text = fmt.Sprintf("none of the first %d signatures and attestations is valid, and more are not read: ", seen)
+		text = fmt.Sprintf("none of the first %d signatures and attestations is valid, and more are not read: ", s.seen)
 	}
-	return Result{Untrusted: state.Text(text + closest.Error())}
+	return Result{Untrusted: state.Text(text + s.closest.Error())}
 }
 
 // Verifier returns the Verifier of a rule. It reads the key or the trusted root at the first call.
@@ -122,7 +156,7 @@ func (c *Checker) roots(ctx context.Context, file string) ([]*root.TrustedRoot, 
 	if file == "" {
 		c.mu.Lock()
 		if c.public == nil {
-			c.public = sync.OnceValues(func() ([]*root.TrustedRoot, error) { return PublicRoot(ctx, c.transport) })
+			c.public = sync.OnceValues(func() ([]*root.TrustedRoot, error) { return PublicRoot(ctx, c.clients.HTTP) })
 		}
 		public := c.public
 		c.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -31,6 +32,7 @@ type bench struct {
 	image registrytest.Content
 	files fstest.MapFS
 	http  httpx.Options
+	api   *forgeapi.Clients
 }
 
 func newBench(t *testing.T) *bench {
@@ -55,7 +57,7 @@ func (b *bench) checkWith(rule string, mirrors map[string][]string) trust.Result
 	ref, err := state.ParseRef(b.image.Ref + "@" + b.image.Digest)
 	require.NoError(b.t, err)
 	client := registry.New(registry.Options{HTTP: b.http, Mirrors: mirrors})
-	return trust.NewChecker(cfg, client, http.DefaultTransport).Check(b.t.Context(), &cfg.Factory.Trust[0], ref)
+	return trust.NewChecker(cfg, trust.Clients{Registry: client, API: b.api, HTTP: httpx.New(b.http)}).Check(b.t.Context(), &cfg.Factory.Trust[0], ref)
 }
 
 // fails makes requests whose path contains a text fail.

@@ -1,5 +1,5 @@
-// Package trust verifies the signatures and provenance that images carry in their registry, with sigstore's library, by the rules
-// of factory.trust in images.yaml. What a verified candidate may do is decided by package policy.
+// Package trust verifies the signatures and provenance of images, which their registry or GitHub holds, with sigstore's library, by the
+// rules of factory.trust in images.yaml. What a verified candidate may do is decided by package policy.
 package trust
 
 import (

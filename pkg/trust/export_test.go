@@ -1,0 +1,4 @@
+package trust
+
+// Unpack is for fuzzing.
+var Unpack = unpack
