@@ -28,18 +28,18 @@ func (f *Fleet) OfBase(name string) []ScannedDigest {
 	}
 	var out []ScannedDigest
 	add := func(c *state.Candidate) {
-		d := ScannedDigest{Digest: c.Digest}
+		d := scannedDigest{ScannedDigest: ScannedDigest{Digest: c.Digest}, seen: map[string]bool{}}
 		scanned := false
 		for _, v := range users {
-			for i := range v.bases {
-				if b := &v.bases[i]; b.name == name {
+			for _, b := range v.bases {
+				if b.name == name {
 					scanned = d.count(scans, c.Snapshot, b.platforms) || scanned
 					d.compare(v, b, c)
 				}
 			}
 		}
 		if scanned {
-			out = append(out, d)
+			out = append(out, d.ScannedDigest)
 		}
 	}
 	if base.Baseline != nil {
@@ -51,8 +51,14 @@ func (f *Fleet) OfBase(name string) []ScannedDigest {
 	return out
 }
 
+// scannedDigest collects a [ScannedDigest].
+type scannedDigest struct {
+	ScannedDigest
+	seen map[string]bool // findings in Fixes and Adds
+}
+
 // count counts the findings of a digest and reports whether it was scanned. Of several platforms, the larger number counts.
-func (d *ScannedDigest) count(scans *state.Scans, seen state.Snapshot, platforms []string) (scanned bool) {
+func (d *scannedDigest) count(scans *state.Scans, seen state.Snapshot, platforms []string) (scanned bool) {
 	for _, p := range platforms {
 		s := scans.Of(seen, p)
 		if s == nil {
@@ -77,25 +83,28 @@ func (d *ScannedDigest) count(scans *state.Scans, seen state.Snapshot, platforms
 }
 
 // compare adds what a candidate fixes in an image and adds to it.
-func (d *ScannedDigest) compare(v *view, b *baseView, c *state.Candidate) {
-	if !slices.Contains(b.candidates, c) {
+func (d *scannedDigest) compare(v *view, b *baseView, c *state.Candidate) {
+	at := slices.Index(b.candidates, c)
+	if at < 0 {
 		return
 	}
-	for _, found := range v.findings() {
-		if v.fixes(b, c, found) && !v.takenAway(found) {
-			d.Fixes = addOnce(d.Fixes, found)
+	for i, m := range v.of(b) {
+		if m != nil && m.fixedBy[at] && !v.takenAway(v.findings[i]) {
+			d.Fixes = d.addOnce(d.Fixes, "fixes", v.findings[i])
 		}
 	}
-	for _, found := range v.added(b, c) {
-		d.Adds = addOnce(d.Adds, found)
+	for _, found := range v.added(b, at) {
+		d.Adds = d.addOnce(d.Adds, "adds", found)
 	}
 }
 
 // addOnce adds a finding without its place, which differs by image.
-func addOnce(list []state.FindingJSON, found *state.Finding) []state.FindingJSON {
-	if slices.ContainsFunc(list, func(f state.FindingJSON) bool { return f.ID == found.ID && f.Package == found.Package }) {
+func (d *scannedDigest) addOnce(list []state.FindingJSON, to string, found *state.Finding) []state.FindingJSON {
+	key := to + " " + found.ID + " " + found.Package
+	if d.seen[key] {
 		return list
 	}
+	d.seen[key] = true
 	one := found.JSON()
 	one.Where = ""
 	return append(list, one)

@@ -16,12 +16,18 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-// Fleet is what the findings are compared in.
+// Fleet is what the findings are compared in. Comparisons that several images share are made once, so neither the scans nor the
+// lists of candidates in State may change while a Fleet is in use. All else may, such as Now, what images are built on, and releases.
 type Fleet struct {
 	Config *config.Config
 	State  *state.State
 	Graph  *graph.Graph
 	Now    time.Time
+
+	bases  map[baseKey]*baseView
+	images map[imageKey]*published
+
+	repositories map[string][]string // base images by registry and repository
 }
 
 // Remedy is what removes a finding from an image.
@@ -69,8 +75,8 @@ type Exposure struct {
 // Of returns the exposure of an image.
 func (f *Fleet) Of(img *config.Image) Exposure {
 	v := f.view(img)
-	out := Exposure{Scanned: len(v.published) > 0}
-	for _, own := range v.published {
+	out := Exposure{Scanned: len(v.scans) > 0}
+	for _, own := range v.scans {
 		for severity, n := range own.Others {
 			if out.Others == nil {
 				out.Others = map[scan.Severity]int{}
@@ -78,17 +84,16 @@ func (f *Fleet) Of(img *config.Image) Exposure {
 			out.Others[severity] = max(out.Others[severity], n)
 		}
 	}
-	for _, found := range v.findings() {
+	for _, found := range v.findings {
 		if v.takenAway(found) {
 			out.Ignored++
 			continue
 		}
 		out.Findings = append(out.Findings, v.explain(found))
 	}
-	for i := range v.bases {
-		b := &v.bases[i]
-		for _, c := range b.candidates {
-			for _, added := range v.added(b, c) {
+	for _, b := range v.bases {
+		for i, c := range b.candidates {
+			for _, added := range v.added(b, i) {
 				out.Added = append(out.Added, Added{added.JSON(), b.ref, c.Digest})
 			}
 		}
@@ -99,49 +104,82 @@ func (f *Fleet) Of(img *config.Image) Exposure {
 // view is what is known of one image.
 type view struct {
 	*Fleet
-	img       *config.Image
-	facts     *state.Image
-	platforms []string
-	published map[string]*state.Scan // of the published image, by platform
-	bases     []baseView
+	*published
+	img   *config.Image
+	facts *state.Image
+	bases []*baseView
 }
 
-// baseView is one reference that the image is built on.
-type baseView struct {
-	ref        string
-	name       string // of the base image; empty for a parent
-	parent     string
-	pinned     bool
-	platforms  []string
-	scans      *state.Scans
-	on         map[string]*state.Scan // of the digest that the image is built on, by platform
-	digest     string                 // that digest
-	candidates []*state.Candidate     // newer ones that were not withdrawn, oldest first
-	current    bool                   // the image is built on what the tag holds
+// imageKey identifies what an image published.
+type imageKey struct {
+	image, digest string
+	platforms     int // number of those that are known
+}
+
+// published is a digest that an image published.
+type published struct {
+	scans    []*state.Scan    // of the platforms that were scanned
+	findings []*state.Finding // that are severe enough, each once
+	matches  map[*baseView][]*match
+}
+
+// of returns how the findings relate to a base, in their order.
+func (p *published) of(b *baseView) []*match {
+	list, known := p.matches[b]
+	if !known {
+		list = make([]*match, len(p.findings))
+		for i, f := range p.findings {
+			list[i] = b.match(f)
+		}
+		p.matches[b] = list
+	}
+	return list
 }
 
 func (f *Fleet) view(img *config.Image) *view {
-	v := &view{Fleet: f, img: img, facts: f.State.Images[img.Name], published: map[string]*state.Scan{}}
+	v := &view{Fleet: f, published: &published{}, img: img, facts: f.State.Images[img.Name]}
 	if v.facts == nil || v.facts.CurrentDigest == "" {
 		return v
 	}
-	v.platforms = platformsOf(img)
-	seen := PublishedSnapshot(v.facts)
-	for _, p := range v.platforms {
-		if s := f.State.ImageScans[img.Name].Of(seen, p); s != nil {
-			v.published[p] = s
-		}
-	}
+	v.published = f.publishedBy(img, PublishedSnapshot(v.facts))
 	if !img.Managed() {
 		return v
 	}
 	deps := f.Graph.Deps(img.Name)
 	for i := range deps {
 		if b := v.base(&deps[i]); b != nil {
-			v.bases = append(v.bases, *b)
+			v.bases = append(v.bases, b)
 		}
 	}
 	return v
+}
+
+func (f *Fleet) publishedBy(img *config.Image, seen state.Snapshot) *published {
+	key := imageKey{img.Name, seen.Digest, len(seen.Platforms)}
+	if p := f.images[key]; p != nil {
+		return p
+	}
+	p := &published{matches: map[*baseView][]*match{}}
+	for _, platform := range platformsOf(img) {
+		if s := f.State.ImageScans[img.Name].Of(seen, platform); s != nil {
+			p.scans = append(p.scans, s)
+			p.add(s, img.ScanSeverity())
+		}
+	}
+	if f.images == nil {
+		f.images = map[imageKey]*published{}
+	}
+	f.images[key] = p
+	return p
+}
+
+// add adds the findings of a platform that are severe enough and that no other one has.
+func (p *published) add(s *state.Scan, least scan.Severity) {
+	for i := range s.Findings {
+		if f := &s.Findings[i]; f.Severity.AtLeast(least) && !slices.ContainsFunc(p.findings, f.Same) {
+			p.findings = append(p.findings, f)
+		}
+	}
 }
 
 // platformsOf returns the platforms of an image that are scanned.
@@ -162,69 +200,35 @@ func PublishedSnapshot(facts *state.Image) state.Snapshot {
 	return state.Snapshot{Digest: facts.CurrentDigest}
 }
 
+// base returns what is known of a base that the image is built on, or nil.
 func (v *view) base(dep *graph.Dep) *baseView {
-	b := &baseView{ref: dep.Ref.String(), name: dep.Base, parent: dep.Parent, pinned: dep.Ref.Pinned(), on: map[string]*state.Scan{}}
-	b.platforms = policy.PlatformsOf(v.img, dep.Uses)
+	ref := dep.Ref.String()
 	var seen state.Snapshot
-	if on := v.facts.On(b.ref); on != nil {
+	if on := v.facts.On(ref); on != nil {
 		seen = on.Snapshot
-	} else if b.pinned {
+	} else if dep.Ref.Pinned() {
 		seen.Digest = dep.Ref.Digest
 	}
 	base := v.State.Bases[dep.Base]
-	switch {
-	case seen.Digest == "":
+	if seen.Digest == "" || dep.Parent == "" && base == nil {
 		return nil
-	case dep.Parent != "":
-		b.scans = v.State.ImageScans[dep.Parent]
-	case base == nil:
-		return nil
-	default:
-		b.scans = v.State.BaseScans[dep.Base]
+	}
+	if base != nil && dep.Parent == "" {
 		if known := base.Seen(seen.Digest); known != nil {
 			seen = *known
 		}
-		b.candidates = newer(base, seen)
-		b.current = base.CurrentDigest == seen.Digest
 	}
-	b.digest = seen.Digest
-	for _, p := range b.platforms {
-		if s := b.scans.Of(seen, p); s != nil {
-			b.on[p] = s
+	platforms := policy.PlatformsOf(v.img, dep.Uses)
+	key := baseKey{ref, seen.Digest, len(seen.Platforms), strings.Join(platforms, " ")}
+	b := v.Fleet.bases[key]
+	if b == nil {
+		b = v.compareWith(dep, seen, platforms)
+		if v.Fleet.bases == nil {
+			v.Fleet.bases = map[baseKey]*baseView{}
 		}
+		v.Fleet.bases[key] = b
 	}
 	return b
-}
-
-// newer returns the candidates after the digest that an image is built on. If it is not among them, all of them are newer.
-func newer(base *state.Base, on state.Snapshot) []*state.Candidate {
-	var out []*state.Candidate
-	for i := range base.Candidates {
-		c := &base.Candidates[i]
-		if c.Digest == on.Digest {
-			out = nil
-		} else if c.Withdrawn.IsZero() {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// findings returns the findings of the published image that are severe enough, each once.
-func (v *view) findings() []*state.Finding {
-	var out []*state.Finding
-	for _, p := range v.platforms {
-		s := v.published[p]
-		if s == nil {
-			continue
-		}
-		for i := range s.Findings {
-			if f := &s.Findings[i]; f.Severity.AtLeast(v.img.ScanSeverity()) && !slices.ContainsFunc(out, f.Same) {
-				out = append(out, f)
-			}
-		}
-	}
-	return out
 }
 
 // takenAway reports whether a VEX statement about the image or its bases, or urgent.ignore, takes a finding away.
@@ -232,18 +236,8 @@ func (v *view) takenAway(f *state.Finding) bool {
 	if v.img.Urgent != nil && v.img.Urgent.Ignores(&f.Finding, v.Now) || v.State.ImageScans[v.img.Name].TakesAway(f, v.facts.CurrentDigest) {
 		return true
 	}
-	for i := range v.bases {
-		if b := &v.bases[i]; b.scans.TakesAway(f, b.digest) && b.has(f) {
-			return true
-		}
-	}
-	return false
-}
-
-// has reports whether the digest that the image is built on has a finding.
-func (b *baseView) has(f *state.Finding) bool {
-	for _, s := range b.on {
-		if s.Find(f) != nil {
+	for _, b := range v.bases {
+		if b.scans.TakesAway(f, b.digest) && b.match(f) != nil {
 			return true
 		}
 	}
@@ -253,19 +247,16 @@ func (b *baseView) has(f *state.Finding) bool {
 // source returns the base that a finding is inherited from, or nil. scanned reports whether all bases were scanned.
 func (v *view) source(f *state.Finding) (from *baseView, scanned bool) {
 	scanned = len(v.bases) > 0
-	for i := range v.bases {
-		b := &v.bases[i]
-		if b.has(f) {
+	for _, b := range v.bases {
+		if b.match(f) != nil {
 			return b, true
 		}
-		scanned = scanned && len(b.on) > 0
+		scanned = scanned && b.scanned()
 	}
 	return nil, scanned
 }
 
-// Where returns where a finding of the published image comes from: [state.InBase], [state.InOwn], or "" if that is not known.
-func (v *view) where(f *state.Finding) string { return whereOf(v.source(f)) }
-
+// whereOf returns where a finding of the published image comes from: [state.InBase], [state.InOwn], or "" if that is not known.
 func whereOf(from *baseView, scanned bool) string {
 	switch {
 	case from != nil:
@@ -291,12 +282,13 @@ func (v *view) explain(found *state.Finding) Vulnerability {
 			out.Remedy = ByParent
 			break
 		}
-		if c := v.fixing(from, found); c != nil {
+		m := from.match(found)
+		if c := v.fixing(from, m); c != nil {
 			out.Remedy, out.Digest, out.Ready = ByCandidate, c.Digest, v.ready(from, c)
 			return out
 		}
-		if v.remains(from, found) {
-			out.Remedy, out.Tag = ByTag, v.otherTag(from, found)
+		if m.remains {
+			out.Remedy, out.Tag = ByTag, v.otherTag(from, m)
 		}
 	}
 	if out.Fixed == "" && out.Tag == "" && out.Remedy != ByParent {
@@ -306,11 +298,11 @@ func (v *view) explain(found *state.Finding) Vulnerability {
 }
 
 // fixing returns the candidate that no longer has an inherited finding and is ready first, or nil.
-func (v *view) fixing(b *baseView, f *state.Finding) *state.Candidate {
+func (v *view) fixing(b *baseView, m *match) *state.Candidate {
 	var best *state.Candidate
 	var at time.Time
-	for _, c := range slices.Backward(b.candidates) {
-		if !v.fixes(b, c, f) {
+	for i, c := range slices.Backward(b.candidates) {
+		if !m.fixedBy[i] {
 			continue
 		}
 		if ready := v.ready(b, c); best == nil || !ready.IsZero() && (at.IsZero() || ready.Before(at)) {
@@ -342,82 +334,52 @@ func (v *view) ready(b *baseView, c *state.Candidate) time.Time {
 	return at
 }
 
-// fixes reports whether a candidate is known not to have a finding on any platform on which the base has it.
-func (v *view) fixes(b *baseView, c *state.Candidate, f *state.Finding) bool {
-	had := false
-	for _, p := range b.platforms {
-		on, now := b.on[p], b.scans.Of(c.Snapshot, p)
-		if on == nil || on.Find(f) == nil {
-			continue
-		}
-		had = true
-		if now == nil || now.Behind || !comparable(on, now) || !now.Complete(f.Severity) || now.Find(f) != nil {
-			return false
-		}
-	}
-	return had
-}
-
-// comparable reports whether the absence of a finding in a scan means that it is gone: the same scanner made both, and it knows
-// the distribution.
-func comparable(before, after *state.Scan) bool {
-	return before.Scanner == after.Scanner && (release(before.OS) == release(after.OS) || len(after.Findings)+len(after.Others) > 0)
-}
-
-// release returns a distribution with its major version: "debian 12" of "debian 12.5".
-func release(os string) string {
-	major, _, _ := strings.Cut(os, ".")
-	return major
-}
-
-// remains reports whether the newest digest of the tag is known to have a finding.
-func (v *view) remains(b *baseView, f *state.Finding) bool {
-	if len(b.candidates) == 0 {
-		return true
-	}
-	newest := b.candidates[len(b.candidates)-1]
-	return slices.ContainsFunc(b.platforms, func(p string) bool {
-		s := b.scans.Of(newest.Snapshot, p)
-		return s != nil && s.Find(f) != nil
-	})
-}
-
 // otherTag returns the reference of another tag of the same repository whose digest is known not to have a finding, or "".
-func (v *view) otherTag(b *baseView, f *state.Finding) string {
+func (v *view) otherTag(b *baseView, m *match) string {
+	if m.searched {
+		return m.tag
+	}
 	base := v.State.Bases[b.name]
 	var found []string
-	for name, other := range v.State.Bases {
+	for _, name := range v.siblings(base) {
+		other := v.State.Bases[name]
 		seen := other.Seen(other.CurrentDigest)
-		if name == b.name || other.Registry != base.Registry || other.Repository != base.Repository || seen == nil {
-			continue
-		}
-		gone := len(b.platforms) > 0
-		for _, p := range b.platforms {
-			on, now := b.on[p], v.State.BaseScans[name].Of(*seen, p)
-			gone = gone && on != nil && now != nil && !now.Behind && now.Scanner == on.Scanner && now.Complete(f.Severity) && now.Find(f) == nil
+		gone := seen != nil && len(b.platforms) > 0
+		for i, p := range b.platforms {
+			if !gone {
+				break
+			}
+			on, now := b.on[i], v.State.BaseScans[name].Of(*seen, p)
+			gone = on != nil && now != nil && !now.Behind && now.Scanner == on.Scanner && now.Complete(m.finding.Severity) && now.Find(m.finding) == nil
 		}
 		if gone {
 			found = append(found, other.Ref())
 		}
 	}
 	slices.Sort(found)
-	return cmp.Or(append(found, "")...)
+	m.tag, m.searched = cmp.Or(append(found, "")...), true
+	return m.tag
 }
 
-// added returns the findings that a candidate is known to have and the digest that the image is built on is known not to have.
-func (v *view) added(b *baseView, c *state.Candidate) []*state.Finding {
-	var out []*state.Finding
-	for _, p := range b.platforms {
-		on, now := b.on[p], b.scans.Of(c.Snapshot, p)
-		if on == nil || now == nil || on.Behind || on.Scanner != now.Scanner {
-			continue
+// siblings returns the other base images of the same repository.
+func (f *Fleet) siblings(base *state.Base) []string {
+	if f.repositories == nil {
+		f.repositories = map[string][]string{}
+		for name, b := range f.State.Bases {
+			repository := b.Registry + "/" + b.Repository
+			f.repositories[repository] = append(f.repositories[repository], name)
 		}
-		for i := range now.Findings {
-			f := &now.Findings[i]
-			if f.Severity.AtLeast(v.img.ScanSeverity()) && on.Find(f) == nil && on.Complete(f.Severity) &&
-				!v.ignored(b, c.Digest, f) && !slices.ContainsFunc(out, f.Same) {
-				out = append(out, f)
-			}
+	}
+	return slices.DeleteFunc(slices.Clone(f.repositories[base.Registry+"/"+base.Repository]), func(name string) bool { return name == base.Name })
+}
+
+// added returns the findings that a candidate, given by its place, is known to have and the digest that the image is built on is
+// known not to have.
+func (v *view) added(b *baseView, candidate int) []*state.Finding {
+	var out []*state.Finding
+	for _, f := range b.added(candidate) {
+		if f.Severity.AtLeast(v.img.ScanSeverity()) && !v.ignored(b, b.candidates[candidate].Digest, f) && !slices.ContainsFunc(out, f.Same) {
+			out = append(out, f)
 		}
 	}
 	return out

@@ -65,6 +65,19 @@ func newWorld(t *testing.T, urgent string) *world {
 	return &world{exposure.Fleet{Config: cfg, State: st, Graph: graph.Build(cfg, st), Now: start.Add(time.Hour)}, base}
 }
 
+// fresh returns a Fleet that has compared nothing yet, because tests change scans and candidates.
+func (w *world) fresh() *exposure.Fleet {
+	return &exposure.Fleet{Config: w.Config, State: w.State, Graph: w.Graph, Now: w.Now}
+}
+
+func (w *world) Of(img *config.Image) exposure.Exposure { return w.fresh().Of(img) }
+
+func (w *world) OfBase(name string) []exposure.ScannedDigest { return w.fresh().OfBase(name) }
+
+func (w *world) Judge() { w.fresh().Judge() }
+
+func (w *world) Locate() { w.fresh().Locate() }
+
 func (w *world) image(findings ...scan.Finding) { w.set(w.State.ImageScans, "web", 100, findings) }
 
 func (w *world) scanned(n int, findings ...scan.Finding) {

@@ -25,8 +25,8 @@ func (f *Fleet) Judge() {
 			continue
 		}
 		v := f.view(img)
-		for i := range v.bases {
-			if b := &v.bases[i]; b.name != "" && !b.pinned {
+		for _, b := range v.bases {
+			if b.name != "" && !b.pinned {
 				v.judge(b, judged)
 			}
 		}
@@ -86,16 +86,16 @@ type judgement struct {
 }
 
 func (v *view) judge(b *baseView, judged map[*state.Candidate]*judgement) {
-	inherited := slices.DeleteFunc(v.findings(), func(f *state.Finding) bool { return !b.has(f) })
+	matches := v.of(b)
 	var covered []*state.Finding // by a candidate that was released before
-	for _, c := range b.candidates {
+	for i, c := range b.candidates {
 		j := judged[c]
 		if j == nil {
 			j = &judgement{}
 			judged[c] = j
 		}
-		for _, f := range inherited {
-			switch fixed := v.fixes(b, c, f); {
+		for k, f := range v.findings {
+			switch fixed := matches[k] != nil && matches[k].fixedBy[i]; {
 			case fixed && v.takenAway(f):
 				j.takenAway = append(j.takenAway, f.ID)
 			case fixed:
@@ -113,8 +113,8 @@ func (v *view) judge(b *baseView, judged map[*state.Candidate]*judgement) {
 		}
 		if v.img.Urgent.Holds() {
 			j.anyHolding = true
-			j.adds = append(j.adds, v.added(b, c)...)
-			j.unknown = j.unknown || !v.judgeable(b, c)
+			j.adds = append(j.adds, v.added(b, i)...)
+			j.unknown = j.unknown || !b.judgeable(i)
 		}
 	}
 }
@@ -125,17 +125,6 @@ func since(c *state.Candidate) time.Time {
 		return c.Returned.Time
 	}
 	return c.FirstSeen.Time
-}
-
-// judgeable reports whether it is known what a candidate adds.
-func (v *view) judgeable(b *baseView, c *state.Candidate) bool {
-	for _, p := range b.platforms {
-		on, now := b.on[p], b.scans.Of(c.Snapshot, p)
-		if on == nil || now == nil || on.Behind || now.Behind || on.Scanner != now.Scanner {
-			return false
-		}
-	}
-	return true
 }
 
 // apply changes a candidate. A person's decision stays: a release or hold without IDs of findings.
@@ -213,9 +202,9 @@ func (f *Fleet) Locate() {
 			continue
 		}
 		v := f.view(img)
-		for _, s := range v.published {
+		for _, s := range v.scans {
 			for i := range s.Findings {
-				if where := v.where(&s.Findings[i]); where != "" { // else what is recorded stays
+				if where := whereOf(v.source(&s.Findings[i])); where != "" { // else what is recorded stays
 					s.Findings[i].Where = where
 				}
 			}

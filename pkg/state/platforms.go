@@ -27,6 +27,9 @@ func (s Snapshot) Effective(platform string) string {
 
 // Manifests returns the digests of the manifests that a build for the platform may use, in the order of their platforms.
 func (s Snapshot) Manifests(platform string) []string {
+	if len(s.Platforms) == 0 {
+		return nil
+	}
 	wanted, err := platforms.Parse(platform)
 	if err != nil {
 		return nil
