@@ -74,7 +74,7 @@ $(AXE):
 
 picture: build ## take the picture of the page for its documentation
 	rm -rf bin/fleet
-	cd test/browser && $(GO) run ./fleet $(abspath bin/fleet) 24
+	cd test/browser && $(GO) run ./fleet $(abspath bin/fleet) 24 6
 	cd bin/fleet && $(abspath $(BIN)) report
 	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1280 -height 900 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 

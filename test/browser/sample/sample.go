@@ -4,8 +4,10 @@ package sample
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +22,11 @@ const (
 
 // Options describe a fleet.
 type Options struct {
-	Images int
-	Now    time.Time
-	Text   string // that every free text begins with
-	RunURL string // of every run; default one at GitHub
+	Images   int
+	Findings int // of scans, for each base image; each scanned image has two of its own besides
+	Now      time.Time
+	Text     string // that every free text begins with
+	RunURL   string // of every run; default one at GitHub
 }
 
 var (
@@ -49,6 +52,9 @@ func Write(dir string, o Options) error {
 			name, owners[i%len(owners)])
 		if i%19 == 7 {
 			images.WriteString("  autoRebuild: false\n")
+		}
+		if i%3 == 0 {
+			images.WriteString("  urgent: {severity: high, minAge: 1d}\n")
 		}
 		if err := w.image(i, n); err != nil {
 			return err
@@ -105,8 +111,11 @@ func (w *writer) base(i int) error {
 	for k, age := range ages {
 		next := digest("base %d %d", i, k+1)
 		fmt.Fprintf(&candidates, "- digest: %s\n  firstSeen: %q\n", next, w.ago(age))
-		if i%5 == 4 {
+		switch {
+		case i%5 == 4:
 			fmt.Fprintf(&candidates, "  held: %q\n  reason: %q\n", w.ago(age/2), w.Text+"breaks http3")
+		case k == 0 && w.Findings > 0:
+			fmt.Fprintf(&candidates, "  released: %q\n  reason: %q\n  urgent: [%s]\n", w.ago(age-day), "fixes "+cve(i, 0)+" (critical, openssl)", cve(i, 0))
 		}
 		fmt.Fprintf(&history, "- at: %q\n  from: %s\n  to: %s\n", w.ago(age), current, next)
 		current = next
@@ -116,8 +125,65 @@ func (w *writer) base(i int) error {
 	if candidates.Len() > 0 {
 		text += "candidates:\n" + candidates.String() + "updateHistory:\n" + history.String()
 	}
+	if w.Findings > 0 {
+		if err := w.baseScans(i, name, len(ages)); err != nil {
+			return err
+		}
+	}
 	return w.file("state/base-images/"+name+".yaml", text)
 }
+
+// cve returns the ID of a finding of a base image. Base images of the same kind share them.
+func cve(i, k int) string { return fmt.Sprintf("CVE-2026-%d", 1000+i%3*500+k) }
+
+// finding returns a line of a finding: the first of a base image is critical, most are high.
+func (w *writer) finding(i, k int) string {
+	fixed := []string{"3.0.17-1", "1.2.3", "-"}[k%3]
+	pkg := []string{"openssl", "libxml2", "zlib", "glibc", "curl"}[k%5]
+	return fmt.Sprintf("%s %s %s 1.0.%d %s - -", cve(i, k), []string{"critical", "high", "high", "high"}[k%4], pkg, k, fixed)
+}
+
+// scans returns what a scan found in a digest.
+func scans(digest string, findings []string) string {
+	text := fmt.Sprintf("- digest: %s\n  platform: linux/amd64\n  scanner: trivy\n  os: debian 12.5\n  severity: high\n", digest)
+	if len(findings) > 0 {
+		text += "  findings:\n  - " + strings.Join(findings, "\n  - ") + "\n"
+	}
+	return text + "  others: {medium: 7, low: 21}\n"
+}
+
+// baseScans writes what scans found in the digests of a base image. Each newer digest fixes a third of the findings; a few add one.
+func (w *writer) baseScans(i int, name string, newer int) error {
+	var found []string
+	for k := range w.Findings {
+		found = append(found, w.finding(i, k))
+	}
+	digests := map[string]string{digest("base %d 0", i): scans(digest("base %d 0", i), found)}
+	for k := range newer {
+		found = found[min(len(found), (w.Findings+2)/3):]
+		if i%5 == 3 && k == 1 {
+			found = append(slices.Clone(found), "CVE-2026-4242 high busybox 1.36 1.37 - -")
+		}
+		digests[digest("base %d %d", i, k+1)] = scans(digest("base %d %d", i, k+1), found)
+	}
+	text := "name: " + name + "\ndigests:\n"
+	for _, d := range slices.Sorted(maps.Keys(digests)) {
+		text += digests[d]
+	}
+	return w.file("state/base-image-scans/"+name+".yaml", text)
+}
+
+// imageScans writes what a scan found in an image that is built on a base image: the findings of that, and two of its own.
+func (w *writer) imageScans(i, base int) error {
+	found := []string{cve(i, 400) + " high " + w.word() + "express 4.1 4.2 - -", cve(i, 401) + " critical lodash 4.17.20 - - -"}
+	for k := range w.Findings {
+		found = append(found, w.finding(base, k))
+	}
+	return w.file("state/image-scans/"+w.name(i)+".yaml", "name: "+w.name(i)+"\ndigests:\n"+scans(digest("image %d", i), found))
+}
+
+// word returns the text that free texts begin with, as the name of a package has it.
+func (w *writer) word() string { return strings.ReplaceAll(strings.TrimSpace(w.Text), " ", "_") }
 
 // image writes an image that is built on one or two base images, or on another image.
 func (w *writer) image(i, bases int) error {
@@ -127,6 +193,11 @@ func (w *writer) image(i, bases int) error {
 		fmt.Fprintf(&targets, "{ref: %q, digest: %q}, ", ref, digest)
 		fmt.Fprintf(&uses, "- ref: %s\n  final: %t\n  uses: [{kind: %s, stage: \"0\", line: %d}]\n", ref, line == 1, []string{"from", "copy"}[(line-1)%2], line)
 		fmt.Fprintf(&built, "- ref: %s\n  digest: %s\n  evidence: provenance\n", ref, digest)
+	}
+	if w.Findings > 0 && i%6 != 4 {
+		if err := w.imageScans(i, i%bases); err != nil {
+			return err
+		}
 	}
 	if parent := i / 7; i%4 == 3 && parent != i {
 		add("ghcr.io/acme/"+w.name(parent)+":1.4.0", digest("image %d", parent), 1)
