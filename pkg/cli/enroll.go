@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -27,6 +30,7 @@ type enrollOptions struct {
 	labels       []string
 	noRebuild    bool
 	pinBases     bool
+	from         string // file with entries
 	dryRun       bool
 	output       outputFlag
 }
@@ -34,17 +38,31 @@ type enrollOptions struct {
 // sourceFlags make an image a managed one.
 var sourceFlags = []string{"provider", "host", "repo", "branch", "dockerfile", "target", "build-arg", "platform", "workflow", "job", "pin-bases"}
 
+// entryFlags set other keys of an entry.
+var entryFlags = append([]string{"registry", "repository", "tag", "rebuild-delay", "owner", "label", "no-rebuild"}, sourceFlags...)
+
 func newEnroll(env *Env, paths *pathFlags) *cobra.Command {
 	o := &enrollOptions{}
 	cmd := &cobra.Command{
-		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...]",
-		Short: "Add an image to images.yaml",
+		Use:   "enroll NAME --repository OWNER/NAME [--provider github --repo OWNER/REPO ...] | --from FILE",
+		Short: "Add images to images.yaml",
 		Long: `Enroll appends an entry to images.yaml and keeps every comment and the layout of the file. With --repo and the other flags of its source
 the image is managed: rebuilt when its base images change. Without them it is external: watched, never rebuilt. The whole
-file is checked before it is written.`,
+file is checked before it is written.
+
+With --from, enroll appends every entry of a list: YAML or JSON with the keys of images.yaml, or what discover prints. An entry
+that is already enrolled with the same values is skipped. If one entry is invalid, every problem is reported with its line,
+and none is enrolled.`,
 		Example: `  imagefactory enroll web --repository acme/web --provider github --repo acme/web --workflow build.yml
-  imagefactory enroll postgres --repository library/postgres --tag 16`,
+  imagefactory enroll postgres --repository library/postgres --tag 16
+  imagefactory enroll --from more-images.yaml --dry-run`,
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if o.from != "" {
+				if len(names) > 0 || slices.ContainsFunc(entryFlags, cmd.Flags().Changed) {
+					return fleet.Usagef("--from reads whole entries: it excludes NAME and the flags of an entry")
+				}
+				return runEnrollFrom(env, paths, o)
+			}
 			if len(names) != 1 {
 				return fleet.Usagef("enroll needs NAME, e.g. imagefactory enroll web --repository acme/web")
 			}
@@ -74,6 +92,7 @@ file is checked before it is written.`,
 	f.BoolVar(&o.noRebuild, "no-rebuild", false, "only watch the image, never rebuild it")
 	_ = cmd.RegisterFlagCompletionFunc("owner", completeLabels(paths, ownerWords)) // the flag exists
 	o.output.add(cmd, "text")
+	f.StringVar(&o.from, "from", "", "`file` with a list of entries to add; - for stdin")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
 	return cmd
 }
@@ -122,33 +141,111 @@ func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 		never := false
 		img.AutoRebuild = &never
 	}
-	text, err := os.ReadFile(paths.config)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("reading %q: no such file: run `imagefactory init` first", paths.config)
-	}
+	text, err := readConfig(paths)
 	if err != nil {
-		return fmt.Errorf("reading configuration: %w", err)
+		return err
 	}
 	out, err := config.Append(text, paths.config, &img)
 	if err != nil {
 		return err
 	}
-	files := newFileList([]string{paths.config}, o.dryRun)
-	if o.dryRun && o.output.forPrograms() {
-		return report.Print(env.Out, o.output.value, files)
+	return o.save(env, paths, text, out, fmt.Sprintf("enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name))
+}
+
+// runEnrollFrom adds the entries of a file.
+func runEnrollFrom(env *Env, paths *pathFlags, o *enrollOptions) error {
+	if err := o.output.check(); err != nil {
+		return err
 	}
-	if o.dryRun {
-		return report.Diff(env.Out, udiff.Unified(paths.config, paths.config, string(text), string(out)))
-	}
-	target, err := filepath.EvalSymlinks(paths.config) // a link stays a link
+	list, source, err := readEntries(env, o.from)
 	if err != nil {
-		return fmt.Errorf("writing configuration: %w", err)
+		return err
 	}
-	if err := renameio.WriteFile(target, out, 0o644, renameio.WithExistingPermissions()); err != nil {
-		return fmt.Errorf("writing configuration: %w", err)
+	text, err := readConfig(paths)
+	if err != nil {
+		return err
+	}
+	added, err := config.AppendList(text, paths.config, list, source)
+	if err != nil {
+		return err
+	}
+	return o.save(env, paths, text, added.Text, enrolled(added, paths.config))
+}
+
+// readEntries reads a list of entries from a file or stdin, and returns its name for messages.
+func readEntries(env *Env, from string) (list []byte, name string, err error) {
+	in, name := env.In, "stdin"
+	if from != "-" {
+		f, err := os.Open(from)
+		if err != nil {
+			return nil, "", fmt.Errorf("reading entries: %w", err)
+		}
+		defer f.Close()
+		in, name = f, from
+	}
+	list, err = io.ReadAll(io.LimitReader(in, config.ListLimit+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("reading entries: %w", err)
+	}
+	return list, name, nil
+}
+
+// enrolled returns a sentence about what was added.
+func enrolled(a *config.Added, file string) string {
+	text := fmt.Sprintf("enrolled %s in %s", plural.Count(len(a.Names), "image"), file)
+	if n := len(a.Present); n > 0 {
+		text += fmt.Sprintf(" (%d already there)", n)
+	}
+	if len(a.Names) > 0 {
+		text += "; next: imagefactory analyze"
+	}
+	return text
+}
+
+// readConfig reads images.yaml.
+func readConfig(paths *pathFlags) ([]byte, error) {
+	text, err := os.ReadFile(paths.config)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading %q: no such file: run `imagefactory init` first", paths.config)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	return text, nil
+}
+
+// save writes the new text of images.yaml, or prints the change if it is a dry run.
+func (o *enrollOptions) save(env *Env, paths *pathFlags, before, after []byte, done string) error {
+	var changed []string
+	if !bytes.Equal(before, after) {
+		changed = []string{paths.config}
+	}
+	files := newFileList(changed, o.dryRun)
+	switch {
+	case o.dryRun && o.output.forPrograms():
+		return report.Print(env.Out, o.output.value, files)
+	case o.dryRun:
+		return report.Diff(env.Out, udiff.Unified(paths.config, paths.config, string(before), string(after)))
+	}
+	if len(changed) > 0 {
+		if err := writeConfig(paths, after); err != nil {
+			return err
+		}
 	}
 	if o.output.forPrograms() {
 		return report.Print(env.Out, o.output.value, files)
 	}
-	return env.infof("enrolled %s in %s; next: imagefactory analyze %s", img.Name, paths.config, img.Name)
+	return env.infof("%s", done)
+}
+
+// writeConfig replaces images.yaml. A link stays a link.
+func writeConfig(paths *pathFlags, text []byte) error {
+	target, err := filepath.EvalSymlinks(paths.config)
+	if err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	if err := renameio.WriteFile(target, text, 0o644, renameio.WithExistingPermissions()); err != nil {
+		return fmt.Errorf("writing configuration: %w", err)
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 )
 
@@ -72,29 +73,41 @@ func Append(text []byte, file string, img *Image) ([]byte, error) {
 	if _, err := Load(bytes.NewReader(text), file); err != nil {
 		return nil, err
 	}
-	before, _ := newDecoder(file).load(text) // without defaults
-	in, err := newInsertion(string(text), file, img)
+	body, err := yamlenc.Marshal([]entry{entryOf(img)})
+	if err != nil {
+		return nil, fmt.Errorf("writing entry %q: %w", img.Name, err)
+	}
+	list := newDecoder(file).parse(body)
+	if list == nil {
+		return nil, fmt.Errorf("writing entry %q: invalid value", img.Name)
+	}
+	return addEntries(text, file, "", list.Content)
+}
+
+// addEntries adds entries to a text, which must be valid. In findings, source is the file of the entries; "" stands for entries
+// without positions.
+func addEntries(text []byte, file, source string, entries []*yaml.Node) ([]byte, error) {
+	d := newDecoder(file)
+	want, _ := d.loadWith(text, source, entries) // without defaults
+	d.findings.Sort()
+	if err := d.findings.Err(); err != nil {
+		return nil, err
+	}
+	names := fmt.Sprintf("%q", want.Images[len(want.Images)-len(entries)].Name)
+	if len(entries) > 1 {
+		names = plural.Count(len(entries), "entry")
+	}
+	in, err := newInsertion(string(text), file, names, entries)
 	if err != nil {
 		return nil, err
 	}
 	for _, at := range in.places() {
 		out := in.at(at)
-		d := newDecoder(file)
-		after, ok := d.load(out)
-		n := len(before.Images)
-		if !ok || len(after.Images) != n+1 || !reflect.DeepEqual(entryOf(&after.Images[n]), entryOf(img)) ||
-			!reflect.DeepEqual(withoutPlaces(before.Images), withoutPlaces(after.Images[:n])) {
-			continue // this line is inside another value
-		}
-		for i := range d.findings { // all are about the new entry, which has no position in the file yet
-			d.findings[i].Line, d.findings[i].Column = 0, 0
-		}
-		if err := d.findings.Err(); err != nil {
-			return nil, err
-		}
-		return out, nil
+		if got, ok := newDecoder(file).load(out); ok && reflect.DeepEqual(withoutPlaces(got.Images), withoutPlaces(want.Images)) {
+			return out, nil
+		} // else this line is inside another value
 	}
-	return nil, fmt.Errorf("adding %q to %q: the layout of the file does not allow it; add the entry by hand", img.Name, file)
+	return nil, fmt.Errorf("adding %s to %q: the layout of the file does not allow it; add the text by hand", names, file)
 }
 
 func withoutPlaces(images []Image) []Image {
@@ -113,23 +126,26 @@ type insertion struct {
 	indent  int      // column of the dash
 	spaced  bool     // blank lines separate the entries
 	newline string
-	body    string
+	bodies  []string // one for each entry
 }
 
-func newInsertion(text, file string, img *Image) (*insertion, error) {
+func newInsertion(text, file, names string, entries []*yaml.Node) (*insertion, error) {
 	d := newDecoder(file)
 	root := d.parse([]byte(text))
 	if root == nil {
 		return nil, d.findings.Err()
 	}
 	if strings.ContainsAny(strings.ReplaceAll(text, "\r\n", "\n"), "\r\u0085\u2028\u2029") {
-		return nil, fmt.Errorf("adding %q to %q: the file contains line ends other than LF and CRLF; add the entry by hand", img.Name, file)
+		return nil, fmt.Errorf("adding %s to %q: the file contains line ends other than LF and CRLF; add the text by hand", names, file)
 	}
-	body, err := yamlenc.Marshal([]entry{entryOf(img)})
-	if err != nil {
-		return nil, fmt.Errorf("writing entry %q: %w", img.Name, err)
+	in := &insertion{lines: strings.SplitAfter(text, "\n"), newline: "\n"}
+	for _, n := range entries {
+		body, err := entryText(n)
+		if err != nil {
+			return nil, err
+		}
+		in.bodies = append(in.bodies, body)
 	}
-	in := &insertion{lines: strings.SplitAfter(text, "\n"), newline: "\n", body: string(body)}
 	if strings.Contains(text, "\r\n") {
 		in.newline = "\r\n"
 	}
@@ -139,7 +155,7 @@ func newInsertion(text, file string, img *Image) (*insertion, error) {
 	}
 	switch {
 	case list.Kind == yaml.AliasNode:
-		return nil, fmt.Errorf("adding %q to %q: the list of images is an alias; add the entry by hand", img.Name, file)
+		return nil, fmt.Errorf("adding %s to %q: the list of images is an alias; add the text by hand", names, file)
 	case len(list.Content) > 0 && list.Style&yaml.FlowStyle != 0:
 		d.add(finding.Syntax, list, "the list of images is in flow style, [ ]", "write each entry on lines of its own, beginning with a dash")
 		return nil, d.findings.Err()
@@ -222,11 +238,16 @@ func (in *insertion) at(n int) []byte {
 	if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
 		b.WriteString(in.newline)
 	}
-	if in.spaced {
-		b.WriteString(in.newline)
-	}
-	for line := range strings.Lines(in.body) {
-		b.WriteString(strings.Repeat(" ", in.indent) + strings.TrimRight(line, "\n") + in.newline)
+	for _, body := range in.bodies {
+		if in.spaced {
+			b.WriteString(in.newline)
+		}
+		for line := range strings.Lines(body) {
+			if line = strings.TrimRight(line, "\n"); line != "" {
+				line = strings.Repeat(" ", in.indent) + line
+			}
+			b.WriteString(line + in.newline)
+		}
 	}
 	for _, l := range in.lines[n:] {
 		b.WriteString(l)

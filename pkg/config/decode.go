@@ -17,6 +17,8 @@ import (
 // problems.
 type decoder struct {
 	file     string
+	added    map[*yaml.Node]bool // nodes of entries that are not in the file
+	source   string              // file that they are in; "" if they have no positions
 	findings finding.List
 	fields   map[reflect.Type]structFields
 }
@@ -29,7 +31,13 @@ func (d *decoder) add(rule finding.Rule, n *yaml.Node, message, fix string) {
 	if n == nil { // the value is not in the entry itself, such as a default
 		n = &yaml.Node{Line: 1, Column: 1}
 	}
-	d.findings = append(d.findings, rule.At(d.file, n.Line, n.Column, message, fix))
+	file, line, column := d.file, n.Line, n.Column
+	if d.added[n] && d.source != "" {
+		file = d.source
+	} else if d.added[n] {
+		line, column = 0, 0
+	}
+	d.findings = append(d.findings, rule.At(file, line, column, message, fix))
 }
 
 // scalarOrMapping is implemented by types that accept a scalar as the short form of their mapping.
@@ -87,8 +95,12 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	case reflect.Slice:
 		if d.want(n, yaml.SequenceNode, path, "a list") {
 			v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+			first := 0 // index in its own file
 			for i, item := range n.Content {
-				d.decode(item, v.Index(i), fmt.Sprintf("%s[%d]", path, i))
+				if first == 0 && d.added[item] && !d.added[n] {
+					first = i
+				}
+				d.decode(item, v.Index(i), fmt.Sprintf("%s[%d]", path, i-first))
 			}
 		}
 	case reflect.String:

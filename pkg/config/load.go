@@ -67,6 +67,11 @@ func Load(r io.Reader, file string) (*Config, error) {
 
 // load decodes and validates a text, without defaults. ok is false if the text is not valid YAML.
 func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
+	return d.loadWith(raw, "", nil)
+}
+
+// loadWith is load for a text with more entries, which are in the file source.
+func (d *decoder) loadWith(raw []byte, source string, entries []*yaml.Node) (cfg *Config, ok bool) {
 	cfg = &Config{file: d.file}
 	root := d.parse(raw)
 	if root == nil {
@@ -74,6 +79,7 @@ func (d *decoder) load(raw []byte) (cfg *Config, ok bool) {
 	}
 	placeEntries(root)
 	resolveAliases(root, map[*yaml.Node]bool{})
+	d.addNodes(root, source, entries)
 	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg), owners: map[string]string{}}
 	v.run()
 	return cfg, true
