@@ -195,6 +195,8 @@ func (v *view) contents(u kargo.SecretUse) string {
 	provider := v.provider(u.Host)
 	var needs []string
 	switch {
+	case u.Use == kargo.WebhookUse:
+		return "a long random text (openssl rand -hex 32): the shared secret of the webhook receiver " + u.Host
 	case u.Use == "registry":
 		return "a docker config.json that may pull from " + u.Host
 	case u.Use == "git" && u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].API == nil && v.forge(u.Host):

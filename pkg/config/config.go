@@ -67,6 +67,7 @@ type Factory struct {
 	Trust         []Trust               `yaml:"trust" jsonschema_description:"Signatures or provenance that new digests of base images must carry before they can ripen."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Scan          Scan                  `yaml:"scan" jsonschema_description:"How the cluster scans images for vulnerabilities."`
+	Receivers     []WebhookReceiver     `yaml:"webhookReceivers" jsonschema_description:"Webhooks that Kargo accepts, so that it sees a pushed image at once."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`
 }
 

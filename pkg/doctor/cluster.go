@@ -49,6 +49,7 @@ func (d *doctor) cluster() []probe {
 		{"Secrets", c.secrets},
 		{"permissions", c.permissions},
 		{"dist in the cluster", c.applied},
+		{"webhook receivers", c.receivers},
 		{"auto-promotion", c.holds},
 	}
 }
@@ -201,7 +202,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Check {
 		values[key] = strings.TrimSpace(string(value))
 	}
 	for _, u := range want.Keys {
-		if u.Kargo {
+		if u.Kargo && u.Use != kargo.WebhookUse {
 			if f := c.kargoToken(ctx, want.Name, u, values[u.Key]); f.Result != OK && f.Result != NotChecked {
 				return f
 			}

@@ -527,3 +527,30 @@ func TestDeadHost(t *testing.T) {
 	problems, _ := w.run(t)
 	assert.Equal(t, []string{"error state repository: no response within 2s"}, problems)
 }
+
+// TestReceivers: a receiver without a URL is reported, and no URL is shown.
+func TestReceivers(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.fleet.Config.Factory.Receivers = []config.WebhookReceiver{{Name: "ghcr", Kind: config.ReceiveGitHub, Secret: "webhook"}, {Name: "harbor", Kind: config.ReceiveHarbor, Secret: "webhook"}}
+	w.secret("webhook", "generic", map[string]string{"secret": canary, "auth-header": canary})
+	const path = "/apis/kargo.akuity.io/v1alpha1/namespaces/image-factory-kargo/projectconfigs/image-factory-kargo"
+	receiver := func(name string) map[string]any {
+		return map[string]any{"name": name, "url": "https://kargo.example.com/webhooks/github/" + canary}
+	}
+	w.kube.Answer(path, map[string]any{"status": map[string]any{"webhookReceivers": []any{receiver("ghcr")}}})
+	problems, all := w.run(t)
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0], "warning webhook receivers: Kargo has no URL for harbor, so pushes are seen at the next poll")
+	assert.True(t, slices.ContainsFunc(all, func(c doctor.Check) bool {
+		return c.Result == doctor.OK && strings.Contains(c.Message, "ghcr accepts webhooks; its URL: kubectl get projectconfig -n image-factory-kargo")
+	}))
+
+	w.kube.Answer(path, map[string]any{"status": map[string]any{"webhookReceivers": []any{receiver("ghcr"), receiver("harbor")}}})
+	problems, _ = w.run(t)
+	assert.Empty(t, problems)
+
+	w.secret("webhook", "generic", map[string]string{"secret": canary})
+	problems, _ = w.run(t)
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0], `error Secrets: webhook has no key "auth-header", or it is empty`)
+}

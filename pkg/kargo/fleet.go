@@ -39,7 +39,8 @@ func (b *builder) fleet() []Object {
 			StageSelector:        StageSelector{MatchLabels: map[string]string{RoleLabel: string(Observe)}},
 			AutoPromotionEnabled: true,
 		}},
-		StageLinks: b.stageLinks(),
+		StageLinks:       b.stageLinks(),
+		WebhookReceivers: receivers(b.cfg.Factory.Receivers),
 	}}
 	account := &ServiceAccount{Header: b.shared("v1", "ServiceAccount", ServiceAccountName, aboutAccount)}
 	maps.Copy(account.Metadata.Labels, b.cfg.Factory.Jobs.ServiceAccountLabels)

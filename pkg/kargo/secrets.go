@@ -31,14 +31,17 @@ type Secret struct {
 // SecretUse is the purpose of a key of a Secret.
 type SecretUse struct {
 	Key   string
-	Use   string // api, git or registry, as in factory.credentials
-	Host  string
-	Kargo bool // Kargo reads it, to start builds and to follow them
-	Jobs  bool // the Jobs have it as a file
+	Use   string // api, git or registry, as in factory.credentials, or WebhookUse
+	Host  string // with WebhookUse, the name of the receiver
+	Kargo bool   // Kargo reads it, to start builds and to follow them
+	Jobs  bool   // the Jobs have it as a file
 }
 
+// WebhookUse is the use of a Secret with the shared secret of a webhook receiver.
+const WebhookUse = "webhook"
+
 // Secrets returns the Secrets that users have to create, by name: those in factory.credentials, the defaults that the
-// PromotionTasks read otherwise, and Kargo's own credentials for registries.
+// PromotionTasks read otherwise, Kargo's own credentials for registries, and those of webhook receivers.
 func Secrets(cfg *config.Config) []Secret {
 	byName := map[string]*Secret{}
 	add := func(at config.SecretKey, u SecretUse) {
@@ -72,6 +75,10 @@ func Secrets(cfg *config.Config) []Secret {
 		if cfg.Factory.Credentials[host].API == nil {
 			add(apiSecret(cfg, host), SecretUse{Use: "api", Host: host, Kargo: true})
 		}
+	}
+	for i := range cfg.Factory.Receivers {
+		r := &cfg.Factory.Receivers[i]
+		add(r.SecretKey(), SecretUse{Use: WebhookUse, Host: r.Name, Kargo: true})
 	}
 	var out []Secret
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

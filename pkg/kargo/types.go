@@ -110,6 +110,50 @@ type ProjectConfig struct {
 type ProjectConfigSpec struct {
 	PromotionPolicies []PromotionPolicy `json:"promotionPolicies"`
 	StageLinks        []DeepLink        `json:"stageLinks,omitempty"`
+	WebhookReceivers  []WebhookReceiver `json:"webhookReceivers,omitempty"`
+}
+
+// WebhookReceiver makes Kargo accept the webhooks of one sender.
+type WebhookReceiver struct {
+	Artifactory *Receiver `json:"artifactory,omitempty"`
+	Azure       *Receiver `json:"azure,omitempty"`
+	DockerHub   *Receiver `json:"dockerhub,omitempty"`
+	Generic     *Receiver `json:"generic,omitempty"`
+	GitHub      *Receiver `json:"github,omitempty"`
+	Harbor      *Receiver `json:"harbor,omitempty"`
+	Name        string    `json:"name"`
+	Quay        *Receiver `json:"quay,omitempty"`
+}
+
+// Receiver configures a WebhookReceiver.
+type Receiver struct {
+	Actions         []ReceiverAction `json:"actions,omitempty"`
+	SecretRef       ObjectName       `json:"secretRef"`
+	VirtualRepoName string           `json:"virtualRepoName,omitempty"`
+}
+
+// ReceiverAction is what a generic receiver does with a request.
+type ReceiverAction struct {
+	Action  string           `json:"action"`
+	Targets []ReceiverTarget `json:"targetSelectionCriteria"`
+}
+
+// ReceiverTarget selects the objects of a ReceiverAction.
+type ReceiverTarget struct {
+	IndexSelector IndexSelector `json:"indexSelector"`
+	Kind          string        `json:"kind"`
+}
+
+// IndexSelector selects objects by an index that Kargo keeps.
+type IndexSelector struct {
+	MatchIndices []IndexRequirement `json:"matchIndices"`
+}
+
+// IndexRequirement is a condition on the value in an index.
+type IndexRequirement struct {
+	Key      string `json:"key"`
+	Operator string `json:"operator"`
+	Value    string `json:"value"`
 }
 
 // DeepLink is a link that Kargo's UI shows for each Stage if the expression If is true. URL is a template of Go.

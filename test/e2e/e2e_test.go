@@ -234,10 +234,7 @@ func established(ctx context.Context, crds dynamic.ResourceInterface, name strin
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
-		if err != nil {
-			return err
-		}
+		conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions") // null at first
 		for _, c := range conditions {
 			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
 				return nil
