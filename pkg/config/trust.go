@@ -53,6 +53,13 @@ type Trust struct {
 	GitHub    string      `yaml:"github" jsonschema:"pattern=^[A-Za-z0-9][-A-Za-z0-9_.]*/[A-Za-z0-9_.][-A-Za-z0-9_.]*$" jsonschema_description:"Repository on github.com, owner/repo, whose workflows build the image: an artifact attestation of one of them is needed."`
 	Require   Requirement `yaml:"require" jsonschema:"enum=signature,enum=provenance,enum=none" jsonschema_description:"signature or provenance. Default: either of them; provenance with github. none: no signature is needed."`
 	TrustRoot string      `yaml:"trustRoot" jsonschema_description:"File beside images.yaml with the trusted root (JSON) of the Sigstore instance. Default: the public instance, whose root is fetched by TUF."`
+	TUF       *TUF        `yaml:"tuf" jsonschema_description:"TUF repository from which the trusted root of the Sigstore instance is fetched. Default: that of the public instance."`
+}
+
+// TUF is a TUF repository that publishes the trusted root of a Sigstore instance.
+type TUF struct {
+	Mirror string `yaml:"mirror" jsonschema:"required" jsonschema_description:"URL of the repository, such as https://tuf.example.com."`
+	Root   string `yaml:"root" jsonschema_description:"File beside images.yaml with a root.json of the repository, from which trust in it starts. Default: that of the public instance, for a mirror of it."`
 }
 
 // Keyless is the identity in the certificate of a keyless signature. Regular expressions must match the whole value.
@@ -113,6 +120,12 @@ func (t *Trust) Demand() string {
 	}
 	if t.TrustRoot != "" {
 		text += ", trust root " + t.TrustRoot
+	}
+	if t.TUF != nil {
+		text += ", TUF " + t.TUF.Mirror
+		if t.TUF.Root != "" {
+			text += " from " + t.TUF.Root
+		}
 	}
 	if plain := sanitize.Cut(sanitize.Words(text), maxDemand); plain != text {
 		sum := sha256.Sum256([]byte(text))
@@ -279,6 +292,39 @@ func (v *validator) trustRule(n *yaml.Node, at string, t *Trust) {
 	if t.Key != "" && t.TrustRoot != "" {
 		v.add(finding.BadValue, child(n, "trustRoot"), at+".trustRoot: a key needs no trust root", "remove it")
 	}
+	if t.TUF != nil {
+		v.tuf(child(n, "tuf"), at+".tuf", t)
+	}
+}
+
+func (v *validator) tuf(n *yaml.Node, at string, t *Trust) {
+	switch {
+	case t.Key != "":
+		v.add(finding.BadValue, n, at+": a key needs no trust root", "remove it")
+	case t.TrustRoot != "":
+		v.add(finding.BadValue, n, at+": trustRoot and tuf exclude each other", "keep one of them")
+	}
+	if t.TUF.Mirror == "" {
+		v.missing(n, "mirror", at+": mirror is missing")
+	} else {
+		v.check(child(n, "mirror"), at+".mirror", checkServiceURL(t.TUF.Mirror, "https://tuf.example.com"))
+	}
+	v.file(child(n, "root"), at+".root", t.TUF.Root)
+}
+
+// checkServiceURL returns an error unless a URL is that of a service without credentials, by https or on this machine.
+func checkServiceURL(s, example string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err == nil && u.User != nil:
+		return errors.New("the URL contains credentials; remove them")
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", checkHost(u.Host) != nil, u.RawQuery != "", u.Fragment != "",
+		len(s) > maxIdentity, strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("invalid URL %s; want one such as %s", shown(s), example)
+	case u.Scheme == "http" && !hostname.IsLoopback(u.Host):
+		return errors.New("the URL is not https; everybody on the way could change the response")
+	}
+	return nil
 }
 
 func (v *validator) keyless(n *yaml.Node, at string, k *Keyless) {

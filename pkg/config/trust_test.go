@@ -21,6 +21,8 @@ factory:
     - {match: "docker.io/node:22*", github: acme/node, require: signature}
     - {match: ghcr.io/acme, require: none}
     - {match: "*.example.com/a/*", keyless: {issuer: "https://i.example", identityRegexp: "a  b"}, trustRoot: root.json}
+    - {match: b.example, github: acme/node, tuf: {mirror: "https://tuf.example.com/x", root: root.json}}
+    - {match: c.example, github: acme/node, tuf: {mirror: "http://127.0.0.1:8080"}}
 images: []
 `
 
@@ -37,6 +39,8 @@ func TestTrustFor(t *testing.T) {
 		"quay.io acme/web 1":                 "signature or provenance by anyone (/https://.*/)",
 		"a.example.com a/b/c 1":              "signature or provenance by anyone (/https://.*/)",
 		"a.example.com a/b 1":                "signature or provenance by /a b/ (https://i.example), trust root root.json dc16fa3148e7",
+		"b.example a 1":                      "provenance by a workflow of github.com/acme/node, TUF https://tuf.example.com/x from root.json",
+		"c.example a 1":                      "provenance by a workflow of github.com/acme/node, TUF http://127.0.0.1:8080",
 		"evil.example/a.example.com a/b 1":   "signature or provenance by anyone (/https://.*/)",
 		"ghcr.io acme 1":                     "",
 		"docker.io.evil.example library/a 1": "signature or provenance by anyone (/https://.*/)",

@@ -45,12 +45,15 @@ type Checker struct {
 
 	mu        sync.Mutex
 	verifiers map[*config.Trust]func() (*Verifier, error)
-	public    func() ([]*root.TrustedRoot, error)
+	fetched   map[config.TUF]func() ([]*root.TrustedRoot, error)
 }
 
 // NewChecker returns a Checker. It reads keys and trusted roots only for rules that are used, once.
 func NewChecker(cfg *config.Config, clients Clients) *Checker {
-	return &Checker{cfg: cfg, clients: clients, verifiers: map[*config.Trust]func() (*Verifier, error){}}
+	return &Checker{
+		cfg: cfg, clients: clients, verifiers: map[*config.Trust]func() (*Verifier, error){},
+		fetched: map[config.TUF]func() ([]*root.TrustedRoot, error){},
+	}
 }
 
 // Check verifies the image that a reference with a digest names: what its registry holds, and then what GitHub holds if the rule names
@@ -144,31 +147,49 @@ func (c *Checker) verifier(ctx context.Context, rule *config.Trust) (*Verifier, 
 		}
 		return v, err
 	}
-	roots, err := c.roots(ctx, rule.TrustRoot)
+	roots, err := c.roots(ctx, rule)
 	if err != nil {
 		return nil, err
 	}
 	return NewVerifier(rule, roots)
 }
 
-// roots returns the trusted roots in a file, or the public one without a file.
-func (c *Checker) roots(ctx context.Context, file string) ([]*root.TrustedRoot, error) {
-	if file == "" {
-		c.mu.Lock()
-		if c.public == nil {
-			c.public = sync.OnceValues(func() ([]*root.TrustedRoot, error) { return PublicRoot(ctx, c.clients.HTTP) })
-		}
-		public := c.public
-		c.mu.Unlock()
-		return public()
+// roots returns the trusted roots of a rule: those in its file, or the one that a TUF repository publishes.
+func (c *Checker) roots(ctx context.Context, rule *config.Trust) ([]*root.TrustedRoot, error) {
+	if rule.TrustRoot == "" {
+		return c.fetch(ctx, rule.TUF)
 	}
-	data, err := c.cfg.ReadBeside(file)
+	data, err := c.cfg.ReadBeside(rule.TrustRoot)
 	if err != nil {
 		return nil, err
 	}
 	roots, err := ParseRoots(data)
 	if err != nil {
-		return nil, fmt.Errorf("trust root %q: %w", file, err)
+		return nil, fmt.Errorf("trust root %q: %w", rule.TrustRoot, err)
 	}
 	return roots, nil
+}
+
+// fetch returns the trusted root that a TUF repository publishes; nil for that of the public instance. Each is fetched once.
+func (c *Checker) fetch(ctx context.Context, from *config.TUF) ([]*root.TrustedRoot, error) {
+	if from == nil {
+		from = &config.TUF{}
+	}
+	c.mu.Lock()
+	once := c.fetched[*from]
+	if once == nil {
+		once = sync.OnceValues(func() ([]*root.TrustedRoot, error) {
+			var first []byte
+			if from.Root != "" {
+				var err error
+				if first, err = c.cfg.ReadBeside(from.Root); err != nil {
+					return nil, err
+				}
+			}
+			return FetchRoot(ctx, c.clients.HTTP, from.Mirror, first)
+		})
+		c.fetched[*from] = once
+	}
+	c.mu.Unlock()
+	return once()
 }

@@ -2,12 +2,15 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -46,16 +49,54 @@ func ParseRoots(data []byte) ([]*root.TrustedRoot, error) {
 	}
 }
 
-// PublicRoot fetches the trusted root of the public Sigstore instance by TUF, from the root of trust that the library embeds.
-func PublicRoot(ctx context.Context, transport http.RoundTripper) ([]*root.TrustedRoot, error) {
+// FetchRoot fetches the trusted root of a Sigstore instance by TUF, from a repository and a root.json that it published once. Without a
+// mirror or a root it takes those of the public instance, which the library has.
+func FetchRoot(ctx context.Context, transport http.RoundTripper, mirror string, first []byte) ([]*root.TrustedRoot, error) {
+	mirror = cmp.Or(strings.TrimRight(mirror, "/"), tuf.DefaultMirror)
+	if first == nil {
+		first = tuf.DefaultRoot()
+	}
 	r, err := root.FetchTrustedRootWithOptions(&tuf.Options{
-		Root: tuf.DefaultRoot(), RepositoryBaseURL: tuf.DefaultMirror, DisableLocalCache: true, Context: ctx,
+		Root: first, RepositoryBaseURL: mirror, DisableLocalCache: true, Context: ctx,
 		Fetcher: fetcher{ctx, &http.Client{Transport: transport}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetching the trusted root from %s: %w", tuf.DefaultMirror, err)
+		return nil, fmt.Errorf("fetching the trusted root from %s: %w", mirror, explain(err))
 	}
 	return []*root.TrustedRoot{r}, nil
+}
+
+// explain returns the cause of a failure of the TUF client.
+func explain(err error) error {
+	var (
+		expired   *metadata.ErrExpiredMetadata
+		version   *metadata.ErrBadVersionNumber
+		signature *metadata.ErrUnsignedMetadata
+		content   *metadata.ErrLengthOrHashMismatch
+		status    *metadata.ErrDownloadHTTP
+		download  *metadata.ErrDownload
+		value     *metadata.ErrValue
+		syntax    *json.SyntaxError
+	)
+	switch {
+	case errors.As(err, &expired):
+		return fmt.Errorf("the metadata has expired: %s (the mirror is out of date, or the clock of this machine is wrong)", expired.Msg)
+	case errors.As(err, &version):
+		return fmt.Errorf("the metadata was rolled back: %s", version.Msg)
+	case errors.As(err, &signature):
+		return fmt.Errorf("the metadata is not signed by the keys of the root: %s", signature.Msg)
+	case errors.As(err, &content):
+		return fmt.Errorf("a file is not the one that the metadata names: %s", content.Msg)
+	case errors.As(err, &status):
+		return fmt.Errorf("%s answered %d %s", status.URL, status.StatusCode, http.StatusText(status.StatusCode))
+	case errors.As(err, &download):
+		return errors.New(download.Msg)
+	case errors.As(err, &value):
+		return fmt.Errorf("invalid metadata: %s", value.Msg)
+	case errors.As(err, &syntax):
+		return errors.New("the response is not TUF metadata (check the URL, and any proxy in front of it)")
+	}
+	return err
 }
 
 // fetcher downloads files for the TUF client.
@@ -65,22 +106,25 @@ type fetcher struct {
 }
 
 // DownloadFile implements the Fetcher of go-tuf.
-func (f fetcher) DownloadFile(url string, most int64, _ time.Duration) ([]byte, error) {
-	req, err := http.NewRequestWithContext(httpx.WithMaxBody(f.ctx, most), http.MethodGet, url, http.NoBody)
+func (f fetcher) DownloadFile(file string, most int64, _ time.Duration) ([]byte, error) {
+	req, err := http.NewRequestWithContext(httpx.WithMaxBody(f.ctx, most), http.MethodGet, file, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := f.client.Do(req)
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		err = failed.Err // which does not repeat the URL
+	}
 	if err != nil {
-		return nil, &metadata.ErrDownload{Msg: err.Error()}
+		return nil, &metadata.ErrDownload{Msg: file + ": " + err.Error()}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &metadata.ErrDownloadHTTP{StatusCode: resp.StatusCode, URL: url}
+		return nil, &metadata.ErrDownloadHTTP{StatusCode: resp.StatusCode, URL: file}
 	}
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, &metadata.ErrDownload{Msg: err.Error()}
+		return nil, &metadata.ErrDownload{Msg: file + ": the response broke off"}
 	}
 	return data, nil
 }
