@@ -101,6 +101,7 @@ type Options struct {
 	Timeout time.Duration // after which partial results are recorded; 0 for none
 	Select  fleet.Selection
 	Event   Event
+	Record  func(*fleet.Fleet) // records more after the analysis, in the same change, such as findings; may be nil
 
 	Inform func(text string)                          // prints why Run waits; may be nil
 	Sleep  func(context.Context, time.Duration) error // waits for another analysis; default: real time passes
@@ -136,7 +137,10 @@ func (t *turn) run(ctx context.Context, s store.Store) (*Report, store.Saved, er
 		report = nil
 		if why := o.Event.skip(f); why != "" {
 			report = skipped(why)
-			return nil, nil
+			if o.Event.Base == "" || !o.Event.used(f) {
+				return nil, nil
+			}
+			return &report.Change, o.record(f, report)
 		}
 		if t.left > 0 {
 			return nil, nil
@@ -168,9 +172,26 @@ func (t *turn) run(ctx context.Context, s store.Store) (*Report, store.Saved, er
 			return nil, err
 		}
 		report.Interrupted = ctx.Err() != nil
-		return &report.Change, nil
+		return &report.Change, o.record(f, report)
 	})
 	return report, saved, err
+}
+
+// record calls Record, and adds its changes to those of the analysis.
+func (o *Options) record(f *fleet.Fleet, report *Report) error {
+	if o.Record == nil {
+		return nil
+	}
+	before := report.Before
+	if before == nil { // nothing was analyzed
+		var err error
+		if before, err = f.State.Encode(); err != nil {
+			return err
+		}
+	}
+	o.Record(f)
+	report.Change = f.ChangeSince(before)
+	return nil
 }
 
 // skipped returns the report of an analysis that had nothing to do.

@@ -33,6 +33,7 @@ type analyzeOptions struct {
 	promote   bool
 	timeout   time.Duration
 	event     analyze.Event
+	reports   []string
 	output    outputFlag
 }
 
@@ -83,6 +84,7 @@ Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo
 	f.StringVar(&o.event.Digest, "digest", "", "(Jobs only) new `digest` of the tag")
 	f.BoolVar(&o.promote, "promote", false, "then start the rebuilds that became due, through Kargo")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time, record the results so far, and leave the rest to the next run (default 10m with --image or --base-image, else none)")
+	addReports(cmd, &o.reports)
 	o.output.add(cmd, "text")
 	o.repoFlags.add(env, cmd)
 	o.executorFlags.add(cmd)
@@ -142,8 +144,9 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 	if o.event.Name() != "" && o.timeout == 0 {
 		o.timeout = eventTimeout
 	}
+	found := o.findings(env)
 	r, saved, err := analyze.Run(ctx, st, analyze.Options{
-		Clients: clients, Timeout: o.timeout, Select: selection, Event: o.event, Sleep: env.Sleep,
+		Clients: clients, Timeout: o.timeout, Select: selection, Event: o.event, Sleep: env.Sleep, Record: found.record(),
 		Inform: func(text string) { _ = env.infof("%s", text) }, // a later message fails too if this one cannot be written
 	})
 	measured.analyzed(r)
@@ -160,9 +163,13 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 		if o.output.forPrograms() {
 			return report.Print(env.Out, o.output.value, AnalyzeReport{report.NewMeta("AnalyzeReport"), r})
 		}
-		return env.infof("%s", r.Skipped)
+		if err := env.infof("%s", r.Skipped); err != nil {
+			return err
+		}
+	} else if err := o.print(env, paths, r, saved); err != nil {
+		return err
 	}
-	if err := o.print(env, paths, r, saved); err != nil {
+	if err := found.print(env); err != nil {
 		return err
 	}
 	if err := c.printUsage(ctx); err != nil {
@@ -173,7 +180,10 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 			return err
 		}
 	}
-	return o.outcome(r)
+	if err := o.outcome(r); err != nil || o.event.Name() != "" {
+		return err
+	}
+	return found.outcome()
 }
 
 // promoteAfter starts the rebuilds that the analysis made due. A failure does not fail the analysis, which is recorded:

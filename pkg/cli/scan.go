@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
-	"github.com/imagefactory/imagefactory/pkg/scan"
 	"github.com/imagefactory/imagefactory/pkg/scanner"
 	"github.com/imagefactory/imagefactory/pkg/store"
 	"github.com/imagefactory/imagefactory/pkg/triage"
@@ -36,6 +34,9 @@ type scanOptions struct {
 	all      bool
 	dryRun   bool
 	output   outputFlag
+
+	event triage.Event // of the Job whose digest is scanned before it is recorded
+	write string       // folder of the reports
 }
 
 // Defaults of scan.
@@ -69,7 +70,7 @@ code is 1.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.reports, "report", nil, "read a report or VEX document: `FILE`, NAME=FILE or - (may be repeated)")
+	addReports(cmd, &o.reports)
 	f.StringVar(&o.with, "with", "", "run this `scanner`: trivy or grype")
 	f.StringVar(&o.program, "program", "", "`path` of the scanner's program (default: found in PATH)")
 	f.IntVar(&o.parallel, "parallel", scanParallel, "number of images that are scanned at once")
@@ -77,6 +78,11 @@ code is 1.`,
 	f.BoolVar(&o.isNew, "new", false, "scan only where a digest was never scanned")
 	f.BoolVar(&o.all, "all", false, "scan every digest, also if neither it nor the scanner's database is new")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of the state and keep nothing")
+	f.StringVar(&o.write, "write", "", "(Jobs only) write the reports about --digest into this `folder`, and record nothing")
+	f.StringVar(&o.event.Image, "image", "", "(Jobs only) `name` of the enrolled image that changed")
+	f.StringVar(&o.event.Base, "base-image", "", "(Jobs only) `name` of the base image that changed")
+	f.StringVar(&o.event.Tag, "tag", "", "(Jobs only) `tag` that changed")
+	f.StringVar(&o.event.Digest, "digest", "", "(Jobs only) new `digest` of the tag")
 	_ = cmd.RegisterFlagCompletionFunc("with", cobra.FixedCompletions(scanner.Names(), cobra.ShellCompDirectiveNoFileComp))
 	o.output.add(cmd, "text")
 	o.add(env, cmd)
@@ -95,6 +101,10 @@ func (o *scanOptions) check() error {
 		return fleet.Usagef("--new, --all and --program need --with")
 	case o.isNew && o.all:
 		return fleet.Usagef("--new and --all exclude each other")
+	case o.write != "" && (o.with == "" || o.event.Digest == "" || (o.event.Image == "") == (o.event.Base == "")):
+		return fleet.Usagef("--write needs --with, --digest, and --image or --base-image")
+	case o.write == "" && o.event != triage.Event{}:
+		return fleet.Usagef("--image, --base-image, --tag and --digest need --write")
 	case o.parallel < 1 || o.timeout <= 0:
 		return fleet.Usagef("--parallel and --timeout must be greater than 0")
 	}
@@ -108,6 +118,9 @@ func runScan(ctx context.Context, env *Env, paths *pathFlags, o *scanOptions, na
 	}
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.write != "" {
+		return o.scanAhead(ctx, env, paths)
 	}
 	files, unreadable := readReports(env.In, o.reports)
 	if len(files) == 0 && o.with == "" {
@@ -134,11 +147,7 @@ func (o *scanOptions) scan(ctx context.Context, c *clients, paths *pathFlags, se
 	opts := triage.Options{Files: files, Select: selection, New: o.isNew, Parallel: o.parallel, Now: env.Now, Progress: c.progress()}
 	var scanned *scanned
 	if o.with != "" {
-		s, err := scanner.New(scanner.Options{Name: o.with, Program: o.program, Timeout: o.timeout, Keychain: c.credentials.Keychain(), Environ: os.Environ()})
-		if err != nil {
-			return err
-		}
-		version, err := s.Update(ctx)
+		s, version, err := o.scanner(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -168,6 +177,16 @@ func (o *scanOptions) scan(ctx context.Context, c *clients, paths *pathFlags, se
 	return nil
 }
 
+// scanner returns the scanner, with its database brought up to date, and the version of both.
+func (o *scanOptions) scanner(ctx context.Context, c *clients) (*scanner.Scanner, string, error) {
+	s, err := scanner.New(scanner.Options{Name: o.with, Program: o.program, Timeout: o.timeout, Keychain: c.credentials.Keychain(), Environ: os.Environ()})
+	if err != nil {
+		return nil, "", err
+	}
+	version, err := s.Update(ctx)
+	return s, version, err
+}
+
 func (o *scanOptions) print(env *Env, paths *pathFlags, r *triage.Report, saved store.Saved) error {
 	switch {
 	case o.output.forPrograms():
@@ -183,6 +202,14 @@ func (o *scanOptions) print(env *Env, paths *pathFlags, r *triage.Report, saved 
 	for _, problem := range r.Problems {
 		fmt.Fprintf(&b, "error: %s\n", problem)
 	}
+	b.WriteString(foundLines(r))
+	b.WriteString(scanLine(r, saved, o.dryRun))
+	return infoLines(env, b.String())
+}
+
+// foundLines returns the lines about scans that failed and about what was recorded.
+func foundLines(r *triage.Report) string {
+	var b strings.Builder
 	for i := range r.Results {
 		if res := &r.Results[i]; res.Error != "" {
 			fmt.Fprintf(&b, "error: %s: %s\n", res.Image+res.Base, res.Error)
@@ -195,8 +222,7 @@ func (o *scanOptions) print(env *Env, paths *pathFlags, r *triage.Report, saved 
 	if more := len(lines) - maxScanLines; more > 0 {
 		fmt.Fprintf(&b, "and %d more\n", more)
 	}
-	b.WriteString(scanLine(r, saved, o.dryRun))
-	return infoLines(env, b.String())
+	return b.String()
 }
 
 // maxScanLines is the number of findings and decisions that are printed; -o json has all.
@@ -231,36 +257,6 @@ func scanLine(r *triage.Report, saved store.Saved, dryRun bool) string {
 		return text + "; " + plural.Count(len(r.Changed), "file") + " pushed to " + saved.Where + " as " + saved.Commit
 	}
 	return text + "; " + plural.Count(len(r.Changed), "file") + " written"
-}
-
-// readReports reads the reports that --report names. One that cannot be read does not stop the others.
-func readReports(in io.Reader, reports []string) (files []triage.File, errs []error) {
-	for _, arg := range reports {
-		f := triage.File{Path: arg}
-		if name, path, ok := strings.Cut(arg, "="); ok && !strings.ContainsAny(name, `/\.`) {
-			f.Name, f.Path = name, path
-		}
-		r, err := readReport(in, f.Path)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("reading report %q: %w", f.Path, err))
-			continue
-		}
-		f.Report = r
-		files = append(files, f)
-	}
-	return files, errs
-}
-
-func readReport(in io.Reader, path string) (*scan.Report, error) {
-	if path == "-" {
-		return scan.Read(in, scan.MaxBytes)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return scan.Read(f, scan.MaxBytes)
 }
 
 // scanned remembers with which version of a scanner's database each digest was scanned, in the cache folder: state has no dates.

@@ -161,6 +161,11 @@ func (s *Scanner) output(ctx context.Context, args ...string) ([]byte, error) {
 
 // Scan scans an image by its digest, on a platform if the digest is that of an index.
 func (s *Scanner) Scan(ctx context.Context, ref, platform string) (*scan.Report, error) {
+	return s.Report(ctx, ref, platform, io.Discard)
+}
+
+// Report scans an image as [Scanner.Scan] does, and copies the report to w. What w holds is complete only if the scan succeeds.
+func (s *Scanner) Report(ctx context.Context, ref, platform string, w io.Writer) (*scan.Report, error) {
 	within, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	read, write := io.Pipe()
@@ -169,7 +174,7 @@ func (s *Scanner) Scan(ctx context.Context, ref, platform string) (*scan.Report,
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		report, unreadable = scan.Read(read, scan.MaxBytes)
+		report, unreadable = scan.Read(io.TeeReader(read, w), scan.MaxBytes)
 		if unreadable != nil {
 			_, _ = io.Copy(io.Discard, io.LimitReader(read, maxText)) // so that the scanner can say why
 		}

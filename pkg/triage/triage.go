@@ -53,7 +53,7 @@ type Result struct {
 	Unchanged bool                  `json:"unchanged,omitempty"` // not scanned: neither the digest nor the database is new
 	Error     string                `json:"error,omitempty"`
 
-	key string
+	key, index string // index: digest of the tag
 }
 
 // Key identifies what was scanned, for [Options.Known].
@@ -235,21 +235,30 @@ func (r *run) scan(ctx context.Context, done map[string]*outcome) {
 
 // scanFirst scans a target on the mirrors of its registry, in order, and then on the registry itself, until a scan succeeds.
 // Findings belong to the target, wherever it was pulled from.
-func (r *run) scanFirst(ctx context.Context, t *target) (*scan.Report, error) {
-	refs := t.refs(r.Config.Factory.Mirrors)
+func (r *run) scanFirst(ctx context.Context, t *target) (report *scan.Report, err error) {
+	err = firstOf(ctx, t.refs(r.Config.Factory.Mirrors), func(ref string) error {
+		report, err = r.Scanner.Scan(ctx, ref, t.platform)
+		return err
+	})
+	return report, err
+}
+
+// firstOf calls scan for one reference after the other until one succeeds. Otherwise the error is that of the registry itself,
+// which is the last one, followed by those of its mirrors.
+func firstOf(ctx context.Context, refs []string, scan func(ref string) error) error {
 	var before []string
 	for _, ref := range refs[:len(refs)-1] {
-		report, err := r.Scanner.Scan(ctx, ref, t.platform)
+		err := scan(ref)
 		if err == nil || ctx.Err() != nil {
-			return report, err
+			return err
 		}
 		before = append(before, err.Error())
 	}
-	report, err := r.Scanner.Scan(ctx, refs[len(refs)-1], t.platform)
+	err := scan(refs[len(refs)-1])
 	if err != nil && len(before) > 0 {
 		err = fmt.Errorf("%w (mirrors: %s)", err, strings.Join(before, "; "))
 	}
-	return report, err
+	return err
 }
 
 // renewed returns the images and base images of which a digest was never scanned, or whose last scan is behind. All digests of
@@ -330,7 +339,7 @@ func (r *run) results() {
 		if found == nil {
 			continue
 		}
-		result := Result{Image: t.image, Base: t.base, Digest: t.digest, Platform: t.platform, Unchanged: found.unchanged, key: t.key()}
+		result := Result{Image: t.image, Base: t.base, Digest: t.digest, Platform: t.platform, Unchanged: found.unchanged, key: t.key(), index: t.index}
 		switch refused := r.refused(t); {
 		case found.err != nil:
 			result.Error = found.err.Error()
