@@ -121,6 +121,7 @@ type Scan struct {
 	Program   string    `yaml:"program" jsonschema_description:"Path of the program in that image. Default: where the scanner's own image has it."`
 	Schedule  string    `yaml:"schedule" jsonschema_description:"Schedule of the CronJob, in cron syntax. Default: daily."`
 	Resources Resources `yaml:"resources" jsonschema_description:"CPU, memory and disk of a scan. Default limits: 2Gi memory, 10Gi disk."`
+	Analysis  bool      `yaml:"analysis" jsonschema_description:"Whether the Job that records a new digest scans it first, in an init container. Default: false."`
 }
 
 // Scanner is a vulnerability scanner.

@@ -234,7 +234,7 @@ func expanded(j JobTemplate) []string {
 	return out
 }
 
-// TestSchemas validates every object of the golden file against Kargo's and Argo Rollouts' CRDs and Kargo's step schemas.
+// TestSchemas validates every object of the golden file, and those of a fleet that scans, against Kargo's and Argo Rollouts' CRDs and Kargo's step schemas.
 func TestSchemas(t *testing.T) {
 	dir := os.Getenv("KARGO_SCHEMAS")
 	if dir == "" {
@@ -248,7 +248,8 @@ func TestSchemas(t *testing.T) {
 	}
 	steps, err := stepschema.Load(dir + "/step-schemas")
 	require.NoError(t, err)
-	for _, o := range example(t).objects(t) {
+	scans := fleet{Images: "factory: {scan: {with: grype, analysis: true}}\nimages: []"}.objects(t)
+	for _, o := range append(example(t).objects(t), scans...) {
 		written, err := yamlenc.Marshal(o)
 		require.NoError(t, err)
 		var obj map[string]any

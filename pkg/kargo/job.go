@@ -22,6 +22,8 @@ const (
 
 // analysisTemplate returns the AnalysisTemplate that runs `imagefactory analyze` for the image of one Freight.
 //
+// With factory.scan.analysis an init container scans the digest, and `analyze` records the findings together with it.
+//
 // Kargo never repeats a verification, so the metric does: a Job of up to four pods every 15 minutes until one succeeds, at
 // most 24 times. These six hours outlast a registry's rate limit. There must be an end, because Kargo waits for the
 // verification: a Stage whose analysis cannot succeed would otherwise never take its next Freight.
@@ -34,11 +36,12 @@ func (b *builder) analysisTemplate() *AnalysisTemplate {
 		braces = braces || escaped != s
 		return escaped
 	}
-	command := []string{"analyze", "{{args.subject}}", "--tag={{args.tag}}", "--digest={{args.digest}}"}
-	for _, a := range append(b.repositoryArgs(), "--push", "--promote") {
-		command = append(command, escape(a))
-	}
+	event := []string{"{{args.subject}}", "--tag={{args.tag}}", "--digest={{args.digest}}"}
+	command := slices.Concat([]string{"analyze"}, event, escapedList(append(b.repositoryArgs(), "--push", "--promote"), escape))
 	job := b.job(command, escape, JobSpec{BackoffLimit: 3, ActiveDeadlineSeconds: 1800, TTLSecondsAfterFinished: 3600})
+	if b.cfg.Factory.Scan.Analysis {
+		b.scanFirst(&job, event, escape)
+	}
 	if braces {
 		args = append(args, Arg{Name: bracesArg, Value: "{{"})
 	}
@@ -99,9 +102,7 @@ func (b *builder) scanJob() *CronJob {
 	if s.With == "" {
 		return nil
 	}
-	args := slices.DeleteFunc(b.repositoryArgs(), func(a string) bool { return strings.HasPrefix(a, "--project=") })
-	args = append(append([]string{"scan", "--with=" + string(s.With), argument("--program=" + s.Program)}, args...), "--push")
-	template := b.job(args, asItIs, JobSpec{BackoffLimit: 2, ActiveDeadlineSeconds: 6 * 3600, TTLSecondsAfterFinished: 86400})
+	template := b.job(slices.Concat(b.scanArgs(), []string{"--push"}), asItIs, JobSpec{BackoffLimit: 2, ActiveDeadlineSeconds: 6 * 3600, TTLSecondsAfterFinished: 86400})
 	pod := &template.Spec.Template.Spec
 	pod.AutomountToken = false // it asks registries and the state repository only
 	for i := range pod.Volumes {
@@ -109,18 +110,7 @@ func (b *builder) scanJob() *CronJob {
 			v.EmptyDir.SizeLimit = s.Resources.Limits.Storage
 		}
 	}
-	const programSize = "256Mi"
-	pod.Volumes = append(pod.Volumes, Volume{Name: "program", EmptyDir: &EmptyDir{SizeLimit: programSize}})
-	main := &pod.Containers[0]
-	program := VolumeMount{Name: "program", MountPath: programPath}
-	pod.InitContainers = []Container{{
-		Name: "install", Image: main.Image, Args: []string{"version", "--install=" + programPath}, Env: []EnvVar{{Name: "HOME", Value: "/tmp"}},
-		Resources: main.Resources, SecurityContext: main.SecurityContext, VolumeMounts: []VolumeMount{program},
-	}}
-	program.ReadOnly = true
-	main.Image, main.Command = s.Image, []string{programPath + "/imagefactory"}
-	main.Resources = Resources{Limits: Quantities(s.Resources.Limits), Requests: Quantities(s.Resources.Requests)}
-	main.VolumeMounts = append(main.VolumeMounts, program)
+	b.useScanner(pod, &pod.Containers[0])
 	schedule, zone := timeZone(s.Schedule)
 	header := b.header("batch/v1", "CronJob", scanJobName)
 	header.comment = aboutScan
@@ -128,6 +118,74 @@ func (b *builder) scanJob() *CronJob {
 		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 3600,
 		SuccessfulJobsHistoryLimit: 1, FailedJobsHistoryLimit: 3, JobTemplate: template,
 	}}
+}
+
+// scanArgs returns the arguments of `imagefactory scan`.
+func (b *builder) scanArgs() []string {
+	s := &b.cfg.Factory.Scan
+	args := slices.DeleteFunc(b.repositoryArgs(), func(a string) bool { return strings.HasPrefix(a, "--project=") })
+	return append([]string{"scan", "--with=" + string(s.With), argument("--program=" + s.Program)}, args...)
+}
+
+// useScanner makes a container of a pod run in the scanner's image, and adds the init container that copies imagefactory into it.
+func (b *builder) useScanner(pod *PodSpec, c *Container) {
+	s := &b.cfg.Factory.Scan
+	const programSize = "256Mi"
+	pod.Volumes = append(pod.Volumes, Volume{Name: "program", EmptyDir: &EmptyDir{SizeLimit: programSize}})
+	program := VolumeMount{Name: "program", MountPath: programPath}
+	pod.InitContainers = append(pod.InitContainers, Container{
+		Name: "install", Image: c.Image, Args: []string{"version", "--install=" + programPath}, Env: []EnvVar{{Name: "HOME", Value: "/tmp"}},
+		Resources: c.Resources, SecurityContext: c.SecurityContext, VolumeMounts: []VolumeMount{program},
+	})
+	program.ReadOnly = true
+	c.Image, c.Command = s.Image, []string{programPath + "/imagefactory"}
+	c.Resources = Resources{Limits: Quantities(s.Resources.Limits), Requests: Quantities(s.Resources.Requests)}
+	c.VolumeMounts = append(c.VolumeMounts, program)
+}
+
+// Folders in the pods of an analysis that scans first.
+const (
+	reportsPath = "/reports"
+	tokenPath   = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // where Kubernetes mounts the token
+)
+
+// scanFirst adds the init container to the Job of an analysis that scans its digest and writes the reports for it.
+//
+// An init container that fails stops its pod, so the command succeeds whatever happens. If the kernel kills it for its memory,
+// the pod must survive: it restarts its containers, and the command then sees in its folder that it was killed, and ends.
+func (b *builder) scanFirst(job *JobTemplate, event []string, escape func(string) string) {
+	const moreTime = 900 // the scan, and pulling the scanner's image
+	job.Spec.ActiveDeadlineSeconds += moreTime
+	pod := &job.Spec.Template.Spec
+	pod.RestartPolicy = "OnFailure"
+	main := &pod.Containers[0]
+	scan := *main
+	scan.Name = "scan"
+	scan.Args = slices.Concat(escapedList(b.scanArgs(), escape), event, []string{"--write=" + reportsPath})
+	reports := VolumeMount{Name: "reports", MountPath: reportsPath}
+	scan.VolumeMounts = append([]VolumeMount{
+		{Name: "scanner", MountPath: "/tmp"}, // not shared with the analysis, which trusts its home
+		reports,
+		{Name: "no-token", MountPath: tokenPath, ReadOnly: true}, // instead of the token: the scanner has no business with the cluster
+	}, main.VolumeMounts[1:]...)
+	b.useScanner(pod, &scan)
+	pod.InitContainers = append(pod.InitContainers, scan)
+	size := b.cfg.Factory.Scan.Resources.Limits.Storage
+	pod.Volumes = append(pod.Volumes,
+		Volume{Name: "scanner", EmptyDir: &EmptyDir{SizeLimit: size}}, Volume{Name: "reports", EmptyDir: &EmptyDir{SizeLimit: size}},
+		Volume{Name: "no-token", EmptyDir: &EmptyDir{SizeLimit: "1Mi"}})
+	reports.ReadOnly = true
+	main.Args = append(main.Args, "--report="+reportsPath)
+	main.VolumeMounts = append(main.VolumeMounts, reports)
+}
+
+// escapedList returns a copy of texts, each escaped.
+func escapedList(texts []string, escape func(string) string) []string {
+	out := make([]string, len(texts))
+	for i, s := range texts {
+		out[i] = escape(s)
+	}
+	return out
 }
 
 // timeZone splits the time zone from a schedule, because Kubernetes has a separate field for it.
