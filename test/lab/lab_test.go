@@ -288,6 +288,7 @@ func (l *lab) start() {
     %q: {git: {secret: git, key: token}}
 defaults:
   rebuildDelay: %s
+  rebuildInterval: 0
 images:
 `, l.project, l.git.URL("fleet"), host, l.git.Host, delay) + l.entries.String()
 	require.NoError(l.t, os.RemoveAll(l.folder("")))

@@ -38,7 +38,7 @@ func TestScenarios(t *testing.T) {
 	var beside []scenario
 	for _, enroll := range []func(*lab) scenario{
 		newDigest, tagThatMovesAgain, releasedAndHeld, diamond, chain, badGateway, refused, failing, sameForThePlatform,
-		optedOut, gitlab, neverPublished, withdrawn, failingJob, twoBases, oddInputs,
+		optedOut, gitlab, neverPublished, withdrawn, failingJob, twoBases, oddInputs, paused, closedWindow,
 	} {
 		beside = append(beside, enroll(l))
 	}
@@ -206,6 +206,36 @@ func releasedAndHeld(l *lab) scenario {
 		held.quiet(t, 0)
 		l.imagefactory("release", l.base("c/held:1").Name, "--reason", "it was something else")
 		held.succeeds(t, 1, "c/held:1", bad.Digest)
+	}}
+}
+
+func paused(l *lab) scenario {
+	i := l.upToDate("o-paused", "o/paused:1")
+	return scenario{"a pause and its end, by commits", func(t *testing.T) {
+		l.imagefactory("pause", i.name, "--reason", "a freeze")
+		two := l.tag("o/paused:1", "2")
+		l.candidate(t, "o/paused:1", two.Digest)
+		i.quiet(t, 0)
+		assert.Empty(t, i.promotions())
+		assert.Contains(t, l.status(i.name), "a freeze")
+		l.imagefactory("resume", i.name)
+		i.succeeds(t, 1, "o/paused:1", two.Digest)
+	}}
+}
+
+// closedWindow: the window is closed when the digest is due, and opens by itself.
+func closedWindow(l *lab) scenario {
+	const closed = 8 * time.Minute
+	from := time.Now().UTC().Truncate(time.Minute)
+	i := l.upToDate("o-window", "o/window:1", fmt.Sprintf("windows: [{kind: Deny, schedule: %q, duration: %s}]", fmt.Sprintf("%d %d * * *", from.Minute(), from.Hour()), closed))
+	return scenario{"a window that is closed when a digest is due", func(t *testing.T) {
+		two := l.tag("o/window:1", "2")
+		seen := l.candidate(t, "o/window:1", two.Digest)
+		opens := from.Add(closed)
+		require.True(t, seen.FirstSeen.Add(delay).Before(opens), "the digest is due before the window opens")
+		within(t, time.Until(opens)+patience, "the rebuild is requested", func() bool { return i.state().Rebuild.ID != "" })
+		assert.False(t, i.state().Rebuild.RequestedAt.Before(opens))
+		i.succeeds(t, 1, "o/window:1", two.Digest)
 	}}
 }
 
