@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	digest "github.com/opencontainers/go-digest"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -110,22 +111,26 @@ func whole(pattern string) string {
 	return `^(?:` + pattern + `)$`
 }
 
-// Verify returns an error unless an attachment is a valid signature or provenance of the image with a digest, by the rule.
-func (v *Verifier) Verify(digest string, a *registry.Attachment) (err error) {
+// Verify returns an error unless an attachment is a valid signature or provenance of the image, given by its digest, by the rule.
+func (v *Verifier) Verify(image string, a *registry.Attachment) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // libraries parse what anybody may have pushed
 			err = fmt.Errorf("internal error of the verification: %v", r)
 		}
 	}()
-	entity, about, err := entityOf(digest, a)
+	entity, about, err := entityOf(image, a)
 	if err != nil {
 		return err
 	}
-	sum, err := hex.DecodeString(strings.TrimPrefix(about, "sha256:"))
-	if err != nil || len(sum) != sha256.Size {
+	d, err := digest.Parse(about)
+	if err != nil {
 		return fmt.Errorf("unsupported digest %q", about)
 	}
-	policy := verify.NewPolicy(verify.WithArtifactDigest("sha256", sum), v.signer)
+	sum, err := hex.DecodeString(d.Encoded())
+	if err != nil {
+		return fmt.Errorf("unsupported digest %q", about)
+	}
+	policy := verify.NewPolicy(verify.WithArtifactDigest(d.Algorithm().String(), sum), v.signer)
 	var failed error
 	for _, verifier := range v.verifiers {
 		result, err := verifier.Verify(entity, policy)
