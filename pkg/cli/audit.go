@@ -112,11 +112,14 @@ func beginOf(s string, now time.Time) (time.Time, error) {
 	return now.Add(-d.Std()), nil
 }
 
-// labelsOf returns the labels of an image and its owner, as selectors write them.
+// labelsOf returns the labels of an image and its owner, as images.yaml has them.
 func labelsOf(img *config.Image) []string {
 	var out []string
-	for key, value := range img.SelectorLabels() {
+	for key, value := range img.Labels {
 		out = append(out, key+"="+value)
+	}
+	if img.Owner != "" {
+		out = append(out, config.OwnerKey+"="+img.Owner)
 	}
 	slices.Sort(out)
 	return out
