@@ -225,7 +225,7 @@ func paused(l *lab) scenario {
 
 // closedWindow: the window is closed when the digest is due, and opens by itself.
 func closedWindow(l *lab) scenario {
-	const closed = 8 * time.Minute
+	const closed = 6 * time.Minute
 	from := time.Now().UTC().Truncate(time.Minute)
 	i := l.upToDate("o-window", "o/window:1", fmt.Sprintf("windows: [{kind: Deny, schedule: %q, duration: %s}]", fmt.Sprintf("%d %d * * *", from.Minute(), from.Hour()), closed))
 	return scenario{"a window that is closed when a digest is due", func(t *testing.T) {

@@ -56,6 +56,22 @@ func (r fakeRegistry) push(t testing.TB, reference string, image v1.Image) strin
 	return digest.String()
 }
 
+// pushIndex publishes an index of an image for linux/amd64 and one for another platform, and returns the index's digest.
+func (r fakeRegistry) pushIndex(t testing.TB, reference string, image v1.Image) string {
+	t.Helper()
+	ref, err := name.ParseReference(r.host + "/" + reference)
+	require.NoError(t, err)
+	other, err := mutate.ConfigFile(base(t, nil), &v1.ConfigFile{OS: "linux", Architecture: "arm64", Created: v1.Time{Time: created}})
+	require.NoError(t, err)
+	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: other, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+	require.NoError(t, remote.WriteIndex(ref, index))
+	digest, err := index.Digest()
+	require.NoError(t, err)
+	return digest.String()
+}
+
 // base returns an image of Debian 12 with the packages.
 func base(t testing.TB, packages []pkg) v1.Image {
 	t.Helper()

@@ -49,6 +49,24 @@ func TestScan(t *testing.T) {
 	})
 }
 
+// TestScanBeforeRecord scans a new digest, that of an index, before it is recorded, and records both at once.
+func TestScanBeforeRecord(t *testing.T) {
+	both(t, func(t *testing.T, scanner string) {
+		f := newFleet(t, "")
+		f.run(t, "scan", "--with", scanner)
+		f.digests["candidate"] = f.registry.pushIndex(t, "library/web-base:12", base(t, fixedBase))
+		name := strings.TrimSuffix(filepath.Base(f.file(t, "base-images/*web-base*")), ".yaml")
+		event := []string{"--base-image", name, "--tag", "12", "--digest", f.digests["candidate"]}
+		require.NoError(t, os.Mkdir(filepath.Join(f.dir, "reports"), 0o755))
+		assert.Contains(t, f.run(t, append([]string{"scan", "--with", scanner, "--write", "reports"}, event...)...), "2 reports written")
+		out := f.run(t, append([]string{"analyze", "--source-dir", "src", "--report", "reports"}, event...)...)
+		assert.NotContains(t, out, "warning")
+		assert.Contains(t, out, "fixes CVE-2099-1001 (critical, libssl3)")
+		assert.Equal(t, []string{"CVE-2099-1001"}, f.candidate(t).Urgent)
+		assert.Contains(t, f.run(t, "scan", "--with", scanner, "--all"), "nothing new")
+	})
+}
+
 func TestCandidateAddsHole(t *testing.T) {
 	both(t, func(t *testing.T, scanner string) {
 		f := newFleet(t, ", hold: true")
