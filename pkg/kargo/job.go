@@ -146,7 +146,7 @@ func (b *builder) useScanner(pod *PodSpec, c *Container) {
 // Folders in the pods of an analysis that scans first.
 const (
 	reportsPath = "/reports"
-	tokenPath   = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // where Kubernetes mounts the token
+	tokenPath   = "/var/run/secrets/kubernetes.io/serviceaccount" // where Kubernetes mounts the token
 )
 
 // scanFirst adds the init container to the Job of an analysis that scans its digest and writes the reports for it.

@@ -455,6 +455,43 @@ func TestPodsKeepTheRestrictedStandard(t *testing.T) {
 	}
 }
 
+// TestScanningPods: the pods of a fleet that scans keep the restricted standard, and the scanner in the Job of an analysis gets no
+// token.
+func TestScanningPods(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte("factory:\n  state: {url: \"https://git.example.com/acme/images.git\"}\n  scan: {with: trivy, analysis: true}\nimages: []\n"), 0o600))
+	imagefactory(t, dir, "synth")
+	_, objects := generated(t, dir)
+	a := admin(t)
+	namespace(t, a, project)
+	a.applyAll(t, objects)
+	specs := jobs(t, objects)
+	require.Len(t, specs, 3)
+	withInit := 0
+	for name, spec := range specs {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: spec.Template.Labels}, Spec: spec.Template.Spec}
+		got, err := a.typed.CoreV1().Pods(project).Create(t.Context(), pod, metav1.CreateOptions{})
+		require.NoError(t, err, name)
+		a.warnings = nil
+		_, err = a.typed.BatchV1().Jobs(project).Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}, Spec: spec}, metav1.CreateOptions{})
+		require.NoError(t, err, name)
+		assert.Empty(t, a.warnings, name)
+		for i := range got.Spec.InitContainers {
+			if c := &got.Spec.InitContainers[i]; c.Name == "scan" {
+				withInit++
+				assert.False(t, hasToken(c), name)
+				assert.True(t, hasToken(&got.Spec.Containers[0]), name)
+			}
+		}
+	}
+	assert.Equal(t, 1, withInit)
+}
+
+// hasToken reports whether the API server mounts the token of the ServiceAccount into a container.
+func hasToken(c *corev1.Container) bool {
+	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return strings.HasPrefix(m.Name, "kube-api-access") })
+}
+
 // asServiceAccount is a client with a token of the Jobs' ServiceAccount.
 func asServiceAccount(t *testing.T, a *api) *api {
 	t.Helper()
