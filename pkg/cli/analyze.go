@@ -57,7 +57,8 @@ the folder beside images.yaml. With --push it is a git repository: analyze commi
 them again if another writer pushed first. A run without news makes no commit.
 
 Kargo's analysis Jobs use --image or --base-image: analyze records that image or base image, and every other change,
-unless another run has done so already.
+unless another run has done so already. --report reads reports of scanners as scan does, and records their findings together
+with the digests.
 
 Dockerfiles below --source-dir DIR are read from DIR/<owner>/<repo> or DIR/<repo> if it exists, else from DIR.`,
 		Example: `  imagefactory analyze                                      # everything, into the state folder

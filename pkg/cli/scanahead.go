@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -42,7 +43,7 @@ func (o *scanOptions) writeReports(ctx context.Context, env *Env, paths *pathFla
 	case errors.Is(err, os.ErrExist):
 		return 0, []error{errKilled}
 	case err != nil:
-		return 0, []error{err}
+		return 0, []error{fmt.Errorf("writing to the folder of the reports: %w", err)}
 	}
 	_ = mark.Close() // nothing was written
 	c := o.clients(env)

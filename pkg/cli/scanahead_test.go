@@ -222,6 +222,13 @@ func TestAnalyzeByHandWithReport(t *testing.T) {
 	assert.Contains(t, got.err, "warning: reading report")
 }
 
+func TestScanAheadWithoutFolder(t *testing.T) {
+	s := newScannedSite(t)
+	got := s.scanAhead(filepath.Join(t.TempDir(), "none"), s.eventOf(s.node.Digest))
+	assert.Contains(t, got.err, "warning: writing to the folder of the reports: ")
+	assert.Contains(t, got.err, "0 reports written; the rest is left to the next scan")
+}
+
 func TestScanAheadUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--report", "x.json", "--write", "."}, {"--with", "trivy", "--write", "."}, {"--with", "trivy", "--digest", "sha256:1"},
