@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/endoflife"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
@@ -36,7 +40,9 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
   imagefactory validate -o gitlab > gl-code-quality.json`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: imageNames(paths),
-		RunE:              func(_ *cobra.Command, names []string) error { return runValidate(env, paths, o, names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return runValidate(cmd.Context(), env, paths, o, names)
+		},
 	}
 	f := cmd.Flags()
 	o.output.add(cmd, "text", "sarif", "github", "gitlab")
@@ -46,7 +52,7 @@ The exit code is 2 when there is an error, and 0 when there are only warnings.`,
 	return cmd
 }
 
-func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string) error {
+func runValidate(ctx context.Context, env *Env, paths *pathFlags, o *validateOptions, names []string) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
@@ -54,7 +60,11 @@ func runValidate(env *Env, paths *pathFlags, o *validateOptions, names []string)
 	if err != nil {
 		return err
 	}
-	list, err := fleet.Validate(paths.paths(), o.crds, selection, env.Now())
+	lines := func(url string, repositories []string) (map[string][]endoflife.Cycle, error) {
+		client := endoflife.Client{HTTP: httpx.New(httpx.Options{Logger: env.log, Sleep: env.Sleep}), URL: url}
+		return client.Cycles(ctx, repositories)
+	}
+	list, err := fleet.Validate(paths.paths(), o.crds, selection, lines, env.Now())
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/invopop/jsonschema"
 	"go.yaml.in/yaml/v3"
@@ -14,7 +15,15 @@ import (
 type Lint struct {
 	Ignore    []Ignore `yaml:"ignore" jsonschema_description:"Warnings to ignore: a rule ID, or a rule with an image and a reason."`
 	NewerTags bool     `yaml:"newerTags" jsonschema_description:"analyze also lists the tags of base images' repositories, for warnings about newer releases. Default false."`
-	EndOfLife string   `yaml:"endOfLife" jsonschema_description:"File with release lines and the dates on which they end, for warnings about those that have ended; beside images.yaml or below."`
+	EndOfLife string   `yaml:"endOfLife" jsonschema_description:"File with release lines and the dates on which they end, for warnings about those that have ended; beside images.yaml or below. Or the URL of an API that validate asks, such as https://endoflife.date/api/v1."`
+}
+
+// EndOfLifeURL returns the URL of the API that EndOfLife names; empty for a file.
+func (l *Lint) EndOfLifeURL() string {
+	if strings.Contains(l.EndOfLife, "://") {
+		return l.EndOfLife
+	}
+	return ""
 }
 
 // Ignore suppresses the warnings of a rule, for one image or for all.
@@ -54,6 +63,9 @@ func warnings() []string {
 }
 
 func (v *validator) lint(n *yaml.Node) {
+	if at := v.cfg.Factory.Lint.EndOfLifeURL(); at != "" {
+		v.check(child(n, "endOfLife"), "factory.lint.endOfLife", checkServiceURL(at, "https://endoflife.date/api/v1"))
+	}
 	list := child(n, "ignore")
 	for i := range v.cfg.Factory.Lint.Ignore {
 		entry, at := &v.cfg.Factory.Lint.Ignore[i], item(list, i)

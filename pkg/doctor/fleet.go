@@ -93,7 +93,7 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Check) {
 	var list finding.List
 	if o.Local != nil {
 		var err error
-		if list, err = fleet.Validate(*o.Local, "", fleet.Selection{}, o.Now()); err != nil {
+		if list, err = fleet.Validate(*o.Local, "", fleet.Selection{}, nil, o.Now()); err != nil {
 			return fail(err)
 		}
 	}

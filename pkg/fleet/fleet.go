@@ -37,6 +37,7 @@ type Fleet struct {
 
 	files fs.FS        // the state folder
 	lost  finding.List // about the state files that were left out
+	lines ReleaseLines // nil: no API is asked
 }
 
 // Open reads a fleet from local files. If they are invalid, the error wraps a [finding.List] with every problem of images.yaml

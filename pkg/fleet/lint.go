@@ -32,8 +32,9 @@ const (
 
 // Validate returns all problems of images.yaml and the state files, and lints both. With a folder of CRDs it also checks the
 // objects that [Fleet.Synth] would write. If images are selected, warnings about other images and about the whole fleet are left
-// out. The error is for problems of another kind, such as a file that cannot be opened.
-func Validate(p Paths, crdDir string, selected Selection, now time.Time) (finding.List, error) {
+// out. Without lines, no API is asked for the end of release lines. The error is for problems of another kind, such as a file that cannot be
+// opened.
+func Validate(p Paths, crdDir string, selected Selection, lines ReleaseLines, now time.Time) (finding.List, error) {
 	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
 	for _, err := range []error{configErr, stateErr} {
@@ -47,7 +48,7 @@ func Validate(p Paths, crdDir string, selected Selection, now time.Time) (findin
 	all = append(all, verify(st, p.StateDir, os.DirFS(p.StateDir))...)
 	all = append(all, ahead(st, p.StateDir, os.DirFS(p.StateDir), now)...)
 	if cfg != nil {
-		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st)}
+		f := &Fleet{Paths: p, Config: cfg, State: st, Graph: graph.Build(cfg, st), lines: lines}
 		for _, base := range st.Bases {
 			f.setDemand(base)
 		}
