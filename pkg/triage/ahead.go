@@ -95,20 +95,17 @@ func (e Event) targets(f *fleet.Fleet, now time.Time) []target {
 		return nil
 	}
 	list := slices.DeleteFunc(targetsOf(f, wanted), func(t target) bool { return t.name() != e.name() || (t.image != "") != (e.Image != "") })
-	isOwn := func(t target) bool { return t.index == e.Digest }
-	scanned := func(t target) bool { last := t.last(f.State); return last != nil && !last.Behind }
-	if own := slices.DeleteFunc(slices.Clone(list), func(t target) bool { return !isOwn(t) }); !slices.ContainsFunc(own, func(t target) bool { return !scanned(t) }) {
+	scanned := func(t *target) bool { last := t.last(f.State); return last != nil && !last.Behind }
+	if !slices.ContainsFunc(list, func(t target) bool { return t.index == e.Digest && !scanned(&t) }) {
 		return nil
 	}
-	slices.SortStableFunc(list, func(a, b target) int {
-		switch own := isOwn(a); {
-		case own == isOwn(b):
+	rank := func(t *target) int {
+		if t.index == e.Digest {
 			return 0
-		case own:
-			return -1
 		}
 		return 1
-	})
+	}
+	slices.SortStableFunc(list, func(a, b target) int { return cmp.Compare(rank(&a), rank(&b)) })
 	return list
 }
 
