@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/plan"
@@ -47,6 +48,7 @@ func (o Object) String() string { return o.Kind + "/" + o.Name }
 type Describer struct {
 	in        Input
 	decider   *policy.Decider // for clocks
+	scans     *exposure.Fleet
 	decisions map[string]*policy.Decision
 	entries   map[string][]*plan.Entry // by image
 	causes    map[string][]*plan.Entry // by reference
@@ -63,7 +65,9 @@ type Describer struct {
 // New returns a Describer.
 func New(in Input) *Describer {
 	d := &Describer{
-		in: in, decider: policy.NewDecider(in.Config, in.State, in.Graph, in.Now), decisions: make(map[string]*policy.Decision, len(in.Decisions)), entries: map[string][]*plan.Entry{}, causes: map[string][]*plan.Entry{},
+		in: in, decider: policy.NewDecider(in.Config, in.State, in.Graph, in.Now),
+		scans:     &exposure.Fleet{Config: in.Config, State: in.State, Graph: in.Graph, Now: in.Now},
+		decisions: make(map[string]*policy.Decision, len(in.Decisions)), entries: map[string][]*plan.Entry{}, causes: map[string][]*plan.Entry{},
 		skips: map[string][]plan.Skip{}, findings: map[string]finding.List{}, inFile: map[string]finding.List{},
 		ofImage: map[string][]Object{}, ofBase: map[string][]Object{}, files: map[string][]byte{},
 	}

@@ -25,6 +25,7 @@ type data struct {
 	Strings []string    `json:"strings"`
 	Steps   [][]int     `json:"steps"`  // of the chains of reasons: kind, reference, text, place, digest
 	Clocks  [][]int     `json:"clocks"` // of candidates: digest, seen, ripe, status, reason
+	Found   [][]int     `json:"found"`  // by scans: ID, severity, package with its versions, where from, remedy
 	Images  []imageData `json:"images"`
 	Bases   []baseData  `json:"bases"`
 	Graph   graphData   `json:"graph"`
@@ -47,6 +48,8 @@ type imageData struct {
 	Plan       [][3]int      `json:"p,omitempty"` // rebuilds: image, when and why
 	Findings   [][2]int      `json:"x,omitempty"` // rule and message
 	Objects    []int         `json:"o,omitempty"` // of Kargo
+	Exposure   int           `json:"y,omitempty"` // numbers of vulnerabilities
+	Found      []int         `json:"z,omitempty"`
 }
 
 // useData is a reference that an image uses, and the digests that its tag held, the newest first.
@@ -80,6 +83,7 @@ type baseData struct {
 	Plan       [][3]int `json:"p,omitempty"` // rebuilds that it causes: image, when and why
 	Findings   [][2]int `json:"x,omitempty"`
 	Objects    []int    `json:"o,omitempty"`
+	Found      [][4]int `json:"z,omitempty"` // by scans: digest, numbers, what it fixes and adds
 }
 
 // graphData is a graph that is laid out, in whole pixels.
@@ -92,8 +96,8 @@ type graphData struct {
 
 // dictionary collects what occurs many times.
 type dictionary struct {
-	strings       list[string]
-	steps, clocks list[[5]int]
+	strings              list[string]
+	steps, clocks, found list[[5]int]
 }
 
 // list is a list of different values.
@@ -151,14 +155,19 @@ func (p *page) data() ([]byte, error) {
 	history := min(max(maxHistory/max(len(p.described), 1), 3), 20)
 	for _, name := range p.Graph.Order() {
 		if p.described[name] {
-			out.Images = append(out.Images, d.image(p.describer.Image(name), history))
+			img := d.image(p.describer.Image(name), history)
+			p.found(d, &img, name)
+			out.Images = append(out.Images, img)
 		}
 	}
 	for _, b := range p.bases {
-		out.Bases = append(out.Bases, d.base(b))
+		base := d.base(b)
+		base.Found = d.scanned(p.describer.ScannedDigests(b.Name))
+		out.Bases = append(out.Bases, base)
 	}
 	out.Graph = p.graphData(d)
 	out.Strings, out.Steps, out.Clocks = d.strings.values, withoutZeros(d.steps.values), withoutZeros(d.clocks.values)
+	out.Found = withoutZeros(d.found.values)
 	return jsonOf(out)
 }
 

@@ -27,7 +27,7 @@ func (p *page) overview() part {
 	return group(
 		bar(counts, len(p.Decisions)),
 		statusList(counts),
-		el("div", class("cards"), p.oldest(), p.next(), p.health()),
+		el("div", class("cards"), p.oldest(), p.next(), p.vulnerabilityCard(), p.health()),
 	)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/draw"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 )
@@ -42,14 +43,16 @@ type page struct {
 	Options
 	describe.Input
 	describer *describe.Describer
-	bases     []*describe.Base // those that it shows
-	described map[string]bool  // images with details: those that it is about, and what they are built on
+	bases     []*describe.Base              // those that it shows
+	described map[string]bool               // images with details: those that it is about, and what they are built on
+	exposures map[string]*exposure.Exposure // of the described images that were scanned; nil if nothing was
 }
 
 // Write writes the page of a fleet. The same descriptions give the same bytes.
 func Write(w io.Writer, d *describe.Describer, o Options) error {
 	p := &page{Options: o, Input: d.Input(), describer: d}
 	p.choose()
+	p.compare()
 	data, err := p.data()
 	if err != nil {
 		return err
@@ -189,9 +192,15 @@ func (p *page) sections() sections {
 		{"graph", "Graph", -1, graphSection()},
 		{"images", "Images", len(p.Decisions), p.images()},
 		{"bases", "Base images", len(p.bases), p.baseImages()},
-		{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
-		{"findings", "Findings", len(p.Findings), p.findings()},
 	}
+	if p.exposures != nil {
+		list := p.spreads()
+		out = append(out, section{"vulnerabilities", "Vulnerabilities", len(list), p.vulnerabilities(list)})
+	}
+	out = append(out,
+		section{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
+		section{"findings", "Findings", len(p.Findings), p.findings()},
+	)
 	if p.Audit != nil {
 		out = append(out, section{"audit", "Audit", -1, p.audit()})
 	}

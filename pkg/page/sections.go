@@ -42,11 +42,17 @@ func (p *page) images() part {
 		t.filters = append(t.filters, choice("owner", "Owner", owners))
 	}
 	t.filters = append([]part{choice("status", "Status", p.statuses())}, t.filters...)
+	if p.exposures != nil {
+		t.columns = append(t.columns, column{"Vulnerabilities", "w3"})
+	}
 	for i := range p.Decisions {
 		r := p.image(&p.Decisions[i])
 		if len(owners) > 0 {
 			r.owner = p.Config.Find(p.Decisions[i].Image).Owner
 			r.cells = append(r.cells, plain(r.owner))
+		}
+		if p.exposures != nil {
+			r.cells = append(r.cells, p.vulnerable(p.Decisions[i].Image))
 		}
 		t.rows = append(t.rows, r)
 	}
@@ -143,14 +149,14 @@ func (p *page) baseImages() part {
 			{content: digestPart(s.Digest)},
 			timeCell(s.Updated), old,
 			number(s.Users), number(s.Due), number(s.Ripening), timeCell(s.Next),
-			plain(note(&s)),
+			plain(note(&s, p.released(s.Name))),
 		}})
 	}
 	return t.part()
 }
 
 // note returns what is unusual about a base image.
-func note(s *describe.BaseSummary) string {
+func note(s *describe.BaseSummary, released []string) string {
 	var notes []string
 	if s.Digest == "" {
 		notes = append(notes, "not resolved yet")
@@ -159,6 +165,7 @@ func note(s *describe.BaseSummary) string {
 		notes = append(notes, "pinned everywhere")
 	}
 	notes = append(notes, report.SetAside(s)...)
+	notes = append(notes, released...)
 	if text := report.NewerText(s.Newer); text != "" {
 		notes = append(notes, "newer: "+text)
 	}

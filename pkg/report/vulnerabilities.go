@@ -2,7 +2,9 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/exposure"
@@ -23,7 +25,7 @@ func (d *description) vulnerabilities(v *describe.Vulnerabilities) {
 			break
 		}
 		f := &v.Findings[i]
-		t.rows = append(t.rows, append(d.finding(&f.FindingJSON), originOf(f), d.remedy(f)))
+		t.rows = append(t.rows, append(d.finding(&f.FindingJSON), OriginText(f), RemedyText(f, d.digest(f.Digest), d.now)))
 	}
 	for i := range v.Added {
 		if !d.wide && i == most {
@@ -33,7 +35,7 @@ func (d *description) vulnerabilities(v *describe.Vulnerabilities) {
 		a := &v.Added[i]
 		t.rows = append(t.rows, append(d.finding(&a.FindingJSON), describe.Short(a.Base), d.digest(a.Digest)+" would add it"))
 	}
-	d.counted(t, restText(v), v.Place)
+	d.counted(t, RestText(&v.Exposure), v.Place)
 }
 
 // counted prints a table of vulnerabilities with their numbers and the state file.
@@ -57,8 +59,8 @@ func (d *description) finding(f *state.FindingJSON) []string {
 	return []string{sanitize.Words(f.ID), string(f.Severity), sanitize.Words(pkg), sanitize.Words(f.Fixed)}
 }
 
-// originOf returns where a finding comes from.
-func originOf(f *exposure.Vulnerability) string {
+// OriginText returns where a finding comes from.
+func OriginText(f *exposure.Vulnerability) string {
 	switch {
 	case f.Where == state.InOwn:
 		return "own layers"
@@ -68,18 +70,18 @@ func originOf(f *exposure.Vulnerability) string {
 	return "not known"
 }
 
-// remedy returns what removes a finding.
-func (d *description) remedy(f *exposure.Vulnerability) string {
+// RemedyText returns what removes a finding. digest is the text for the candidate that fixes it.
+func RemedyText(f *exposure.Vulnerability, digest string, now time.Time) string {
 	switch f.Remedy {
 	case exposure.ByCandidate:
-		text := "digest " + d.digest(f.Digest)
+		text := "digest " + digest
 		switch {
 		case f.Ready.IsZero():
 			return text
-		case f.Ready.After(d.now):
-			return text + ", due " + ExactTime(f.Ready, d.now)
+		case f.Ready.After(now):
+			return text + ", due " + ExactTime(f.Ready, now)
 		}
-		return text + ", due since " + ExactTime(f.Ready, d.now)
+		return text + ", due since " + ExactTime(f.Ready, now)
 	case exposure.ByTag:
 		if f.Tag != "" {
 			return "only a newer tag, such as " + describe.Short(f.Tag)
@@ -96,10 +98,10 @@ func (d *description) remedy(f *exposure.Vulnerability) string {
 	return "not known: scan the base"
 }
 
-// restText returns the numbers of the findings that are not listed.
-func restText(v *describe.Vulnerabilities) string {
+// RestText returns the numbers of the findings that are not listed.
+func RestText(v *exposure.Exposure) string {
 	var parts []string
-	if text := severityText(v.Others); text != "" {
+	if text := SeverityText(v.Others); text != "" {
 		parts = append(parts, text+" not listed")
 	}
 	if v.Ignored > 0 {
@@ -111,8 +113,8 @@ func restText(v *describe.Vulnerabilities) string {
 	return strings.Join(parts, ", ")
 }
 
-// severityText returns numbers by severity, the worst first: "1 critical, 3 low".
-func severityText(counts map[scan.Severity]int) string {
+// SeverityText returns numbers by severity, the worst first: "1 critical, 3 low".
+func SeverityText(counts map[scan.Severity]int) string {
 	var parts []string
 	for _, s := range scan.Severities() {
 		if n := counts[s]; n > 0 {
@@ -130,7 +132,7 @@ func (d *description) baseVulnerabilities(v *describe.BaseVulnerabilities) {
 	t := textTable{header: []string{"DIGEST", "FOUND", "FIXES", "ADDS", "STATE"}}
 	for i := range v.Digests {
 		g := &v.Digests[i]
-		found := severityText(g.Counts)
+		found := SeverityText(g.Counts)
 		if found == "" {
 			found = "none"
 		}
@@ -138,18 +140,25 @@ func (d *description) baseVulnerabilities(v *describe.BaseVulnerabilities) {
 		if i == 0 {
 			place = v.Place.String()
 		}
-		t.rows = append(t.rows, []string{d.digest(g.Digest), found, d.ids(g.Fixes), d.ids(g.Adds), place})
+		t.rows = append(t.rows, []string{d.digest(g.Digest), found, FindingsText(g.Fixes, d.few()), FindingsText(g.Adds, d.few()), place})
 	}
 	d.section("Vulnerabilities", t)
 }
 
-// ids returns the IDs of findings with their packages.
-func (d *description) ids(list []state.FindingJSON) string {
-	const few = 3
+// few returns how many findings of a digest are named.
+func (d *description) few() int {
+	if d.wide {
+		return math.MaxInt
+	}
+	return 3
+}
+
+// FindingsText returns the IDs of findings with their packages, of a number of them at most.
+func FindingsText(list []state.FindingJSON, most int) string {
 	var parts []string
 	for i := range list {
-		if !d.wide && i == few {
-			parts = append(parts, fmt.Sprintf("%d more", len(list)-few))
+		if i == most {
+			parts = append(parts, fmt.Sprintf("%d more", len(list)-most))
 			break
 		}
 		parts = append(parts, fmt.Sprintf("%s (%s)", list[i].ID, list[i].Package))

@@ -188,6 +188,30 @@ func TestDetails(t *testing.T) {
 	b.quiet()
 }
 
+// TestVulnerabilities: the table of all is filtered by severity, and the details of images and base images list theirs.
+func TestVulnerabilities(t *testing.T) {
+	b := newTab(t)
+	file := write(t, sample.Options{Images: 30, Findings: 6})
+	b.open(file, "")
+	assert.Regexp(t, `^Vulnerabilities: \d+ critical, \d+ high$`, eval[string](b, `[...document.querySelectorAll(".card h3")].find((h) => h.textContent.startsWith("Vuln")).textContent`))
+	const shown = `[...new Set([...document.querySelectorAll("#t-vulnerabilities tbody tr")].filter((r) => r.offsetParent).map((r) => r.dataset.status))].join()`
+	assert.Equal(t, "critical,high", eval[string](b, shown))
+	b.do(chromedp.SendKeys(chromedp.CSS(`[data-for=t-vulnerabilities] select`), "high"))
+	assert.Equal(t, "high", eval[string](b, shown))
+	b.do(chromedp.Click(chromedp.CSS(`#t-vulnerabilities a[href^="#image/"]`)), chromedp.WaitVisible(chromedp.CSS("#panel")))
+	assert.Contains(t, eval[string](b, `document.getElementById("panel").innerText`), "not listed")
+	b.open("/dev/null", "")
+	b.open(file, "#image/shop-api")
+	details := eval[string](b, `document.getElementById("panel").innerText`)
+	for _, want := range []string{"Vulnerabilities", "CVE-2026-1500", "critical", "openssl 1.0.0 → 3.0.17-1", "own layers", "digest sha256:", "only a newer tag"} {
+		assert.Contains(t, details, want)
+	}
+	b.open("/dev/null", "")
+	b.open(file, "#base/golang-1-26-bookworm")
+	assert.Regexp(t, `Fixes\s+Adds[\s\S]*CVE-2026-1500 \(openssl\)`, eval[string](b, `document.getElementById("panel").innerText`))
+	b.quiet()
+}
+
 func TestGraph(t *testing.T) {
 	b := newTab(t)
 	b.open(write(t, sample.Options{Images: 30}), "")
@@ -239,7 +263,7 @@ func TestKeyboard(t *testing.T) {
 func TestAccessibility(t *testing.T) {
 	axe, err := os.ReadFile(program(t, "AXE"))
 	require.NoError(t, err)
-	file := write(t, sample.Options{Images: 15})
+	file := write(t, sample.Options{Images: 15, Findings: 6})
 	for name, prepare := range map[string]func(*tab){
 		"light": func(b *tab) { b.open(file, "") },
 		"dark":  func(b *tab) { b.prefer("prefers-color-scheme", "dark"); b.open(file, "") },
@@ -271,7 +295,7 @@ func TestAccessibility(t *testing.T) {
 func TestHostile(t *testing.T) {
 	b := newTab(t)
 	text := "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>\u2028\u2029\u202e<!--<script> ${alert(4)} "
-	b.open(write(t, sample.Options{Images: 40, Text: text, RunURL: "javascript:alert(5)//https://example.com"}), "")
+	b.open(write(t, sample.Options{Images: 40, Findings: 3, Text: text, RunURL: "javascript:alert(5)//https://example.com"}), "")
 	assert.Equal(t, 2, eval[int](b, "document.scripts.length"))
 	opened := eval[int](b, `(() => {
 		let n = 0;
@@ -336,12 +360,15 @@ func TestPrint(t *testing.T) {
 	b.quiet()
 }
 
-// TestLarge: the page of 2000 images stays below 5 MB and works. It logs how soon, and what that costs the main thread.
+// TestLarge: the page of 2000 images stays below 5 MB, or 5.5 MB with scans, and works. It logs how soon, and what that costs the main thread.
 func TestLarge(t *testing.T) {
 	file := write(t, sample.Options{Images: 2000})
 	info, err := os.Stat(file)
 	require.NoError(t, err)
 	assert.Less(t, info.Size(), int64(5_000_000))
+	scanned, err := os.Stat(write(t, sample.Options{Images: 2000, Findings: 50}))
+	require.NoError(t, err)
+	assert.Less(t, scanned.Size(), int64(5_500_000), "with 100000 findings")
 	b := newTab(t)
 	_, err = chromedp.Call(b.ctx, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
 	require.NoError(t, err)

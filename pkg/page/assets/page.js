@@ -137,6 +137,7 @@
     ];
     if (i.p) out.push(...planned(i.p, false));
     if (i.b) out.push(...part("Built on", ...i.b.map(use)));
+    if (i.y) out.push(...vulnerabilities(i));
     if (i.e) out.push(...part("Why", h("div", {}, reasons(i.e))));
     if (i.c && i.c.length) out.push(...part("Used by", list(i.c)));
     if (i.h) out.push(...part("Rebuilds", grid(["Requested", "Status", "Ended", "Why"], i.h.map((r) =>
@@ -145,6 +146,9 @@
     if (i.o) out.push(...objects(i.o));
     return out;
   }
+
+  const vulnerabilities = (i) => part("Vulnerabilities", h("p", {}, S[i.y]), i.z ? grid(["ID", "Severity", "Package", "From", "Remedy"],
+    i.z.map((z) => data.found[z]).map(([id, severity, pkg, from, remedy]) => [S[id], status(S[severity]), S[pkg], S[from || 0], S[remedy || 0]])) : "");
 
   function use(b) {
     const name = b.k ? ref(S[b.k], S[b.n], S[b.r]) : S[b.r];
@@ -159,6 +163,7 @@
     const out = [facts([["Digest", digest(b.d)], ["Moved", S[b.t || 0]]])];
     if (b.p) out.push(...planned(b.p, true));
     if (b.c) out.push(...part("Digests", grid(["Digest", "First seen", "Status", "Reason"], b.c.map(([d, s, t, r]) => [digest(d), S[s], S[t], S[r]]))));
+    if (b.z) out.push(...part("Vulnerabilities", grid(["Digest", "Found", "Fixes", "Adds"], b.z.map(([d, n, f, a]) => [digest(d), S[n], S[f], S[a]]))));
     if (b.i) out.push(...part("Used by", list(b.i)));
     if (b.h) out.push(...part("Moves of the tag", grid(["When", "From", "To"], b.h.map(([t, f, o]) => [S[t], digest(f), digest(o)]))));
     if (b.x) out.push(...problems(b.x));
