@@ -95,6 +95,10 @@ func TestEveryRule(t *testing.T) {
 		finding.EndOfLife.ID: {map[string]string{"images.yaml": sources, "state/images/web.yaml": using("docker.io/library/alpine:3.22"),
 			"state/base-images/alpine-3-22.yaml": alpine, "eol.yaml": "alpine: [{cycle: 3.22, eol: 2026-03-31}]\n"}, false,
 			"state/base-images/alpine-3-22.yaml", "release line 3.22 reaches its end of life on 2026-03-31"},
+		finding.StaleIgnore.ID: {map[string]string{
+			"images.yaml":                "factory:\n  state: {url: \"https://example.com/f.git\"}\nimages:\n- name: web\n  repository: acme/web\n  urgent:\n    ignore:\n    - {id: CVE-2026-1, package: zlib, until: 2099-01-01, reason: unused}\n    - {id: CVE-2026-2, until: 2099-01-01, reason: unused}\n",
+			"state/image-scans/web.yaml": "name: web\ndigests:\n- digest: sha256:" + strings.Repeat("a", 64) + "\n  scanner: trivy\n  severity: high\n  findings:\n  - CVE-2026-1 high zlib 1 - - -\n"}, false,
+			"images.yaml:9:7", "urgent.ignore: CVE-2026-2: no scan finds it any more"},
 	}
 	for _, rule := range finding.Rules() {
 		t.Run(rule.ID, func(t *testing.T) {

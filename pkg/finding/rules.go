@@ -41,6 +41,7 @@ var (
 	StoppedTag   = Rule{"IF030", Warning, "a base image tag that no longer moves, while newer releases of its line have tags"}
 	OldLine      = Rule{"IF031", Warning, "a base image of an older release line"}
 	EndOfLife    = Rule{"IF032", Warning, "a base image of a release line at its end of life"}
+	StaleIgnore  = Rule{"IF033", Warning, "an entry of urgent.ignore that has expired, or whose vulnerability no scan finds"}
 )
 
 // Rules lists every rule in the order of its ID.
@@ -48,7 +49,7 @@ func Rules() []Rule {
 	return []Rule{
 		Syntax, UnknownKey, BadValue, Missing, Duplicate, Cycle, BadState, Orphan, NoState, Unresolved, Budget,
 		UnlockedWait, PinnedBase, Unpublished, NoTrigger, FloatingTag, NoStateRepo, CRD, TagsAssumed, DataShape,
-		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked, Untrusted, StoppedTag, OldLine, EndOfLife,
+		LeftOut, OldKargo, PassedOver, NoneCounts, Ahead, UnusedIgnore, NotAllowed, Unlocked, Untrusted, StoppedTag, OldLine, EndOfLife, StaleIgnore,
 	}
 }
 

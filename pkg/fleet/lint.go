@@ -131,6 +131,7 @@ func (f *Fleet) lint(already finding.List, ignored *ignores, keep map[string]boo
 		l = append(l, f.lintState()...)
 	}
 	l = append(l, f.lintNewer(now)...)
+	l = append(l, f.lintUrgent(now)...)
 	l = append(l, f.lintBudget()...)
 	l = append(l, f.lintLeftOut()...)
 	l = append(l, f.lintWorkflows()...)

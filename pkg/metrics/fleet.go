@@ -99,6 +99,7 @@ const (
 // for both places, so that a rule on them always has data.
 func (s *Set) vulnerabilities(f *Facts) {
 	open := s.gauge("image_vulnerabilities", "Open vulnerabilities of the published image by severity and place: inherited from a base, or the image's own.")
+	fixable := s.gauge("image_vulnerabilities_fixable", "Open vulnerabilities of the published image that a newer digest of a base fixes, by severity.")
 	fleet := &exposure.Fleet{Config: f.Config, State: f.State, Graph: f.Graph, Now: f.Now}
 	for i := range f.Decisions {
 		img := f.Config.Find(f.Decisions[i].Image)
@@ -109,8 +110,11 @@ func (s *Set) vulnerabilities(f *Facts) {
 		if !found.Scanned {
 			continue
 		}
-		counts := countBySeverity(&found)
+		counts, fixed := countBySeverity(&found), countFixable(&found)
 		for _, severity := range scan.Severities() {
+			if severity.AtLeast(img.ScanSeverity()) {
+				fixable.add(float64(fixed[severity]), append(labelsOf(img), "severity", string(severity))...)
+			}
 			for _, place := range []string{inherited, own, unknownPlace} {
 				n := counts[severity][place]
 				if listed := place != unknownPlace && severity.AtLeast(img.ScanSeverity()); n > 0 || listed {
@@ -135,6 +139,17 @@ func countBySeverity(found *exposure.Exposure) map[scan.Severity]map[string]int 
 			counts[v.Severity][own]++
 		default:
 			counts[v.Severity][unknownPlace]++
+		}
+	}
+	return counts
+}
+
+// countFixable counts by severity the findings that a candidate fixes.
+func countFixable(found *exposure.Exposure) map[scan.Severity]int {
+	counts := map[scan.Severity]int{}
+	for i := range found.Findings {
+		if v := &found.Findings[i]; v.Remedy == exposure.ByCandidate {
+			counts[v.Severity]++
 		}
 	}
 	return counts

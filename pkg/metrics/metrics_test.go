@@ -92,6 +92,7 @@ func TestVulnerabilities(t *testing.T) {
 		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="critical",place="own"} 0`,
 		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="critical",place="unknown"} 1`,
 		`imagefactory_image_vulnerabilities{image="web",owner="shop",severity="low",place="unknown"} 3`,
+		`imagefactory_image_vulnerabilities_fixable{image="web",owner="shop",severity="critical"} 0`,
 	} {
 		assert.Contains(t, text.String(), "\n"+line+"\n")
 	}
@@ -100,6 +101,8 @@ func TestVulnerabilities(t *testing.T) {
 	for i, where := range []string{state.InBase, state.InOwn, state.InOwn} {
 		found.Findings[i].Severity, found.Findings[i].Where = scan.High, where
 	}
+	found.Findings[0].Remedy, found.Findings[1].Remedy = exposure.ByCandidate, exposure.ByImage
+	assert.Equal(t, map[scan.Severity]int{scan.High: 1}, countFixable(&found))
 	assert.Equal(t, map[string]int{inherited: 1, own: 2, unknownPlace: 0}, countBySeverity(&found)[scan.High])
 }
 

@@ -198,10 +198,10 @@ func TestVulnerabilities(t *testing.T) {
 	assert.Equal(t, "critical,high", eval[string](b, shown))
 	b.do(chromedp.SendKeys(chromedp.CSS(`[data-for=t-vulnerabilities] select`), "high"))
 	assert.Equal(t, "high", eval[string](b, shown))
-	b.do(chromedp.Click(chromedp.CSS(`#t-vulnerabilities a[href^="#image/"]`)), chromedp.WaitVisible(chromedp.CSS("#panel")))
+	b.do(chromedp.Click(chromedp.CSS(`#t-vulnerabilities tr[data-status=high] a`)), chromedp.WaitVisible(chromedp.CSS("#panel")))
 	assert.Contains(t, eval[string](b, `document.getElementById("panel").innerText`), "not listed")
 	b.open("/dev/null", "")
-	b.open(file, "#image/shop-api")
+	b.open(file, "#image/login-api")
 	details := eval[string](b, `document.getElementById("panel").innerText`)
 	for _, want := range []string{"Vulnerabilities", "CVE-2026-1500", "critical", "openssl 1.0.0 → 3.0.17-1", "own layers", "digest sha256:", "only a newer tag"} {
 		assert.Contains(t, details, want)

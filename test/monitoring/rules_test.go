@@ -88,6 +88,7 @@ func TestAlerts(t *testing.T) {
 		"ImageFactoryRebuildFailing": {`imagefactory_image_rebuild_failures{image="web",owner="shop"} 1`, `imagefactory_image_rebuild_failures{image="web",owner="shop"} 3`},
 		"ImageFactoryImageStale":     {`imagefactory_image_outdated_timestamp_seconds{image="web",owner="shop"}` + seconds(31*86400), `imagefactory_image_outdated_timestamp_seconds{image="web",owner="shop"}` + seconds(29*86400)},
 		"ImageFactoryRebuildOverdue": {`imagefactory_image_due_timestamp_seconds{image="web",owner="shop"}` + seconds(3*86400), `imagefactory_image_due_timestamp_seconds{image="web",owner="shop"}` + seconds(86400)},
+		"ImageFactoryFixWaiting":     {`imagefactory_image_vulnerabilities_fixable{image="web",owner="shop",severity="high"} 2`, `imagefactory_image_vulnerabilities_fixable{image="web",owner="shop",severity="high"} 0`},
 		"ImageFactoryRegistryBudget": {`imagefactory_pass_registry_pulls_remaining{host="docker.io"} 5`, `imagefactory_pass_registry_pulls_remaining{host="docker.io"} 80`},
 		"ImageFactoryUnknown":        {`imagefactory_images{status="unknown"} 1`, `imagefactory_images{status="unknown"} 0`},
 	} {
@@ -98,7 +99,7 @@ func TestAlerts(t *testing.T) {
 		}
 		assert.Empty(t, evaluate(t, r.Expr, series.quiet, now), alert)
 	}
-	assert.Len(t, rules(t), 10, "each rule is evaluated")
+	assert.Len(t, rules(t), 11, "each rule is evaluated")
 }
 
 // evaluate returns the alerts that an expression gives for a series that has one value at a time.
