@@ -147,7 +147,10 @@ func (w *writer) finding(i, k int) string {
 func scans(digest string, findings []string) string {
 	text := fmt.Sprintf("- digest: %s\n  platform: linux/amd64\n  scanner: trivy\n  os: debian 12.5\n  severity: high\n", digest)
 	if len(findings) > 0 {
-		text += "  findings:\n  - " + strings.Join(findings, "\n  - ") + "\n"
+		text += "  findings:\n"
+	}
+	for _, f := range findings {
+		text += fmt.Sprintf("  - %q\n", f)
 	}
 	return text + "  others: {medium: 7, low: 21}\n"
 }
