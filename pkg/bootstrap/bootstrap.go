@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 )
@@ -27,7 +28,15 @@ type CI string
 const (
 	GitHub CI = "github"
 	GitLab CI = "gitlab"
+	Gitea  CI = "gitea" // Forgejo too
 )
+
+// ciFiles are the files of each CI system, and the templates that they are rendered from.
+var ciFiles = map[CI]struct{ path, template string }{
+	GitHub: {GitHubFile, "github"},
+	GitLab: {GitLabFile, "gitlab"},
+	Gitea:  {giteaFile, "github"},
+}
 
 // Options describe the repository of a fleet.
 type Options struct {
@@ -67,6 +76,7 @@ const (
 	doctorFile          = "deploy/doctor-job.yaml"
 	GitHubFile          = ".github/workflows/imagefactory.yml"
 	GitLabFile          = ".gitlab/imagefactory.gitlab-ci.yml"
+	giteaFile           = ".gitea/workflows/imagefactory.yml"
 )
 
 // Files renders all files: path in the repository to content. The same options give the same bytes.
@@ -87,16 +97,32 @@ func Files(o Options) (map[string][]byte, error) {
 		suffix = "-direct.yml"
 	}
 	for _, ci := range o.CI {
-		files[map[CI]string{GitHub: GitHubFile, GitLab: GitLabFile}[ci]] = string(ci) + suffix
+		files[ciFiles[ci].path] = ciFiles[ci].template + suffix
 	}
 	out := make(map[string][]byte, len(files))
 	for _, file := range slices.Sorted(maps.Keys(files)) {
-		if out[file], err = render(files[file], v); err != nil {
+		of := *v
+		if of.Gitea = file == giteaFile; of.Gitea {
+			of.Report = false // its artifacts are not those of GitHub, and it has no pages
+		}
+		if out[file], err = render(files[file], &of); err != nil {
 			return nil, fmt.Errorf("rendering %q: %w", file, err)
+		}
+		if of.Gitea {
+			out[file] = withGitHubURLs(out[file])
 		}
 	}
 	return out, nil
 }
+
+// withGitHubURLs names the actions of a workflow by their URLs: Gitea and Forgejo may look for others in another place.
+func withGitHubURLs(workflow []byte) []byte {
+	return usesAction().ReplaceAll(workflow, []byte("${1}"+gitHubActions))
+}
+
+const gitHubActions = "https://github.com/"
+
+var usesAction = lazy.Regexp(`(?m)^( *(?:- )?uses: )`)
 
 // view is the data of the templates.
 type view struct {
@@ -116,6 +142,7 @@ type view struct {
 	Synth       string
 	Secrets     []kargo.Secret
 	Tokens      []variable // for the APIs of the forges
+	Gitea       bool       // the workflow is for Gitea or Forgejo
 	NoPush      bool       // the Jobs have no credential to push state
 	PushToken   string     // variable with the credential that state is pushed with
 	Registries  []variable
@@ -190,32 +217,49 @@ func (v *view) hosts() {
 	}
 }
 
+// permissions are what a token of a provider needs for each purpose.
+type permissions struct{ pushAndRead, push, readGit, start, startAndRead, read string }
+
+var permissionsOf = map[config.Provider]permissions{
+	config.GitHub: {
+		pushAndRead: "Contents: write on the state repository, Contents: read on the others", push: "Contents: write", readGit: "Contents: read",
+		start: "Actions: write", startAndRead: "Actions: write, Contents: read", read: "Contents: read",
+	},
+	config.GitLab: {
+		pushAndRead: "write_repository and read_api", push: "write_repository", readGit: "read_repository",
+		start: "scope api", startAndRead: "scope api", read: "read_api and read_repository",
+	},
+	config.Gitea: {
+		pushAndRead: "write:repository", push: "write:repository", readGit: "read:repository",
+		start: "write:repository", startAndRead: "write:repository", read: "read:repository",
+	},
+}
+
 // contents describes what a key of a Secret must hold.
 func (v *view) contents(u kargo.SecretUse) string {
-	provider := v.provider(u.Host)
-	var needs []string
+	p := permissionsOf[v.provider(u.Host)]
+	var can, needs string
 	switch {
 	case u.Use == kargo.WebhookUse:
 		return "a long random text (openssl rand -hex 32): the shared secret of the webhook receiver " + u.Host
 	case u.Use == "registry":
 		return "a docker config.json that may pull from " + u.Host
 	case u.Use == "git" && u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].API == nil && v.forge(u.Host):
-		needs = append(needs, "pushes state and reads Dockerfiles",
-			map[config.Provider]string{config.GitHub: "Contents: write on the state repository, Contents: read on the others", config.GitLab: "write_repository and read_api"}[provider])
+		can, needs = "pushes state and reads Dockerfiles", p.pushAndRead
 	case u.Use == "git" && u.Host == v.StateHost:
-		needs = append(needs, "pushes state", map[config.Provider]string{config.GitHub: "Contents: write", config.GitLab: "write_repository"}[provider])
+		can, needs = "pushes state", p.push
 	case u.Use == "git":
-		needs = append(needs, "reads repositories", map[config.Provider]string{config.GitHub: "Contents: read", config.GitLab: "read_repository"}[provider])
+		can, needs = "reads repositories", p.readGit
 	case u.Kargo && !u.Jobs:
-		needs = append(needs, "starts builds and reads their runs", map[config.Provider]string{config.GitHub: "Actions: write", config.GitLab: "scope api"}[provider])
+		can, needs = "starts builds and reads their runs", p.start
 	case u.Kargo:
-		needs = append(needs, "starts builds, reads their runs and Dockerfiles", map[config.Provider]string{config.GitHub: "Actions: write, Contents: read", config.GitLab: "scope api"}[provider])
+		can, needs = "starts builds, reads their runs and Dockerfiles", p.startAndRead
 	default:
-		needs = append(needs, "reads Dockerfiles", map[config.Provider]string{config.GitHub: "Contents: read", config.GitLab: "read_api and read_repository"}[provider])
+		can, needs = "reads Dockerfiles", p.read
 	}
-	text := "a token of " + u.Host + " that " + needs[0]
-	if needs[1] != "" {
-		text += " (" + needs[1] + ")"
+	text := "a token of " + u.Host + " that " + can
+	if needs != "" {
+		text += " (" + needs + ")"
 	}
 	return text
 }
@@ -277,10 +321,16 @@ func providerOf(cfg *config.Config, host string) config.Provider {
 			return s.Provider
 		}
 	}
-	for _, p := range []config.Provider{config.GitHub, config.GitLab} {
-		if host == config.HomeHost(p) || strings.Contains(host, string(p)) { // github.example.com
+	if p := config.ProviderAt(host); p != "" {
+		return p
+	}
+	for _, p := range []config.Provider{config.GitHub, config.GitLab, config.Gitea} {
+		if strings.Contains(host, string(p)) { // github.example.com
 			return p
 		}
+	}
+	if strings.Contains(host, "forgejo") {
+		return config.Gitea
 	}
 	return ""
 }
@@ -288,11 +338,8 @@ func providerOf(cfg *config.Config, host string) config.Provider {
 // CIOf returns the CI system of the host of a repository, or both if it is unknown.
 func CIOf(cfg *config.Config, repoURL string) []CI {
 	if u, err := url.Parse(repoURL); err == nil {
-		switch providerOf(cfg, u.Host) {
-		case config.GitHub:
-			return []CI{GitHub}
-		case config.GitLab:
-			return []CI{GitLab}
+		if p := CI(providerOf(cfg, u.Host)); ciFiles[p].path != "" {
+			return []CI{p}
 		}
 	}
 	return []CI{GitHub, GitLab}

@@ -34,7 +34,7 @@ type InitOptions struct {
 	Full            bool   // also the files around images.yaml: CI, and the manifests for Argo CD and Kargo
 	Direct          bool   // with Full, for a fleet without a cluster: only CI, which starts the rebuilds
 	Force           bool   // replace existing files of Full that differ
-	CI              string // github, gitlab or both; default: that of the repository's host
+	CI              string // github, gitlab, gitea or both (GitHub and GitLab); default: that of the repository's host
 	ArgoCDNamespace string
 	Version         string // of imagefactory that CI installs
 	Commit          string // of that version, if it is a release

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +27,7 @@ type WorkflowOptions struct {
 	Commit  string   // of that release, if it is known
 	Context string   // folder of the repository that is the build context
 	Tags    []string // tags that a build publishes; default: the one that the entry follows
+	Dir     string   // a checkout of the repository, if there is one: the file goes into a folder of workflows that it has
 
 	actions map[string]string // versions of the present file, by name of the action
 }
@@ -62,8 +65,8 @@ func (o WorkflowOptions) Or(present WorkflowOptions) WorkflowOptions {
 	return o
 }
 
-// WorkflowPath returns the path of the file that [NewWorkflow] returns, in the repository of the image.
-func WorkflowPath(f *fleet.Fleet, name string) (string, error) {
+// WorkflowPath returns the path of the file that [NewWorkflow] returns, in the repository of the image. dir is a checkout of it, or "".
+func WorkflowPath(f *fleet.Fleet, name, dir string) (string, error) {
 	img, err := f.Image(name)
 	if err != nil {
 		return "", err
@@ -71,20 +74,48 @@ func WorkflowPath(f *fleet.Fleet, name string) (string, error) {
 	switch {
 	case !img.Managed():
 		return "", fleet.Usagef("%q is an external image: it is not built here, so it has no workflow", name)
-	case !img.Source.Triggerable():
+	case formatOf(img.Source.Provider).path == nil:
 		return "", fleet.Usagef("%q: source.provider is %s, which runs no workflows", name, img.Source.Provider)
-	case img.Source.Provider == config.GitLab:
-		return gitLabWorkflow(name), nil
-	case img.Source.Workflow == "":
+	case !img.Source.HasWorkflow():
 		return "", fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
 	}
-	return path.Join(".github/workflows", img.Source.Workflow), nil
+	return formatOf(img.Source.Provider).path(img, dir), nil
+}
+
+// format is the CI configuration of a provider.
+type format struct {
+	path   func(img *config.Image, dir string) string
+	write  func(*workflowBuilder, *config.Image) (*Workflow, error)
+	tag    string // one that grows with each build
+	shared bool   // several images may have the same file
+}
+
+// formatOf returns the format of a provider; without a path for one that runs no workflows.
+func formatOf(p config.Provider) format {
+	return map[config.Provider]format{
+		config.GitHub: {workflowFile, (*workflowBuilder).gitHub, "1.0.${{ github.run_number }}", true},
+		config.GitLab: {func(img *config.Image, _ string) string { return gitLabWorkflow(img.Name) }, (*workflowBuilder).gitLab, "1.0.$CI_PIPELINE_IID", false},
+		config.Gitea:  {workflowFile, (*workflowBuilder).gitHub, "1.0.${{ github.run_number }}", true},
+	}[p]
+}
+
+// workflowFile returns the path of a workflow file: in the first folder that the checkout has of those in which the forge looks for
+// one, by default in the folder named after the provider.
+func workflowFile(img *config.Image, dir string) string {
+	folder := "." + string(img.Source.Provider) + "/workflows"
+	for _, candidate := range img.Source.Provider.WorkflowFolders() {
+		if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(candidate))); dir != "" && err == nil && info.IsDir() {
+			folder = candidate
+			break
+		}
+	}
+	return path.Join(folder, img.Source.Workflow)
 }
 
 // NewWorkflow returns the CI configuration that builds an image as it is enrolled. A GitHub workflow has a job for each image
 // that it builds.
 func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, error) {
-	file, err := WorkflowPath(f, name)
+	file, err := WorkflowPath(f, name, o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +131,9 @@ func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, err
 		return nil, err
 	}
 	b := &workflowBuilder{WorkflowOptions: o, file: file, fleet: f, location: location, images: []*config.Image{img}}
-	if img.Source.Provider == config.GitLab {
-		return b.gitLab(img)
+	format := formatOf(img.Source.Provider)
+	if !format.shared {
+		return format.write(b, img)
 	}
 	b.images = nil
 	for i := range f.Config.Images {
@@ -109,7 +141,7 @@ func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, err
 			b.images = append(b.images, x)
 		}
 	}
-	return b.gitHub(img)
+	return format.write(b, img)
 }
 
 func sameWorkflow(a, b *config.Source) bool {
@@ -167,7 +199,7 @@ func (b *workflowBuilder) references(img *config.Image) ([]string, error) {
 			rule = config.Tags{Strategy: config.Digest, Constraint: "latest"}
 		}
 		if rule.Strategy != config.Digest {
-			return nil, fleet.Usagef("%q follows its tags by %s, so each build needs a tag of its own: pass --tag, such as --tag '%s'", img.Name, rule.Strategy, exampleTag(img.Source.Provider))
+			return nil, fleet.Usagef("%q follows its tags by %s, so each build needs a tag of its own: pass --tag, such as --tag '%s'", img.Name, rule.Strategy, formatOf(img.Source.Provider).tag)
 		}
 		if _, err := state.ParseRef(img.Ref() + ":" + rule.Constraint); err != nil { // it may come from a state file
 			return nil, fleet.Usagef("%q: invalid tag %q in state: pass --tag", img.Name, rule.Constraint)
@@ -182,14 +214,6 @@ func (b *workflowBuilder) references(img *config.Image) ([]string, error) {
 		out[i] = img.Ref() + ":" + tag
 	}
 	return out, nil
-}
-
-// exampleTag returns a tag that grows with each build.
-func exampleTag(p config.Provider) string {
-	if p == config.GitLab {
-		return "1.0.$CI_PIPELINE_IID"
-	}
-	return "1.0.${{ github.run_number }}"
 }
 
 // pairs returns NAME=VALUE for each entry, sorted.
@@ -215,7 +239,7 @@ func (b *workflowBuilder) lockFrom(src *config.Source) (from lockSource, elsewhe
 	}
 	repo := strings.TrimSuffix(strings.Trim(state.Path, "/"), ".git")
 	from.repository = strings.TrimSuffix(b.location.StateURL, ".git")
-	if state.Host == src.Host && src.Provider == config.GitHub {
+	if state.Host == src.Host && formatOf(src.Provider).shared { // the action reads its own host
 		from.repository = repo
 	}
 	elsewhere = state.Host != src.Host || repo != src.Repo
@@ -260,6 +284,7 @@ func (b *workflowBuilder) withVersions(text string) string {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if name, uses := strings.CutPrefix(strings.TrimLeft(line, " -"), "uses: "); uses && !strings.Contains(line, "=") {
+			name = strings.TrimPrefix(name, gitHubActions)
 			version := cmp.Or(b.actions[name], actions[name])
 			if name == ownAction {
 				version = cmp.Or(b.actions[name], own)

@@ -57,7 +57,7 @@ type gitHubStep struct {
 	With map[string]string `yaml:"with,omitempty"`
 }
 
-// gitHub returns the workflow of GitHub Actions that builds the images. It runs no script: no text of an entry is read by a shell.
+// gitHub returns the workflow of GitHub Actions, or of Gitea Actions, that builds the images. It runs no script: no text of an entry is read by a shell.
 func (b *workflowBuilder) gitHub(img *config.Image) (*Workflow, error) {
 	title, group := "Build "+img.Name, "build-"+img.Name
 	selector := ""
@@ -91,6 +91,13 @@ func (b *workflowBuilder) gitHub(img *config.Image) (*Workflow, error) {
 			job.If = fmt.Sprintf("${{ !inputs.%s || inputs.%s == '%s' }}", selector, selector, x.Name)
 		}
 		w.Jobs["build-"+x.Name] = *job
+	}
+	if img.Source.Provider == config.Gitea {
+		for _, job := range w.Jobs {
+			for i := range job.Steps {
+				job.Steps[i].Uses = gitHubActions + job.Steps[i].Uses
+			}
+		}
 	}
 	return b.render(img.Name, w)
 }
@@ -127,7 +134,7 @@ func (b *workflowBuilder) inputs() (declared map[string]gitHubInput, ids []strin
 			}
 		}
 	}
-	if len(declared) > maxGitHubInputs {
+	if len(declared) > maxGitHubInputs && b.images[0].Source.Provider == config.GitHub {
 		return nil, nil, fleet.Usagef("%s has %d inputs, but GitHub allows %d", b.images[0].Source.Workflow, len(declared), maxGitHubInputs)
 	}
 	return declared, ids, nil

@@ -79,7 +79,7 @@ func ParseWorkflow(text []byte) (name string, o WorkflowOptions, ok bool) {
 	}
 	o.actions = map[string]string{}
 	for _, m := range usesLine().FindAllStringSubmatch(rest, -1) {
-		o.actions[m[1]] = m[2]
+		o.actions[strings.TrimPrefix(m[1], gitHubActions)] = m[2]
 	}
 	return name, o, true
 }
@@ -101,7 +101,7 @@ func WorkflowsIn(f *fleet.Fleet, dir string) ([]string, error) {
 	found := map[string]string{} // by file
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
-		file, err := WorkflowPath(f, img.Name)
+		file, err := WorkflowPath(f, img.Name, dir)
 		if err != nil || !fleet.BuiltFrom(img, co.Origin) {
 			continue
 		}

@@ -47,15 +47,15 @@ that are due.`,
 	f.BoolVar(&o.Direct, "direct", false, "with --full, no cluster: CI starts the rebuilds on a schedule")
 	f.BoolVar(&o.Force, "force", false, "with --full, replace existing files that differ (never images.yaml)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
-	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab or both (default that of the repository's host)")
+	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab, gitea or both (default that of the repository's host)")
 	f.StringVar(&o.ArgoCDNamespace, "argocd-namespace", defaultArgoCDNamespace, "with --full, `namespace` of Argo CD")
 	return cmd
 }
 
 func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	switch {
-	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "both":
-		return fleet.Usagef("--ci %q: want github, gitlab or both", o.CI)
+	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "gitea" && o.CI != "both":
+		return fleet.Usagef("--ci %q: want github, gitlab, gitea or both", o.CI)
 	case !o.Full && (o.Force || o.Direct || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
 		return fleet.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
 	}

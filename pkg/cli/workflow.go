@@ -28,11 +28,11 @@ func newWorkflow(env *Env, paths *pathFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workflow NAME | --check DIR",
 		Short: "Write the workflow that builds an image with its lock",
-		Long: `Workflow prints the GitHub workflow or the GitLab CI configuration that builds an image as it is enrolled: its Dockerfile,
+		Long: `Workflow prints the workflow of GitHub or Gitea, or the GitLab CI configuration, that builds an image as it is enrolled: its Dockerfile,
 target, build arguments, contexts and platforms, with the lock, and with provenance from which imagefactory reads what the
 image was built on. Builds of an image run one after the other, and the title of a run names the rebuild that it is for.
 
-A GitHub workflow that several entries name has a job for each of them; an input that they share selects one.
+A workflow that several entries name has a job for each of them; an input that they share selects one.
 
 With --write DIR, it writes the file into DIR, a checkout of the repository that is built. With --check DIR, it prints how the
 file there differs, and exits with 3 if it does; without NAME, for each file in DIR that imagefactory wrote. Both keep the
@@ -100,7 +100,7 @@ func runWorkflow(env *Env, paths *pathFlags, o *workflowOptions, names []string)
 // render returns the workflow of an image and its present file in a checkout, if any. Options that are not given are those of
 // the present file.
 func (o *workflowOptions) render(f *fleet.Fleet, name, dir string) (w *bootstrap.Workflow, have []byte, err error) {
-	file, err := bootstrap.WorkflowPath(f, name)
+	file, err := bootstrap.WorkflowPath(f, name, dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,6 +112,7 @@ func (o *workflowOptions) render(f *fleet.Fleet, name, dir string) (w *bootstrap
 	}
 	_, present, _ := bootstrap.ParseWorkflow(have)
 	given := o.WorkflowOptions
+	given.Dir = dir
 	if given.Release == "" && o.check == "" && releaseVersion != "" {
 		given.Release, given.Commit = releaseVersion, releaseCommit
 	}

@@ -119,11 +119,11 @@ type Defaults struct {
 
 // SourceDefault holds the keys of a source that most entries share.
 type SourceDefault struct {
-	Provider  Provider `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=git" jsonschema_description:"Kind of the forge."`
+	Provider  Provider `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=git" jsonschema_description:"Kind of the forge."`
 	Host      string   `yaml:"host" jsonschema_description:"Host of a self-hosted forge, for entries of the default provider."`
 	Repo      string   `yaml:"repo" jsonschema_description:"Repository that several images are built from."`
 	Branch    string   `yaml:"branch" jsonschema_description:"Branch that is built."`
-	Workflow  string   `yaml:"workflow" jsonschema_description:"GitHub Actions workflow file."`
+	Workflow  string   `yaml:"workflow" jsonschema_description:"Workflow file of GitHub Actions, Gitea Actions or Forgejo Actions."`
 	Platforms []string `yaml:"platforms" jsonschema_description:"Platforms that are built."`
 	PinBases  *bool    `yaml:"pinBases" jsonschema_description:"true if the workflows build with the lock that imagefactory pin prints."`
 }
@@ -153,8 +153,8 @@ type Image struct {
 
 // Source is where a managed image is built from, and which workflow builds it.
 type Source struct {
-	Provider      Provider          `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=git" jsonschema_description:"Kind of the forge."`
-	Host          string            `yaml:"host" jsonschema_description:"Host of a self-hosted forge, with a port where needed."`
+	Provider      Provider          `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=git" jsonschema_description:"Kind of the forge."`
+	Host          string            `yaml:"host" jsonschema_description:"Host of a self-hosted forge, with a port where needed. Required for gitea."`
 	Repo          string            `yaml:"repo" jsonschema_description:"owner/repo; group/project for gitlab; for git a URL, or the path on host."`
 	Branch        string            `yaml:"branch" jsonschema_description:"Branch that is built. Default main."`
 	Dockerfile    string            `yaml:"dockerfile" jsonschema_description:"Path of the Dockerfile in the repository. Default Dockerfile."`
@@ -162,10 +162,10 @@ type Source struct {
 	BuildArgs     map[string]string `yaml:"buildArgs" jsonschema_description:"Build arguments that the workflow passes."`
 	BuildContexts map[string]string `yaml:"buildContexts" jsonschema_description:"Named build contexts that the workflow passes."`
 	Platforms     []string          `yaml:"platforms" jsonschema_description:"Platforms that are built. Default linux/amd64. A Windows platform may name its version: windows(10.0.20348)/amd64."`
-	Workflow      string            `yaml:"workflow" jsonschema_description:"GitHub Actions workflow file."`
+	Workflow      string            `yaml:"workflow" jsonschema_description:"Workflow file of GitHub Actions, Gitea Actions or Forgejo Actions."`
 	Job           string            `yaml:"job" jsonschema_description:"GitLab job, passed to the pipeline as IMAGEFACTORY_JOB so that its rules can select it."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
-	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"GitHub workflow inputs. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
+	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"Workflow inputs. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
 	PinBases      *bool             `yaml:"pinBases" jsonschema_description:"true if the workflow builds with the lock that imagefactory pin prints."`
 }
 
@@ -176,10 +176,9 @@ type Provider string
 const (
 	GitHub Provider = "github"
 	GitLab Provider = "gitlab"
+	Gitea  Provider = "gitea" // Forgejo too
 	Git    Provider = "git"
 )
-
-func (p Provider) known() bool { return p == GitHub || p == GitLab || p == Git }
 
 // RebuildPolicy selects which of several waiting digests becomes due; see package policy.
 type RebuildPolicy string
@@ -229,9 +228,6 @@ func (i *Image) Rebuilds() bool { return i.Managed() && *i.AutoRebuild }
 
 // PinsBases reports whether the workflow builds with the lock.
 func (s *Source) PinsBases() bool { return s.PinBases != nil && *s.PinBases }
-
-// Triggerable reports whether a build can be started through the forge's API. A plain git server has none.
-func (s *Source) Triggerable() bool { return s.Provider != Git }
 
 // RepoName returns the last element of the repository's path, which is usually the folder name of a checkout.
 func (s *Source) RepoName() string {

@@ -181,7 +181,7 @@ var invalid = map[string]struct {
 		`images.yaml:6:56: b: source.workflow: invalid workflow file name "../x"`,
 		`images.yaml:6:74: b: source.dockerfile: "../../etc/passwd" is not a path inside the repository`,
 		`images.yaml:6:100: b: source.branch: invalid branch name "a b"`,
-		`images.yaml:9:41: c: source.workflow: only for provider github, but the provider is gitlab`,
+		`images.yaml:9:41: c: source.workflow: only for provider github or gitea, but the provider is gitlab`,
 		`images.yaml:9:74: c: source.platforms[0]: invalid platform "amd64"`,
 		`images.yaml:9:94: c: source.variables: invalid variable name "a-b"`,
 		`images.yaml:9:108: c: source.variables.OK: unknown placeholder "{{bas}}" (did you mean "base"?)`,

@@ -3,22 +3,99 @@ package config
 import (
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
+// traits are what distinguishes the providers. No other code asks which provider a source has, except for the packages that talk to
+// one of them; each of those has a table like this one.
+type traits struct {
+	home     string                   // the public host; empty if there is none
+	api      func(host string) string // returns the URL of the REST API; nil for a plain git server
+	page     string                   // between the repository and the branch in the URL of a file's page
+	repo     func() *regexp.Regexp    // form of source.repo; nil if it is a URL or a path on the host
+	repoNoun string
+	repoFix  string
+	keys     []string // keys of a source that other providers may not accept
+	folders  []string // of workflow files, in the order in which the forge looks for one; nil if builds have none
+}
+
+const homeOfGitHub = "github.com"
+
+var providers = map[Provider]*traits{
+	GitHub: {
+		home: homeOfGitHub, api: gitHubAPI, page: "/blob/",
+		repo: ownerRepo, repoNoun: "GitHub repository", repoFix: "want owner/repo; a self-hosted server goes into host",
+		keys: []string{"workflow", "inputs"}, folders: []string{".github/workflows"},
+	},
+	GitLab: {
+		home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
+		repo: groupProject, repoNoun: "GitLab project", repoFix: "want group/project; a self-hosted server goes into host",
+		keys: []string{"job", "variables"},
+	},
+	Gitea: {
+		api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",
+		repo: ownerRepo, repoNoun: "Gitea repository", repoFix: "want owner/repo; the server goes into host",
+		keys: []string{"workflow", "inputs"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
+	},
+	Git: {},
+}
+
+// Providers returns all providers, in the order in which messages and generated files list them.
+func Providers() []Provider { return []Provider{GitHub, GitLab, Gitea, Git} }
+
+// startingProviders returns the providers that can start builds, or those of them that accept a key of a source.
+func startingProviders(key string) []string {
+	var out []string
+	for _, p := range Providers() {
+		if p.traits().api != nil && (key == "" || slices.Contains(p.traits().keys, key)) {
+			out = append(out, string(p))
+		}
+	}
+	return out
+}
+
+// StartingProviders lists the providers that can start builds, for messages.
+func StartingProviders() string {
+	names := startingProviders("")
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+// known reports whether there is such a provider.
+func (p Provider) known() bool { return providers[p] != nil }
+
+// traits returns the traits of a provider; those of [Git] for an unknown one.
+func (p Provider) traits() *traits {
+	if t := providers[p]; t != nil {
+		return t
+	}
+	return providers[Git]
+}
+
+// WorkflowFolders returns the folders in which the forge looks for workflow files, in its order.
+func (p Provider) WorkflowFolders() []string { return p.traits().folders }
+
 // HomeHost returns the public host of a provider, or "".
-func HomeHost(p Provider) string {
-	switch p {
-	case GitHub:
-		return "github.com"
-	case GitLab:
-		return "gitlab.com"
+func HomeHost(p Provider) string { return p.traits().home }
+
+// ProviderAt returns the provider with a public host, or "".
+func ProviderAt(host string) Provider {
+	for _, p := range Providers() {
+		if host != "" && HomeHost(p) == host {
+			return p
+		}
 	}
 	return ""
 }
+
+// Triggerable reports whether a build can be started through the forge's API. A plain git server has none.
+func (s *Source) Triggerable() bool { return s.Provider.traits().api != nil }
+
+// HasWorkflow reports whether a workflow file is known that builds the image, or that its builds need none.
+func (s *Source) HasWorkflow() bool { return s.Workflow != "" || s.Provider.traits().folders == nil }
 
 // WebURL returns the URL of the forge for people, "" for a plain git server.
 func (s *Source) WebURL() string {
@@ -30,11 +107,7 @@ func (s *Source) WebURL() string {
 
 // FilePage returns the URL of the page that shows a file of a repository, given by its URL, at a forge.
 func FilePage(p Provider, repo, branch, file string) string {
-	view := "/blob/"
-	if p == GitLab {
-		view = "/-/blob/"
-	}
-	return repo + view + escapePath(branch) + "/" + escapePath(file)
+	return repo + p.traits().page + escapePath(branch) + "/" + escapePath(file)
 }
 
 // escapePath escapes each segment of a path.
@@ -46,20 +119,21 @@ func escapePath(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// APIURL returns the URL of the forge's REST API: a path on the host for GitHub Enterprise Server, the host api.SUBDOMAIN.ghe.com for
-// GitHub Enterprise Cloud with data residency, "" for a plain git server.
+// APIURL returns the URL of the forge's REST API, "" for a plain git server.
 func (s *Source) APIURL() string {
-	base := scheme(s.Host) + s.Host
-	switch {
-	case s.Provider == GitLab:
-		return base + "/api/v4"
-	case s.Provider != GitHub:
-		return ""
-	case s.Host == HomeHost(GitHub), strings.HasSuffix(s.Host, ".ghe.com"):
-		return "https://api." + s.Host
-	default:
-		return base + "/api/v3"
+	if api := s.Provider.traits().api; api != nil {
+		return api(s.Host)
 	}
+	return ""
+}
+
+// gitHubAPI returns a path on the host for GitHub Enterprise Server, and the host api.SUBDOMAIN.ghe.com for GitHub Enterprise Cloud
+// with data residency.
+func gitHubAPI(host string) string {
+	if host == homeOfGitHub || strings.HasSuffix(host, ".ghe.com") {
+		return "https://api." + host
+	}
+	return scheme(host) + host + "/api/v3"
 }
 
 // GitURL returns the URL of the repository, without credentials. A repo that is a URL or a local path is returned as it is.

@@ -345,12 +345,9 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	if s.Provider == d.Provider { // the default host belongs to the default provider
 		setDefault(&s.Host, d.Host)
 	}
-	switch s.Provider {
-	case GitHub:
-		setDefault(&s.Host, HomeHost(GitHub))
+	setDefault(&s.Host, HomeHost(s.Provider))
+	if s.Provider.WorkflowFolders() != nil {
 		setDefault(&s.Workflow, d.Workflow)
-	case GitLab:
-		setDefault(&s.Host, HomeHost(GitLab))
 	}
 	setDefault(&s.Repo, d.Repo)
 	setDefault(&s.Branch, d.Branch)

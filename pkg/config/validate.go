@@ -358,12 +358,11 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.branch(child(n, "branch"), at+".branch", s.Branch)
 	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
-	if needsWorkflow := effective.Provider == GitHub && (img.AutoRebuild == nil || *img.AutoRebuild); needsWorkflow && effective.Workflow == "" {
+	if !effective.HasWorkflow() && (img.AutoRebuild == nil || *img.AutoRebuild) {
 		v.missing(n, "workflow", at+": workflow is missing, so no rebuild can be started")
 	}
 	v.workflow(child(n, "workflow"), at+".workflow", s.Workflow)
-	v.onlyFor(n, at, effective.Provider, GitHub, "workflow", "inputs")
-	v.onlyFor(n, at, effective.Provider, GitLab, "job", "variables")
+	v.providerKeys(n, at, effective.Provider)
 	if strings.ContainsFunc(s.Job, unicode.IsControl) {
 		v.add(finding.BadValue, child(n, "job"), fmt.Sprintf("%s.job: invalid job name %q", at, s.Job), "")
 	}
@@ -382,7 +381,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 }
 
 func (v *validator) repo(n *yaml.Node, at string, s *Source) {
-	node := orNode(child(n, "repo"), n)
+	node, t := orNode(child(n, "repo"), n), s.Provider.traits()
 	bad := func(why, fix string) {
 		v.add(finding.BadValue, node, fmt.Sprintf("%s.repo: %s", at, why), fix)
 	}
@@ -391,11 +390,13 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 		v.missing(n, "repo", at+": repo is missing")
 	case hasDots(s.Repo):
 		bad(shown(s.Repo)+" contains a . or .. as part of its path", "")
-	case s.Provider == GitHub && !ownerRepo().MatchString(s.Repo):
-		bad("invalid GitHub repository "+shown(s.Repo), "want owner/repo; a self-hosted server goes into host")
-	case s.Provider == GitLab && !groupProject().MatchString(s.Repo):
-		bad("invalid GitLab project "+shown(s.Repo), "want group/project; a self-hosted server goes into host")
-	case s.Provider != Git:
+	case !s.Provider.known(): // reported already
+	case t.repo != nil && !t.repo().MatchString(s.Repo):
+		bad("invalid "+t.repoNoun+" "+shown(s.Repo), t.repoFix)
+	case t.repo != nil:
+		if s.Host == "" {
+			v.missing(n, "host", at+": host is missing (provider "+string(s.Provider)+" has no public server)")
+		}
 	case strings.Contains(s.Repo, "://"):
 		v.check(node, at+".repo", checkRepoURL(s.Repo))
 	case s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
@@ -405,14 +406,15 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 	}
 }
 
-// onlyFor reports keys that do not apply to the entry's provider.
-func (v *validator) onlyFor(n *yaml.Node, at string, got, want Provider, keys ...string) {
-	if got == want || !got.known() {
+// providerKeys reports keys that do not apply to the entry's provider.
+func (v *validator) providerKeys(n *yaml.Node, at string, p Provider) {
+	if !p.known() {
 		return
 	}
-	for _, key := range keys {
-		if k := keyNode(n, key); k != nil {
-			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, want, got), "")
+	accepted := p.traits().keys
+	for _, key := range []string{"workflow", "inputs", "job", "variables"} {
+		if k := keyNode(n, key); k != nil && !slices.Contains(accepted, key) {
+			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, strings.Join(startingProviders(key), " or "), p), "")
 		}
 	}
 }
@@ -429,13 +431,21 @@ func (v *validator) templates(n *yaml.Node, at string, values map[string]string)
 
 func (v *validator) workflow(n *yaml.Node, at, name string) {
 	if name != "" && (!workflowForm().MatchString(name) || strings.Trim(name, ". ") == "") {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid workflow file name %q", at, name), "want the name of a file in .github/workflows, such as build.yml")
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: invalid workflow file name %q", at, name), "want the name of a file in .github/workflows or .gitea/workflows, such as build.yml")
 	}
+}
+
+func providerNames() []string {
+	var names []string
+	for _, p := range Providers() {
+		names = append(names, string(p))
+	}
+	return names
 }
 
 func (v *validator) provider(n *yaml.Node, at string, p Provider) {
 	if p != "" && !p.known() {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown provider %q", at, p), suggest(string(p), []string{string(GitHub), string(GitLab), string(Git)}))
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown provider %q", at, p), suggest(string(p), providerNames()))
 	}
 }
 

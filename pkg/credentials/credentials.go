@@ -173,6 +173,7 @@ func (s *Store) usual(use Use, host string) Token {
 		{"GH_ENTERPRISE_TOKEN", tokenUser, host == s.Getenv("GH_HOST")},
 		{"GITHUB_TOKEN", tokenUser, host == server},
 		{"GITLAB_TOKEN", tokenUser, host == gitlab},
+		{"GITEA_TOKEN", tokenUser, host == hostOf(s.Getenv("GITEA_SERVER_URL"))},
 		{"CI_JOB_TOKEN", "gitlab-ci-token", host == job && use == Git}, // few API calls accept it
 	} {
 		if value := s.Getenv(v.name); v.is && value != "" {

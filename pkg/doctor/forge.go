@@ -94,42 +94,72 @@ func (d *doctor) starts(t credentials.Token) bool {
 	return strings.HasPrefix(t.From, d.Credentials.Dir+"/")
 }
 
-// checkToken checks that a token is valid, and that it can start builds if it must.
-func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Check {
-	clients := d.api.WithToken(token.Value)
-	if s.Provider == config.GitLab {
-		api, err := clients.GitLab(ctx, s, gitLabNeeds)
-		if err != nil {
-			return bad("correct source.host", "%s", err)
-		}
-		self, _, err := api.PersonalAccessTokens.GetSinglePersonalAccessToken(gitlab.WithContext(ctx))
-		if f := invalidToken(api.Error(err), token, hint); f != nil {
-			return *f
-		}
-		if err != nil || self == nil {
-			return notChecked("use a personal, group or project access token", "%s does not describe %s", s.Host, token)
-		}
-		return d.gitLabToken(self, token, starts, hint)
-	}
-	api, err := clients.GitHub(ctx, s, gitHubNeeds)
-	if err != nil {
-		return bad("correct source.host", "%s", err)
-	}
-	resp, err := api.Get(ctx, "rate_limit", nil, nil)
-	if f := invalidToken(err, token, hint); f != nil {
-		return *f
-	}
-	if e := forgeapi.As(err); e != nil { // a server without rate limits answers 404
-		return d.gitHubToken(e.Header, token, starts, hint)
-	}
-	return d.gitHubToken(resp.Header, token, starts, hint)
+// provider is how the servers of a provider are checked.
+type provider struct {
+	needs    string // permissions of a token
+	builder  string // what builds images: a workflow or a pipeline
+	token    func(d *doctor, ctx context.Context, clients *forgeapi.Clients, t tokenCheck) Check
+	building func(d *doctor, ctx context.Context, s *config.Source, images []*config.Image) []Check
+}
+
+// tokenCheck is a token to check. It must be able to start builds if starts is set.
+type tokenCheck struct {
+	source *config.Source
+	token  credentials.Token
+	starts bool
+	hint   string // how to set another token
+}
+
+// checksOf returns the checks of a provider that can start builds.
+func checksOf(p config.Provider) provider {
+	return map[config.Provider]provider{
+		config.GitHub: {gitHubNeeds, "workflow", (*doctor).tokenOfGitHub, (*doctor).workflow},
+		config.GitLab: {gitLabNeeds, "pipeline", (*doctor).tokenOfGitLab, (*doctor).pipeline},
+		config.Gitea:  {giteaNeeds, "workflow", (*doctor).tokenOfGitea, (*doctor).giteaWorkflow},
+	}[p]
 }
 
 // Permissions of tokens.
 const (
 	gitHubNeeds = "read and write access to Actions, and read access to Contents"
 	gitLabNeeds = "the scope api"
+	giteaNeeds  = "the scope write:repository, and write access to the Actions of the repository"
 )
+
+// checkToken checks that a token is valid, and that it can start builds if it must.
+func (d *doctor) checkToken(ctx context.Context, s *config.Source, token credentials.Token, starts bool, hint string) Check {
+	return checksOf(s.Provider).token(d, ctx, d.api.WithToken(token.Value), tokenCheck{s, token, starts, hint})
+}
+
+func (d *doctor) tokenOfGitLab(ctx context.Context, clients *forgeapi.Clients, t tokenCheck) Check {
+	api, err := clients.GitLab(ctx, t.source, gitLabNeeds)
+	if err != nil {
+		return bad("correct source.host", "%s", err)
+	}
+	self, _, err := api.PersonalAccessTokens.GetSinglePersonalAccessToken(gitlab.WithContext(ctx))
+	if f := invalidToken(api.Error(err), t.token, t.hint); f != nil {
+		return *f
+	}
+	if err != nil || self == nil {
+		return notChecked("use a personal, group or project access token", "%s does not describe %s", t.source.Host, t.token)
+	}
+	return d.gitLabToken(self, t.token, t.starts, t.hint)
+}
+
+func (d *doctor) tokenOfGitHub(ctx context.Context, clients *forgeapi.Clients, t tokenCheck) Check {
+	api, err := clients.GitHub(ctx, t.source, gitHubNeeds)
+	if err != nil {
+		return bad("correct source.host", "%s", err)
+	}
+	resp, err := api.Get(ctx, "rate_limit", nil, nil)
+	if f := invalidToken(err, t.token, t.hint); f != nil {
+		return *f
+	}
+	if e := forgeapi.As(err); e != nil { // a server without rate limits answers 404
+		return d.gitHubToken(e.Header, t.token, t.starts, t.hint)
+	}
+	return d.gitHubToken(resp.Header, t.token, t.starts, t.hint)
+}
 
 // invalidToken returns the failed check if a token was refused, or if the forge did not respond.
 func invalidToken(err error, token credentials.Token, hint string) *Check {
@@ -206,7 +236,7 @@ func (d *doctor) builders() []probe {
 	images := map[builder][]*config.Image{}
 	for i := range d.Config.Images {
 		img := &d.Config.Images[i]
-		if s := img.Source; s != nil && s.Triggerable() && (s.Provider == config.GitLab || s.Workflow != "") {
+		if s := img.Source; s != nil && s.Triggerable() && s.HasWorkflow() {
 			at := builder{s.Host, s.Repo, s.Branch, s.Workflow}
 			images[at] = append(images[at], img)
 		}
@@ -215,11 +245,9 @@ func (d *doctor) builders() []probe {
 	var out []probe
 	for _, at := range keys {
 		s := images[at][0].Source
-		if s.Provider == config.GitLab {
-			out = append(out, probe{"pipeline " + s.Repo, func(ctx context.Context) []Check { return []Check{d.pipeline(ctx, s, images[at])} }})
-			continue
-		}
-		out = append(out, probe{"workflow " + s.Repo + " " + s.Workflow, func(ctx context.Context) []Check { return d.workflow(ctx, s, images[at]) }})
+		p := checksOf(s.Provider)
+		name := strings.TrimSpace(p.builder + " " + s.Repo + " " + s.Workflow)
+		out = append(out, probe{name, func(ctx context.Context) []Check { return p.building(d, ctx, s, images[at]) }})
 	}
 	return out
 }
@@ -235,7 +263,7 @@ func (d *doctor) failed(err error, s *config.Source, missing string) *Check {
 	case forgeapi.HasStatus(err, http.StatusUnauthorized):
 		f = bad("create a new token; "+d.hint(s.Host), "%s refuses the token (401: %s)", s.Host, e.Message)
 	case forgeapi.HasStatus(err, http.StatusForbidden) && !e.Limited:
-		f = bad("give the token "+needs(s)+": "+d.hint(s.Host), "%s denies access (%d: %s)", s.Host, e.Status, e.Message)
+		f = bad("give the token "+checksOf(s.Provider).needs+": "+d.hint(s.Host), "%s denies access (%d: %s)", s.Host, e.Status, e.Message)
 	case e != nil && e.FromAPI() && !e.Temporary() && !e.Limited:
 		f = bad("correct source.repo; was it moved?", "%s", err)
 	default:
@@ -243,13 +271,6 @@ func (d *doctor) failed(err error, s *config.Source, missing string) *Check {
 		f = bad("check source.host and the network", "%s", err)
 	}
 	return &f
-}
-
-func needs(s *config.Source) string {
-	if s.Provider == config.GitLab {
-		return gitLabNeeds
-	}
-	return gitHubNeeds
 }
 
 func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*config.Image) []Check {
@@ -308,9 +329,8 @@ func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *conf
 // startable requests a start of the workflow on a branch that cannot exist. If the token may start it, GitHub answers that
 // there is no such branch. This is the only way to learn the permissions of a fine-grained token.
 func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.Source) Check {
-	const good = "enabled, and accepts the inputs that are sent"
 	if api.Token == "" {
-		return ok(good + "; no token to check whether it can be started")
+		return ok(accepts + "; no token to check whether it can be started")
 	}
 	owner, repo, _ := strings.Cut(s.Repo, "/")
 	_, _, err := api.Actions.CreateWorkflowDispatchEventByFileName(ctx, owner, repo, url.PathEscape(s.Workflow),
@@ -324,8 +344,11 @@ func (d *doctor) startable(ctx context.Context, api *forgeapi.GitHub, s *config.
 	case err != nil && (e == nil || !e.Permanent()):
 		return bad("check source.host and the network", "%s", err)
 	}
-	return ok(good + ", and the token can start it")
+	return ok(accepts + ", and the token can start it")
 }
+
+// accepts describes a workflow without problems.
+const accepts = "enabled, and accepts the inputs that are sent"
 
 // dispatchable checks that a workflow can be started, and accepts the inputs that images.yaml sends.
 func dispatchable(text []byte, images []*config.Image) []Check {
@@ -405,7 +428,11 @@ const (
 	owner      = 50
 )
 
-func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) Check {
+func (d *doctor) pipeline(ctx context.Context, s *config.Source, images []*config.Image) []Check {
+	return []Check{d.checkPipeline(ctx, s, images)}
+}
+
+func (d *doctor) checkPipeline(ctx context.Context, s *config.Source, images []*config.Image) Check {
 	api, err := d.api.GitLab(ctx, s, gitLabNeeds)
 	if err != nil {
 		return bad("correct source.host", "%s", err)

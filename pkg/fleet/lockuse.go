@@ -70,14 +70,24 @@ func (f *Fleet) lintWorkflows() finding.List {
 	var l finding.List
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
-		if !BuiltFrom(img, co.Origin) || img.Source.Provider != config.GitHub || img.Source.Workflow == "" || !img.Source.PinsBases() {
+		if !BuiltFrom(img, co.Origin) || img.Source.Workflow == "" || !img.Source.PinsBases() {
 			continue
 		}
-		if text := readUpTo(filepath.Join(co.Root, ".github", "workflows", img.Source.Workflow), maxWorkflow); BuildsWithoutLock(text) {
+		if text := workflowIn(co.Root, img.Source); BuildsWithoutLock(text) {
 			l = append(l, finding.Unlocked.At(f.Config.File(), img.Line, img.Column, img.Name+": pinBases is set, but "+img.Source.Workflow+" builds without the lock", UseLock(img.Name)).Of(img.Name))
 		}
 	}
 	return l
+}
+
+// workflowIn reads the workflow of a source in a checkout: that of the first folder which has it. It is nil if it cannot be read.
+func workflowIn(root string, src *config.Source) []byte {
+	for _, folder := range src.Provider.WorkflowFolders() {
+		if text := readUpTo(filepath.Join(root, filepath.FromSlash(folder), src.Workflow), maxWorkflow); text != nil {
+			return text
+		}
+	}
+	return nil
 }
 
 // UseLock is the fix for a workflow that builds without the lock.

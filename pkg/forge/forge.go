@@ -1,4 +1,4 @@
-// Package forge starts builds at GitHub Actions and GitLab CI and reads their results. A build that starts twice costs more
+// Package forge starts builds at GitHub Actions, GitLab CI and Gitea Actions (Forgejo too) and reads their results. A build that starts twice costs more
 // than one that starts late: where a response is lost, the runs are listed before the request is sent again. Clients, retries
 // and the meaning of responses are left to package forgeapi.
 package forge
@@ -29,7 +29,7 @@ type Dispatch struct {
 	Shared       bool      // the workflow or project also builds other images
 }
 
-// Run is a workflow run of GitHub or a pipeline of GitLab. The ID is empty if the forge did not return which run was started.
+// Run is a workflow run of GitHub or Gitea, or a pipeline of GitLab. The ID is empty if the forge did not return which run was started.
 type Run struct{ ID, URL string }
 
 // Phase is how far a run is, as in the status of a Pod.
@@ -128,26 +128,27 @@ func names(title, rebuild string) (named, ours bool) {
 	return ours || rebuildPattern().MatchString(title), ours
 }
 
+// services open the repository of a source at its forge.
+var services = map[config.Provider]func(context.Context, *forgeapi.Clients, *config.Source) (service, *forgeapi.Endpoint, error){
+	config.GitHub: openGitHub,
+	config.GitLab: openGitLab,
+	config.Gitea:  openGitea,
+}
+
 // service returns the repository that builds an image.
 func (c *Client) service(ctx context.Context, src *config.Source) (service, error) {
-	if !src.Triggerable() {
-		return nil, &RefusedError{fmt.Errorf("source.provider is %s: only github and gitlab can start builds", src.Provider)}
+	open := services[src.Provider]
+	if open == nil {
+		return nil, &RefusedError{fmt.Errorf("source.provider is %s: only %s can start builds", src.Provider, config.StartingProviders())}
 	}
-	if src.Provider == config.GitHub && src.Workflow == "" {
+	if !src.HasWorkflow() {
 		return nil, &RefusedError{errors.New("source.workflow is not set: no workflow to start")}
 	}
-	if src.Provider == config.GitLab {
-		api, err := c.o.API.GitLab(ctx, src, gitLabNeeds)
-		if err != nil {
-			return nil, err
-		}
-		return &gitLab{GitLab: api, src: src}, requireToken(api.Endpoint)
-	}
-	api, err := c.o.API.GitHub(ctx, src, gitHubNeeds)
+	s, endpoint, err := open(ctx, c.o.API, src)
 	if err != nil {
 		return nil, err
 	}
-	return newGitHub(api, src), requireToken(api.Endpoint)
+	return s, requireToken(endpoint)
 }
 
 func requireToken(e *forgeapi.Endpoint) error {

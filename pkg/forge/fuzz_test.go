@@ -33,6 +33,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(200, `{"total_count":0,"workflow_runs":[]}`)
 	f.Add(200, `{"total_count":1,"workflow_runs":[{"id":1,"display_title":"r-0123456789abcdef","created_at":"2026-03-01T10:00:00Z"}]}`)
 	f.Add(200, `[{"id":1,"source":"api","created_at":"2026-03-01T10:00:00Z","status":"running"}]`)
+	f.Add(200, `{"total_count":1,"workflow_runs":[{"id":1,"title":"x","workflow_id":"b.yml","prettyref":"main","trigger_event":"workflow_dispatch"}]}`)
 	f.Add(200, `[null]`)
 	f.Add(200, `null`)
 	f.Add(404, `<html>`)
@@ -42,7 +43,7 @@ func FuzzAnswers(f *testing.F) {
 		if status < 200 || status > 599 {
 			return
 		}
-		for _, provider := range []config.Provider{config.GitHub, config.GitLab} {
+		for _, provider := range []config.Provider{config.GitHub, config.GitLab, config.Gitea} {
 			sleep := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 			c := forge.New(forge.Options{Sleep: sleep, API: forgeapi.New(forgeapi.Options{
 				Token: func(context.Context, string) (string, error) { return canary, nil },

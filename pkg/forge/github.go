@@ -33,9 +33,13 @@ type gitHub struct {
 	workflow    string // escaped
 }
 
-func newGitHub(api *forgeapi.GitHub, src *config.Source) *gitHub {
+func openGitHub(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (service, *forgeapi.Endpoint, error) {
+	api, err := clients.GitHub(ctx, src, gitHubNeeds)
+	if err != nil {
+		return nil, nil, err
+	}
 	owner, repo, _ := strings.Cut(src.Repo, "/")
-	return &gitHub{GitHub: api, src: src, owner: owner, repo: repo, workflow: url.PathEscape(src.Workflow)}
+	return &gitHub{GitHub: api, src: src, owner: owner, repo: repo, workflow: url.PathEscape(src.Workflow)}, api.Endpoint, nil
 }
 
 func (g *gitHub) builder() string {

@@ -32,6 +32,14 @@ type gitLab struct {
 	src *config.Source
 }
 
+func openGitLab(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (service, *forgeapi.Endpoint, error) {
+	api, err := clients.GitLab(ctx, src, gitLabNeeds)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &gitLab{GitLab: api, src: src}, api.Endpoint, nil
+}
+
 func (g *gitLab) builder() string {
 	return fmt.Sprintf("a pipeline of %s at %s, branch %s", g.src.Repo, g.Host, g.src.Branch)
 }

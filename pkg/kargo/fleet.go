@@ -61,7 +61,7 @@ func (b *builder) shared(api, kind, name, comment string) Header {
 
 func (b *builder) promotionTasks() []Object {
 	var out []Object
-	for _, p := range []config.Provider{config.GitHub, config.GitLab} {
+	for _, p := range config.Providers() {
 		if b.tasks[p] {
 			out = append(out, b.task(p))
 		}

@@ -71,10 +71,8 @@ func (b *builder) statePage() string {
 
 // providerOf returns the provider of a host: that of a public one, or of a source on it, or "".
 func (b *builder) providerOf(host string) config.Provider {
-	for _, p := range []config.Provider{config.GitHub, config.GitLab} {
-		if host == config.HomeHost(p) {
-			return p
-		}
+	if p := config.ProviderAt(host); p != "" {
+		return p
 	}
 	for i := range b.cfg.Images {
 		if src := b.cfg.Images[i].Source; src != nil && src.Host == host && src.Triggerable() {

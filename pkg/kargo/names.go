@@ -16,6 +16,7 @@ const (
 	scanJobName          = "scan"
 	gitHubTask           = "rebuild-github"
 	gitLabTask           = "rebuild-gitlab"
+	giteaTask            = "rebuild-gitea"
 )
 
 // Aliases of the steps of a Promotion, under which it keeps their outputs: the ID and the URL of the run are in

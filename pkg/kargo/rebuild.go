@@ -32,14 +32,14 @@ func (b *builder) rebuild(img *config.Image) {
 		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo cannot pass {{lock}} to a build"})
 		return
 	}
-	task, vars := b.call(img, sources)
+	vars := b.call(img, sources)
 	if sizeOf(vars) > maxTexts {
 		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("its inputs or variables are larger than %d KiB", maxTexts>>10)})
 		return
 	}
 	b.tasks[img.Source.Provider] = true
 	stage := &Stage{Header: b.header(kargoAPI, "Stage", RebuildStage(img.Name)), Spec: StageSpec{
-		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: task}, Vars: vars}}}},
+		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: taskSpecs[img.Source.Provider].name}, Vars: vars}}}},
 		RequestedFreight:  requests,
 	}}
 	stage.Metadata.Labels = imageLabels(img)
@@ -54,7 +54,7 @@ func (b *builder) rebuild(img *config.Image) {
 
 // startable reports whether a build can be started. The workflow may be missing if autoRebuild is false.
 func startable(img *config.Image) bool {
-	return img.Managed() && img.Source.Triggerable() && (img.Source.Provider != config.GitHub || img.Source.Workflow != "")
+	return img.Managed() && img.Source.Triggerable() && img.Source.HasWorkflow()
 }
 
 // source is a Warehouse whose Freight can trigger a rebuild.
@@ -97,26 +97,34 @@ func (b *builder) sourceOf(d *graph.Dep) source {
 	return source{warehouse: warehouse, repoURL: repoURL(b.cfg, registry, repository), repo: registry + "/" + repository}
 }
 
-// call returns the PromotionTask that starts a build of the image, and its variables. Variables equal to the task's defaults
-// are left out.
-func (b *builder) call(img *config.Image, sources []source) (task string, vars []Var) {
+// call returns the variables with which an image calls the PromotionTask of its provider. Variables equal to the task's defaults are
+// left out.
+func (b *builder) call(img *config.Image, sources []source) []Var {
+	var vars []Var
+	if src := img.Source; src.Host != config.HomeHost(src.Provider) {
+		vars = b.apiVars(src)
+	}
+	return append(vars, taskSpecs[img.Source.Provider].call(img, sources)...)
+}
+
+// workflowVars returns the variables for a workflow with inputs.
+func workflowVars(img *config.Image, sources []source) []Var {
 	src := img.Source
-	if host, _ := home(src.Provider); src.Host != host {
-		secret := apiSecret(b.cfg, src.Host)
-		vars = append(vars, Var{apiVar, src.APIURL()}, Var{webVar, src.WebURL()}, Var{secretVar, secret.Secret}, Var{keyVar, secret.Key})
-	}
-	if src.Provider == config.GitLab {
-		vars = append(vars, Var{projectVar, url.PathEscape(src.Repo)}, Var{refVar, text(src.Branch)})
-		if src.Job != "" || len(src.Variables) > 0 {
-			vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
-		}
-		return gitLabTask, vars
-	}
-	vars = append(vars, Var{repoVar, pathEscape(src.Repo)}, Var{workflowVar, url.PathEscape(src.Workflow)}, Var{refVar, text(src.Branch)})
+	vars := []Var{{repoVar, pathEscape(src.Repo)}, {workflowVar, url.PathEscape(src.Workflow)}, {refVar, text(src.Branch)}}
 	if len(src.Inputs) > 0 {
 		vars = append(vars, Var{inputsVar, value(newTemplates(img, sources).object(src.Inputs))})
 	}
-	return gitHubTask, vars
+	return vars
+}
+
+// pipelineVars returns the variables for a pipeline of GitLab.
+func pipelineVars(img *config.Image, sources []source) []Var {
+	src := img.Source
+	vars := []Var{{projectVar, url.PathEscape(src.Repo)}, {refVar, text(src.Branch)}}
+	if src.Job != "" || len(src.Variables) > 0 {
+		vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
+	}
+	return vars
 }
 
 // pathEscape escapes each segment of a path.

@@ -1,6 +1,10 @@
 package kargo
 
-import "github.com/imagefactory/imagefactory/pkg/config"
+import (
+	"slices"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+)
 
 // Variables of the PromotionTasks.
 const (
@@ -9,18 +13,12 @@ const (
 	secretVar    = "secret" // name of the Secret with the token
 	keyVar       = "key"    // key in that Secret
 	refVar       = "ref"    // branch
-	repoVar      = "repo"   // GitHub: owner/repo
+	repoVar      = "repo"   // GitHub and Gitea: owner/repo
 	workflowVar  = "workflow"
 	inputsVar    = "inputs"
 	projectVar   = "project" // GitLab: path, escaped
 	variablesVar = "variables"
 )
-
-// home returns the public host of a provider, which the defaults of its PromotionTask use, and the URL of its API.
-func home(p config.Provider) (host, api string) {
-	host = config.HomeHost(p)
-	return host, (&config.Source{Provider: p, Host: host}).APIURL()
-}
 
 const (
 	token = "trim(secret(vars." + secretVar + ")[vars." + keyVar + "])"
@@ -37,6 +35,10 @@ const (
 	refusal = "string(response.body.message ?? response.body.error)"
 )
 
+// refusedByGitea matches permanent errors of Gitea and Forgejo: each links to the description of the API.
+const refusedByGitea = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429]) && " +
+	isMap + " && (response.body.url ?? '') endsWith '/api/swagger'"
+
 // dispatchRetry bounds the attempts to start a run.
 func dispatchRetry() *Retry { return &Retry{ErrorThreshold: 100, Timeout: "2h"} }
 
@@ -49,22 +51,47 @@ const (
 	runInterval      = "1m"
 )
 
+// taskSpec is what distinguishes the PromotionTask of a provider.
+type taskSpec struct {
+	name, about string
+	vars        []Var // after those that all have
+	steps       func() []Step
+	call        func(img *config.Image, sources []source) []Var // of a Stage, after those for the API
+}
+
+var taskSpecs = map[config.Provider]taskSpec{
+	config.GitHub: {
+		name: gitHubTask, about: "Starts a GitHub Actions workflow and waits for the run",
+		vars: []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, steps: githubSteps, call: workflowVars,
+	},
+	config.GitLab: {
+		name: gitLabTask, about: "Starts a GitLab pipeline and waits for it",
+		vars: []Var{{projectVar, ""}, {variablesVar, value("[]")}}, steps: gitlabSteps, call: pipelineVars,
+	},
+	config.Gitea: {
+		name: giteaTask, about: "Starts a workflow of Gitea or Forgejo and waits for the run",
+		vars: []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, steps: giteaSteps, call: workflowVars,
+	},
+}
+
 // task returns the PromotionTask of a provider.
 func (b *builder) task(p config.Provider) *PromotionTask {
-	name, about := gitHubTask, "Starts a GitHub Actions workflow and waits for the run"
-	vars, steps := []Var{{repoVar, ""}, {workflowVar, ""}, {inputsVar, value("{}")}}, githubSteps()
-	if p == config.GitLab {
-		name, about = gitLabTask, "Starts a GitLab pipeline and waits for it"
-		vars, steps = []Var{{projectVar, ""}, {variablesVar, value("[]")}}, gitlabSteps()
-	}
-	host, api := home(p)
-	secret := apiSecret(b.cfg, host)
-	t := &PromotionTask{Header: b.header(kargoAPI, "PromotionTask", name), Spec: PromotionTaskSpec{
-		Vars:  append([]Var{{apiVar, api}, {webVar, (&config.Source{Provider: p, Host: host}).WebURL()}, {secretVar, secret.Secret}, {keyVar, secret.Key}, {refVar, ""}}, vars...),
-		Steps: append([]Step{hasToken()}, steps...),
+	spec := taskSpecs[p]
+	t := &PromotionTask{Header: b.header(kargoAPI, "PromotionTask", spec.name), Spec: PromotionTaskSpec{
+		Vars:  slices.Concat(b.apiVars(&config.Source{Provider: p, Host: config.HomeHost(p)}), []Var{{refVar, ""}}, spec.vars),
+		Steps: append([]Step{hasToken()}, spec.steps()...),
 	}}
-	t.Metadata.Annotations, t.comment = Annotations{syncWave: waveShared, description: about}, about+"."
+	t.Metadata.Annotations, t.comment = Annotations{syncWave: waveShared, description: spec.about}, spec.about+"."
 	return t
+}
+
+// apiVars returns the variables for the API of a source. They are empty for a provider without a public host.
+func (b *builder) apiVars(src *config.Source) []Var {
+	if src.Host == "" {
+		return []Var{{apiVar, ""}, {webVar, ""}, {secretVar, ""}, {keyVar, ""}}
+	}
+	secret := apiSecret(b.cfg, src.Host)
+	return []Var{{apiVar, src.APIURL()}, {webVar, src.WebURL()}, {secretVar, secret.Secret}, {keyVar, secret.Key}}
 }
 
 // hasToken fails the Promotion if the token is missing. Without it the request would be rejected and retried for hours.
@@ -153,6 +180,40 @@ func gitlabSteps() []Step {
 			SuccessExpression: "response.status == 200 && response.body.status == 'success'",
 			FailureExpression: "response.status == 200 && response.body.status in ['failed', 'canceled', 'skipped']",
 			ErrorExpression:   "response.body.web_url + ' ended as ' + response.body.status",
+		}},
+	}
+}
+
+func giteaSteps() []Step {
+	const (
+		runs = "${{ vars.api }}/repos/${{ vars.repo }}/actions"
+		// The run, for which Gitea and Forgejo have other names.
+		run = "(" + isMap + " ? response.body.workflow_run_id ?? response.body.id : nil)"
+		// Gitea has a status and a conclusion, Forgejo a status only.
+		succeeded = "(response.body.conclusion == 'success' || response.body.status == 'success')"
+		over      = "response.status == 200 && response.body.status in ['completed', 'success', 'failure', 'cancelled', 'skipped']"
+	)
+	headers := []HTTPHeader{{"Authorization", "Bearer ${{ " + token + " }}"}, {"Content-Type", "application/json"}}
+	return []Step{
+		{As: DispatchStep, If: value("success() && " + unsent), Retry: dispatchRetry(), Uses: "http", Config: HTTPConfig{
+			Method: "POST", URL: runs + "/workflows/${{ vars.workflow }}/dispatches?return_run_details=true", Headers: headers,
+			Body:    value("quote({'ref': vars.ref, 'return_run_info': true, 'inputs': vars.inputs})"),
+			Timeout: requestTimeout, PollInterval: dispatchInterval,
+			SuccessExpression: accepted,
+			FailureExpression: refusedByGitea,
+			ErrorExpression:   refusal,
+			Outputs: []HTTPOutput{
+				{"run", run + " != nil ? string(int(" + run + ")) : '" + UnknownRun + "'"},
+				{"url", isMap + " ? (response.body.html_url ?? '') : ''"},
+			},
+		}},
+		runLinks("vars.web + '/' + string(vars.repo) + '/actions?workflow=' + string(vars.workflow)", "Workflow"),
+		{As: runStep, If: value(known), Retry: runRetry(), Uses: "http", Config: HTTPConfig{
+			Method: "GET", URL: runs + "/runs/${{ task.outputs." + DispatchStep + ".run }}", Headers: headers[:1],
+			Timeout: requestTimeout, PollInterval: runInterval,
+			SuccessExpression: over + " && " + succeeded,
+			FailureExpression: over + " && !" + succeeded,
+			ErrorExpression:   "response.body.html_url + ' ended as ' + (response.body.conclusion ?? response.body.status)",
 		}},
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -27,7 +26,7 @@ type directExecutor struct {
 
 // Ready implements [executor].
 func (directExecutor) Ready(_ context.Context, r *rebuildRequest) (string, error) {
-	if r.Image.Source.Provider == config.GitHub && r.Image.Source.Workflow == "" {
+	if !r.Image.Source.HasWorkflow() {
 		return "source.workflow is not set: no workflow to start", nil
 	}
 	return "", nil

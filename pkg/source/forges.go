@@ -25,7 +25,7 @@ type Options struct {
 	Concurrency int               // requests in flight to one host, and fetches of git repositories; default 4
 }
 
-// Forges reads Dockerfiles at GitHub and GitLab through their APIs, and from other git servers. It reads each
+// Forges reads Dockerfiles at GitHub, GitLab and Gitea through their APIs, and from other git servers. It reads each
 // file once per run, however many images are built from it. It may be used by many goroutines.
 type Forges struct {
 	opts  Options
@@ -96,21 +96,23 @@ func NewForges(o Options) *Forges {
 	}
 }
 
+// readers read a file through the API of a forge; all other providers are plain git servers.
+var readers = map[config.Provider]func(*Forges, context.Context, *config.Source, Known) (*File, error){
+	config.GitHub: (*Forges).gitHub,
+	config.GitLab: (*Forges).gitLab,
+	config.Gitea:  (*Forges).gitea,
+}
+
 // Dockerfile implements [Source].
 func (f *Forges) Dockerfile(ctx context.Context, img *config.Image, known Known) (*File, error) {
 	s := new(*img.Source)
 	s.Dockerfile = path.Clean(s.Dockerfile)
 	at := place{s.Provider, s.Host, s.Repo, s.Branch, s.Dockerfile}
-	file, err := entry(f, f.files, at).get(ctx, func() (*File, error) {
-		switch s.Provider {
-		case config.GitHub:
-			return f.gitHub(ctx, s, known)
-		case config.GitLab:
-			return f.gitLab(ctx, s, known)
-		default:
-			return f.gitServer(ctx, s, known)
-		}
-	})
+	read := readers[s.Provider]
+	if read == nil {
+		read = (*Forges).gitServer
+	}
+	file, err := entry(f, f.files, at).get(ctx, func() (*File, error) { return read(f, ctx, s, known) })
 	if err == nil && isLargeFile(file.Content) {
 		err = errLargeFile
 	}
@@ -144,6 +146,8 @@ func shown(s *config.Source) string { return s.RepoName() + "/" + s.Dockerfile }
 func tooLarge(size int64) error {
 	return problem(fmt.Sprintf("%d KiB is too large for a Dockerfile (at most %d KiB)", size>>10, MaxFileBytes>>10))
 }
+
+var errTooLarge = problem(fmt.Sprintf("too large for a Dockerfile (at most %d KiB)", MaxFileBytes>>10))
 
 const needsContents = "read access to the contents of the repository"
 

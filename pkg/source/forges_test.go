@@ -42,9 +42,9 @@ type world struct {
 func newWorld(t *testing.T, p config.Provider) *world {
 	w := &world{Server: forgetest.New(t), t: t, provider: p, cacheDir: t.TempDir()}
 	w.Token = canary
-	if w.repo = w.GitHub("acme/web"); p == config.GitLab {
-		w.repo = w.GitLab("acme/web")
-	}
+	w.repo = map[config.Provider]func(string) *forgetest.Repo{
+		config.GitHub: w.GitHub, config.GitLab: w.GitLab, config.Gitea: w.GiteaRepo,
+	}[p]("acme/web")
 	return w
 }
 
@@ -87,14 +87,14 @@ func (w *world) asked(before *int) []string {
 	return out
 }
 
-func both(t *testing.T, test func(t *testing.T, w *world)) {
-	for _, p := range []config.Provider{config.GitHub, config.GitLab} {
+func eachForge(t *testing.T, test func(t *testing.T, w *world)) {
+	for _, p := range []config.Provider{config.GitHub, config.GitLab, config.Gitea} {
 		t.Run(string(p), func(t *testing.T) { test(t, newWorld(t, p)) })
 	}
 }
 
 func TestUnchangedFileCostsOneRequest(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		seen := 0
 		const path = "apps/my app/Dockerfile#1?"
 		commit := w.repo.Commit(path, "FROM node:22\n")
@@ -109,7 +109,7 @@ func TestUnchangedFileCostsOneRequest(t *testing.T) {
 		again, err := w.run().Dockerfile(t.Context(), w.image(path), known)
 		require.NoError(t, err)
 		assert.Equal(t, first, again)
-		want := map[config.Provider]string{config.GitHub: "GET 304", config.GitLab: "HEAD 200"}[w.provider]
+		want := map[config.Provider]string{config.GitHub: "GET 304", config.GitLab: "HEAD 200", config.Gitea: "GET 200"}[w.provider]
 		assert.Equal(t, []string{want}, w.asked(&seen))
 
 		w.cacheDir = "" // a Job in the cluster begins without
@@ -131,7 +131,7 @@ func digest(text string) string {
 }
 
 func TestOneRunAsksOnceForAFile(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		seen := 0
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		run := w.run()
@@ -151,7 +151,7 @@ func TestOneRunAsksOnceForAFile(t *testing.T) {
 }
 
 func TestUnreadableFiles(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.repo.Commit("big", "#"+strings.Repeat("x", 10<<20))
 		w.repo.Link("link", "../other/Dockerfile")
 		w.repo.Folder("folder")
@@ -187,7 +187,7 @@ func TestUnreadableFiles(t *testing.T) {
 }
 
 func TestTokenWithoutAccess(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		body := `{"message":"Not Found"}`
 		for range 2 {
 			w.Fail(forgetest.Fault{Match: "GET /api/", Status: 404, Body: body, Header: http.Header{"Content-Type": {"application/json"}}})
@@ -198,7 +198,7 @@ func TestTokenWithoutAccess(t *testing.T) {
 }
 
 func TestTransientErrors(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		reset := strconv.FormatInt(time.Now().Add(20*time.Second).Unix(), 10)
 		for name, faults := range map[string][]forgetest.Fault{
@@ -223,7 +223,7 @@ func TestTransientErrors(t *testing.T) {
 }
 
 func TestPersistentErrors(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for want, fault := range map[string]forgetest.Fault{
@@ -235,7 +235,7 @@ func TestPersistentErrors(t *testing.T) {
 			`unexpected content: invalid JSON, content type "application/json"`:                                     {Status: 200, Body: `{"type":"file","con`, Header: http.Header{"Content-Type": {"application/json"}}},
 			"403 Forbidden: seen [token] [31m (":                                                                    {Status: 403, Body: `{"message":"seen ` + canary + `\u001b[31m"}`},
 			"answered 302 Found (the repository has moved":                                                          {Status: 302, Header: http.Header{"Location": {"http://127.0.0.2:9/elsewhere"}}},
-			"unexpected content: damaged file":                                                                      {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ=="}`, Header: http.Header{"Content-Type": {"application/json"}}},
+			"unexpected content: damaged file":                                                                      {Status: 200, Body: `{"type":"file","encoding":"base64","size":3,"content":"QQ==","last_commit_sha":"` + strings.Repeat("a", 40) + `"}`, Header: http.Header{"Content-Type": {"application/json"}}},
 		} {
 			fault.Match = "GET"
 			for range 8 {
@@ -253,7 +253,7 @@ func TestPersistentErrors(t *testing.T) {
 }
 
 func TestRefusingForgeIsSkipped(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		later := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
 		for name, c := range map[string]struct {
 			fault forgetest.Fault
@@ -284,7 +284,7 @@ func TestRefusingForgeIsSkipped(t *testing.T) {
 
 // The library for GitLab would wait as long as the header says, which is a minute and a half here.
 func TestServerLimitHeaderDelaysNoRequest(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22") // in one line, so that it costs a second request
 		w.transport = transport(func(r *http.Request) (*http.Response, error) {
 			resp, err := http.DefaultTransport.RoundTrip(r)
@@ -303,7 +303,7 @@ func TestServerLimitHeaderDelaysNoRequest(t *testing.T) {
 func TestCredentialsDoNotFollowARedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
 	defer elsewhere.Close()
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.Fail(forgetest.Fault{Match: "GET", Status: 307, Header: http.Header{"Location": {elsewhere.URL}}})
 		_, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{})
 		require.ErrorContains(t, err, "the repository has moved")
@@ -319,7 +319,7 @@ func TestRenamedRepositoryIsFollowed(t *testing.T) {
 }
 
 func TestDamagedCacheIsIgnored(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		commit := w.repo.Commit("Dockerfile", "FROM node:22\n")
 		read := func() {
 			f, err := w.run().Dockerfile(t.Context(), w.image("Dockerfile"), source.Known{Commit: commit, Digest: digest("FROM node:22\n")})

@@ -77,7 +77,7 @@ func TestPushBetweenRequests(t *testing.T) {
 }
 
 func TestNamesAreEscaped(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		const branch, path = "release/1 ü#?&%2f", "apps/ä b/100%/Dockerfile+x;y=z&#1?"
 		w.repo.Branch = branch
 		commit := w.repo.Commit(path, "FROM node:22\n")
@@ -96,7 +96,7 @@ func TestNamesAreEscaped(t *testing.T) {
 }
 
 func TestInterruptedRequestIsRepeated(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
+	eachForge(t, func(t *testing.T, w *world) {
 		w.repo.Commit("Dockerfile", "FROM node:22\n")
 		run := w.run()
 		ctx, cancel := context.WithCancel(t.Context())

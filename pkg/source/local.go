@@ -61,7 +61,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	}
 	if len(content) > MaxFileBytes {
-		return nil, fmt.Errorf("reading %q: %w", shown, problem(fmt.Sprintf("too large for a Dockerfile (at most %d KiB)", MaxFileBytes>>10)))
+		return nil, fmt.Errorf("reading %q: %w", shown, errTooLarge)
 	}
 	if isLargeFile(content) {
 		return nil, fmt.Errorf("reading %q: %w", shown, errLargeFile)

@@ -29,6 +29,8 @@ type Error struct {
 	Limited  bool      // the request was refused by a rate limit
 	Until    time.Time // end of the rate limit
 	Header   http.Header
+
+	described bool // it links to the description of the API
 }
 
 // notAPI is the hint for a response that anything between us and the forge may have given.
@@ -71,10 +73,11 @@ func (e *Error) Permanent() bool {
 	return e.FromAPI() && e.Status >= http.StatusMultipleChoices && !e.Limited && !e.Temporary()
 }
 
-// FromAPI reports whether the response came from the API of a forge, which explains a failure in JSON. The message of its 404
-// always contains "not found"; gateways without a route also answer in JSON, in other words.
+// FromAPI reports whether the response came from the API of a forge, which explains a failure in JSON. The message of a 404
+// of GitHub or GitLab always contains "not found"; that of Gitea has a link to its description. Gateways without a route also answer
+// in JSON, in other words.
 func (e *Error) FromAPI() bool {
-	if e.Status == http.StatusNotFound && !strings.Contains(strings.ToLower(e.Message), "not found") {
+	if e.Status == http.StatusNotFound && !e.described && !strings.Contains(strings.ToLower(e.Message), "not found") {
 		return false
 	}
 	return e.Message != "" && e.Status != 0
@@ -181,7 +184,7 @@ func (e *Endpoint) checked(resp *http.Response) (*http.Response, error) {
 
 // failed explains a response with an error status.
 func (e *Endpoint) failed(resp *http.Response, body []byte) *Error {
-	out := &Error{Host: e.Host, Status: resp.StatusCode, Header: resp.Header, Message: e.message(body)}
+	out := &Error{Host: e.Host, Status: resp.StatusCode, Header: resp.Header, Message: e.message(body), described: explainsItself(body)}
 	now := e.clients.transport.Now()
 	after, limited := httpx.RateLimit(resp, now)
 	switch {
@@ -225,7 +228,7 @@ func (e *Endpoint) moved(resp *http.Response, body []byte) *Error {
 }
 
 // message returns the messages of an error response: GitHub has message and errors, GitLab message (a text, or lists of them
-// by field), error and error_description.
+// by field), error and error_description, Gitea message and errors.
 func (e *Endpoint) message(body []byte) string {
 	var fields map[string]any
 	if json.Unmarshal(body, &fields) != nil {
