@@ -138,7 +138,7 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 // analyze makes one analysis, and promotes what it made due if asked to.
 func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFlags, selection fleet.Selection, st store.Store, measured *passMetrics) error {
 	env := c.env
-	clients, err := c.analysis(o.sourceDir, o.offline, c.progress())
+	clients, err := c.analysis(o.sourceDir, o.offline, c.progress("image"))
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store, selection fleet.Selection, measured *passMetrics) error {
 	env := c.env
 	pass := promote.Options{
-		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress()), Sweep: !o.offline, Now: env.Now, Log: env.log,
+		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress("image")), Sweep: !o.offline, Now: env.Now, Log: env.log,
 		Select: selection,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)

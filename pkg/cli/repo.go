@@ -210,10 +210,10 @@ func cacheDir(env *Env) string {
 }
 
 // progress returns the progress that is shown on stderr: no bar between the lines of a log.
-func (o *clients) progress() *progress.Progress {
+func (o *clients) progress(unit string) *progress.Progress {
 	logs := o.env.log.Enabled(context.Background(), slog.LevelInfo)
 	return progress.New(o.env.Err, progress.Options{
-		Terminal: progress.IsTerminal(o.env.Err) && !logs, Width: progress.Width(o.env.Err), Quiet: o.env.quiet, Now: time.Now, Unit: "image",
+		Terminal: progress.IsTerminal(o.env.Err) && !logs, Width: progress.Width(o.env.Err), Quiet: o.env.quiet, Now: time.Now, Unit: unit,
 	})
 }
 

@@ -144,7 +144,7 @@ func runScan(ctx context.Context, env *Env, paths *pathFlags, o *scanOptions, na
 
 func (o *scanOptions) scan(ctx context.Context, c *clients, paths *pathFlags, selection fleet.Selection, st store.Store, files []triage.File, unreadable []error) error {
 	env := c.env
-	opts := triage.Options{Files: files, Select: selection, New: o.isNew, Parallel: o.parallel, Now: env.Now, Progress: c.progress()}
+	opts := triage.Options{Files: files, Select: selection, New: o.isNew, Parallel: o.parallel, Now: env.Now, Progress: c.progress("digest")}
 	var scanned *scanned
 	if o.with != "" {
 		s, version, err := o.scanner(ctx, c)
