@@ -160,7 +160,8 @@ func newView(o *Options) (*view, error) {
 	}
 	v := &view{
 		Options: o, Project: f.Project, Branch: o.branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
-		StateHost: state.Host, SetOrigin: f.State.URL == "" && !o.Direct, StateDir: o.StatePath, Synth: "imagefactory synth", Secrets: kargo.Secrets(o.Config),
+		StateHost: state.Host, SetOrigin: f.State.URL == "" && !o.Direct, StateDir: o.StatePath, Synth: "imagefactory synth",
+		Secrets:   slices.DeleteFunc(kargo.Secrets(o.Config), func(s kargo.Secret) bool { return s.Kept }),
 		PushToken: credentials.Variable(credentials.Git, state.Host),
 	}
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
@@ -173,7 +174,7 @@ func newView(o *Options) (*view, error) {
 	v.CloneState = v.Elsewhere && !o.Direct
 	v.Report, v.Publish = v.CloneState || !v.Elsewhere, f.ReportURL != ""
 	push := f.Credentials[state.Host]
-	v.NoPush = len(o.Config.Images) > 0 && push.Git == nil && push.API == nil
+	v.NoPush = len(o.Config.Images) > 0 && !push.PushesGit()
 	if o.Split {
 		v.Synth += " --split"
 	}
@@ -242,6 +243,8 @@ func (v *view) contents(u kargo.SecretUse) string {
 	switch {
 	case u.Use == kargo.WebhookUse:
 		return "a long random text (openssl rand -hex 32): the shared secret of the webhook receiver " + u.Host
+	case u.Use == "app":
+		return v.ofApp(u)
 	case u.Use == "registry":
 		return "a docker config.json that may pull from " + u.Host
 	case u.Use == "git" && u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].API == nil && v.forge(u.Host):
@@ -262,6 +265,21 @@ func (v *view) contents(u kargo.SecretUse) string {
 		text += " (" + needs + ")"
 	}
 	return text
+}
+
+// ofApp describes a key of the Secret of a GitHub App.
+func (v *view) ofApp(u kargo.SecretUse) string {
+	switch u.Key {
+	case "app-id":
+		return "the ID of a GitHub App at " + u.Host
+	case "installation-id":
+		return "the ID of its installation, at the end of the URL of the installation's settings page"
+	}
+	needs := "Actions: write, Contents: read"
+	if u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].Git == nil {
+		needs = "Actions: write, Contents: write"
+	}
+	return "its private key, as GitHub makes it; permissions of the App: " + needs
 }
 
 // literal returns s as a string in an expression of GitHub Actions.

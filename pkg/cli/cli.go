@@ -233,7 +233,7 @@ what it finds in state/ in git, decides which rebuilds are due, and starts them 
 	root.AddCommand(
 		newAnalyze(env, paths), newScan(env, paths), newSynth(env, paths), newValidate(env, paths), newBases(env), newEnroll(env, paths), newInit(env, paths),
 		newStatus(env, paths), newDescribe(env, paths), newPlan(env, paths), newGraph(env, paths), newReport(env, paths), newPin(env, paths), newMetrics(env, paths), newAudit(env, paths), newPromote(env, paths), newDoctor(env, paths),
-		newRelease(env, paths), newHold(env, paths), newPause(env, paths), newResume(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env), newWorkflow(env, paths),
+		newRelease(env, paths), newHold(env, paths), newPause(env, paths), newResume(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env), newWorkflow(env, paths), newAppToken(env),
 		newCompletion(env),
 	)
 	root.SetHelpCommand(newHelp())

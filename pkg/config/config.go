@@ -95,7 +95,19 @@ type Credential struct {
 	Git      *SecretKey `yaml:"git" jsonschema_description:"Password or token to read and push git repositories."`
 	API      *SecretKey `yaml:"api" jsonschema_description:"Token for the forge's API, used to start builds."`
 	Registry *SecretKey `yaml:"registry" jsonschema_description:"Registry credentials, as a Docker config.json."`
+	App      *App       `yaml:"app" jsonschema_description:"GitHub App, instead of a token in api: its tokens are made in the cluster."`
 }
+
+// App is a GitHub App, by the Secret with its ID, the ID of its installation and its private key.
+type App struct {
+	Secret string `yaml:"secret" jsonschema:"required" jsonschema_description:"Name of the Secret with the keys app-id, installation-id and private-key."`
+}
+
+// AppKeys are the keys of an App's Secret, which are also the names of the files in the Jobs.
+var AppKeys = []string{"app-id", "installation-id", "private-key"}
+
+// PushesGit reports whether the credential can push to git repositories.
+func (c Credential) PushesGit() bool { return c.Git != nil || c.API != nil || c.App != nil }
 
 // SecretKey is a key of a Secret in the Project's namespace.
 type SecretKey struct {

@@ -144,6 +144,30 @@ func (v *validator) factory(n *yaml.Node) {
 		v.secret(child(at, "git"), "factory.credentials."+host+".git", c.Git)
 		v.secret(child(at, "api"), "factory.credentials."+host+".api", c.API)
 		v.secret(child(at, "registry"), "factory.credentials."+host+".registry", c.Registry)
+		v.app(child(at, "app"), host, c)
+	}
+}
+
+// app checks a GitHub App and that its host is GitHub's, as far as the entries say.
+func (v *validator) app(n *yaml.Node, host string, c Credential) {
+	if c.App == nil {
+		return
+	}
+	at := "factory.credentials." + host + ".app"
+	switch {
+	case c.App.Secret == "":
+		v.missing(n, "secret", at+": secret is missing")
+	default:
+		v.check(child(n, "secret"), at+".secret", firstProblem(c.App.Secret, validation.IsDNS1123Subdomain(c.App.Secret)))
+	}
+	if c.API != nil {
+		v.add(finding.BadValue, orNode(n, v.root), at+": api is set too", "remove api: the token of the App is used instead")
+	}
+	for i := range v.cfg.Images {
+		if s := v.cfg.Images[i].Source; s != nil && s.Host == host && s.Provider != GitHub && s.Provider.known() {
+			v.add(finding.BadValue, orNode(n, v.root), fmt.Sprintf("%s: only GitHub has Apps, but %q is built at %s with the provider %s", at, v.cfg.Images[i].Name, host, s.Provider), "")
+			return
+		}
 	}
 }
 

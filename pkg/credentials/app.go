@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
+	"github.com/google/go-github/v88/github"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
@@ -36,18 +38,41 @@ func (s *Store) ResetBreakers() {
 
 // appOfFiles returns a token of the App in DIR/USE/HOST/app-id, installation-id and private-key.
 func (s *Store) appOfFiles(ctx context.Context, use Use, host string) (Token, error) {
+	values, from, err := s.appFiles(use, host)
+	if err != nil || values == [3]string{} {
+		return Token{}, err
+	}
+	return s.appToken(ctx, host, values, from)
+}
+
+func (s *Store) appFiles(use Use, host string) (values [3]string, from string, err error) {
 	dir := filepath.Join(s.Dir, string(use), host)
-	var values [3]string
-	for i, name := range []string{"app-id", "installation-id", "private-key"} {
-		var err error
+	for i, name := range config.AppKeys {
 		if values[i], err = s.read(filepath.Join(dir, name)); err != nil {
-			return Token{}, err
+			return values, "", err
 		}
 	}
-	if values == [3]string{} {
-		return Token{}, nil
+	return values, "the GitHub App of " + dir, nil
+}
+
+// WorkflowToken returns a new token of the App in the files of a host. It can start workflows and read their runs, and do nothing else.
+func (s *Store) WorkflowToken(ctx context.Context, host string) (Token, error) {
+	if !validHost(host) {
+		return Token{}, fmt.Errorf("finding a GitHub App: invalid host %q", host)
 	}
-	return s.appToken(ctx, host, values, "the GitHub App of "+dir)
+	values, from, err := s.appFiles(API, host)
+	if err != nil {
+		return Token{}, err
+	}
+	if values == [3]string{} {
+		return Token{}, fmt.Errorf("no GitHub App for %q: none of the files %s in %s", host, strings.Join(config.AppKeys, ", "), filepath.Join(s.Dir, string(API), host))
+	}
+	a, err := s.newApp(host, values)
+	if err != nil {
+		return Token{}, fmt.Errorf("reading %s: %w", from, err)
+	}
+	a.InstallationTokenOptions = &github.InstallationTokenOptions{Permissions: &github.InstallationPermissions{Actions: github.Ptr("write")}}
+	return tokenOf(ctx, a, from)
 }
 
 // appOfEnvironment returns a token of the App in IMAGEFACTORY_GITHUB_APP_ID, _INSTALLATION_ID and _PRIVATE_KEY, if the host is
@@ -67,6 +92,10 @@ func (s *Store) appToken(ctx context.Context, host string, values [3]string, fro
 	if err != nil {
 		return Token{}, fmt.Errorf("reading %s: %w", from, err)
 	}
+	return tokenOf(ctx, a, from)
+}
+
+func tokenOf(ctx context.Context, a *app, from string) (Token, error) {
 	value, err := a.Token(ctx)
 	if err != nil {
 		return Token{}, fmt.Errorf("getting a token of %s: %w (check its IDs, its key, and that it is installed)", from, tokenError(err))
@@ -94,6 +123,15 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 	if a := s.apps[key]; a != nil {
 		return a, nil
 	}
+	a, err := s.newApp(host, values)
+	if err == nil {
+		s.apps[key] = a
+	}
+	return a, err
+}
+
+// newApp returns an app with no token yet.
+func (s *Store) newApp(host string, values [3]string) (*app, error) {
 	appID, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil {
 		return nil, errors.New("invalid app ID: want a number (see the App's settings page)")
@@ -117,6 +155,5 @@ func (s *Store) app(host string, values [3]string, from string) (*app, error) {
 		return nil, err
 	}
 	t.BaseURL = (&config.Source{Provider: config.GitHub, Host: host}).APIURL()
-	s.apps[key] = &app{t, client}
-	return s.apps[key], nil
+	return &app{t, client}, nil
 }

@@ -81,7 +81,7 @@ const tokenUser = "x-access-token"
 // first, then the environment: variables that name the host, then those of forges and their tools. An unreadable file, and
 // a GitHub App without a token, are errors.
 func (s *Store) Token(ctx context.Context, use Use, host string) (Token, error) {
-	if host == "" || strings.ContainsAny(host, `/\`) || !filepath.IsLocal(host) {
+	if !validHost(host) {
 		return Token{}, fmt.Errorf("finding a credential: invalid host %q", host)
 	}
 	for _, u := range []Use{use, other(use)} {
@@ -102,6 +102,11 @@ func (s *Store) Token(ctx context.Context, use Use, host string) (Token, error) 
 		return t, err
 	}
 	return s.usual(use, host), nil
+}
+
+// validHost reports whether a host can be part of a path.
+func validHost(host string) bool {
+	return host != "" && !strings.ContainsAny(host, `/\`) && filepath.IsLocal(host)
 }
 
 func other(u Use) Use {

@@ -98,7 +98,7 @@ func TestLongestPathCounts(t *testing.T) {
 		"Hub by name":     {map[string]string{"docker.io": "hub"}, map[string]string{"library/node": "hub"}},
 		"Hub as registry": {map[string]string{"https://registry-1.docker.io/v2/": "hub"}, map[string]string{"acme/web": "hub"}},
 		"Hub paths":       {map[string]string{"docker.io/acme": "acme", "docker.io/library": "lib", "index.docker.io": "hub"}, map[string]string{"acme/web": "acme", "node": "lib", "other/x": "hub"}},
-		"tokens of Hub":   {map[string]string{"https://index.docker.io/v1/": "hub", "https://index.docker.io/v1/access-token": "no", "https://index.docker.io/v1/refresh-token": "no"}, map[string]string{"library/node": "hub"}},
+		"tokens of Hub":   {map[string]string{"https://index.docker.io/v1/": "hub", "https://index.docker.io/v1/access-token": "no", "https://index.docker.io/v1/app-token": "no"}, map[string]string{"library/node": "hub"}},
 		"same host twice": {map[string]string{"https://ghcr.io": "url", "ghcr.io": "plain", "GHCR.IO": "upper", "https://ghcr.io/v2/": "api"}, map[string]string{"ghcr.io/x/y": "plain"}},
 		"Hub twice":       {map[string]string{"docker.io": "short", "https://index.docker.io/v1/": "login", "index.docker.io": "index"}, map[string]string{"x/y": "login"}},
 		"patterns": {map[string]string{"*.example.com": "star", "a.example.com": "exact", "*.example.com/team": "team", "*.example.com:5000": "port"}, map[string]string{

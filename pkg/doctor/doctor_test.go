@@ -554,3 +554,24 @@ func TestReceivers(t *testing.T) {
 	require.Len(t, problems, 1)
 	assert.Contains(t, problems[0], `error Secrets: webhook has no key "auth-header", or it is empty`)
 }
+
+// TestAppToken: until the Job has written a token, Kargo cannot start a build.
+func TestAppToken(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.fleet.Config.Factory.Credentials[w.github.Host] = config.Credential{App: &config.App{Secret: "app"}}
+	w.secret("app", "", map[string]string{"app-id": "7", "installation-id": "42", "private-key": canary})
+	secret := strings.ReplaceAll(w.github.Host, ":", "-") + "-app-token"
+	missing := "error Secrets: " + secret + " holds no token: the CronJob app-token has not written one yet"
+	w.kube.Answer("/api/v1/namespaces/image-factory-kargo/secrets/"+secret, map[string]any{})
+	problems, _ := w.run(t)
+	assert.Equal(t, []string{missing}, problems)
+	w.secret(secret, "generic", nil)
+	problems, all := w.run(t)
+	assert.Equal(t, []string{missing}, problems)
+	assert.True(t, slices.ContainsFunc(all, func(c doctor.Check) bool {
+		return strings.Contains(c.Fix, "kubectl create job -n image-factory-kargo --from=cronjob/app-token first-token")
+	}))
+	w.secret(secret, "generic", map[string]string{"token": canary})
+	problems, _ = w.run(t)
+	assert.Empty(t, problems)
+}

@@ -131,7 +131,7 @@ func pushCheck(in Fleet) []Check {
 	if err != nil || at.Host == "" || len(in.Config.Images) == 0 {
 		return nil // the state repository is unknown, which stateRepository reports, or there is nothing to push
 	}
-	if c := in.Config.Factory.Credentials[at.Host]; c.Git == nil && c.API == nil {
+	if !in.Config.Factory.Credentials[at.Host].PushesGit() {
 		return []Check{{
 			Name: check, Result: Warning, Message: "images.yaml names no Secret for pushing state to " + at.Host,
 			Fix: "set factory.credentials (" + at.Host + ": {git: {secret: NAME, key: KEY}}); `imagefactory init --full` has the form of the Secret",

@@ -11,6 +11,12 @@ type ServiceAccount struct {
 	AutomountToken bool `json:"automountServiceAccountToken"`
 }
 
+// SecretObject is a Secret without its data, which a Job writes.
+type SecretObject struct {
+	Header
+	Type string `json:"type"`
+}
+
 // AccessRole is an RBAC Role.
 type AccessRole struct {
 	Header

@@ -23,6 +23,8 @@ const (
 	aboutAccess   = "Permissions of the Jobs: read Stages, Freight and Promotions, create Promotions, promote to the rebuild Stages."
 	aboutAnalysis = "Runs `imagefactory analyze` for each new digest, as the verification of the observe Stages."
 	aboutScan     = "Runs `imagefactory scan` on a schedule: it records vulnerabilities, and releases the digests that fix inherited ones as `urgent` says."
+	aboutRefresh  = "Renews the token of a GitHub App, with which Kargo starts builds, before it expires."
+	aboutToken    = "The token of a GitHub App that Kargo starts builds with. A Job writes it; this file holds none."
 	aboutPromote  = "Runs `imagefactory promote` on a schedule: it records the results of rebuilds and starts the next ones."
 )
 
@@ -49,7 +51,7 @@ func (b *builder) fleet() []Object {
 	if scan := b.scanJob(); scan != nil {
 		jobs = append(jobs, scan)
 	}
-	return slices.Concat([]Object{project, policies, account}, b.access(), []Object{b.analysisTemplate()}, b.promotionTasks(), jobs)
+	return slices.Concat([]Object{project, policies, account}, b.access(), b.appTokens(), []Object{b.analysisTemplate()}, b.promotionTasks(), jobs)
 }
 
 // shared returns the header of a shared object, with a comment that explains it.
@@ -89,7 +91,7 @@ func (b *builder) access() []Object {
 		if i < len(shards) {
 			rules = append(rules, PolicyRule{APIGroups: []string{kargoGroup}, Resources: []string{"stages"}, ResourceNames: shards[i], Verbs: []string{"promote"}})
 		}
-		out = append(out, &AccessRole{b.shared(rbacAPI, "Role", name, aboutAccess), rules}, b.binding(name))
+		out = append(out, &AccessRole{b.shared(rbacAPI, "Role", name, aboutAccess), rules}, b.binding(name, ServiceAccountName, aboutAccess))
 		rules = nil
 	}
 	return out
@@ -100,10 +102,10 @@ const (
 	rbacAPI   = rbacGroup + "/v1"
 )
 
-func (b *builder) binding(role string) *RoleBinding {
+func (b *builder) binding(role, account, comment string) *RoleBinding {
 	return &RoleBinding{
-		Header:   b.shared(rbacAPI, "RoleBinding", role, aboutAccess),
+		Header:   b.shared(rbacAPI, "RoleBinding", role, comment),
 		RoleRef:  RoleRef{APIGroup: rbacGroup, Kind: "Role", Name: role},
-		Subjects: []Subject{{Kind: "ServiceAccount", Name: ServiceAccountName, Namespace: b.cfg.Factory.Project}},
+		Subjects: []Subject{{Kind: "ServiceAccount", Name: account, Namespace: b.cfg.Factory.Project}},
 	}
 }

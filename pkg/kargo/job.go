@@ -253,6 +253,18 @@ func (b *builder) credentials() []Projection {
 		add(c.API, "api/"+host+"/token")
 		add(c.Git, "git/"+host+"/token")
 		add(c.Registry, "registry/"+host+"/config.json")
+		if c.App != nil {
+			out = append(out, appFiles(host, c.App))
+		}
 	}
 	return out
+}
+
+// appFiles returns the source of the files of a GitHub App.
+func appFiles(host string, app *config.App) Projection {
+	p := &KeyProjection{Name: app.Secret, Optional: true}
+	for _, key := range config.AppKeys {
+		p.Items = append(p.Items, KeyToPath{key, "api/" + host + "/" + key})
+	}
+	return Projection{Secret: p}
 }

@@ -17,6 +17,8 @@ const (
 	gitHubTask           = "rebuild-github"
 	gitLabTask           = "rebuild-gitlab"
 	giteaTask            = "rebuild-gitea"
+	// AppTokenName is the name of the CronJob that renews the tokens of GitHub Apps, of its account and of its Role.
+	AppTokenName = "app-token"
 )
 
 // Aliases of the steps of a Promotion, under which it keeps their outputs: the ID and the URL of the run are in
@@ -61,9 +63,20 @@ func hostPart(host string) string {
 	return name
 }
 
+// TokenKey is the key of the token in the Secrets of [builder.appTokens].
+const TokenKey = "token"
+
+// appSecret returns the Secret and key in which the token of a host's GitHub App is kept for Kargo.
+func appSecret(host string) config.SecretKey {
+	return config.SecretKey{Secret: hostPart(host) + "-app-token", Key: TokenKey}
+}
+
 // apiSecret returns the Secret and key with the token for a host's API.
 func apiSecret(cfg *config.Config, host string) config.SecretKey {
-	if c := cfg.Factory.Credentials[host]; c.API != nil {
+	switch c := cfg.Factory.Credentials[host]; {
+	case c.App != nil:
+		return appSecret(host)
+	case c.API != nil:
 		return *c.API
 	}
 	return defaultAPISecret(host)

@@ -25,13 +25,14 @@ type Secret struct {
 	Name     string
 	CredType string // value of CredTypeLabel; empty when Kargo does not read it
 	Registry string // host of the registry, for imageCredentials
+	Kept     bool   // it is part of dist, and a Job writes its value
 	Keys     []SecretUse
 }
 
 // SecretUse is the purpose of a key of a Secret.
 type SecretUse struct {
 	Key   string
-	Use   string // api, git or registry, as in factory.credentials, or WebhookUse
+	Use   string // api, git, registry or app, as in factory.credentials, or WebhookUse
 	Host  string // with WebhookUse, the name of the receiver
 	Kargo bool   // Kargo reads it, to start builds and to follow them
 	Jobs  bool   // the Jobs have it as a file
@@ -40,8 +41,8 @@ type SecretUse struct {
 // WebhookUse is the use of a Secret with the shared secret of a webhook receiver.
 const WebhookUse = "webhook"
 
-// Secrets returns the Secrets that users have to create, by name: those in factory.credentials, the defaults that the
-// PromotionTasks read otherwise, Kargo's own credentials for registries, and those of webhook receivers.
+// Secrets returns the Secrets of a fleet, by name: those in factory.credentials, the defaults that the PromotionTasks read
+// otherwise, Kargo's own credentials for registries, and those of webhook receivers. Users create all that are not Kept.
 func Secrets(cfg *config.Config) []Secret {
 	byName := map[string]*Secret{}
 	add := func(at config.SecretKey, u SecretUse) {
@@ -65,6 +66,11 @@ func Secrets(cfg *config.Config) []Secret {
 		if c.Git != nil {
 			add(*c.Git, SecretUse{Use: "git", Host: host, Jobs: true})
 		}
+		if c.App != nil {
+			for _, key := range config.AppKeys {
+				add(config.SecretKey{Secret: c.App.Secret, Key: key}, SecretUse{Use: "app", Host: host, Jobs: true})
+			}
+		}
 		if c.Registry != nil {
 			add(*c.Registry, SecretUse{Use: "registry", Host: host, Jobs: true})
 			name := imageSecret(host)
@@ -73,7 +79,9 @@ func Secrets(cfg *config.Config) []Secret {
 	}
 	for _, host := range slices.Sorted(maps.Keys(started)) {
 		if cfg.Factory.Credentials[host].API == nil {
-			add(apiSecret(cfg, host), SecretUse{Use: "api", Host: host, Kargo: true})
+			at := apiSecret(cfg, host)
+			add(at, SecretUse{Use: "api", Host: host, Kargo: true})
+			byName[at.Secret].Kept = cfg.Factory.Credentials[host].App != nil
 		}
 	}
 	for i := range cfg.Factory.Receivers {

@@ -62,6 +62,9 @@ func recipients(f *config.Factory) []plan.SecretDiff {
 				out = append(out, plan.SecretDiff{Secret: use.key.Secret, Key: use.key.Key, Host: host, Use: use.name})
 			}
 		}
+		if app := f.Credentials[host].App; app != nil {
+			out = append(out, plan.SecretDiff{Secret: app.Secret, Key: "private-key", Host: host, Use: "app"})
+		}
 	}
 	return out
 }

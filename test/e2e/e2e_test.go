@@ -495,13 +495,19 @@ func hasToken(c *corev1.Container) bool {
 // asServiceAccount is a client with a token of the Jobs' ServiceAccount.
 func asServiceAccount(t *testing.T, a *api) *api {
 	t.Helper()
-	token, err := a.typed.CoreV1().ServiceAccounts(project).CreateToken(t.Context(), "image-factory", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	out, err := newAPI(configOf(t, a, project, "image-factory"))
+	require.NoError(t, err)
+	return out
+}
+
+// configOf is a configuration with a token of a ServiceAccount.
+func configOf(t *testing.T, a *api, namespace, account string) *rest.Config {
+	t.Helper()
+	token, err := a.typed.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	config := rest.AnonymousClientConfig(here.admin)
 	config.BearerToken = token.Status.Token
-	out, err := newAPI(config)
-	require.NoError(t, err)
-	return out
+	return config
 }
 
 func TestServiceAccountMayDoItsWork(t *testing.T) {
@@ -603,20 +609,15 @@ func TestServiceAccountMayDoNothingElse(t *testing.T) {
 	somebody.Impersonate = rest.ImpersonationConfig{UserName: "somebody", Groups: []string{"system:authenticated"}}
 	anybody, err := newAPI(somebody)
 	require.NoError(t, err)
-	everybodys := rulesOf(t, anybody)
-	var own []string
-	for _, rule := range rulesOf(t, jobs) {
-		if !slices.Contains(everybodys, rule) {
-			own = append(own, rule)
-		}
-	}
+	everybodys := rulesOf(t, anybody, project)
+	own := slices.DeleteFunc(rulesOf(t, jobs, project), func(rule string) bool { return slices.Contains(everybodys, rule) })
 	assert.ElementsMatch(t, []string{
 		"get,list kargo.akuity.io/freights,promotions,stages", "create kargo.akuity.io/promotions", "promote kargo.akuity.io/stages of a list",
 	}, own)
 }
 
-// rulesOf lists what a client may do in the project.
-func rulesOf(t *testing.T, a *api) []string {
+// rulesOf lists what a client may do in a project.
+func rulesOf(t *testing.T, a *api, project string) []string {
 	t.Helper()
 	review, err := a.typed.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(),
 		&authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: project}}, metav1.CreateOptions{})

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,6 +44,7 @@ type Server struct {
 	mu      sync.Mutex
 	objects map[string][]object // by resource
 	answers map[string]object   // by path; nil is forbidden
+	secrets map[string]object   // those that the account may patch: their data
 	denied  map[string]bool     // verb and resource, in access reviews
 	clock   time.Time
 	faults  []Fault
@@ -67,7 +69,7 @@ func New(t testing.TB) *Server {
 		Now:     func() time.Time { return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) },
 		objects: map[string][]object{"stages": {}, "promotions": {}, "freights": {}},
 	}
-	s.answers, s.denied = map[string]object{}, map[string]bool{}
+	s.answers, s.denied, s.secrets = map[string]object{}, map[string]bool{}, map[string]object{}
 	server := httptest.NewTLSServer(http.HandlerFunc(s.serve)) // client-go sends no token from a kubeconfig without TLS
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -163,6 +165,20 @@ func (s *Server) Answer(path string, o map[string]any) {
 	s.answers[path] = o
 }
 
+// AllowSecret adds a Secret that the account may patch. It must not read any.
+func (s *Server) AllowSecret(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[name] = object{}
+}
+
+// Secret returns the data of a Secret that was added with AllowSecret.
+func (s *Server) Secret(name string) map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.secrets[name])
+}
+
 // Deny makes access reviews deny a verb and a resource, such as "create promotions".
 func (s *Server) Deny(access string) {
 	s.mu.Lock()
@@ -251,6 +267,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	if secret, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/"+s.Namespace+"/secrets/"); ok && r.Method == http.MethodPatch {
+		s.patch(w, r, secret)
+		return
+	}
 	if r.URL.Path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" && r.Method == http.MethodPost {
 		s.review(w, r)
 		return
@@ -293,6 +313,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	refuse(w, fault.Status, cmp.Or(fault.Reason, "InternalError"), cmp.Or(fault.Message, "injected fault"))
+}
+
+// patch merges a patch of a Secret into its data.
+func (s *Server) patch(w http.ResponseWriter, r *http.Request, name string) {
+	var patch struct {
+		Data object `json:"data"`
+	}
+	switch data := s.secrets[name]; {
+	case data == nil:
+		refuse(w, http.StatusForbidden, "Forbidden", fmt.Sprintf("secrets %q is forbidden: the ServiceAccount cannot patch resource \"secrets\"", name))
+	case r.Header.Get("Content-Type") != "application/merge-patch+json" || json.NewDecoder(r.Body).Decode(&patch) != nil:
+		refuse(w, http.StatusBadRequest, "BadRequest", "not a merge patch")
+	default:
+		maps.Copy(data, patch.Data)
+		send(w, http.StatusOK, object{"apiVersion": "v1", "kind": "Secret", "metadata": object{"name": name}, "data": data})
+	}
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, resource string) {
