@@ -24,7 +24,8 @@ import (
 // kinds are the objects that commands print for programs.
 var kinds = map[string]any{
 	"StatusList": cli.StatusList{}, "PromoteReport": cli.PromoteReport{}, "AnalyzeReport": cli.AnalyzeReport{}, "ScanReport": cli.ScanReport{}, "AuditReport": cli.AuditReport{},
-	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
+	"FindingList": cli.FindingList{}, "CheckList": cli.CheckList{}, "Plan": cli.Plan{}, "PlanDiff": cli.PlanDiff{},
+	"Discovery": cli.Discovery{}, "Graph": cli.Graph{}, "Lock": cli.Lock{},
 	"BaseList": cli.BaseList{}, "ImageDescription": cli.ImageDescription{}, "BaseDescription": cli.BaseDescription{},
 	"Version": cli.Version{}, "StateChange": cli.StateChange{}, "FileList": cli.FileList{},
 }
@@ -113,7 +114,7 @@ func TestKinds(t *testing.T) {
 		"analyze --source-dir src --offline web": "AnalyzeReport", "scan --report report.json": "ScanReport", "validate": "FindingList", "doctor --offline": "CheckList",
 		"graph": "Graph", "pin web --partial": "Lock", "version": "Version", "prune --dry-run": "StateChange", "synth": "FileList",
 		"synth --diff": "FileList", "enroll more --repository acme/more": "FileList",
-		"plan": "Plan", "plan --diff HEAD": "PlanDiff",
+		"plan": "Plan", "plan --diff HEAD": "PlanDiff", "discover --dir .": "Discovery",
 		"hold node:22 --reason bad --dry-run": "StateChange",
 		"status --bases":                      "BaseList", "describe web": "ImageDescription", "describe node:22": "BaseDescription",
 		"init --full --dry-run": "FileList",

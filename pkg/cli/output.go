@@ -10,6 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/audit"
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/describe"
+	"github.com/imagefactory/imagefactory/pkg/discover"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
 	"github.com/imagefactory/imagefactory/pkg/draw"
 	"github.com/imagefactory/imagefactory/pkg/finding"
@@ -113,6 +114,11 @@ type (
 		DryRun bool       `json:"dryRun,omitempty"` // nothing was written
 		Items  []FileItem `json:"items"`
 	}
+	// Discovery is the output of discover.
+	Discovery struct {
+		report.Meta
+		*discover.Report
+	}
 	// FileItem is one file that a command writes.
 	FileItem struct {
 		Path   string `json:"path"`
@@ -195,6 +201,11 @@ func (c StateChange) Names() []string { return c.Files }
 // Names implements [report.Object].
 func (l FileList) Names() []string {
 	return namesOf(l.Items, func(f *FileItem) string { return f.Path })
+}
+
+// Names implements [report.Object].
+func (d Discovery) Names() []string {
+	return namesOf(d.Items, func(p *discover.Proposal) string { return p.Name })
 }
 
 func namesOf[T any](items []T, name func(*T) string) []string {

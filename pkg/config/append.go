@@ -14,12 +14,12 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 )
 
-// entry holds the keys of an [Image] that enroll can set, in the usual order.
-type entry struct {
+// Entry holds the keys of an [Image] that enroll and discover can set, in the usual order.
+type Entry struct {
 	Name         string            `json:"name"`
 	Registry     string            `json:"registry,omitempty"`
 	Repository   string            `json:"repository"`
-	Source       *entrySource      `json:"source,omitempty"`
+	Source       *EntrySource      `json:"source,omitempty"`
 	Tags         any               `json:"tags,omitempty"` // a plain tag, or entryTags
 	RebuildDelay *Duration         `json:"rebuildDelay,omitempty"`
 	AutoRebuild  *bool             `json:"autoRebuild,omitempty"`
@@ -27,7 +27,8 @@ type entry struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 }
 
-type entrySource struct {
+// EntrySource is the source of an [Entry].
+type EntrySource struct {
 	Provider   Provider          `json:"provider,omitempty"`
 	Host       string            `json:"host,omitempty"`
 	Repo       string            `json:"repo,omitempty"`
@@ -35,6 +36,7 @@ type entrySource struct {
 	Dockerfile string            `json:"dockerfile,omitempty"`
 	Target     string            `json:"target,omitempty"`
 	BuildArgs  map[string]string `json:"buildArgs,omitempty"`
+	Contexts   map[string]string `json:"buildContexts,omitempty"`
 	Platforms  []string          `json:"platforms,omitempty"`
 	Workflow   string            `json:"workflow,omitempty"`
 	Job        string            `json:"job,omitempty"`
@@ -46,15 +48,16 @@ type entryTags struct {
 	Constraint string      `json:"constraint,omitempty"`
 }
 
-func entryOf(img *Image) entry {
-	e := entry{
+// EntryOf returns the entry that is written for an image.
+func EntryOf(img *Image) Entry {
+	e := Entry{
 		Name: img.Name, Registry: img.Registry, Repository: img.Repository, RebuildDelay: img.RebuildDelay, AutoRebuild: img.AutoRebuild,
 		Owner: img.Owner, Labels: img.Labels,
 	}
 	if s := img.Source; s != nil {
-		e.Source = &entrySource{
+		e.Source = &EntrySource{
 			Provider: s.Provider, Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Target: s.Target,
-			BuildArgs: s.BuildArgs, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases,
+			BuildArgs: s.BuildArgs, Contexts: s.BuildContexts, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases,
 		}
 	}
 	switch t := img.Tags; {
@@ -73,7 +76,7 @@ func Append(text []byte, file string, img *Image) ([]byte, error) {
 	if _, err := Load(bytes.NewReader(text), file); err != nil {
 		return nil, err
 	}
-	body, err := yamlenc.Marshal([]entry{entryOf(img)})
+	body, err := yamlenc.Marshal([]Entry{EntryOf(img)})
 	if err != nil {
 		return nil, fmt.Errorf("writing entry %q: %w", img.Name, err)
 	}
@@ -95,7 +98,7 @@ func addEntries(text []byte, file, source string, entries []*yaml.Node) ([]byte,
 	}
 	names := fmt.Sprintf("%q", want.Images[len(want.Images)-len(entries)].Name)
 	if len(entries) > 1 {
-		names = plural.Count(len(entries), "entry")
+		names = plural.Form(len(entries), "entry", "entries")
 	}
 	in, err := newInsertion(string(text), file, names, entries)
 	if err != nil {

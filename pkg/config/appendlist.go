@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlnode"
 )
 
 // ListLimit is the largest size of a list of entries in bytes.
@@ -83,7 +84,7 @@ func parseList(list []byte, source string) ([]*yaml.Node, error) {
 		return nil, d.findings.Err()
 	}
 	placeEntries(root)
-	resolveAliases(root, map[*yaml.Node]bool{})
+	yamlnode.Resolve(root)
 	entries := root
 	if root.Kind == yaml.MappingNode {
 		entries = child(root, "images")

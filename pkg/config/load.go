@@ -20,6 +20,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlerr"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlnode"
 )
 
 // LoadFile reads and validates an images.yaml. The error for an invalid file is a [finding.List] with every problem.
@@ -78,7 +79,7 @@ func (d *decoder) loadWith(raw []byte, source string, entries []*yaml.Node) (cfg
 		return cfg, false
 	}
 	placeEntries(root)
-	resolveAliases(root, map[*yaml.Node]bool{})
+	yamlnode.Resolve(root)
 	d.addNodes(root, source, entries)
 	v := validator{decoder: d, cfg: cfg, root: root, images: d.decodeRoot(root, cfg), owners: map[string]string{}}
 	v.run()
@@ -130,7 +131,7 @@ func (d *decoder) parse(raw []byte) *yaml.Node {
 		return &yaml.Node{Kind: yaml.SequenceNode, Line: 1, Column: 1}
 	}
 	budget := maxDocumentAliasedSize + 16*len(raw)
-	if alias := unboundedAlias(root, map[*yaml.Node]bool{}, &budget); alias != nil {
+	if alias := yamlnode.Unbounded(root, budget); alias != nil {
 		d.add(finding.Syntax, alias, "aliases expand too far or contain themselves", "write the entries out, or use `defaults`")
 		return nil
 	}
@@ -145,44 +146,6 @@ func secondDocument(raw []byte, first *yaml.Node) int {
 		}
 	}
 	return 1
-}
-
-// unboundedAlias returns the alias with which decoding would exceed the budget of nodes, or nil. It protects against aliases
-// that recurse or multiply (a YAML bomb).
-func unboundedAlias(n *yaml.Node, open map[*yaml.Node]bool, budget *int) *yaml.Node {
-	*budget--
-	if *budget < 0 || open[n] {
-		return n
-	}
-	if n.Kind == yaml.AliasNode {
-		open[n] = true
-		defer delete(open, n)
-		if unboundedAlias(n.Alias, open, budget) != nil {
-			return n
-		}
-		return nil
-	}
-	for _, c := range n.Content {
-		if alias := unboundedAlias(c, open, budget); alias != nil {
-			return alias
-		}
-	}
-	return nil
-}
-
-// resolveAliases replaces every alias by its target, so that decoding and validation see a document without aliases. Findings
-// therefore point at the value, not at the alias.
-func resolveAliases(n *yaml.Node, done map[*yaml.Node]bool) {
-	if done[n] {
-		return
-	}
-	done[n] = true
-	for i, c := range n.Content {
-		if c.Kind == yaml.AliasNode {
-			n.Content[i] = c.Alias
-		}
-		resolveAliases(n.Content[i], done)
-	}
 }
 
 // placeEntries replaces entries and names that are aliases by copies with the position of the alias, because that is where the

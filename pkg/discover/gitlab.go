@@ -1,0 +1,255 @@
+package discover
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const gitLabFile = ".gitlab-ci.yml"
+
+// gitLabKeys are keys of a GitLab CI configuration that are not jobs.
+var gitLabKeys = []string{"default", "include", "stages", "variables", "workflow", "image", "services", "cache", "before_script", "after_script", "spec", "types", "true"}
+
+// gitLabCI is a GitLab CI configuration with what it includes.
+type gitLabCI struct {
+	scan      *scanner
+	jobs      map[string]*yaml.Node
+	files     map[string]string // of each job
+	order     []string
+	defaults  *yaml.Node
+	variables []pair
+	read      int
+}
+
+// gitLab reads the jobs of GitLab CI.
+func (s *scanner) gitLab() {
+	if !s.has(gitLabFile) {
+		return
+	}
+	ci := &gitLabCI{scan: s, jobs: map[string]*yaml.Node{}, files: map[string]string{}}
+	ci.file(gitLabFile, 0)
+	for _, name := range ci.order {
+		if !strings.HasPrefix(name, ".") {
+			ci.job(name)
+		}
+	}
+}
+
+// file reads a file and what it includes. Later files override keys of jobs with the same name.
+func (ci *gitLabCI) file(name string, depth int) {
+	if ci.read++; ci.read > 50 || depth > 5 {
+		return
+	}
+	root := ci.scan.yaml(name)
+	if root == nil {
+		return
+	}
+	for _, n := range items(get(root, "include")) {
+		ci.include(name, n, depth)
+	}
+	for _, p := range pairs(root) {
+		switch key := p.key.Value; {
+		case key == "variables":
+			ci.variables = append(ci.variables, pairs(p.value)...)
+		case key == "default":
+			ci.defaults = mergeNodes(ci.defaults, p.value, 0)
+		case key == "before_script":
+			ci.defaults = mergeNodes(ci.defaults, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{p.key, p.value}}, 0)
+		case slices.Contains(gitLabKeys, key) || p.value.Kind != yaml.MappingNode:
+		case len(ci.jobs) < maxJobs*5:
+			if ci.jobs[key] == nil {
+				ci.order = append(ci.order, key)
+			}
+			ci.jobs[key], ci.files[key] = mergeNodes(ci.jobs[key], p.value, 0), name
+		}
+	}
+}
+
+func (ci *gitLabCI) include(from string, n *yaml.Node, depth int) {
+	local := scalar(n)
+	if n.Kind == yaml.MappingNode {
+		local = scalar(get(n, "local"))
+	}
+	if local == "" || strings.Contains(local, "://") {
+		for _, key := range []string{"project", "remote", "template", "component"} {
+			if v := scalar(get(n, key)); v != "" {
+				ci.scan.problem(Place{from, n.Line}, fmt.Sprintf("includes the %s %s, which is not read", key, v))
+			}
+		}
+		return
+	}
+	pattern := strings.TrimPrefix(local, "/")
+	if !strings.ContainsAny(pattern, "*$") {
+		if ci.scan.has(pattern) {
+			ci.file(pattern, depth+1)
+		}
+		return
+	}
+	pattern = strings.ReplaceAll(pattern, "**", "*")
+	for _, f := range ci.scan.tree.Files() {
+		if ok, err := path.Match(pattern, f); ok && err == nil {
+			ci.file(f, depth+1)
+		}
+	}
+}
+
+// mergeNodes merges mappings as GitLab does: key by key; lists are replaced.
+func mergeNodes(a, b *yaml.Node, depth int) *yaml.Node {
+	if a == nil || b == nil || a.Kind != yaml.MappingNode || b.Kind != yaml.MappingNode || depth > 10 {
+		if b == nil {
+			return a
+		}
+		return b
+	}
+	out := &yaml.Node{Kind: yaml.MappingNode, Line: b.Line, Column: b.Column}
+	for _, p := range pairs(a) {
+		v := p.value
+		if over := get(b, p.key.Value); over != nil {
+			v = mergeNodes(p.value, over, depth+1)
+		}
+		out.Content = append(out.Content, p.key, v)
+	}
+	for _, p := range pairs(b) {
+		if get(a, p.key.Value) == nil {
+			out.Content = append(out.Content, p.key, p.value)
+		}
+	}
+	return out
+}
+
+// extended returns a job with what it extends.
+func (ci *gitLabCI) extended(n *yaml.Node, depth int) *yaml.Node {
+	var base *yaml.Node
+	for _, from := range items(get(n, "extends")) {
+		if parent := ci.jobs[scalar(from)]; parent != nil && depth < 11 { // GitLab's own limit
+			base = mergeNodes(base, ci.extended(parent, depth+1), 0)
+		}
+	}
+	return mergeNodes(base, n, 0)
+}
+
+func (ci *gitLabCI) job(name string) {
+	n := mergeNodes(ci.defaults, ci.extended(ci.jobs[name], 0), 0)
+	if at(n, "script") == nil {
+		return
+	}
+	for _, combination := range ci.combinations(at(n, "parallel", "matrix")) {
+		vars := ci.predefined()
+		for _, p := range slices.Concat(ci.variables, pairs(get(n, "variables"))) {
+			v := p.value
+			if v.Kind == yaml.MappingNode {
+				v = get(v, "value")
+			}
+			vars[p.key.Value] = scalar(v)
+		}
+		maps.Copy(vars, combination)
+		vars = ci.resolve(vars)
+		m := &images{scan: ci.scan, file: ci.files[name], aliases: map[string]string{}, pushed: map[string]bool{}}
+		sh := ci.scan.newShell(vars, ".", 0, m.command)
+		m.env = func(name string) (string, bool) { v, ok := sh.vars[name]; return v, ok }
+		m.sh = sh
+		for _, key := range []string{"before_script", "script", "after_script"} {
+			ci.commands(sh, m.file, get(n, key), 0)
+		}
+		for _, b := range m.finish() {
+			b.job = name
+			if scalar(get(n, "when")) == "manual" {
+				b.guesses = append(b.guesses, "the job is started by hand")
+			}
+			ci.scan.builds = append(ci.scan.builds, b)
+		}
+	}
+}
+
+// commands runs the lines of a script, and of those that it refers to.
+func (ci *gitLabCI) commands(sh *shell, file string, n *yaml.Node, depth int) {
+	if n == nil || depth > 10 {
+		return
+	}
+	if n.Tag == "!reference" && len(n.Content) > 1 {
+		to := ci.jobs[n.Content[0].Value]
+		for _, key := range n.Content[1:] {
+			to = get(to, key.Value)
+		}
+		ci.commands(sh, file, to, depth+1)
+		return
+	}
+	for _, item := range items(n) {
+		if item.Kind == yaml.ScalarNode {
+			sh.line = lineOf(item) - 1
+			ci.scan.script(sh, file, item.Value)
+			continue
+		}
+		ci.commands(sh, file, item, depth+1)
+	}
+}
+
+// combinations returns the variables of each job that a matrix makes.
+func (ci *gitLabCI) combinations(n *yaml.Node) []map[string]string {
+	var out []map[string]string
+	for _, block := range items(n) {
+		all := []map[string]string{{}}
+		for _, p := range pairs(block) {
+			var next []map[string]string
+			for _, c := range all {
+				for _, v := range items(p.value) {
+					if len(next) < maxMatrix {
+						with := maps.Clone(c)
+						with[p.key.Value] = scalar(v)
+						next = append(next, with)
+					}
+				}
+			}
+			all = next
+		}
+		out = append(out, all...)
+	}
+	if len(out) == 0 {
+		return []map[string]string{{}}
+	}
+	return out[:min(len(out), maxMatrix)]
+}
+
+// Folder in which a job finds the repository.
+const projectDir = "/builds/project"
+
+// predefined returns the variables that GitLab sets, for a pipeline of the branch that is started through the API.
+func (ci *gitLabCI) predefined() map[string]string {
+	r := ci.scan.repo
+	vars := map[string]string{"CI": "true", "CI_PROJECT_DIR": projectDir, "CI_PIPELINE_SOURCE": "api", "CI_SERVER_HOST": r.Host, "CI_SERVER_URL": "https://" + r.Host}
+	if r.Branch != "" {
+		vars["CI_COMMIT_BRANCH"], vars["CI_COMMIT_REF_NAME"], vars["CI_DEFAULT_BRANCH"] = r.Branch, r.Branch, r.Branch
+	}
+	if !r.remote {
+		return vars
+	}
+	root, _, _ := strings.Cut(r.Name, "/")
+	vars["CI_PROJECT_PATH"], vars["CI_PROJECT_NAME"], vars["CI_PROJECT_NAMESPACE"], vars["CI_PROJECT_ROOT_NAMESPACE"] = r.Name, path.Base(r.Name), path.Dir(r.Name), root
+	if ci.scan.registry != "" {
+		vars["CI_REGISTRY"], vars["CI_REGISTRY_IMAGE"] = ci.scan.registry, ci.scan.registry+"/"+strings.ToLower(r.Name)
+	}
+	return vars
+}
+
+// resolve replaces variables in variables.
+func (ci *gitLabCI) resolve(vars map[string]string) map[string]string {
+	for range 5 {
+		next := map[string]string{}
+		for name, v := range vars {
+			next[name] = v
+			if strings.Contains(v, "$") {
+				next[name] = substitute(v, func(ref string) (string, bool) {
+					to, ok := vars[ref]
+					return to, ok && ref != name
+				}, ci.scan.marks)
+			}
+		}
+		vars = next
+	}
+	return vars
+}
