@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test test-long race e2e loop loop-up monitoring scanners lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e loop loop-up monitoring scanners gitea lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,13 @@ scanners: build ## test scan with Trivy and Grype, built from their Go modules (
 # Trivy does not build without this experiment. The same settings for all, so that they share what they compile.
 SCANNERS_ENV := GOFLAGS= GOEXPERIMENT=jsonv2 CGO_ENABLED=0
 
+GITEA := $(abspath .cache/gitea)
+gitea: ## test the provider gitea with a real Gitea, built from its Go module with cgo (needs git)
+	@mkdir -p $(GITEA)
+	cd test/gitea && GOFLAGS= CGO_ENABLED=1 $(GO) build -tags='sqlite sqlite_unlock_notify' -ldflags='-s -w' -o $(GITEA)/ tool
+	CGO_ENABLED=0 $(GO) build -o $(GITEA)/imagefactory ./test/clocked
+	cd test/gitea && GOFLAGS= GITEA=$(GITEA)/gitea GITEA_BINARY=$(GITEA)/imagefactory $(GO) test -count=1 ./...
+
 lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
 	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
@@ -95,6 +102,7 @@ lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	cd test/browser && $(abspath $<) run
 	cd test/monitoring && $(abspath $<) run
 	cd test/scanners && $(SCANNERS_ENV) $(abspath $<) run
+	cd test/gitea && GOFLAGS= $(abspath $<) run
 	cd test/loop && GOFLAGS= $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):

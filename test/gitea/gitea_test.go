@@ -1,0 +1,322 @@
+// Package gitea_test runs imagefactory against a real Gitea: its repositories, its Actions, and git over HTTP.
+package gitea_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The programs: `make gitea` builds Gitea, and imagefactory with a clock that IMAGEFACTORY_TEST_NOW sets.
+var (
+	program = os.Getenv("GITEA")
+	binary  = os.Getenv("GITEA_BINARY")
+)
+
+var server *gitea
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if program == "" || binary == "" {
+		fmt.Fprintln(os.Stderr, "run `make gitea`: it builds Gitea and imagefactory, and names them in GITEA and GITEA_BINARY")
+		return 1
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var err error
+	if server, err = startGitea(ctx, program); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer server.stop()
+	return m.Run()
+}
+
+// repository is a repository of acme.
+type repository struct {
+	t    *testing.T
+	name string
+}
+
+// newRepository makes a repository with files on the branch main.
+func newRepository(t *testing.T, name string, files map[string]string) *repository {
+	t.Helper()
+	r := &repository{t, name}
+	require.NoError(t, server.call(t.Context(), http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil))
+	r.create(files)
+	return r
+}
+
+func (r *repository) path(below string) string { return "repos/acme/" + r.name + below }
+
+// create commits new files.
+func (r *repository) create(files map[string]string) {
+	r.t.Helper()
+	var changes []any
+	for path, text := range files {
+		changes = append(changes, map[string]any{"operation": "create", "path": path, "content": base64.StdEncoding.EncodeToString([]byte(text))})
+	}
+	require.NoError(r.t, server.call(r.t.Context(), http.MethodPost, r.path("/contents"), map[string]any{"branch": "main", "message": "Add files", "files": changes}, nil))
+}
+
+// read returns a file of the branch main.
+func (r *repository) read(path string) string {
+	r.t.Helper()
+	var file struct {
+		Content []byte `json:"content"`
+	}
+	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/contents/"+path), nil, &file))
+	return string(file.Content)
+}
+
+// workflowRun is a run of a workflow.
+type workflowRun struct {
+	ID         int64  `json:"id"`
+	Title      string `json:"display_title"`
+	Status     string `json:"status"`
+	Conclusion string `json:"conclusion"`
+	URL        string `json:"html_url"`
+}
+
+func (r *repository) runs() []workflowRun {
+	r.t.Helper()
+	var list struct {
+		Runs []workflowRun `json:"workflow_runs"`
+	}
+	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/actions/runs"), nil, &list))
+	return list.Runs
+}
+
+// factory is where imagefactory runs: nothing is kept there, all state is in the repository factory of acme.
+type factory struct {
+	t     *testing.T
+	dir   string
+	token string
+	now   time.Time
+	repo  *repository
+}
+
+func newFactory(t *testing.T, images string) *factory {
+	t.Helper()
+	f := &factory{t: t, dir: t.TempDir(), token: server.token, now: time.Now().UTC().Truncate(time.Second)}
+	f.repo = newRepository(t, "factory-"+strings.ToLower(t.Name()), map[string]string{"images.yaml": images})
+	return f
+}
+
+func (f *factory) url() string { return "http://" + server.host + "/acme/" + f.repo.name + ".git" }
+
+// try runs a command and returns its standard output.
+func (f *factory) try(args ...string) (string, error) {
+	cmd := exec.CommandContext(f.t.Context(), binary, args...)
+	cmd.Dir = f.dir
+	variable := strings.NewReplacer(".", "_", ":", "_").Replace(server.host)
+	cmd.Env = append(os.Environ(), "IMAGEFACTORY_TOKEN_"+variable+"="+f.token, "IMAGEFACTORY_TEST_NOW="+f.now.Format(time.RFC3339),
+		"IMAGEFACTORY_CACHE_DIR="+filepath.Join(f.dir, "cache"), "NO_COLOR=1")
+	var out, errOut strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	assert.NotContains(f.t, out.String()+errOut.String(), f.token)
+	if err != nil {
+		return out.String(), fmt.Errorf("imagefactory %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), errOut.String())
+	}
+	return out.String(), nil
+}
+
+// run runs a command that must succeed on the state in the repository.
+func (f *factory) run(args ...string) string {
+	f.t.Helper()
+	out, err := f.try(append(args, "--state-repo", f.url())...)
+	require.NoError(f.t, err)
+	return out
+}
+
+// pass records what is new, and starts what is due.
+func (f *factory) pass() {
+	f.t.Helper()
+	f.run("analyze", "--all", "--push")
+	f.run("promote", "--push", "--direct")
+}
+
+// clone returns a checkout of the repository.
+func (f *factory) clone() string {
+	f.t.Helper()
+	dir := filepath.Join(f.t.TempDir(), "checkout")
+	out, err := exec.CommandContext(f.t.Context(), "git", "clone", "--quiet", f.url(), dir).CombinedOutput()
+	require.NoError(f.t, err, "%s", out)
+	return dir
+}
+
+// write writes a file into the folder in which imagefactory runs.
+func (f *factory) write(path, text string) {
+	f.t.Helper()
+	require.NoError(f.t, os.WriteFile(filepath.Join(f.dir, path), []byte(text), 0o600))
+}
+
+// history returns the rebuilds of an image, newest first: status and message.
+func (f *factory) history(image string) [][2]string {
+	f.t.Helper()
+	f.dir = f.clone()
+	out, err := f.try("describe", image, "-o", "json")
+	require.NoError(f.t, err)
+	var d struct {
+		History []struct {
+			Status  string `json:"status"`
+			Message string `json:"message"`
+		} `json:"history"`
+	}
+	require.NoError(f.t, json.Unmarshal([]byte(out), &d))
+	var list [][2]string
+	for _, h := range d.History {
+		list = append(list, [2]string{h.Status, h.Message})
+	}
+	return list
+}
+
+const workflow = `name: build
+run-name: Build ${{ inputs.rebuild }}
+on:
+  workflow_dispatch:
+    inputs:
+      rebuild: {type: string}
+      base: {type: string}
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+    - run: "true"
+`
+
+func TestRebuild(t *testing.T) {
+	registry := newRegistry(t)
+	registry.push("base:1", "first")
+	app := newRepository(t, "app", map[string]string{
+		"images/app/Dockerfile": "FROM " + registry.host + "/base:1\n", ".gitea/workflows/build.yml": workflow,
+	})
+	f := newFactory(t, fmt.Sprintf(`
+defaults: {registry: %[1]s, rebuildDelay: 0s, rebuildInterval: 0s}
+images:
+- name: app
+  repository: app
+  source:
+    provider: gitea
+    host: %[2]s
+    repo: acme/app
+    dockerfile: images/app/Dockerfile
+    workflow: build.yml
+    inputs: {rebuild: "{{promotion}}", base: "{{base}}@{{digest}}"}
+`, registry.host, server.host))
+	runner := newRunner(t, server)
+
+	f.pass() // the image was never published
+	runs := app.runs()
+	require.Len(t, runs, 1)
+	assert.Regexp(t, `^Build r-[0-9a-f]{16}$`, runs[0].Title)
+	assert.Contains(t, f.repo.read("state/images/app.yaml"), runs[0].URL)
+	f.pass()
+	require.Len(t, app.runs(), 1, "it runs already")
+
+	first := runner.next(t)
+	assert.Equal(t, strings.TrimPrefix(runs[0].Title, "Build "), first.Context.Event.Inputs["rebuild"])
+	registry.build("app:latest", "base:1")
+	runner.end(t, first, true)
+	f.pass()
+	history := f.history("app")
+	require.Len(t, history, 1)
+	assert.Equal(t, "succeeded", history[0][0])
+
+	digest := registry.push("base:1", "second")
+	f.now = f.now.Add(time.Hour)
+	f.pass()
+	require.Len(t, app.runs(), 2)
+	second := runner.next(t)
+	assert.Equal(t, registry.host+"/base:1@"+digest, second.Context.Event.Inputs["base"])
+	runner.end(t, second, false)
+	f.pass()
+	history = f.history("app")
+	require.Len(t, history, 2)
+	assert.Equal(t, [2]string{"failed", app.runs()[0].URL + " ended as failure"}, history[0])
+}
+
+func TestDoctor(t *testing.T) {
+	newRepository(t, "checked", map[string]string{"Dockerfile": "FROM scratch\n", ".gitea/workflows/build.yml": workflow})
+	f := newFactory(t, fmt.Sprintf(`
+factory: {state: {url: "http://%[1]s/acme/factory-testdoctor.git"}}
+images:
+- {name: good, repository: acme/good, source: {provider: gitea, host: "%[1]s", repo: acme/checked, workflow: build.yml, inputs: {rebuild: "{{promotion}}"}}}
+- {name: other, repository: acme/other, source: {provider: gitea, host: "%[1]s", repo: acme/checked, workflow: none.yml}}
+- {name: inputs, repository: acme/inputs, source: {provider: gitea, host: "%[1]s", repo: acme/checked, branch: main, workflow: build.yml, inputs: {x: "1"}}}
+- {name: missing, repository: acme/missing, source: {provider: gitea, host: "%[1]s", repo: acme/none, workflow: build.yml}}
+`, server.host))
+	f.dir = f.clone()
+	checks := func() map[string][]string {
+		out, err := f.try("doctor", "-o", "json")
+		require.Error(t, err, "there is no cluster, and not all is well")
+		var report struct {
+			Items []struct{ Check, Result, Message string } `json:"items"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &report))
+		found := map[string][]string{}
+		for _, c := range report.Items {
+			found[c.Check] = append(found[c.Check], c.Result+": "+c.Message)
+		}
+		return found
+	}
+	found := checks()
+	require.Len(t, found["token "+server.host], 1)
+	assert.Regexp(t, "^ok: .* is valid; the workflow checks below show its permissions$", found["token "+server.host][0])
+	assert.Equal(t, []string{`error: inputs sends the undeclared input "x"`}, found["workflow acme/checked build.yml"])
+	assert.Equal(t, []string{"error: no workflow none.yml on the branch main"}, found["workflow acme/checked none.yml"])
+	assert.Equal(t, []string{"error: no repository acme/none, or the token has no access to it"}, found["workflow acme/none build.yml"])
+
+	f.write("images.yaml", fmt.Sprintf(`
+factory: {state: {url: "http://%[1]s/acme/factory-testdoctor.git"}}
+images:
+- {name: good, repository: acme/good, source: {provider: gitea, host: "%[1]s", repo: acme/checked, workflow: build.yml, inputs: {rebuild: "{{promotion}}"}}}
+`, server.host))
+	assert.Equal(t, []string{"ok: enabled, and accepts the inputs that are sent, and the token can start it"}, checks()["workflow acme/checked build.yml"])
+
+	for scopes, want := range map[string]string{
+		"read:repository,read:user": "warning: the token cannot start it (403: token does not have at least one of required scope(s), " +
+			"required=[write:repository], token scope=read:repository,read:user); Kargo uses its own token, but promote --direct cannot start builds",
+		"read:repository": "warning: the token cannot start it (403: token does not have at least one of required scope(s), " +
+			"required=[write:repository], token scope=read:repository); Kargo uses its own token, but promote --direct cannot start builds",
+	} {
+		f.token = server.newToken(t, scopes)
+		assert.Equal(t, []string{want}, checks()["workflow acme/checked build.yml"])
+	}
+	f.token = strings.Repeat("0", 40)
+	assert.Regexp(t, `^error: .* is invalid, revoked or expired \(401\)$`, checks()["token "+server.host][0])
+}
+
+func TestUnreadableDockerfiles(t *testing.T) {
+	source := newRepository(t, "unreadable", map[string]string{"folder/Dockerfile": "FROM scratch\n", "big": strings.Repeat("#\n", 2<<20), "small-enough": strings.Repeat("#\n", 1<<18) + "FROM scratch\n"})
+	f := newFactory(t, "images: []\n")
+	f.dir = f.clone()
+	registry := newRegistry(t)
+	for path, want := range map[string]string{
+		"folder": "a folder, not a file", "none": "no such file in the branch", "big": "too large for a Dockerfile", "small-enough": "",
+	} {
+		f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, dockerfile: %s, workflow: w.yml}}`, registry.host, server.host, source.name, path))
+		_, err := f.try("analyze")
+		if want == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, want)
+		}
+	}
+	f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, branch: devel/1, workflow: w.yml}}`, registry.host, server.host, source.name))
+	_, err := f.try("analyze")
+	require.ErrorContains(t, err, `no branch "devel/1" in the repository`)
+}
