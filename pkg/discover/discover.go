@@ -100,7 +100,12 @@ type reading struct {
 }
 
 // scan reads one repository. The error is about the whole repository.
-func scan(ctx context.Context, repo Repository, tree Tree, registry string) (*reading, error) {
+func scan(ctx context.Context, repo Repository, tree Tree, registry string) (r *reading, err error) {
+	defer func() {
+		if p := recover(); p != nil { // of one repository: the others are read
+			r, err = nil, fmt.Errorf("internal error: %v", p)
+		}
+	}()
 	s := newScanner(ctx, repo, tree)
 	s.registry = registry
 	s.gitHub()
@@ -108,7 +113,7 @@ func scan(ctx context.Context, repo Repository, tree Tree, registry string) (*re
 	if len(s.builds) == 0 {
 		s.byHand()
 	}
-	r := &reading{repo: repo, marks: s.marks, dockerfiles: dockerfiles(tree.Files()), contents: map[string][]byte{}, files: s.files}
+	r = &reading{repo: repo, marks: s.marks, dockerfiles: dockerfiles(tree.Files()), contents: map[string][]byte{}, files: s.files}
 	for _, b := range s.builds {
 		if known(b.dockerfile) && s.has(b.dockerfile) {
 			if text := s.read(b.dockerfile, maxFileBytes); text != nil {

@@ -123,7 +123,7 @@ func (p *expressionParser) next() string {
 
 // accept takes the next token if it is the given one.
 func (p *expressionParser) accept(token string) bool {
-	if p.next() != token {
+	if len(p.tokens) == 0 || p.tokens[0] != token {
 		return false
 	}
 	p.tokens = p.tokens[1:]

@@ -243,6 +243,9 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 	if shared && g.tag == "" {
 		lacks = append(lacks, "the tags of this build, because others push to the same repository: "+r.marks.show(strings.Join(b.tags[:min(len(b.tags), 5)], ", ")))
 	}
+	if len(b.guesses) > 0 || slices.ContainsFunc(b.notes, needsWork) || len(out.Unresolved) > 0 {
+		out.Confidence = Medium
+	}
 	if g.known && r.repo.remote {
 		if have := p.enrolled(img); have != nil {
 			out.Name = have.Name
@@ -267,9 +270,6 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 		return out
 	}
 	out.Entry = new(config.EntryOf(img))
-	if len(out.Notes) > len(g.also) && (len(b.guesses) > 0 || slices.ContainsFunc(b.notes, needsWork)) || len(out.Unresolved) > 0 {
-		out.Confidence = Medium
-	}
 	return out
 }
 

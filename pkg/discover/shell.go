@@ -117,7 +117,9 @@ func (s *shell) statement(stmt *syntax.Stmt) {
 	case *syntax.ForClause:
 		s.forClause(cmd)
 	case *syntax.FuncDecl:
-		s.funcs[cmd.Name.Value] = cmd.Body
+		if cmd.Name != nil {
+			s.funcs[cmd.Name.Value] = cmd.Body
+		}
 	case *syntax.TimeClause:
 		s.statement(cmd.Stmt)
 	}
