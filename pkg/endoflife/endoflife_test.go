@@ -102,7 +102,8 @@ func TestCyclesOutage(t *testing.T) {
 
 // FuzzCycles: whatever the API answers is read or refused.
 func FuzzCycles(f *testing.F) {
-	f.Add([]byte(purls), []byte(nodejs))
+	f.Add([]byte(`{"result":[{"identifier":"pkg:docker/library/node","product":{"name":"nodejs"}},{"identifier":"pkg:oci/node?repository_url=a.example/node"}]}`),
+		[]byte(`{"result":{"releases":[{"name":"22","codename":"Jod A","isEol":false,"eolFrom":null},{"name":"18","isEol":true,"eolFrom":"2025-04-30"}]}}`))
 	f.Add([]byte(`{"result":[{"identifier":"pkg:docker/library/node?repository_url=%zz"}]}`), []byte(`{"result":{"releases":[{}]}}`))
 	f.Fuzz(func(t *testing.T, list, product []byte) {
 		c := endoflife.Client{URL: "https://api.example", HTTP: answers{list, product}}
