@@ -51,6 +51,7 @@ type Options struct {
 	Split      bool // dist is a file per resource
 
 	Direct          bool // no cluster: CI starts the rebuilds
+	PullRequest     bool // CI proposes dist by a request instead of pushing it
 	CI              []CI
 	Version         string // of imagefactory that CI installs
 	Commit          string // of that version, if it is a release: GitHub then uses its action

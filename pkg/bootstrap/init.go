@@ -33,6 +33,7 @@ var gitignoreHints []byte
 type InitOptions struct {
 	Full            bool   // also the files around images.yaml: CI, and the manifests for Argo CD and Kargo
 	Direct          bool   // with Full, for a fleet without a cluster: only CI, which starts the rebuilds
+	PullRequest     bool   // with Full, CI proposes dist by a pull or merge request instead of pushing it
 	Force           bool   // replace existing files of Full that differ
 	CI              string // github, gitlab, gitea or both (GitHub and GitLab); default: that of the repository's host
 	ArgoCDNamespace string
@@ -181,7 +182,7 @@ func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 		return "", Options{}, err
 	}
 	out := Options{
-		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, Version: o.Version, Commit: o.Commit, ArgoCDNamespace: o.ArgoCDNamespace,
+		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, PullRequest: o.PullRequest, Version: o.Version, Commit: o.Commit, ArgoCDNamespace: o.ArgoCDNamespace,
 	}
 	if out.RepoURL == "" {
 		out.RepoURL = location.StateURL

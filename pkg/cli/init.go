@@ -45,6 +45,7 @@ that are due.`,
 	o.output.add(cmd, "text")
 	f.BoolVar(&o.Full, "full", false, "also write files for Argo CD, CI and Secrets")
 	f.BoolVar(&o.Direct, "direct", false, "with --full, no cluster: CI starts the rebuilds on a schedule")
+	f.BoolVar(&o.PullRequest, "pull-request", false, "with --full, CI proposes dist in a pull or merge request instead of pushing it")
 	f.BoolVar(&o.Force, "force", false, "with --full, replace existing files that differ (never images.yaml)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff of what would be written and write nothing")
 	f.StringVar(&o.CI, "ci", "", "with --full, CI `system`: github, gitlab, gitea or both (default that of the repository's host)")
@@ -56,8 +57,10 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	switch {
 	case o.CI != "" && o.CI != "github" && o.CI != "gitlab" && o.CI != "gitea" && o.CI != "both":
 		return fleet.Usagef("--ci %q: want github, gitlab, gitea or both", o.CI)
-	case !o.Full && (o.Force || o.Direct || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
-		return fleet.Usagef("--force, --direct, --ci and --argocd-namespace belong to --full")
+	case o.PullRequest && (o.Direct || o.CI == "gitea"):
+		return fleet.Usagef("--pull-request is for CI at GitHub and GitLab that writes dist, so not with --direct or --ci gitea")
+	case !o.Full && (o.Force || o.Direct || o.PullRequest || o.CI != "" || o.ArgoCDNamespace != defaultArgoCDNamespace):
+		return fleet.Usagef("--force, --direct, --pull-request, --ci and --argocd-namespace belong to --full")
 	}
 	if err := o.output.check(); err != nil {
 		return err
