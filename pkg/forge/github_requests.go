@@ -31,9 +31,13 @@ type gitHubRepository struct {
 	node        string // its ID for GraphQL
 }
 
-func newGitHubRepository(api *forgeapi.GitHub, src *config.Source) *gitHubRepository {
+func openGitHubRepository(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (Repository, *forgeapi.Endpoint, error) {
+	api, err := clients.GitHub(ctx, src, gitHubRequestNeeds)
+	if err != nil {
+		return nil, nil, err
+	}
 	owner, repo, _ := strings.Cut(src.Repo, "/")
-	return &gitHubRepository{GitHub: api, src: src, owner: owner, repo: repo}
+	return &gitHubRepository{GitHub: api, src: src, owner: owner, repo: repo}, api.Endpoint, nil
 }
 
 // explained returns the error of the library, with what to do about a permanent one.

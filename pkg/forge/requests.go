@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 )
 
 // Repository is a repository at a forge whose files are changed by requests: pull requests or merge requests. An error says
@@ -117,16 +118,21 @@ func (e *IncompleteError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *IncompleteError) Unwrap() error { return e.Err }
 
+// repositories open the repository of a source at its forge.
+var repositories = map[config.Provider]func(context.Context, *forgeapi.Clients, *config.Source) (Repository, *forgeapi.Endpoint, error){
+	config.GitHub: openGitHubRepository,
+	config.Gitea:  openGiteaRepository,
+}
+
 // Repository returns the repository of a source. It needs a token.
 func (c *Client) Repository(ctx context.Context, src *config.Source) (Repository, error) {
-	switch src.Provider {
-	case config.GitHub:
-		api, err := c.o.API.GitHub(ctx, src, gitHubRequestNeeds)
-		if err != nil {
-			return nil, err
-		}
-		return newGitHubRepository(api, src), requireToken(api.Endpoint)
-	default:
+	open := repositories[src.Provider]
+	if open == nil {
 		return nil, &RefusedError{fmt.Errorf("source.provider is %s, which has no requests", src.Provider)}
 	}
+	r, endpoint, err := open(ctx, c.o.API, src)
+	if err != nil {
+		return nil, err
+	}
+	return r, requireToken(endpoint)
 }
