@@ -159,7 +159,8 @@ func (p *page) header(s sections) part {
 
 // section is a part of the page with a heading.
 type section struct {
-	id, title string
+	id, label string // label: of the link to it
+	title     string
 	count     int // shown beside the title; -1 for none
 	content   part
 }
@@ -169,7 +170,7 @@ type sections []section
 func (s sections) links() []part {
 	var out []part
 	for _, sec := range s {
-		out = append(out, el("li", el("a", attr("href", "#"+sec.id), text(sec.title))))
+		out = append(out, el("li", el("a", attr("href", "#"+sec.id), text(sec.label))))
 	}
 	return out
 }
@@ -188,21 +189,21 @@ func (s sections) parts() []part {
 
 func (p *page) sections() sections {
 	out := sections{
-		{"overview", "Overview", -1, p.overview()},
-		{"graph", "Graph", -1, graphSection()},
-		{"images", "Images", len(p.Decisions), p.images()},
-		{"bases", "Base images", len(p.bases), p.baseImages()},
+		{"overview", "Overview", "Overview", -1, p.overview()},
+		{"graph", "Graph", "Graph", -1, graphSection()},
+		{"images", "Images", "Images", len(p.Decisions), p.images()},
+		{"bases", "Bases", "Base images", len(p.bases), p.baseImages()},
 	}
 	if p.exposures != nil {
 		list := p.spreads()
-		out = append(out, section{"vulnerabilities", "Vulnerabilities", len(list), p.vulnerabilities(list)})
+		out = append(out, section{"vulnerabilities", "Vulnerabilities", "Vulnerabilities", len(list), p.vulnerabilities(list)})
 	}
 	out = append(out,
-		section{"upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
-		section{"findings", "Findings", len(p.Findings), p.findings()},
+		section{"upcoming", "Upcoming", "Upcoming rebuilds", len(p.Plan.Items), p.upcoming()},
+		section{"findings", "Findings", "Findings", len(p.Findings), p.findings()},
 	)
 	if p.Audit != nil {
-		out = append(out, section{"audit", "Audit", -1, p.audit()})
+		out = append(out, section{"audit", "Audit", "Audit", -1, p.audit()})
 	}
 	return out
 }

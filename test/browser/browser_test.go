@@ -346,6 +346,18 @@ func TestWithoutScript(t *testing.T) {
 	b.quiet()
 }
 
+// TestHeader: at the width of a small laptop, the links to all sections fit into one line.
+func TestHeader(t *testing.T) {
+	b := newTab(t)
+	b.open(write(t, sample.Options{Images: 24, Findings: 6}), "")
+	const lines = `new Set([...document.querySelectorAll("nav a")].map((a) => a.offsetTop)).size`
+	assert.Equal(t, 8, eval[int](b, `document.querySelectorAll("nav a").length`))
+	assert.Equal(t, 1, eval[int](b, lines))
+	b.do(chromedp.EmulateViewport(390, 844))
+	assert.Equal(t, 2, eval[int](b, lines))
+	assert.LessOrEqual(t, eval[int](b, `document.documentElement.scrollWidth`), 390)
+}
+
 // TestPrint: all rows are printed, and no controls.
 func TestPrint(t *testing.T) {
 	b := newTab(t)
