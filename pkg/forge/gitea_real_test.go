@@ -2,7 +2,7 @@ package forge_test
 
 import (
 	"context"
-	"fmt"
+	"crypto/rand"
 	"os"
 	"testing"
 	"time"
@@ -67,7 +67,7 @@ func (r real) requests(from string) []forge.Request {
 
 func TestRequestAtRealGitea(t *testing.T) {
 	r := real{t, realGitea(t)}
-	branch := fmt.Sprintf("imagefactory/pins/main-%d", os.Getpid())
+	branch := "imagefactory/pins/" + rand.Text()
 	assert.Empty(t, r.head(branch))
 	assert.Empty(t, r.requests(branch))
 	main := r.head("main")

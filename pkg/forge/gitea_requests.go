@@ -399,8 +399,8 @@ func (g *giteaRepository) Close(ctx context.Context, r *Request) error {
 	return g.send(ctx, http.MethodPatch, pullPath(r.Number), map[string]string{"state": "closed"}, nil)
 }
 
-// Outdated implements [Repository]. While Gitea checks whether a request can be merged, it says that it cannot, so this counts only
-// for one whose target has moved.
+// Outdated implements [Repository]. Until Gitea has checked whether a request can be merged, it says that it cannot, and its merge_base
+// is an old one. So this counts only for a request whose target really has commits that it lacks.
 func (g *giteaRepository) Outdated(ctx context.Context, r *Request) (bool, error) {
 	var p giteaPull
 	if err := g.get(ctx, pullPath(r.Number), nil, &p); err != nil {
@@ -408,6 +408,9 @@ func (g *giteaRepository) Outdated(ctx context.Context, r *Request) (bool, error
 	}
 	if p.MergeBase == p.Base.SHA {
 		return false, nil
+	}
+	if c, err := g.Compare(ctx, p.Base.SHA, p.Head.SHA); err != nil || c.Base == p.Base.SHA {
+		return false, err
 	}
 	if !p.Mergeable {
 		return true, nil
