@@ -160,6 +160,9 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 	if err != nil {
 		return err
 	}
+	if err := env.stepOutputs(fmt.Sprintf("changed=%t", saved.Files > 0)); err != nil {
+		return err
+	}
 	if r.Skipped != "" {
 		if o.output.forPrograms() {
 			return report.Print(env.Out, o.output.value, AnalyzeReport{report.NewMeta("AnalyzeReport"), r})

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -46,6 +49,40 @@ func appendSummary(file, text string) (err error) {
 	}
 	_, err = f.WriteString(text)
 	return err
+}
+
+// stepOutputs appends outputs of a step, as NAME=VALUE in one line, if GitHub Actions runs the command. A failure is a warning.
+func (env *Env) stepOutputs(outputs ...string) error {
+	file := env.Getenv("GITHUB_OUTPUT")
+	if file == "" {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = f.WriteString(strings.Join(outputs, "\n") + "\n")
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return env.errorf("warning: writing the outputs of the step: %s", err)
+	}
+	return nil
+}
+
+// counted returns the outputs NAME, a number, and NAME-names, a JSON list.
+func counted(name string, names []string) []string {
+	list, _ := json.Marshal(append([]string{}, names...)) // a list of texts, never null
+	return []string{fmt.Sprintf("%s=%d", name, len(names)), fmt.Sprintf("%s-names=%s", name, list)}
+}
+
+// dueOutputs writes which of the decisions are due.
+func (env *Env) dueOutputs(decisions []policy.Decision) error {
+	var names []string
+	for i := range decisions {
+		if decisions[i].Status == policy.Due {
+			names = append(names, decisions[i].Image)
+		}
+	}
+	return env.stepOutputs(counted("due", names)...)
 }
 
 // cutSummary returns a summary that needs at most so many bytes: the whole text, or its first lines and a notice; "" if not even

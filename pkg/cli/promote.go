@@ -126,11 +126,15 @@ func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
+	var started []string
 	for {
 		r, err := promote.Run(ctx, st, pass)
 		measured.promoted(r)
 		if r != nil {
 			pass.Missed = r.Missed
+			for _, s := range r.Started {
+				started = append(started, s.Image)
+			}
 			if err := o.print(env, r); err != nil {
 				return err
 			}
@@ -142,6 +146,9 @@ func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store,
 			}
 		}
 		if over || httpx.Sleep(waiting, o.poll) != nil {
+			if err := env.stepOutputs(counted("started", started)...); err != nil {
+				return err
+			}
 			if err != nil {
 				return err
 			}
@@ -195,6 +202,9 @@ func showStartable(ctx context.Context, env *Env, st store.Store, selection flee
 	}
 	start, err := f.Startable(decisions, selection)
 	if err != nil {
+		return err
+	}
+	if err := env.dueOutputs(start); err != nil {
 		return err
 	}
 	if output.forPrograms() {

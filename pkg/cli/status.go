@@ -146,6 +146,9 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 	if err := o.printStatus(env, decisions, live); err != nil {
 		return err
 	}
+	if err := env.dueOutputs(decisions); err != nil {
+		return err
+	}
 	if err := env.printPause(f.State); err != nil {
 		return err
 	}

@@ -87,6 +87,9 @@ func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := env.stepOutputs(fmt.Sprintf("changed=%t", len(changes) > 0)); err != nil {
+		return err
+	}
 	if o.output.forPrograms() {
 		return report.Print(env.Out, o.output.value, distFiles(paths.out, changes, false))
 	}
@@ -125,6 +128,9 @@ func distOf(dir string, files map[string][]byte) string {
 func compareDist(env *Env, dist string, files map[string][]byte, o *synthOptions) error {
 	changes, err := manifest.Compare(dist, files)
 	if err != nil {
+		return err
+	}
+	if err := env.stepOutputs(fmt.Sprintf("changed=%t", len(changes) > 0)); err != nil {
 		return err
 	}
 	if o.output.forPrograms() {

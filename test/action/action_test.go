@@ -76,7 +76,8 @@ func TestInstall(t *testing.T) {
 	for want, env := range map[string][]string{
 		"no version: set the input version":                 nil,
 		"no version: set the input":                         {"VERSION=v1.2.3/../../evil"},
-		"downloading imagefactory_1.2.4_linux_amd64.tar.gz": {"VERSION=v1.2.4"},
+		"downloading checksums.txt of v1.2.4":               {"VERSION=v1.2.4"},
+		"downloading imagefactory_1.2.4_linux_amd64.tar.gz": {"VERSION=v1.2.4", "CHECKSUM=" + sum},
 		"is " + sum + ", want " + wrong:                     {"VERSION=v1.2.3", "CHECKSUM=" + wrong},
 		"no release for Windows":                            {"VERSION=v1.2.3", "RUNNER_OS=Windows"},
 	} {
@@ -89,6 +90,82 @@ func TestInstall(t *testing.T) {
 	_, out, err := install("VERSION=v1.2.5")
 	require.Error(t, err)
 	assert.Contains(t, out, "checksums.txt has none")
+}
+
+// TestInstallFromCache: an archive in the cache of the runner is used if it is the right one, and replaced otherwise.
+func TestInstallFromCache(t *testing.T) {
+	const name = "imagefactory_1.2.3_linux_amd64.tar.gz"
+	data := archive(t)
+	hash := sha256.Sum256(data)
+	sum := hex.EncodeToString(hash[:])
+	downloads := 0
+	releases := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/"+name) {
+			downloads++
+			_, _ = w.Write(data)
+			return
+		}
+		_, _ = w.Write([]byte(sum + "  " + name + "\n"))
+	}))
+	t.Cleanup(releases.Close)
+	cache := t.TempDir()
+	install := func() int {
+		dir := t.TempDir()
+		out, err := script(t, "install", "RELEASES="+releases.URL, "RUNNER_TEMP="+dir, "RUNNER_TOOL_CACHE="+cache, "GITHUB_PATH="+filepath.Join(dir, "path"), "VERSION=v1.2.3")
+		require.NoError(t, err, out)
+		assert.FileExists(t, filepath.Join(dir, "imagefactory-v1.2.3", "imagefactory"))
+		return downloads
+	}
+	assert.Equal(t, 1, install())
+	assert.Equal(t, 1, install())
+	require.NoError(t, os.WriteFile(filepath.Join(cache, "imagefactory/v1.2.3", name), []byte("spoilt"), 0o600))
+	assert.Equal(t, 2, install())
+	assert.Equal(t, 2, install())
+}
+
+// TestInstallByMajorTag: a tag such as v1 stands for the release at the same commit.
+func TestInstallByMajorTag(t *testing.T) {
+	repo := t.TempDir()
+	git := func(args ...string) {
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", repo, "-c", "user.name=x", "-c", "user.email=x"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	git("init", "-q")
+	for _, tag := range []string{"v0.9.0", "v1.2.3", "v1.3.0-rc.1", "v1.3.0", "v10.0.0"} {
+		git("commit", "-q", "--allow-empty", "-m", tag)
+		git("tag", "-a", "-m", tag, tag) // annotated
+	}
+	git("tag", "v1.2.9-rc.1", "v1.2.3^{}")
+	git("tag", "v1", "v1.2.3^{}")
+	git("tag", "v2", "v10.0.0^{}")
+	for tag, want := range map[string]string{"v1": "downloading checksums.txt of v1.2.3", "v2": "no release is at the commit of the tag v2", "v3": "no release is at the commit of the tag v3"} {
+		dir := t.TempDir()
+		out, err := script(t, "install", "RELEASES=file://"+repo+"/releases", "RUNNER_TEMP="+dir, "GITHUB_PATH="+filepath.Join(dir, "path"), "ACTION_REF="+tag)
+		require.Error(t, err)
+		assert.Contains(t, out, "::error::imagefactory: "+want)
+	}
+}
+
+// TestOutputs: the action passes on what imagefactory writes.
+func TestOutputs(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "action.yml"))
+	require.NoError(t, err)
+	var action struct {
+		Outputs map[string]struct{ Value string } `json:"outputs"`
+	}
+	require.NoError(t, yaml.Unmarshal(data, &action))
+	written := ""
+	for _, script := range []string{"ci", "status_ci"} {
+		text, err := os.ReadFile(filepath.Join(root, "pkg/cli/testdata/script", script+".txtar"))
+		require.NoError(t, err)
+		written += string(text)
+	}
+	require.Len(t, action.Outputs, 5)
+	for name, output := range action.Outputs {
+		assert.Equal(t, "${{ steps.run.outputs."+name+" }}", output.Value)
+		assert.Contains(t, written, "\n"+name+"=")
+	}
 }
 
 // TestRunTakesNothingForShell: inputs reach imagefactory as they are.
@@ -414,7 +491,7 @@ func walk(value any, each func(key string, value any)) {
 
 // TestSameVersions: what the workflow releases is what the action installs, and a tag is no text of a script.
 func TestSameVersions(t *testing.T) {
-	pattern := regexp.MustCompile(`=~ (\^v\S+\$) \]\]`)
+	pattern := regexp.MustCompile(`=~ (\^v\S+\)\?\$) \]\]`)
 	var found []string
 	for _, file := range []string{".github/action/install", ".github/workflows/release.yml"} {
 		data, err := os.ReadFile(filepath.Join(root, file))

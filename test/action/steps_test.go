@@ -248,7 +248,7 @@ func TestPinReadsARepository(t *testing.T) {
 		"no digest is known yet":        {inputs("image", "new"), `no lock for new, so nothing is built`},
 		"no such branch":                {inputs("ref", "$(id)"), `no lock for web, so nothing is built`},
 		"another token":                 {inputs("token", "other"), `no lock for web, so nothing is built`},
-		"no such release":               {inputs("version", "v1.2.4"), `downloading imagefactory_1.2.4_linux_amd64.tar.gz of v1.2.4`},
+		"no such release":               {inputs("version", "v1.2.4"), `downloading checksums.txt of v1.2.4`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, later, printed, err := use(t, "pin/action.yml", github, tt.inputs, releases)
