@@ -50,7 +50,7 @@ const MaxFile = 1 << 20
 
 // Comparison is how a commit differs from another that it may have branched off.
 type Comparison struct {
-	Base    string         // the newest commit that both have
+	Base    string         // the newest commit that both have; "" at GitLab, which does not say
 	Commits []BranchCommit // that only the head has, oldest first
 	Files   []string       // that they change
 }
@@ -121,6 +121,7 @@ func (e *IncompleteError) Unwrap() error { return e.Err }
 // repositories open the repository of a source at its forge.
 var repositories = map[config.Provider]func(context.Context, *forgeapi.Clients, *config.Source) (Repository, *forgeapi.Endpoint, error){
 	config.GitHub: openGitHubRepository,
+	config.GitLab: openGitLabRepository,
 	config.Gitea:  openGiteaRepository,
 }
 

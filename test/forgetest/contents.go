@@ -86,11 +86,13 @@ func (s *Server) GitLab(name string) *Repo {
 		sendJSON(w, http.StatusOK, map[string]any{"path_with_namespace": name})
 	})
 	s.Handle("GET "+at+"/repository/branches/{branch}", func(w http.ResponseWriter, q *http.Request) {
-		if q.PathValue("branch") != r.Branch {
+		branch := q.PathValue("branch")
+		sha := r.Head(branch)
+		if sha == "" && branch != r.Branch {
 			sendJSON(w, http.StatusNotFound, map[string]any{"message": "404 Branch Not Found"})
 			return
 		}
-		sendJSON(w, http.StatusOK, map[string]any{"name": r.Branch})
+		sendJSON(w, http.StatusOK, map[string]any{"name": branch, "commit": map[string]any{"id": sha}})
 	})
 	s.Handle("GET "+at+"/repository/files/{path}", r.gitLabFile) // HEAD too, as http.ServeMux has it
 	s.Handle("GET "+at+"/repository/tree", func(w http.ResponseWriter, q *http.Request) {
@@ -102,6 +104,7 @@ func (s *Server) GitLab(name string) *Repo {
 		}
 		sendJSON(w, http.StatusOK, list)
 	})
+	s.gitLabPulls(r)
 	return r
 }
 

@@ -165,3 +165,10 @@ func (r *Repo) find(number string) *Pull {
 	}
 	return nil
 }
+
+// Reset moves a branch to another one.
+func (r *Repo) Reset(branch, to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.branches[branch] = r.branches[to]
+}
