@@ -186,6 +186,7 @@ func Fleet(ctx context.Context, f *fleet.Fleet, scope Scope, clients Clients) (*
 		}
 		runPhase(func(ctx context.Context) { a.recordBuiltOn(ctx, scope.Published) })
 	}
+	a.recordPins()
 	a.recordAnalyses(ctx)
 	if err := a.CheckClock(); err != nil {
 		return nil, err

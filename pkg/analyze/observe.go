@@ -86,10 +86,11 @@ func (a *analysis) published(ctx context.Context, names []string) {
 // tagsInUse returns the tags that Dockerfiles build on, sorted, by repository.
 func (a *analysis) tagsInUse() map[string][]string {
 	out := map[string][]string{}
-	for _, facts := range a.State.Images {
+	for name, facts := range a.State.Images {
+		moves := a.Config.Find(name) != nil && a.Config.Find(name).Source.MovesPins()
 		for _, use := range facts.BaseImages {
 			ref, err := state.ParseRef(use.Ref)
-			if repository := ref.Registry + "/" + ref.Repository; err == nil && !ref.Pinned() && !slices.Contains(out[repository], ref.Tag) {
+			if repository := ref.Registry + "/" + ref.Repository; err == nil && (!ref.Pinned() || moves) && ref.Tag != "" && !slices.Contains(out[repository], ref.Tag) {
 				out[repository] = append(out[repository], ref.Tag)
 			}
 		}

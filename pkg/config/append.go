@@ -41,6 +41,7 @@ type EntrySource struct {
 	Workflow   string            `json:"workflow,omitempty"`
 	Job        string            `json:"job,omitempty"`
 	PinBases   *bool             `json:"pinBases,omitempty"`
+	UpdatePins UpdatePins        `json:"updatePins,omitempty"`
 }
 
 type entryTags struct {
@@ -57,7 +58,7 @@ func EntryOf(img *Image) Entry {
 	if s := img.Source; s != nil {
 		e.Source = &EntrySource{
 			Provider: s.Provider, Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Target: s.Target,
-			BuildArgs: s.BuildArgs, Contexts: s.BuildContexts, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases,
+			BuildArgs: s.BuildArgs, Contexts: s.BuildContexts, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases, UpdatePins: s.UpdatePins,
 		}
 	}
 	switch t := img.Tags; {

@@ -25,6 +25,7 @@ const (
 	defaultBaseInterval    = 6 * hour
 	defaultImageInterval   = hour
 	defaultMaxConcurrent   = 5
+	defaultMaxOpen         = 5
 	defaultAnalysisImage   = "ghcr.io/imagefactory/imagefactory:latest"
 	DefaultBranch          = "main"
 	DefaultConfigFile      = "images.yaml"
@@ -68,6 +69,7 @@ type Factory struct {
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Scan          Scan                  `yaml:"scan" jsonschema_description:"How the cluster scans images for vulnerabilities."`
 	Receivers     []WebhookReceiver     `yaml:"webhookReceivers" jsonschema_description:"Webhooks that Kargo accepts, so that it sees a pushed image at once."`
+	PullRequests  PullRequests          `yaml:"pullRequests" jsonschema_description:"The pull and merge requests of source.updatePins."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`
 }
 
@@ -138,6 +140,8 @@ type SourceDefault struct {
 	Workflow  string   `yaml:"workflow" jsonschema_description:"Workflow file of GitHub Actions, Gitea Actions or Forgejo Actions."`
 	Platforms []string `yaml:"platforms" jsonschema_description:"Platforms that are built."`
 	PinBases  *bool    `yaml:"pinBases" jsonschema_description:"true if the workflows build with the lock that imagefactory pin prints."`
+
+	UpdatePins UpdatePins `yaml:"updatePins" jsonschema:"enum=pullRequest,enum=never" jsonschema_description:"pullRequest: move the digests of pinned references by pull or merge requests."`
 }
 
 // Image is an enrolled image: managed when it has a Source, else external.
@@ -179,6 +183,29 @@ type Source struct {
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
 	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"Workflow inputs. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
 	PinBases      *bool             `yaml:"pinBases" jsonschema_description:"true if the workflow builds with the lock that imagefactory pin prints."`
+	UpdatePins    UpdatePins        `yaml:"updatePins" jsonschema:"enum=pullRequest,enum=never" jsonschema_description:"pullRequest: move the digests of pinned references, once they have ripened, by one pull or merge request for all images of a repository and branch. Default never."`
+	PinFiles      []string          `yaml:"pinFiles" jsonschema_description:"Further files of the repository in which updatePins moves digests: Docker Bake and Compose files, and files with marker comments."`
+}
+
+// UpdatePins is how pinned references are moved.
+type UpdatePins string
+
+// Ways to move pinned references.
+const (
+	ByPullRequest UpdatePins = "pullRequest"
+	NeverUpdate   UpdatePins = "never"
+)
+
+// PullRequests configure the pull and merge requests that move pinned references.
+type PullRequests struct {
+	Branch    string   `yaml:"branch" jsonschema_description:"Beginning of the names of their branches, followed by / and the branch that is built. Default imagefactory/pins."`
+	Title     string   `yaml:"title" jsonschema_description:"Title. The placeholders {{bases}}, {{images}}, {{branch}} and {{repo}} are replaced."`
+	Body      string   `yaml:"body" jsonschema_description:"Text, as Markdown. {{details}} is replaced by the table of the digests and what is rebuilt next; the placeholders of title work too."`
+	Labels    []string `yaml:"labels" jsonschema_description:"Labels."`
+	Assignees []string `yaml:"assignees" jsonschema_description:"User names of those to whom they are assigned."`
+	Reviewers []string `yaml:"reviewers" jsonschema_description:"User names of those who are asked for a review; at GitHub also teams, as org/team."`
+	AutoMerge string   `yaml:"autoMerge" jsonschema:"enum=merge,enum=squash,enum=rebase" jsonschema_description:"Let the forge merge them in this way, once its rules permit that. Default: people merge."`
+	MaxOpen   *int     `yaml:"maxOpen" jsonschema_description:"Maximum number of open ones per repository, each for another branch. Default 5."`
 }
 
 // Provider is the kind of a forge.
@@ -240,6 +267,9 @@ func (i *Image) Rebuilds() bool { return i.Managed() && *i.AutoRebuild }
 
 // PinsBases reports whether the workflow builds with the lock.
 func (s *Source) PinsBases() bool { return s.PinBases != nil && *s.PinBases }
+
+// MovesPins reports whether pinned references of the Dockerfile are moved by pull requests.
+func (s *Source) MovesPins() bool { return s != nil && s.UpdatePins == ByPullRequest }
 
 // RepoName returns the last element of the repository's path, which is usually the folder name of a checkout.
 func (s *Source) RepoName() string {

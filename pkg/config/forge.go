@@ -29,17 +29,17 @@ var providers = map[Provider]*traits{
 	GitHub: {
 		home: homeOfGitHub, api: gitHubAPI, page: "/blob/",
 		repo: ownerRepo, repoNoun: "GitHub repository", repoFix: "want owner/repo; a self-hosted server goes into host",
-		keys: []string{"workflow", "inputs"}, folders: []string{".github/workflows"},
+		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".github/workflows"},
 	},
 	GitLab: {
 		home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
 		repo: groupProject, repoNoun: "GitLab project", repoFix: "want group/project; a self-hosted server goes into host",
-		keys: []string{"job", "variables"},
+		keys: []string{"job", "variables", "updatePins", "pinFiles"},
 	},
 	Gitea: {
 		api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",
 		repo: ownerRepo, repoNoun: "Gitea repository", repoFix: "want owner/repo; the server goes into host",
-		keys: []string{"workflow", "inputs"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
+		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
 	},
 	Git: {},
 }

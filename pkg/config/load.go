@@ -210,6 +210,7 @@ func (c *Config) applyDefaults() {
 	f.Poll.BaseImages = orDefault(f.Poll.BaseImages, defaultBaseInterval)
 	f.Poll.Images = orDefault(f.Poll.Images, defaultImageInterval)
 	f.MaxConcurrent = orDefault(f.MaxConcurrent, defaultMaxConcurrent)
+	f.PullRequests.applyDefaults()
 	f.Jobs.applyDefaults()
 	f.Scan.applyDefaults()
 	d := &c.Defaults
@@ -324,6 +325,9 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	}
 	if s.PinBases == nil {
 		s.PinBases = d.PinBases
+	}
+	if slices.Contains(s.Provider.traits().keys, "updatePins") {
+		setDefault(&s.UpdatePins, d.UpdatePins)
 	}
 }
 

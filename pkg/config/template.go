@@ -10,7 +10,9 @@ type Part struct{ Text, Placeholder string }
 
 // Parts splits the value of a workflow input or a pipeline variable into text and placeholders. Unknown placeholders remain text;
 // validation reports them.
-func Parts(template string) []Part {
+func Parts(template string) []Part { return split(template, placeholders) }
+
+func split(template string, placeholders []string) []Part {
 	var parts []Part
 	last := 0
 	for _, m := range placeholder().FindAllStringSubmatchIndex(template, -1) {
@@ -32,8 +34,12 @@ func Parts(template string) []Part {
 
 // Fill replaces the placeholders of a template. Placeholders within the values are not replaced.
 func Fill(template string, values map[string]string) string {
+	return fillParts(Parts(template), values)
+}
+
+func fillParts(parts []Part, values map[string]string) string {
 	var out strings.Builder
-	for _, p := range Parts(template) {
+	for _, p := range parts {
 		out.WriteString(p.Text + values[p.Placeholder])
 	}
 	return out.String()

@@ -127,6 +127,7 @@ func (v *validator) factory(n *yaml.Node) {
 	v.scan(child(n, "scan"))
 	v.receivers(child(n, "webhookReceivers"), f.Receivers)
 	v.jobs(child(n, "jobs"))
+	v.pullRequests(child(n, "pullRequests"))
 	v.metrics(child(n, "metrics"), child(child(n, "jobs"), "env"))
 	mirrors := child(n, "mirrors")
 	v.hosts(mirrors, "factory.mirrors")
@@ -221,6 +222,7 @@ func (v *validator) defaults(n *yaml.Node) {
 		v.branch(child(src, "branch"), "defaults.source.branch", d.Source.Branch)
 		v.workflow(child(src, "workflow"), "defaults.source.workflow", d.Source.Workflow)
 		v.platforms(child(src, "platforms"), "defaults.source.platforms", d.Source.Platforms)
+		v.pinsWay(child(src, "updatePins"), "defaults.source.updatePins", d.Source.UpdatePins)
 	}
 }
 
@@ -382,6 +384,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.branch(child(n, "branch"), at+".branch", s.Branch)
 	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
+	v.updatePins(n, at, s, &effective)
 	if !effective.HasWorkflow() && (img.AutoRebuild == nil || *img.AutoRebuild) {
 		v.missing(n, "workflow", at+": workflow is missing, so no rebuild can be started")
 	}
@@ -436,7 +439,7 @@ func (v *validator) providerKeys(n *yaml.Node, at string, p Provider) {
 		return
 	}
 	accepted := p.traits().keys
-	for _, key := range []string{"workflow", "inputs", "job", "variables"} {
+	for _, key := range []string{"workflow", "inputs", "job", "variables", "updatePins", "pinFiles"} {
 		if k := keyNode(n, key); k != nil && !slices.Contains(accepted, key) {
 			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, strings.Join(startingProviders(key), " or "), p), "")
 		}

@@ -19,10 +19,13 @@ type Dep struct {
 	Base   string      // name of the base image; empty for a parent and for a reference without a tag
 	Uses   []state.Use // without those of the kind syntax
 	Final  bool        // the final stage is built on it
+	// Updated is set for a pinned reference that pull requests move.
+	Updated bool
 }
 
-// Moves reports whether a rebuild can pick up a new digest of the reference.
-func (d *Dep) Moves() bool { return !d.Ref.Pinned() }
+// Moves reports whether new digests of the reference's tag lead to rebuilds: a rebuild picks them up, or a pull request moves the
+// pin first.
+func (d *Dep) Moves() bool { return !d.Ref.Pinned() || d.Updated }
 
 // Graph is the dependency graph of a fleet.
 type Graph struct {
@@ -51,7 +54,7 @@ func Build(cfg *config.Config, st *state.State) *Graph {
 	}
 	b.nameBases(st, used)
 	for _, img := range used {
-		b.addDeps(img.Name, st.Images[img.Name])
+		b.addDeps(img, st.Images[img.Name])
 	}
 	for _, m := range []map[string][]string{g.children, g.dependents} {
 		for k := range m {
@@ -77,18 +80,16 @@ type parsed struct {
 
 // nameBases sets the names of all base images at once, because they depend on each other: see [state.State.BaseNames].
 func (g *builder) nameBases(st *state.State, used []*config.Image) {
+	upstream := map[state.Ref]bool{}
 	for _, img := range used {
 		for i := range st.Images[img.Name].BaseImages {
-			g.parse(st.Images[img.Name].BaseImages[i].Ref)
+			p := g.parse(st.Images[img.Name].BaseImages[i].Ref)
+			if tag, ok := p.ref.WithoutDigest(); p.ok && ok && p.parentFor(img) == "" {
+				upstream[tag] = true
+			}
 		}
 	}
-	refs := make([]state.Ref, 0, len(g.parsed))
-	for _, p := range g.parsed {
-		if tag, ok := p.ref.WithoutDigest(); p.ok && ok && p.parent == "" {
-			refs = append(refs, tag)
-		}
-	}
-	g.names = st.BaseNames(refs)
+	g.names = st.BaseNames(slices.Collect(maps.Keys(upstream)))
 }
 
 func (g *builder) parse(text string) parsed {
@@ -98,14 +99,24 @@ func (g *builder) parse(text string) parsed {
 	}
 	ref, err := state.ParseRef(text)
 	p = parsed{ref: ref, ok: err == nil}
-	if p.ok && !ref.Pinned() {
+	if p.ok && ref.Tag != "" {
 		p.parent = publisherOf(g.publishers, ref)
 	}
 	g.parsed[text] = p
 	return p
 }
 
-func (g *builder) addDeps(name string, facts *state.Image) {
+// parentFor returns the managed image that publishes the reference, or "". One that is pinned is a parent only where pull requests
+// move the pin.
+func (p *parsed) parentFor(img *config.Image) string {
+	if p.ref.Pinned() && !img.Source.MovesPins() {
+		return ""
+	}
+	return p.parent
+}
+
+func (g *builder) addDeps(img *config.Image, facts *state.Image) {
+	name := img.Name
 	deps := make([]Dep, 0, len(facts.BaseImages))
 	for i := range facts.BaseImages {
 		use := &facts.BaseImages[i]
@@ -113,11 +124,11 @@ func (g *builder) addDeps(name string, facts *state.Image) {
 		if !p.ok {
 			continue // validation reports an invalid reference
 		}
-		base := ""
-		if p.parent == "" {
+		base, parent := "", p.parentFor(img)
+		if parent == "" {
 			base = g.BaseName(p.ref)
 		}
-		d := Dep{Ref: p.ref, Parent: p.parent, Base: base, Uses: withoutSyntax(use.Uses), Final: use.Final}
+		d := Dep{Ref: p.ref, Parent: parent, Base: base, Uses: withoutSyntax(use.Uses), Final: use.Final, Updated: p.ref.Pinned() && img.Source.MovesPins()}
 		if len(d.Uses) == 0 {
 			continue
 		}
@@ -217,7 +228,7 @@ func (g *Graph) BaseName(r state.Ref) string {
 // BaseRef returns the reference of a base image in use.
 func (g *Graph) BaseRef(base string) state.Ref { return g.refs[base] }
 
-// Watched reports whether the base image needs a Warehouse: at least one image uses it without pinning it.
+// Watched reports whether the base image needs a Warehouse: at least one image uses it without pinning it, or moves its pin.
 func (g *Graph) Watched(base string) bool {
 	for _, name := range g.dependents[base] {
 		if slices.ContainsFunc(g.deps[name], func(d Dep) bool { return d.Base == base && d.Moves() }) {

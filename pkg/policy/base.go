@@ -24,6 +24,8 @@ func (d *decider) bases(img *config.Image, facts *state.Image) []BaseDecision {
 		b := BaseDecision{Ref: dep.Ref.String(), Parent: dep.Parent, Base: dep.Base, Origin: FromNowhere}
 		on := facts.On(b.Ref)
 		switch {
+		case dep.Updated:
+			d.pinned(&b, img, dep, facts)
 		case dep.Ref.Pinned():
 			b.Lock, b.Origin = state.Snapshot{Digest: dep.Ref.Digest}, FromPin
 			if base := d.st.Bases[dep.Base]; base != nil {
@@ -280,7 +282,7 @@ func same(a, b state.Snapshot, platforms []string) bool {
 // waits. The lock does not depend on the rebuild policy, which only decides when to rebuild: a push that restarts the wait
 // does not change the digest that a running rebuild is for.
 func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base, on *state.BuiltOn, facts *state.Image, platforms []string) {
-	v := view{img: img, now: d.now, locked: img.Source.PinsBases(), list: forImage(d.candidates(base, platforms), img, d.now)}
+	v := d.view(img, base, platforms)
 	built := pastOnly(facts.LastBuilt, d.clock)
 	at, listed := position(v.list, base, on, built, platforms)
 	from := at + 1
@@ -337,6 +339,11 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 func (v *view) leavable(at int, listed bool) bool {
 	c := &v.list[at]
 	return listed && (c.isHeld() || c.isWithdrawn() && !v.releasedNow(c))
+}
+
+// view returns the candidates of a tag, as seen from an image.
+func (d *decider) view(img *config.Image, base *state.Base, platforms []string) view {
+	return view{img: img, now: d.now, locked: img.Source.PinsBases(), list: forImage(d.candidates(base, platforms), img, d.now)}
 }
 
 // view is the candidates of one tag, as seen from one image at one time.

@@ -73,7 +73,7 @@ func (c *candidate) status(first bool, delay time.Duration, now time.Time) Clock
 }
 
 // Clocks returns the digests that the tag of a base image held, oldest first, as an image sees them. The first is the
-// baseline. It returns nil for a reference that is pinned, that a managed image publishes, or whose registry was not asked yet.
+// baseline. It returns nil for a reference whose pin nothing moves, that a managed image publishes, or whose registry was not asked yet.
 func Clocks(img *config.Image, st *state.State, dep *graph.Dep, now time.Time) []Clock {
 	return NewDecider(nil, st, nil, now).Clocks(img, dep)
 }
@@ -82,12 +82,16 @@ func Clocks(img *config.Image, st *state.State, dep *graph.Dep, now time.Time) [
 func (d *Decider) Clocks(img *config.Image, dep *graph.Dep) []Clock {
 	st, now := d.d.st, d.d.clock
 	base, facts := st.Bases[dep.Base], st.Images[img.Name]
-	if dep.Ref.Pinned() || base == nil || base.Baseline == nil || facts == nil {
+	if !dep.Moves() || base == nil || base.Baseline == nil || facts == nil {
 		return nil
 	}
 	platforms := PlatformsOf(img, dep.Uses)
 	list := d.d.candidates(base, platforms)
-	at, listed := position(list, base, facts.On(dep.Ref.String()), pastOnly(facts.LastBuilt, now), platforms)
+	on := facts.On(dep.Ref.String())
+	if dep.Updated {
+		on = builtOnTag(facts, dep.Ref)
+	}
+	at, listed := position(list, base, on, pastOnly(facts.LastBuilt, now), platforms)
 	out, delay := make([]Clock, len(list)), img.Delay().Std()
 	for i := range list {
 		c := &list[i]

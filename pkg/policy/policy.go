@@ -31,7 +31,7 @@ type Status string
 // Statuses of an image.
 const (
 	Current  Status = "current"
-	Waiting  Status = "waiting" // until a candidate has ripened, a parent is published, or a window opens; see Decision.Until
+	Waiting  Status = "waiting" // until a candidate has ripened, a parent is published, a window opens, or a pull request is merged; see Decision.Until
 	Due      Status = "due"
 	Starting Status = "starting" // recorded; a pass is about to start it
 	Running  Status = "running"  // the forge or Kargo has it
@@ -80,6 +80,13 @@ type Decision struct {
 	RunURL string `json:"runURL,omitempty"`
 	// AnalysisError is the error of the last analysis of the Dockerfile, if it failed.
 	AnalysisError string `json:"analysisError,omitempty"`
+	// Pins are the pinned references that a pull request is to move, and PullRequest is the one that is open.
+	Pins        []PinUpdate        `json:"pins,omitempty"`
+	PullRequest *state.PullRequest `json:"pullRequest,omitempty"`
+	// PinsStop is what keeps the pull request from being opened or brought up to date now: a pause, or the windows.
+	PinsStop string `json:"pinsStop,omitempty"`
+
+	pinsUrgent bool
 }
 
 // Origin is the source of a digest in the lock.
@@ -120,9 +127,19 @@ type BaseDecision struct {
 	Untrusted string   `json:"untrusted,omitempty"` // why the newest digest could not be verified
 	Unripe    string   `json:"unripe,omitempty"`    // why the published image should not have been built on its digest, as [Past.Unripe]
 	Current   string   `json:"current,omitempty"`   // digest of the tag now
+	// Pin is where a pull request is to move the pin; nil if it stays.
+	Pin *PinUpdate `json:"pin,omitempty"`
+	// Merged is until when an image whose pin has moved is left to the build that the merge started.
+	Merged time.Time `json:"merged,omitzero"`
 
 	byHand time.Time // when a person's release or hold made it due
 	fixes  string    // reason of a release by a scan
+}
+
+// tag returns the reference as people write it, without a digest.
+func (b *BaseDecision) tag() string {
+	tag, _, _ := strings.Cut(state.Short(b.Ref), "@")
+	return tag
 }
 
 // Outdated returns since when a base image has held something newer than what the image was built on, whether or not it is due;
@@ -165,7 +182,7 @@ func Recheck(decisions []Decision) []string {
 	var out []string
 	for _, dec := range decisions {
 		for _, b := range dec.Bases {
-			if b.Base != "" && (b.Due || !b.Until.IsZero() || b.Withdrawn || len(b.Missing) > 0) {
+			if b.Base != "" && (b.Due || b.Pin != nil || !b.Until.IsZero() || b.Withdrawn || len(b.Missing) > 0) {
 				out = append(out, b.Base)
 			}
 		}
@@ -229,6 +246,7 @@ func (d *decider) image(img *config.Image) Decision {
 		dec.RunURL = state.Text(r.RunURL)
 	}
 	d.desired(&dec, img, facts)
+	d.proposed(&dec, img, facts)
 	ancestor := d.blockingAncestor(&dec)
 	own := d.applyHolds(&dec, img, facts, ancestor)
 	if own.blocks(d.now) && (!own.since.Before(ancestor.since) || ancestor.idle && !own.idle) {
@@ -261,7 +279,7 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 	for _, b := range dec.Bases {
 		switch {
 		case d.st.Unreadable(state.BasesFolder, b.Base), d.st.Unreadable(state.ImagesFolder, b.Parent):
-			lost = append(lost, state.Short(b.Ref))
+			lost = append(lost, b.tag())
 		case b.Due:
 			dec.Targets = append(dec.Targets, state.Target{Ref: b.Ref, Snapshot: b.Lock})
 			dec.Urgent = append(dec.Urgent, b.Urgent...)
@@ -271,21 +289,21 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 			dec.Status, dec.Until = Due, time.Time{}
 		case !b.Until.IsZero():
 			if b.Waiting == b.Lock.Digest {
-				leaving = append(leaving, state.Short(b.Ref))
+				leaving = append(leaving, b.tag())
 			} else {
-				waiting = append(waiting, state.Short(b.Ref)+" moved "+ago(d.now.Sub(b.Moved)))
+				waiting = append(waiting, b.tag()+" moved "+ago(d.now.Sub(b.Moved)))
 			}
 			if dec.Status != Due && (dec.Until.IsZero() || b.Until.Before(dec.Until)) {
 				dec.Until = b.Until
 			}
 		case b.Held && b.OnHeld:
-			onHeld = append(onHeld, state.Short(b.Ref))
+			onHeld = append(onHeld, b.tag())
 		case b.Held:
-			held = append(held, state.Short(b.Ref))
+			held = append(held, b.tag())
 		case b.Untrusted != "":
-			untrusted = append(untrusted, state.Short(b.Ref)+": "+state.Text(b.Untrusted))
+			untrusted = append(untrusted, b.tag()+": "+state.Text(b.Untrusted))
 		case b.Origin == FromNowhere:
-			unknown = append(unknown, state.Short(b.Ref))
+			unknown = append(unknown, b.tag())
 		}
 	}
 	slices.Sort(dec.Urgent)
@@ -336,7 +354,7 @@ func lacking(bases []BaseDecision) string {
 	var out []string
 	for i := range bases {
 		if b := &bases[i]; len(b.Missing) > 0 {
-			out = append(out, state.Short(b.Ref)+" lacks "+strings.Join(b.Missing, ", "))
+			out = append(out, b.tag()+" lacks "+strings.Join(b.Missing, ", "))
 		}
 	}
 	if len(out) == 0 {
@@ -377,7 +395,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 	}
 	dec.Rebuild = rebuildID(img.Name, dec.Targets, facts.Rebuild)
 	own := blocker{image: img.Name, since: d.now}
-	if lacks := lacking(dec.Bases); lacks != "" && !img.Source.PinsBases() {
+	if lacks := lacking(slices.DeleteFunc(slices.Clone(dec.Bases), func(b BaseDecision) bool { return b.Origin == FromPin })); lacks != "" && !img.Source.PinsBases() {
 		dec.Status, dec.Reason = Incomplete, lacks+", so a build would fail; "+dec.Reason
 		return blocker{}
 	}
@@ -440,11 +458,19 @@ func alreadyBuilt(r *state.Rebuild, targets []state.Target) bool {
 func (d *decider) blockingAncestor(dec *Decision) blocker {
 	var longest blocker
 	for _, p := range d.g.Parents(dec.Image) {
+		if d.pinnedOnly(dec, p) {
+			continue // what it publishes reaches the image by a pull request
+		}
 		if b := d.blockers[p]; b.blocks(d.now) && (!b.idle || len(dec.Urgent) == 0) && (longest.image == "" || b.since.After(longest.since)) {
 			longest = b
 		}
 	}
 	return longest
+}
+
+// pinnedOnly reports whether an image uses a parent by pinned references alone.
+func (d *decider) pinnedOnly(dec *Decision, parent string) bool {
+	return !slices.ContainsFunc(dec.Bases, func(b BaseDecision) bool { return b.Parent == parent && b.Origin != FromPin })
 }
 
 // activeStatus returns the status of an active rebuild and its reason.
@@ -566,22 +592,24 @@ const (
 
 // dueReason returns why an image with these bases is due.
 func dueReason(bases []BaseDecision) string {
-	var urgent, newer, released, withdrawn, held, parents []string
+	var urgent, newer, released, withdrawn, held, parents, pins []string
 	for i := range bases {
 		switch b := &bases[i]; {
 		case !b.Due:
+		case b.Origin == FromPin:
+			pins = append(pins, state.Short(b.Ref))
 		case b.Parent != "":
 			parents = append(parents, b.Parent)
 		case b.Origin == FromOlder && b.OnHeld:
-			held = append(held, state.Short(b.Ref))
+			held = append(held, b.tag())
 		case b.Origin == FromOlder:
-			withdrawn = append(withdrawn, state.Short(b.Ref))
+			withdrawn = append(withdrawn, b.tag())
 		case len(b.Urgent) > 0:
-			urgent = append(urgent, fmt.Sprintf("newer digest of %s %s", state.Short(b.Ref), state.Text(b.fixes)))
+			urgent = append(urgent, fmt.Sprintf("newer digest of %s %s", b.tag(), state.Text(b.fixes)))
 		case b.Released:
-			released = append(released, state.Short(b.Ref))
+			released = append(released, b.tag())
 		default:
-			newer = append(newer, state.Short(b.Ref))
+			newer = append(newer, b.tag())
 		}
 	}
 	parts := urgent
@@ -594,6 +622,7 @@ func dueReason(bases []BaseDecision) string {
 	add(released, "newer digest of %s was released")
 	add(withdrawn, builtOnWithdrawn)
 	add(held, builtOnHeld)
+	add(pins, "not built on %s, which the Dockerfile pins")
 	if parents = slices.Compact(slices.Sorted(slices.Values(parents))); len(parents) > 1 {
 		add(parents, "parents %s were published")
 	} else {

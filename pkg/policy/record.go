@@ -208,11 +208,13 @@ func Assume(img *config.Image, st *state.State, g *graph.Graph) bool {
 	}
 	news := false
 	for _, dep := range g.Deps(img.Name) {
-		if facts.On(dep.Ref.String()) != nil || dep.Ref.Pinned() {
+		if facts.On(dep.Ref.String()) != nil || !dep.Moves() || dep.Updated && builtOnTag(facts, dep.Ref) != nil {
 			continue
 		}
 		var assumed state.Snapshot
-		if base := st.Bases[dep.Base]; base != nil && base.Baseline != nil {
+		if dep.Updated {
+			assumed.Digest = dep.Ref.Digest
+		} else if base := st.Bases[dep.Base]; base != nil && base.Baseline != nil {
 			assumed = base.Baseline.Snapshot
 		} else if p := publishedBy(st.Images[dep.Parent], dep.Ref.Tag); p != nil {
 			assumed = p.Snapshot

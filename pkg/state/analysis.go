@@ -51,13 +51,40 @@ func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing
 	i.BaseImages, i.Unresolved = uses, unresolved
 }
 
-// keep copies the keys that a newer version may have added to the known uses.
+// Use returns how the Dockerfile uses a reference, or nil.
+func (i *Image) Use(ref string) *BaseUse {
+	for n := range i.BaseImages {
+		if i.BaseImages[n].Ref == ref {
+			return &i.BaseImages[n]
+		}
+	}
+	return nil
+}
+
+// SetPullRequest records the open pull request that moves pins; nil for none. It reports whether anything changed.
+func (i *Image) SetPullRequest(r *PullRequest) bool {
+	before := i.PullRequest
+	switch {
+	case r == nil:
+		i.PullRequest = nil
+		return before != nil
+	case before == nil:
+	case r.URL == before.URL && r.Message == before.Message && r.Since.Equal(before.Since.Time) && slices.Equal(r.Pins, before.Pins):
+		return false
+	default:
+		r.Extra = before.Extra
+	}
+	i.PullRequest = r
+	return true
+}
+
+// keep copies what is known of the pin, and the keys that a newer version may have added to the known uses.
 func (b *BaseUse) keep(known []BaseUse) {
 	for _, old := range known {
 		if old.Ref != b.Ref {
 			continue
 		}
-		b.Extra = old.Extra
+		b.Extra, b.Pin = old.Extra, old.Pin
 		for n := range b.Uses {
 			if o := slices.IndexFunc(old.Uses, func(u Use) bool { return u.Compare(b.Uses[n]) == 0 }); o >= 0 {
 				b.Uses[n].Extra = old.Uses[o].Extra

@@ -85,6 +85,9 @@ func (i *Image) Faults() []Fault {
 		} else if r.String() != b.Ref {
 			f.add(b.Ref, "reference %q is not normalised: want %q", b.Ref, r)
 		}
+		if b.Pin != nil {
+			f.digest(b.Pin.TagHeld)
+		}
 		for _, u := range b.Uses {
 			if u.Line < 0 {
 				f.add(strconv.Itoa(u.Line), "invalid line %d", u.Line)
@@ -102,6 +105,13 @@ func (i *Image) Faults() []Fault {
 	for _, p := range i.Published {
 		f.once(tags, p.Tag, "published tag")
 		f.snapshot(p.Snapshot)
+	}
+	if i.PullRequest != nil {
+		for _, ref := range i.PullRequest.Pins {
+			if r, err := ParseRef(ref); err != nil || !r.Pinned() || r.String() != ref {
+				f.add(ref, "invalid pinned reference %q", ref)
+			}
+		}
 	}
 	if i.Rebuild != nil {
 		f.rebuild(i.Rebuild)

@@ -6,9 +6,11 @@ import "slices"
 func (i *Image) Clone() *Image {
 	out := *i
 	out.Dockerfile, out.Tags, out.Rebuild = clonePointer(i.Dockerfile), clonePointer(i.Tags), clonePointer(i.Rebuild)
+	out.PullRequest = clonePointer(i.PullRequest)
 	out.BaseImages = slices.Clone(i.BaseImages)
 	for j := range out.BaseImages {
 		out.BaseImages[j].Uses = slices.Clone(i.BaseImages[j].Uses)
+		out.BaseImages[j].Pin = clonePointer(i.BaseImages[j].Pin)
 	}
 	out.Unresolved, out.BuiltOn, out.Published = slices.Clone(i.Unresolved), slices.Clone(i.BuiltOn), slices.Clone(i.Published)
 	out.RebuildHistory = slices.Clone(i.RebuildHistory)

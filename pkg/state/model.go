@@ -134,24 +134,25 @@ type Update struct {
 
 // Image is the state of an enrolled image, managed or external.
 type Image struct {
-	Name           string      `yaml:"name" json:"name"`
-	Repository     string      `yaml:"repository" json:"repository"` // with its registry
-	Dockerfile     *Dockerfile `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
-	AnalysisError  string      `yaml:"analysisError,omitempty" json:"analysisError,omitempty"` // why the last analysis of the Dockerfile failed
-	BaseImages     []BaseUse   `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
-	Unresolved     []Missing   `yaml:"unresolved,omitempty" json:"unresolved,omitempty"`
-	BuiltOn        []BuiltOn   `yaml:"builtOn,omitempty" json:"builtOn,omitempty"`
-	Tags           *Tags       `yaml:"tags,omitempty" json:"tags,omitempty"`
-	CurrentVersion string      `yaml:"currentVersion,omitempty" json:"currentVersion,omitempty"`
-	CurrentDigest  string      `yaml:"currentDigest,omitempty" json:"currentDigest,omitempty"`
-	LastBuilt      Time        `yaml:"lastBuilt,omitempty" json:"lastBuilt,omitzero"`
-	Unpublished    Time        `yaml:"unpublished,omitempty" json:"unpublished,omitzero"` // when the registry was first found to hold no image
-	Published      []Published `yaml:"published,omitempty" json:"published,omitempty"`
-	Uncounted      []string    `yaml:"uncounted,omitempty" json:"uncounted,omitempty"` // a few of the published tags, while none of them counts
-	Rebuild        *Rebuild    `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
-	RebuildHistory []Rebuild   `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
-	Archived       string      `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
-	Extra          Extra       `yaml:",inline" json:"-"`
+	Name           string       `yaml:"name" json:"name"`
+	Repository     string       `yaml:"repository" json:"repository"` // with its registry
+	Dockerfile     *Dockerfile  `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
+	AnalysisError  string       `yaml:"analysisError,omitempty" json:"analysisError,omitempty"` // why the last analysis of the Dockerfile failed
+	BaseImages     []BaseUse    `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
+	Unresolved     []Missing    `yaml:"unresolved,omitempty" json:"unresolved,omitempty"`
+	BuiltOn        []BuiltOn    `yaml:"builtOn,omitempty" json:"builtOn,omitempty"`
+	Tags           *Tags        `yaml:"tags,omitempty" json:"tags,omitempty"`
+	CurrentVersion string       `yaml:"currentVersion,omitempty" json:"currentVersion,omitempty"`
+	CurrentDigest  string       `yaml:"currentDigest,omitempty" json:"currentDigest,omitempty"`
+	LastBuilt      Time         `yaml:"lastBuilt,omitempty" json:"lastBuilt,omitzero"`
+	Unpublished    Time         `yaml:"unpublished,omitempty" json:"unpublished,omitzero"` // when the registry was first found to hold no image
+	Published      []Published  `yaml:"published,omitempty" json:"published,omitempty"`
+	Uncounted      []string     `yaml:"uncounted,omitempty" json:"uncounted,omitempty"` // a few of the published tags, while none of them counts
+	PullRequest    *PullRequest `yaml:"pullRequest,omitempty" json:"pullRequest,omitempty"`
+	Rebuild        *Rebuild     `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
+	RebuildHistory []Rebuild    `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
+	Archived       string       `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived
+	Extra          Extra        `yaml:",inline" json:"-"`
 }
 
 // Dockerfile is the Dockerfile that was analyzed. Commit is the one at which this content was first seen; it is empty for a
@@ -171,7 +172,25 @@ type BaseUse struct {
 	Ref   string `yaml:"ref" json:"ref"`
 	Final bool   `yaml:"final,omitempty" json:"final,omitempty"` // the final stage is built on it
 	Uses  []Use  `yaml:"uses" json:"uses"`
+	Pin   *Pin   `yaml:"pin,omitempty" json:"pin,omitempty"` // of a pinned reference that pull requests move
 	Extra Extra  `yaml:",inline" json:"-"`
+}
+
+// Pin is when the Dockerfile first had a pinned reference, and the digest that its tag held then or soon after. A pin may be a digest
+// that the tag held between two observations; that digest shows what is newer.
+type Pin struct {
+	Since   Time   `yaml:"since" json:"since"`
+	TagHeld string `yaml:"tagHeld,omitempty" json:"tagHeld,omitempty"`
+	Extra   Extra  `yaml:",inline" json:"-"`
+}
+
+// PullRequest is the open pull or merge request that moves pins of an image.
+type PullRequest struct {
+	URL     string   `yaml:"url" json:"url"`
+	Since   Time     `yaml:"since" json:"since"`                         // when it was opened
+	Pins    []string `yaml:"pins" json:"pins"`                           // the references that it brings
+	Message string   `yaml:"message,omitempty" json:"message,omitempty"` // why it is left alone, or could not be brought up to date
+	Extra   Extra    `yaml:",inline" json:"-"`
 }
 
 // Use is one instruction that uses a base image.

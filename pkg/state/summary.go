@@ -121,6 +121,14 @@ func (i *Image) changes(old *Image) (out []string) {
 			add("built on %s of %s (%s)", ShortDigest(on.Digest), Short(on.Ref), on.Evidence)
 		}
 	}
+	switch r, was := i.PullRequest, old.PullRequest; {
+	case r == nil && was != nil:
+		add("pull request %s is no longer open or needed", was.URL)
+	case r != nil && (was == nil || was.URL != r.URL || !slices.Equal(was.Pins, r.Pins)):
+		add("pull request %s brings %s", r.URL, listOf(shortRefs(r.Pins)))
+	case r != nil && r.Message != was.Message:
+		add("pull request %s%s", r.URL, because(r.Message))
+	}
 	if r := i.Rebuild; r != nil {
 		was := old.Rebuild
 		if was == nil || was.ID != r.ID {
@@ -155,6 +163,14 @@ func refsOf(uses []BaseUse) []string {
 	out := make([]string, len(uses))
 	for i := range uses {
 		out[i] = Short(uses[i].Ref)
+	}
+	return out
+}
+
+func shortRefs(refs []string) []string {
+	out := make([]string, len(refs))
+	for i, ref := range refs {
+		out[i] = Short(ref)
 	}
 	return out
 }
