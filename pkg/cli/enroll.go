@@ -30,13 +30,14 @@ type enrollOptions struct {
 	labels       []string
 	noRebuild    bool
 	pinBases     bool
+	updatePins   bool
 	from         string // file with entries
 	dryRun       bool
 	output       outputFlag
 }
 
 // sourceFlags make an image a managed one.
-var sourceFlags = []string{"provider", "host", "repo", "branch", "dockerfile", "target", "build-arg", "platform", "workflow", "job", "pin-bases"}
+var sourceFlags = []string{"provider", "host", "repo", "branch", "dockerfile", "target", "build-arg", "platform", "workflow", "job", "pin-bases", "update-pins"}
 
 // entryFlags set other keys of an entry.
 var entryFlags = append([]string{"registry", "repository", "tag", "rebuild-delay", "owner", "label", "no-rebuild"}, sourceFlags...)
@@ -86,6 +87,7 @@ and none is enrolled.`,
 	f.StringVar(&o.source.Workflow, "workflow", "", "workflow `file` of GitHub or Gitea Actions")
 	f.StringVar(&o.source.Job, "job", "", "GitLab `job`")
 	f.BoolVar(&o.pinBases, "pin-bases", false, "the workflow builds with the lock that pin prints")
+	f.BoolVar(&o.updatePins, "update-pins", false, "move the pinned references of the Dockerfile by pull requests")
 	f.StringVar(&o.rebuildDelay, "rebuild-delay", "", "`time` that a new digest of a base image waits (default 7d)")
 	f.StringVar(&o.image.Owner, "owner", "", "team or person that owns the image, such as team-shop or @acme/shop")
 	f.StringArrayVar(&o.labels, "label", nil, "`label` KEY=VALUE to select the image by; may be given several times")
@@ -108,6 +110,9 @@ func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
 	if o.managed {
 		src := o.source
 		src.Provider = config.Provider(o.provider)
+		if o.updatePins {
+			src.UpdatePins = config.ByPullRequest
+		}
 		if o.pinBases {
 			src.PinBases = &o.pinBases
 		}

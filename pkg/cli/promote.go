@@ -3,15 +3,16 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
-	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
 	"github.com/imagefactory/imagefactory/pkg/store"
@@ -43,7 +44,7 @@ func (e *executorFlags) add(cmd *cobra.Command) {
 // backend returns the backend that starts rebuilds.
 func (e *executorFlags) backend(c *clients) promote.Backend {
 	if e.direct {
-		return promote.Direct{Client: forge.New(forge.Options{API: c.api, Now: c.env.Now}), Now: c.env.Now}
+		return promote.Direct{Client: c.forge(), Now: c.env.Now}
 	}
 	return promote.Kargo{Cluster: cluster.Options{Namespace: e.project, HTTP: httpx.Options{Logger: c.http().Logger}}}
 }
@@ -57,6 +58,9 @@ func newPromote(env *Env, paths *pathFlags) *cobra.Command {
 rebuilds are due, records them, and starts them: parents before the images built on them, and at most
 factory.maxConcurrentRebuilds per forge. Each rebuild has an ID and is recorded before it starts, so a crash or a second
 promoter neither loses it nor starts it twice.
+
+Images with source.updatePins get pull or merge requests that move the digests of their pinned references, once these have
+ripened: one for all images of a repository and branch, brought up to date by every pass.
 
 Rebuilds are started through Kargo: in the cluster with the token of the service account, elsewhere with the kubeconfig.
 With --direct they are started at GitHub and GitLab, without a cluster. With --wait, passes are repeated until no rebuild
@@ -111,7 +115,7 @@ func runPromote(ctx context.Context, env *Env, paths *pathFlags, o *promoteOptio
 	}
 	defer closeStore()
 	if o.dryRun {
-		return showStartable(ctx, env, st, selection, &o.output)
+		return o.preview(ctx, c, st, selection)
 	}
 	measured, st := o.metrics.begin(c, "promote", st)
 	return measured.end(ctx, o.passes(ctx, c, st, selection, measured))
@@ -122,7 +126,7 @@ func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store,
 	env := c.env
 	pass := promote.Options{
 		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress("image")), Sweep: !o.offline, Now: env.Now, Log: env.log,
-		Select: selection,
+		Select: selection, Repository: c.forge().Repository,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
@@ -182,8 +186,9 @@ func (o *promoteOptions) finish(ctx context.Context, c *clients, last *promote.R
 	return nil
 }
 
-// showStartable prints the rebuilds that promote would start.
-func showStartable(ctx context.Context, env *Env, st store.Store, selection fleet.Selection, output *outputFlag) error {
+// preview prints the rebuilds that promote would start, and the pull requests that it would open or change.
+func (o *promoteOptions) preview(ctx context.Context, c *clients, st store.Store, selection fleet.Selection) error {
+	env, output := c.env, &o.output
 	f, err := store.View(ctx, st)
 	if err != nil {
 		return err
@@ -210,6 +215,18 @@ func showStartable(ctx context.Context, env *Env, st store.Store, selection flee
 	if output.forPrograms() {
 		return report.Print(env.Out, output.value, StatusList{report.NewMeta("StatusList"), start, nil})
 	}
+	requests, err := o.previewRequests(ctx, c, f, decisions, selection)
+	if err != nil {
+		return err
+	}
+	if err := printStartable(env, output, start, now); err != nil {
+		return err
+	}
+	return printPreview(env, requests)
+}
+
+// printStartable prints the rebuilds that promote would start.
+func printStartable(env *Env, output *outputFlag, start []policy.Decision, now time.Time) error {
 	rows := make([][]string, len(start))
 	for i := range start {
 		rows[i] = []string{start[i].Image, start[i].Rebuild, report.When(&start[i], now, output.wide()), start[i].Reason}
@@ -243,6 +260,11 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 			return err
 		}
 	}
+	if !o.output.forPrograms() {
+		if err := printRequests(env, r.Requests, o.output.wide()); err != nil {
+			return err
+		}
+	}
 	return printPromotion(env, r)
 }
 
@@ -260,6 +282,10 @@ func promoteSummary(r *promote.Report, counts string) report.JobSummary {
 	}
 	for _, e := range r.Ended {
 		s.Rows = append(s.Rows, []string{e.Image, string(e.Status), e.Message, ""})
+	}
+	for i := range r.Requests {
+		x := &r.Requests[i]
+		s.Rows = append(s.Rows, []string{strings.Join(x.Images, ", "), "pull request " + string(x.Action), strings.Join(shortRefs(x.Pins), ", "), x.URL})
 	}
 	return s
 }
@@ -291,6 +317,9 @@ func printPromotion(env *Env, r *promote.Report) error {
 	text += plural.Count(len(r.Started), "rebuild") + " started, " + plural.Count(r.Active, "rebuild") + " active"
 	if r.Blocked > 0 {
 		text += fmt.Sprintf(", %d blocked", r.Blocked)
+	}
+	if n := changedRequests(r.Requests); n > 0 {
+		text += ", " + plural.Count(n, "pull request") + " changed"
 	}
 	if r.Saved.Commit != "" {
 		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit

@@ -108,7 +108,7 @@ func (d *Describer) addUser(out *Base, image string) {
 		if dep.Base != out.Name {
 			continue
 		}
-		u := User{Image: image, Pinned: dep.Ref.Pinned(), BuiltOn: d.builtOn(image, facts, dep.Ref.String()), Uses: usesOf(facts, dep.Uses)}
+		u := User{Image: image, Pinned: !dep.Moves(), BuiltOn: d.builtOn(image, facts, dep.Ref.String()), Uses: usesOf(facts, dep.Uses)}
 		if dec != nil {
 			u.Status, u.Reason = dec.Status, dec.Reason
 			if i < len(dec.Bases) {

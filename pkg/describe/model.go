@@ -198,7 +198,7 @@ type User struct {
 	Image   string        `json:"image"`
 	Status  policy.Status `json:"status"`
 	Reason  string        `json:"reason"`
-	Pinned  bool          `json:"pinned,omitempty"` // by its digest, so that no rebuild can move it
+	Pinned  bool          `json:"pinned,omitempty"` // by its digest, and nothing moves it
 	Due     bool          `json:"due,omitempty"`    // the image is to be rebuilt for this base
 	Until   time.Time     `json:"until,omitzero"`   // when a newer digest is due if the tag does not move again
 	BuiltOn *BuiltOn      `json:"builtOn,omitempty"`

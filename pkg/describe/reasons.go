@@ -78,7 +78,23 @@ func (c *chain) pinned(b *ImageBase) {
 		c.fact(c.d.inState(c.d.baseFile(b.Base), "currentDigest", ""), b.Current, "the tag holds %s", state.ShortDigest(b.Current))
 	}
 	c.rule(nil, "the Dockerfile names a digest, which a rebuild cannot move")
-	c.decide("no rebuild for it")
+	if p := b.Pin; p != nil {
+		_, digest, _ := strings.Cut(p.To, "@")
+		c.rule([]string{"updatePins", "rebuildDelay"}, "a pull request moves the pin to the newest digest that has ripened")
+		c.decide("to be moved to %s%s", state.ShortDigest(digest), since(p.Since))
+		return
+	}
+	switch {
+	case b.Due:
+		c.built(b)
+		c.decide("due%s: the image is not built on the pinned digest", since(b.Since))
+	case !b.Merged.IsZero():
+		c.decide("left to the build that the merge starts, until %s", stamp(b.Merged))
+	case !b.Until.IsZero():
+		c.decide("%s ripens at %s", state.ShortDigest(b.Waiting), stamp(b.Until))
+	default:
+		c.decide("no rebuild for it")
+	}
 }
 
 func (c *chain) built(b *ImageBase) {

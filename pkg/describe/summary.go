@@ -22,7 +22,7 @@ type BaseSummary struct {
 	Users     int          `json:"users"`            // images that use it
 	Newer     *state.Newer `json:"newer,omitempty"`  // tags of newer releases
 	AllUsers  int          `json:"allUsers"`         // images that are built on it, directly or not
-	Pinned    int          `json:"pinned"`           // images that use it pinned only, so that no rebuild can move it
+	Pinned    int          `json:"pinned"`           // images that use it pinned only, with pins that nothing moves
 }
 
 // Summary returns the base image in short.

@@ -197,8 +197,9 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 	for _, dep := range f.Graph.Deps(img.Name) {
 		ref, publisher := dep.Ref.String(), publishers[dep.Ref.Registry+"/"+dep.Ref.Repository]
 		switch {
+		case dep.Updated:
 		case dep.Ref.Pinned():
-			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", state.Short(ref)), "drop the digest and set pinBases, or let a bot update it")
+			at(finding.PinnedBase, fmt.Sprintf("%s is pinned by its digest: a rebuild cannot move it", state.Short(ref)), "set source.updatePins: pullRequest, or drop the digest and set pinBases")
 		case dep.Parent == "" && publisher != "" && f.State.Images[publisher] == nil: // its published tags are not known
 		case dep.Parent == "" && publisher != "":
 			at(finding.Unpublished, fmt.Sprintf("%s is a repository of the managed image %q, which does not publish this tag", ref, publisher), "use a published tag, or set `tags` of that image")
@@ -224,7 +225,7 @@ func (f *Fleet) lintFleet(ignored *ignores, keep map[string]bool) finding.List {
 		if _, known := graph.TagsOf(img, facts); !known {
 			undecided = append(undecided, img)
 		}
-		if img.Rebuilds() && img.Source.Triggerable() && !img.Source.PinsBases() && img.Delay() > 0 {
+		if img.Rebuilds() && img.Source.Triggerable() && !img.Source.PinsBases() && img.Delay() > 0 && !f.onlyPins(img) {
 			unlocked = append(unlocked, img)
 		}
 	}
@@ -241,6 +242,12 @@ func (f *Fleet) lintFleet(ignored *ignores, keep map[string]bool) finding.List {
 			"build with the lock, as the workflow that `imagefactory workflow` writes does, and set source.pinBases: true; or accept it with factory.lint.ignore: [IF012]"))
 	}
 	return l
+}
+
+// onlyPins reports whether all references of an image are pinned, and moved by pull requests.
+func (f *Fleet) onlyPins(img *config.Image) bool {
+	deps := f.Graph.Deps(img.Name)
+	return len(deps) > 0 && !slices.ContainsFunc(deps, func(d graph.Dep) bool { return !d.Updated })
 }
 
 // maxNamed is the number of images that a finding names; it counts the others.

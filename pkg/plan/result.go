@@ -117,14 +117,22 @@ func (f *future) pins(img *image) []Skip {
 	for i := range img.first.Bases {
 		b := &img.first.Bases[i]
 		if b.Origin == policy.FromPin && b.Current != "" && b.Current != b.Lock.Digest {
-			out = append(out, pinned(img, b.Ref))
+			skip := pinned(img, b.Ref)
+			if p := b.Pin; p != nil {
+				skip.Why = "pinned, and to be moved by a pull request to " + state.Short(p.To)
+			}
+			out = append(out, skip)
 		}
 	}
 	return out
 }
 
 func pinned(img *image, ref string) Skip {
-	return Skip{Image: img.Name, Ref: ref, Cause: SkipPinned, Why: "pinned to a digest in the Dockerfile: a rebuild cannot move it"}
+	why := "pinned to a digest in the Dockerfile: a rebuild cannot move it"
+	if img.Source.MovesPins() {
+		why = "pinned to a digest in the Dockerfile, until a pull request that moves it is merged"
+	}
+	return Skip{Image: img.Name, Ref: ref, Cause: SkipPinned, Why: why}
 }
 
 // cause returns why an image is not rebuilt although something newer is there, or "".
@@ -167,7 +175,7 @@ func (f *future) unaffected(img *image, rebuilt map[string]bool) []Skip {
 	for _, dep := range f.Graph.Deps(img.Name) {
 		switch {
 		case !f.changes(&dep, rebuilt):
-		case !dep.Moves():
+		case dep.Ref.Pinned():
 			out = append(out, pinned(img, dep.Ref.String()))
 		default:
 			reached = true

@@ -1,5 +1,5 @@
-// Package promote runs passes: it records the results of rebuilds, claims the rebuilds that are due, and starts them through
-// Kargo or at the forges.
+// Package promote runs passes: it records the results of rebuilds, claims the rebuilds that are due, starts them through Kargo or
+// at the forges, and has package propose bring the pull requests that move pins up to date.
 package promote
 
 import (
@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/propose"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
@@ -37,6 +40,8 @@ type Options struct {
 	Sweep bool
 	// Select selects the images whose rebuilds are started. The results of all rebuilds are recorded.
 	Select fleet.Selection
+	// Repository returns the repository of a source, for the pull requests that move pins. Without it, none is opened.
+	Repository func(context.Context, *config.Source) (forge.Repository, error)
 	// Now is the clock.
 	Now func() time.Time
 	// ObserveTimeout bounds the time to ask for the status of rebuilds, and then the time to observe registries. Default 2m30s.
@@ -49,7 +54,7 @@ type Options struct {
 }
 
 // Run runs one pass: it records the results of earlier rebuilds, resolves the tags that something waits for, decides,
-// records the rebuilds that it is about to start, and starts them. Two promoters race for recording: the one whose change
+// records the rebuilds that it is about to start, starts them, and brings the pull requests that move pins up to date. Two promoters race for recording: the one whose change
 // is stored starts the rebuild. A rebuild that was recorded and not started is started by a later pass, under the same ID.
 func Run(ctx context.Context, store store.Store, opts Options) (*Report, error) {
 	opts.ObserveTimeout = cmp.Or(opts.ObserveTimeout, observeTimeout)
@@ -71,13 +76,14 @@ func Run(ctx context.Context, store store.Store, opts Options) (*Report, error) 
 	}
 	a.report.Saved, a.report.Missed = saved, p.missed
 	outcomes := a.start(ctx)
+	requests := a.propose(ctx)
 	a.report.Stopped = ctx.Err() != nil
-	if len(outcomes) == 0 {
+	if len(outcomes) == 0 && !propose.Record(a.fleet, requests) {
 		return a.report, nil
 	}
 	var change *fleet.Change
 	after, err := store.Update(context.WithoutCancel(ctx), func(_ context.Context, f *fleet.Fleet) (_ *fleet.Change, err error) {
-		change, err = recordOutcomes(f, outcomes, opts.Now())
+		change, err = recordOutcomes(f, outcomes, requests, opts.Now())
 		return change, err
 	})
 	if err != nil {

@@ -4,23 +4,26 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/imagefactory/imagefactory/pkg/propose"
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
 // Report is the result of a pass.
 type Report struct {
-	Started  []Started   `json:"started"`
-	Ended    []Ended     `json:"ended"`             // rebuilds that have ended since the pass before
-	Dropped  []Ended     `json:"dropped"`           // recorded before, never started, and no longer due
-	NotReady []Problem   `json:"notReady"`          // due, but nothing can start them
-	Problems []Problem   `json:"problems"`          // failures; the next pass retries
-	Warnings []string    `json:"warnings"`          // what keeps Kargo from observing or starting
-	Active   int         `json:"active"`            // rebuilds that are running or being started
-	Blocked  int         `json:"blocked"`           // rebuilds that could not be started; Problems say why
-	Stopped  bool        `json:"stopped,omitempty"` // before the pass was complete
-	Saved    store.Saved `json:"-"`
-	Missed   Missed      `json:"-"` // for the Options of the next pass
+	Started  []Started `json:"started"`
+	Ended    []Ended   `json:"ended"`             // rebuilds that have ended since the pass before
+	Dropped  []Ended   `json:"dropped"`           // recorded before, never started, and no longer due
+	NotReady []Problem `json:"notReady"`          // due, but nothing can start them
+	Problems []Problem `json:"problems"`          // failures; the next pass retries
+	Warnings []string  `json:"warnings"`          // what keeps Kargo from observing or starting
+	Active   int       `json:"active"`            // rebuilds that are running or being started
+	Blocked  int       `json:"blocked"`           // rebuilds that could not be started; Problems say why
+	Stopped  bool      `json:"stopped,omitempty"` // before the pass was complete
+	// Requests are the pull requests that move pins, and what this pass did with them.
+	Requests []propose.Result `json:"requests,omitempty"`
+	Saved    store.Saved      `json:"-"`
+	Missed   Missed           `json:"-"` // for the Options of the next pass
 
 	unfinished map[string]bool // images whose rebuild is active or blocked
 }

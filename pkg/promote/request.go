@@ -42,13 +42,16 @@ func requestFor(f *fleet.Fleet, img *config.Image, rebuild state.Rebuild) *rebui
 		if !dep.Moves() {
 			continue
 		}
-		w := wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
-		target := r.target(w.Base)
+		tag, _ := dep.Ref.WithoutDigest()
+		w := wanted{Base: tag.String(), Warehouse: warehouseOf(f, &dep)}
+		target := r.target(dep.Ref.String())
 		switch {
 		case target != nil:
 			w.Digest = target.Digest
 		case len(r.Bases) > 0: // the rebuild is for another base
 			continue
+		case dep.Updated:
+			w.Digest = dep.Ref.Digest
 		case dep.Parent != "":
 			if parent := f.State.Images[dep.Parent]; parent != nil && parent.PublishedTag(dep.Ref.Tag) != nil {
 				w.Digest = parent.PublishedTag(dep.Ref.Tag).Digest
@@ -87,8 +90,9 @@ func warehouseOf(f *fleet.Fleet, dep *graph.Dep) string {
 func otherBases(f *fleet.Fleet, image string, r *rebuildRequest) []wanted {
 	var out []wanted
 	for _, dep := range f.Graph.Deps(image) {
-		w := wanted{Base: dep.Ref.String(), Warehouse: warehouseOf(f, &dep)}
-		if dep.Moves() && w.watched() && r.target(w.Base) == nil {
+		tag, _ := dep.Ref.WithoutDigest()
+		w := wanted{Base: tag.String(), Warehouse: warehouseOf(f, &dep)}
+		if dep.Moves() && w.watched() && r.target(dep.Ref.String()) == nil {
 			out = append(out, w)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/propose"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -84,9 +85,10 @@ func reason(err error) string {
 	return state.Text(err.Error())
 }
 
-// recordOutcomes records the outcomes of starting rebuilds.
-func recordOutcomes(f *fleet.Fleet, outcomes map[string]outcome, now time.Time) (*fleet.Change, error) {
+// recordOutcomes records the outcomes of starting rebuilds, and the open pull requests.
+func recordOutcomes(f *fleet.Fleet, outcomes map[string]outcome, requests []propose.Result, now time.Time) (*fleet.Change, error) {
 	return f.Change(func() {
+		propose.Record(f, requests)
 		for id, o := range outcomes {
 			facts := f.State.Images[o.image]
 			if facts == nil || facts.Rebuild == nil || facts.Rebuild.ID != id || facts.Rebuild.Status != state.Requested {

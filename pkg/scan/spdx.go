@@ -53,7 +53,9 @@ func (p *parser) spdxImage(pkg *spdxPackage) {
 	p.report.Subject.Name = pkg.Name
 	p.report.Subject.addRef(pkg.Version)
 	for _, ref := range pkg.Refs {
-		p.report.Subject.addPURL(ref.Locator)
+		if image := parsePURL(ref.Locator); image.Digest != "" {
+			p.report.Subject.addRef(image.Repository + "@" + image.Digest)
+		}
 	}
 }
 
@@ -98,8 +100,9 @@ func (p *parser) spdxGraph() error {
 		case e.Type == "software_Package" && e.Purpose == "container":
 			p.report.Subject.Name = e.Name
 			p.report.Subject.addRef(e.Version)
-			p.report.Subject.addPURL(e.URL)
-			f.packages[e.ID] = Product{Subject: true}
+			if image := parsePURL(e.URL); image.Digest != "" {
+				p.report.Subject.addRef(image.Repository + "@" + image.Digest)
+			}
 		case e.Type == "software_Package":
 			p.report.Looked = true
 			f.packages[e.ID] = Product{Package: e.Name, Version: e.Version}
@@ -146,14 +149,16 @@ func (p *parser) spdxFinish() error {
 		case strings.HasPrefix(e.Type, "VexUnderInvestigation"):
 			s.Status = UnderInvestigation
 		}
-		s.IDs = p.spdxIDs(e.From)
+		if s.IDs = p.spdxIDs(e.From); s.Status == "" || len(s.IDs) == 0 {
+			continue
+		}
 		for _, pkg := range e.To {
 			s.Products = append(s.Products, p.spdx.packages[pkg])
 			if err := p.spdxFinding(e.From, pkg); err != nil {
 				return err
 			}
 		}
-		p.report.state(s)
+		p.report.Statements = append(p.report.Statements, s)
 	}
 	return nil
 }

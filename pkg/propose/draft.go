@@ -1,0 +1,284 @@
+package propose
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aymanbagabas/go-udiff"
+
+	"github.com/imagefactory/imagefactory/pkg/dockerfile"
+	"github.com/imagefactory/imagefactory/pkg/forge"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/pins"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Draft is the content of a request.
+type Draft struct {
+	Title    string
+	Body     string
+	Message  string // of the commit
+	Files    map[string][]byte
+	Diff     string
+	Pins     []policy.PinUpdate // that the files contain, by reference
+	Problems []string           // of pins that cannot be moved
+
+	images map[string][]string // new references, by image
+}
+
+// edit is a file while the draft is made.
+type edit struct {
+	members []*Member
+	docker  bool // it is the Dockerfile of its members
+}
+
+// draft reads the files of a group at a commit and moves their pins, except to the rejected references.
+func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string, rejected map[string]bool, now time.Time) (*Draft, error) {
+	files := map[string]*edit{}
+	add := func(file string, m *Member, docker bool) {
+		if files[file] == nil {
+			files[file] = &edit{}
+		}
+		files[file].members = append(files[file].members, m)
+		files[file].docker = files[file].docker || docker
+	}
+	for i := range g.Members {
+		m := &g.Members[i]
+		if len(m.Pins) == 0 {
+			continue
+		}
+		add(m.Image.Source.Dockerfile, m, true)
+		for _, file := range m.Image.Source.PinFiles {
+			add(file, m, false)
+		}
+	}
+	for i := range g.Members { // an image with nothing to move keeps the pins of a Dockerfile that it shares
+		if m := &g.Members[i]; len(m.Pins) == 0 && files[m.Image.Source.Dockerfile] != nil {
+			add(m.Image.Source.Dockerfile, m, true)
+		}
+	}
+	d := &Draft{Files: map[string][]byte{}, images: map[string][]string{}}
+	found := map[string]policy.PinUpdate{}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		e := files[file]
+		before, err := repo.ReadFile(ctx, file, commit)
+		if errors.Is(err, forge.ErrNoFile) {
+			d.Problems = append(d.Problems, file+": no such file on branch "+g.Source.Branch)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file, err)
+		}
+		result, err := e.apply(ctx, file, before, rejected)
+		if err != nil {
+			d.Problems = append(d.Problems, file+": "+err.Error())
+			continue
+		}
+		for _, p := range result.Problems {
+			d.Problems = append(d.Problems, file+": "+p.String())
+		}
+		if len(result.Changes) == 0 {
+			continue
+		}
+		d.Files[file] = result.Content
+		d.Diff += udiff.Unified("a/"+file, "b/"+file, string(before), string(result.Content))
+		for _, c := range result.Changes {
+			for _, m := range e.members {
+				if p := m.pin(c.From); p != nil {
+					found[p.From] = *p
+					d.images[m.Image.Name] = append(d.images[m.Image.Name], p.To)
+				}
+			}
+		}
+	}
+	for name, refs := range d.images {
+		d.images[name] = slices.Compact(slices.Sorted(slices.Values(refs)))
+	}
+	for _, from := range slices.Sorted(maps.Keys(found)) {
+		d.Pins = append(d.Pins, found[from])
+	}
+	g.describe(d, now)
+	return d, nil
+}
+
+// apply moves the pins of a file.
+func (e *edit) apply(ctx context.Context, file string, content []byte, rejected map[string]bool) (*pins.Edit, error) {
+	lock := func(ref state.Ref) state.Ref {
+		to := e.target(ref)
+		if rejected[to.String()] {
+			return ref
+		}
+		return to
+	}
+	if !e.docker {
+		return pins.File(file, content, lock)
+	}
+	var builds []dockerfile.Options
+	for _, m := range e.members {
+		s := m.Image.Source
+		for _, platform := range s.Platforms {
+			builds = append(builds, dockerfile.Options{BuildArgs: s.BuildArgs, Contexts: s.BuildContexts, Target: s.Target, Platform: platform})
+		}
+	}
+	return pins.Dockerfile(ctx, content, builds, lock)
+}
+
+// target returns what a pinned reference moves to. Where several images use it, it is the digest that suits all of them: the one that
+// was seen first.
+func (e *edit) target(ref state.Ref) state.Ref {
+	var to *policy.PinUpdate
+	for _, m := range e.members {
+		switch p := m.pin(ref); {
+		case p != nil:
+			if to == nil || p.Seen.Before(to.Seen) {
+				to = p
+			}
+		case m.facts.Use(ref.String()) != nil:
+			return ref // it stays for this image
+		}
+	}
+	if to == nil {
+		return ref
+	}
+	out, err := state.ParseRef(to.To)
+	if err != nil {
+		return ref
+	}
+	return out
+}
+
+func (m *Member) pin(ref state.Ref) *policy.PinUpdate {
+	for i := range m.Pins {
+		if m.Pins[i].From == ref.String() {
+			return &m.Pins[i]
+		}
+	}
+	return nil
+}
+
+// Marks in the text of a request, which people do not see.
+const (
+	pinMark    = "<!-- imagefactory:pin "
+	closedMark = "<!-- imagefactory:closed -->"
+	markEnd    = " -->"
+	// contentTrailer ends the message of a commit: the hash of the files that it changes.
+	contentTrailer = "Imagefactory-Content: "
+)
+
+const namesInTitle = 3
+
+// describe fills in the texts of a draft.
+func (g *Group) describe(d *Draft, now time.Time) {
+	var bases []string
+	for _, p := range d.Pins {
+		bases = append(bases, tagOf(p.To))
+	}
+	bases = slices.Compact(slices.Sorted(slices.Values(bases)))
+	images := slices.Sorted(maps.Keys(d.images))
+	values := map[string]string{
+		"bases": plural.Listed(bases, namesInTitle), "images": plural.Listed(images, namesInTitle), "branch": g.Source.Branch, "repo": g.Source.Repo,
+	}
+	d.Title = g.config.Fill(g.config.Title, values)
+	values["details"] = g.details(d, images, now)
+	var marks strings.Builder
+	for _, p := range d.Pins {
+		marks.WriteString(pinMark + p.To + markEnd + "\n")
+	}
+	d.Body = strings.TrimSpace(g.config.Fill(g.config.Body, values)) + "\n\n" + marks.String()
+	var message strings.Builder
+	message.WriteString(d.Title + "\n\n")
+	for _, p := range d.Pins {
+		fmt.Fprintf(&message, "%s: %s -> %s\n", tagOf(p.From), digestOf(p.From), digestOf(p.To))
+	}
+	d.Message = message.String() + "\n" + contentTrailer + contentOf(d.Files)
+}
+
+// details returns the part of the text that the facts make.
+func (g *Group) details(d *Draft, images []string, now time.Time) string {
+	var b strings.Builder
+	b.WriteString("| Base image | From | To | Ripened |\n|---|---|---|---|\n")
+	for _, p := range d.Pins {
+		base := "`" + tagOf(p.From) + "`"
+		if tagOf(p.To) != tagOf(p.From) {
+			base += " → `" + tagOf(p.To) + "`"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | `%s` | %s |\n", base, digestOf(p.From), digestOf(p.To), cell(ripened(&p, now)))
+	}
+	for _, p := range d.Pins {
+		if len(p.Urgent) > 0 {
+			fmt.Fprintf(&b, "\n`%s` fixes %s.\n", tagOf(p.To), cell(plural.Listed(p.Urgent, 20)))
+		}
+	}
+	var next []string
+	for i := range g.Members {
+		if slices.Contains(images, g.Members[i].Image.Name) {
+			next = append(next, g.Members[i].Next...)
+		}
+	}
+	next = slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(next))), func(name string) bool { return slices.Contains(images, name) })
+	fmt.Fprintf(&b, "\nThe merge rebuilds %s.", plural.Listed(images, 20))
+	if len(next) > 0 {
+		fmt.Fprintf(&b, " Built on it, and next: %s.", plural.Listed(next, 20))
+	}
+	b.WriteString("\n\nThis request is brought up to date as digests ripen. A commit by anybody else on its branch stops that. " +
+		"Close it to refuse these digests; the next ones get a new request.")
+	return b.String()
+}
+
+// ripened returns how long a digest has been known, and why it need not be known longer.
+func ripened(p *policy.PinUpdate, now time.Time) string {
+	text := "seen " + p.Seen.UTC().Format(time.DateOnly)
+	if p.Parent != "" {
+		text = "published by " + p.Parent + " " + p.Seen.UTC().Format(time.DateOnly)
+	}
+	if p.Reason != "" {
+		text += "; " + state.Text(p.Reason)
+	}
+	return text
+}
+
+// cell makes a text fit for a table in Markdown.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "`", "'", "@", "@\u200b").Replace(s)
+}
+
+// tagOf returns a reference without its digest, as people write it.
+func tagOf(ref string) string {
+	tag, _, _ := strings.Cut(ref, "@")
+	return state.Short(tag)
+}
+
+func digestOf(ref string) string {
+	_, digest, _ := strings.Cut(ref, "@")
+	return state.ShortDigest(digest)
+}
+
+// contentOf returns a hash of files.
+func contentOf(files map[string][]byte) string {
+	h := sha256.New()
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%s\x00%d\x00", file, len(files[file]))
+		h.Write(files[file])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// marked returns the references that the text of a request names.
+func marked(body string) []string {
+	var out []string
+	for line := range strings.SplitSeq(body, "\n") {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), pinMark)
+		if ref, end := strings.CutSuffix(rest, markEnd); ok && end {
+			out = append(out, ref)
+		}
+	}
+	return out
+}

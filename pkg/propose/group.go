@@ -1,0 +1,103 @@
+// Package propose moves pinned references by pull and merge requests: one for all images of a repository and branch. What is to move
+// is decided by package policy, bytes are changed by package pins, and the API of the forge is that of package forge. A request is
+// found again by its branch and brought up to date; nothing is remembered that the forge does not know.
+package propose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/policy"
+	"github.com/imagefactory/imagefactory/pkg/state"
+)
+
+// Group is what one request is for: the images that are built from one branch of a repository.
+type Group struct {
+	Source  *config.Source // of one of the images
+	Members []Member       // sorted by name
+	config  *config.PullRequests
+}
+
+// Member is an image of a [Group].
+type Member struct {
+	Image *config.Image
+	Pins  []policy.PinUpdate // that are to move now
+	Next  []string           // images that are built on it, directly or not
+	facts *state.Image
+}
+
+// Repo names the repository for people, with its host unless that is the provider's own.
+func (g *Group) Repo() string {
+	if g.Source.Host == config.HomeHost(g.Source.Provider) {
+		return g.Source.Repo
+	}
+	return g.Source.Host + "/" + g.Source.Repo
+}
+
+// Branch returns the branch of the request.
+func (g *Group) Branch() string {
+	return g.config.Branch + "/" + strings.ReplaceAll(g.Source.Branch, "/", "-")
+}
+
+// Images returns the names of the images.
+func (g *Group) Images() []string {
+	out := make([]string, len(g.Members))
+	for i := range g.Members {
+		out[i] = g.Members[i].Image.Name
+	}
+	return out
+}
+
+// open returns the recorded request, or nil.
+func (g *Group) open() *state.PullRequest {
+	for i := range g.Members {
+		if r := g.Members[i].facts.PullRequest; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// moves reports whether a pin of any member is to move.
+func (g *Group) moves() bool {
+	return slices.ContainsFunc(g.Members, func(m Member) bool { return len(m.Pins) > 0 })
+}
+
+// Groups returns the groups in which a pin is to move, or whose request may be open, sorted by repository and branch. stopped
+// reports whether nothing may be done for an image now: its pins stay as an open request has them.
+func Groups(f *fleet.Fleet, decisions []policy.Decision, stopped func(*policy.Decision) bool) []Group {
+	byKey := map[string]*Group{}
+	acts := map[string]bool{}
+	for i := range decisions {
+		dec := &decisions[i]
+		img, facts := f.Config.Find(dec.Image), f.State.Images[dec.Image]
+		if !img.Managed() || facts == nil || !img.Source.MovesPins() && facts.PullRequest == nil {
+			continue
+		}
+		key := strings.Join([]string{img.Source.Host, img.Source.Repo, img.Source.Branch}, " ")
+		if byKey[key] == nil {
+			byKey[key] = &Group{Source: img.Source, config: &f.Config.Factory.PullRequests}
+		}
+		m := Member{Image: img, Pins: dec.Pins, Next: f.Graph.Descendants(img.Name), facts: facts}
+		if dec.PinsStop != "" || stopped(dec) {
+			m.Pins = slices.DeleteFunc(slices.Clone(m.Pins), func(p policy.PinUpdate) bool {
+				return facts.PullRequest == nil || !slices.Contains(facts.PullRequest.Pins, p.To)
+			})
+		} else {
+			acts[key] = true
+		}
+		byKey[key].Members = append(byKey[key].Members, m)
+	}
+	var out []Group
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		if g := byKey[key]; acts[key] && (g.moves() || g.open() != nil) {
+			slices.SortFunc(g.Members, func(a, b Member) int { return cmp.Compare(a.Image.Name, b.Image.Name) })
+			out = append(out, *g)
+		}
+	}
+	return out
+}
