@@ -3,6 +3,7 @@ package analyze_test
 import (
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +12,9 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/analyze"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/scan"
 	"github.com/imagefactory/imagefactory/pkg/source"
+	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
 	"github.com/imagefactory/imagefactory/test/fleetgen"
 )
@@ -61,6 +64,37 @@ func BenchmarkSynth(b *testing.B) {
 				files, _, err := f.Synth(false)
 				require.NoError(b, err)
 				_, err = manifest.Write(p.OutDir, files)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkOpenScans opens a fleet with 50 findings of each image, with and without them.
+func BenchmarkOpenScans(b *testing.B) {
+	p, _ := analyzed(b, 1000)
+	f, err := fleet.Open(p)
+	require.NoError(b, err)
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for name := range f.State.Images {
+		report := scan.Report{Format: scan.Trivy, Scanner: "trivy", OS: "debian 12", Looked: true}
+		for i := range 50 {
+			report.Findings = append(report.Findings, scan.Finding{
+				ID: "CVE-2026-" + strconv.Itoa(10000+i), Severity: scan.High, Package: "libpackage" + strconv.Itoa(i), Installed: "3.0.11-1~deb12u2", Fixed: "3.0.13-1~deb12u1",
+			})
+		}
+		s := &state.Scans{Name: name}
+		s.Set(state.NewScan(digest, "linux/amd64", &report, scan.High))
+		f.State.ImageScans[name] = s
+	}
+	files, err := f.State.Encode()
+	require.NoError(b, err)
+	require.NoError(b, state.WriteFiles(p.StateDir, files))
+	for name, open := range map[string]func(fleet.Paths) (*fleet.Fleet, error){"with": fleet.Open, "without": fleet.OpenWithoutScans} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := open(p)
 				require.NoError(b, err)
 			}
 		})

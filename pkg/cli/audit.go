@@ -74,7 +74,7 @@ func runAudit(ctx context.Context, env *Env, paths *pathFlags, o *auditOptions, 
 	if err != nil {
 		return err
 	}
-	f, err := openSelected(env, paths, selection)
+	f, err := openSelected(env, paths, fleet.OpenWithoutScans, selection)
 	if err != nil {
 		return err
 	}

@@ -303,7 +303,7 @@ func imageNames(paths *pathFlags) cobra.CompletionFunc {
 func baseNames(paths *pathFlags) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		paths.setDefaults()
-		f, err := fleet.Open(paths.paths())
+		f, err := fleet.OpenWithoutScans(paths.paths())
 		if partial := (*fleet.StateError)(nil); errors.As(err, &partial) {
 			f, err = partial.Rest, nil
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/describe"
 	"github.com/imagefactory/imagefactory/pkg/exposure"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -47,7 +48,7 @@ func runDescribe(env *Env, paths *pathFlags, output *outputFlag, spec string) er
 	if err := output.check(); err != nil {
 		return err
 	}
-	f, err := openToShow(env, paths)
+	f, err := openToShow(env, paths, fleet.Open)
 	if err != nil {
 		return err
 	}

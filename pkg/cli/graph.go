@@ -104,7 +104,7 @@ func runGraph(env *Env, paths *pathFlags, o *graphOptions, names []string) error
 	if err := o.check(env, selection); err != nil {
 		return err
 	}
-	f, err := openSelected(env, paths, selection)
+	f, err := openSelected(env, paths, fleet.OpenWithoutScans, selection)
 	if err != nil {
 		return err
 	}

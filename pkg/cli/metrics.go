@@ -38,7 +38,7 @@ With -l or --owner, metrics describes only the images that match and the base im
 			if err != nil {
 				return err
 			}
-			f, err := openSelected(env, paths, selection)
+			f, err := openSelected(env, paths, fleet.Open, selection)
 			if err != nil {
 				return err
 			}

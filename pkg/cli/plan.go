@@ -92,7 +92,7 @@ func runPlan(ctx context.Context, env *Env, paths *pathFlags, o *planOptions, is
 	if o.diff != "" {
 		return runDiff(ctx, env, paths, o)
 	}
-	f, err := openSelected(env, paths, selection)
+	f, err := openSelected(env, paths, fleet.Open, selection)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func runReport(ctx context.Context, env *Env, paths *pathFlags, selected *select
 	if err != nil {
 		return err
 	}
-	f, err := openSelected(env, paths, selection)
+	f, err := openSelected(env, paths, fleet.Open, selection)
 	if err != nil {
 		return err
 	}

@@ -68,9 +68,12 @@ func (o *selectFlags) selection(names []string) (fleet.Selection, error) {
 	return fleet.Selection{Names: names, Labels: s}, nil
 }
 
+// opener is [fleet.Open] or [fleet.OpenWithoutScans].
+type opener func(fleet.Paths) (*fleet.Fleet, error)
+
 // openSelected opens the fleet to show it, and prints why labels select no image of it.
-func openSelected(env *Env, paths *pathFlags, s fleet.Selection) (*fleet.Fleet, error) {
-	f, err := openToShow(env, paths)
+func openSelected(env *Env, paths *pathFlags, open opener, s fleet.Selection) (*fleet.Fleet, error) {
+	f, err := openToShow(env, paths, open)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +81,8 @@ func openSelected(env *Env, paths *pathFlags, s fleet.Selection) (*fleet.Fleet, 
 }
 
 // openToShow opens the fleet for a command that only shows it. If state files cannot be read, it prints that and returns the rest.
-func openToShow(env *Env, paths *pathFlags) (*fleet.Fleet, error) {
-	f, err := fleet.Open(paths.paths())
+func openToShow(env *Env, paths *pathFlags, open opener) (*fleet.Fleet, error) {
+	f, err := open(paths.paths())
 	var partial *fleet.StateError
 	if !errors.As(err, &partial) {
 		return f, err

@@ -123,7 +123,7 @@ func (o *statusOptions) check(names []string) error {
 }
 
 func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions) error {
-	f, err := openSelected(env, paths, o.selection)
+	f, err := openSelected(env, paths, fleet.OpenWithoutScans, o.selection)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func runStatus(ctx context.Context, env *Env, paths *pathFlags, o *statusOptions
 		return o.printBases(env, f)
 	case o.watching:
 		return o.watch(ctx, env, func() ([]policy.Decision, *cluster.Live, error) {
-			f, err := openToShow(env, paths)
+			f, err := openToShow(env, paths, fleet.OpenWithoutScans)
 			if err != nil {
 				return nil, nil, err
 			}

@@ -55,7 +55,7 @@ func runSynth(env *Env, paths *pathFlags, o *synthOptions) error {
 	if err := o.output.check(); err != nil {
 		return err
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := fleet.OpenWithoutScans(paths.paths())
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func runWorkflow(env *Env, paths *pathFlags, o *workflowOptions, names []string)
 	case len(names) == 0 && o.check == "":
 		return fleet.Usagef("workflow needs NAME, or --check DIR")
 	}
-	f, err := fleet.Open(paths.paths())
+	f, err := fleet.OpenWithoutScans(paths.paths())
 	if err != nil {
 		return err
 	}

@@ -42,14 +42,27 @@ type Fleet struct {
 
 // Open reads a fleet from local files. If they are invalid, the error wraps a [finding.List] with every problem of images.yaml
 // and of the state files. If only state files are invalid, it is a [StateError].
-func Open(p Paths) (*Fleet, error) {
-	return OpenFS(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
+func Open(p Paths) (*Fleet, error) { return openDir(p, state.Load) }
+
+// OpenWithoutScans is like [Open], but does not read the findings of scans. It is for commands that neither need nor change them:
+// scheduling follows from what scans have released and held.
+func OpenWithoutScans(p Paths) (*Fleet, error) { return openDir(p, state.LoadWithoutScans) }
+
+func openDir(p Paths, loadState stateLoader) (*Fleet, error) {
+	return open(p, os.DirFS(p.StateDir), loadState, func() (*config.Config, error) { return config.LoadFile(p.Config) })
 }
+
+// stateLoader loads the state folder files, which findings call display.
+type stateLoader func(files fs.FS, display string) (*state.State, error)
 
 // OpenFS is like [Open] for a state folder and an images.yaml that may be elsewhere, such as in a git tree. Paths only names
 // them in findings.
 func OpenFS(p Paths, files fs.FS, load func() (*config.Config, error)) (*Fleet, error) {
-	cfg, st, configErr, stateErr := read(p, files, load)
+	return open(p, files, state.Load, load)
+}
+
+func open(p Paths, files fs.FS, loadState stateLoader, load func() (*config.Config, error)) (*Fleet, error) {
+	cfg, st, configErr, stateErr := read(p, files, loadState, load)
 	if err := join(configErr, stateErr); err != nil && (configErr != nil || !leaveOut(st, p, err)) {
 		return nil, err
 	}
@@ -136,13 +149,13 @@ func ReadState(p Paths) (*state.State, error) {
 }
 
 // read reads images.yaml and state concurrently, because parsing takes most of the time.
-func read(p Paths, files fs.FS, load func() (*config.Config, error)) (cfg *config.Config, st *state.State, configErr, stateErr error) {
+func read(p Paths, files fs.FS, loadState stateLoader, load func() (*config.Config, error)) (cfg *config.Config, st *state.State, configErr, stateErr error) {
 	var group errgroup.Group
 	group.Go(func() error {
 		cfg, configErr = load()
 		return nil
 	})
-	st, stateErr = state.Load(files, p.StateDir)
+	st, stateErr = loadState(files, p.StateDir)
 	if found := (finding.List)(nil); stateErr != nil && !errors.As(stateErr, &found) {
 		stateErr = fmt.Errorf("opening %q: %w", p.StateDir, stateErr)
 	}

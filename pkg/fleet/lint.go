@@ -35,7 +35,7 @@ const (
 // out. Without lines, no API is asked for the end of release lines. The error is for problems of another kind, such as a file that cannot be
 // opened.
 func Validate(p Paths, crdDir string, selected Selection, lines ReleaseLines, now time.Time) (finding.List, error) {
-	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), func() (*config.Config, error) { return config.LoadFile(p.Config) })
+	cfg, st, configErr, stateErr := read(p, os.DirFS(p.StateDir), state.Load, func() (*config.Config, error) { return config.LoadFile(p.Config) })
 	var all finding.List
 	for _, err := range []error{configErr, stateErr} {
 		var list finding.List

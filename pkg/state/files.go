@@ -41,7 +41,14 @@ const header = "# Written by imagefactory. Facts only; do not edit.\n"
 
 // Load reads the state folder fsys. A folder that does not exist is an empty state. If files are invalid, Load returns the
 // State of the others and a [finding.List] with every problem, whose paths begin with display.
-func Load(fsys fs.FS, display string) (*State, error) {
+func Load(fsys fs.FS, display string) (*State, error) { return load(fsys, display, (*State).loadScans) }
+
+// LoadWithoutScans is like [Load], but leaves out the findings of scans, which may be most of the state.
+func LoadWithoutScans(fsys fs.FS, display string) (*State, error) {
+	return load(fsys, display, func(*State, fs.FS, string, *finding.List) error { return nil })
+}
+
+func load(fsys fs.FS, display string, loadScans func(st *State, fsys fs.FS, display string, problems *finding.List) error) (*State, error) {
 	st := New()
 	st.archivedBases = loadArchivedBases(fsys)
 	var problems finding.List
@@ -53,16 +60,8 @@ func Load(fsys fs.FS, display string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	for folder, scans := range map[string]map[string]*Scans{ImageScansFolder: st.ImageScans, BaseScansFolder: st.BaseScans} {
-		list, err := loadFolder(fsys, display, folder, &problems, kindOfScans)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range list {
-			if s != nil {
-				scans[s.Name] = s
-			}
-		}
+	if err := loadScans(st, fsys, display, &problems); err != nil {
+		return nil, err
 	}
 	if _, err := fs.Lstat(fsys, PauseFile); err == nil {
 		var found finding.List
@@ -87,6 +86,21 @@ func Load(fsys fs.FS, display string) (*State, error) {
 		}
 	}
 	return st, problems.Err()
+}
+
+func (s *State) loadScans(fsys fs.FS, display string, problems *finding.List) error {
+	for folder, scans := range map[string]map[string]*Scans{ImageScansFolder: s.ImageScans, BaseScansFolder: s.BaseScans} {
+		list, err := loadFolder(fsys, display, folder, problems, kindOfScans)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			if s != nil {
+				scans[s.Name] = s
+			}
+		}
+	}
+	return nil
 }
 
 func loadFolder[T any](fsys fs.FS, display, folder string, problems *finding.List, k kind[T]) ([]*T, error) {
