@@ -46,6 +46,7 @@ func (d *doctor) cluster() []probe {
 		{"Kargo", c.kargo},
 		{"Argo Rollouts", c.rollouts},
 		{"namespace " + d.Project, c.namespace},
+		{"factory", c.owner},
 		{"Secrets", c.secrets},
 		{"permissions", c.permissions},
 		{"dist in the cluster", c.applied},

@@ -175,6 +175,7 @@ func (w *world) inKubernetes(t *testing.T) {
 		}
 		w.secret(s.Name, s.CredType, data)
 	}
+	w.cronJob(t, func(text string) string { return text })
 	for _, o := range w.fleet.Objects {
 		if o.Kind() != "Stage" {
 			continue
@@ -185,6 +186,23 @@ func (w *world) inKubernetes(t *testing.T) {
 		require.NoError(t, yaml.Unmarshal(data, &stage))
 		stage["spec"].(map[string]any)["addedByAWebhook"] = true
 		w.kube.Add("stages", stage)
+	}
+}
+
+const cronJobPath = "/apis/batch/v1/namespaces/image-factory-kargo/cronjobs/promote"
+
+// cronJob makes the cluster have the CronJob promote of dist, changed.
+func (w *world) cronJob(t *testing.T, change func(text string) string) {
+	t.Helper()
+	for _, o := range w.fleet.Objects {
+		if o.Kind() != "CronJob" {
+			continue
+		}
+		data, err := yamlenc.Marshal(o)
+		require.NoError(t, err)
+		var job map[string]any
+		require.NoError(t, yaml.Unmarshal([]byte(change(string(data))), &job))
+		w.kube.Answer(cronJobPath, job)
 	}
 }
 
@@ -574,4 +592,18 @@ func TestAppToken(t *testing.T) {
 	w.secret(secret, "generic", map[string]string{"token": canary})
 	problems, _ = w.run(t)
 	assert.Empty(t, problems)
+}
+
+// TestOneFactoryInAProject: the CronJob of another factory in the Project is reported.
+func TestOneFactoryInAProject(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	problems, all := w.run(t)
+	assert.Empty(t, problems)
+	assert.True(t, slices.ContainsFunc(all, func(c doctor.Check) bool { return c.Message == "the Project belongs to this factory" }))
+	w.cronJob(t, func(text string) string { return strings.Replace(text, "--path=state", "--path=other/state", 1) })
+	problems, _ = w.run(t)
+	assert.Equal(t, []string{"error factory: the CronJob promote runs with --path=other/state, not state: another factory uses the Project image-factory-kargo"}, problems)
+	w.kube.Answer(cronJobPath, nil)
+	problems, _ = w.run(t)
+	assert.Equal(t, []string{"not checked factory: no permission to read the CronJob promote"}, problems)
 }

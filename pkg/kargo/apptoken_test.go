@@ -60,7 +60,7 @@ func TestAppTokens(t *testing.T) {
 	}, refresh.Containers[0].Args)
 	apps := []Projection{app("other-app", "ghe.example.com:8443"), app("app", "github.com")}
 	assert.Equal(t, apps, files(refresh))
-	promote := find[*CronJob](t, objects, cronJobName).Spec.JobTemplate.Spec.Template.Spec
+	promote := find[*CronJob](t, objects, PromoteName).Spec.JobTemplate.Spec.Template.Spec
 	push := Projection{Secret: &KeyProjection{Name: "push", Optional: true, Items: []KeyToPath{{"p", "git/github.com/token"}}}}
 	assert.Equal(t, []Projection{apps[0], push, apps[1], app("unused", "unused.example.com")}, files(promote), "the Jobs make their own tokens")
 

@@ -222,7 +222,7 @@ func TestHostileJobs(t *testing.T) {
 		var metric Metric
 		require.NoError(t, json.Unmarshal(substitute(t, data, values), &metric))
 		require.Equal(t, append(append([]string{"analyze", "--image=a", "--tag=1.2.3", "--digest=sha256:1"}, want...), "--promote"), expanded(metric.Provider.Job))
-		require.Equal(t, append([]string{"promote"}, want...), expanded(find[*CronJob](t, objects, cronJobName).Spec.JobTemplate))
+		require.Equal(t, append([]string{"promote"}, want...), expanded(find[*CronJob](t, objects, PromoteName).Spec.JobTemplate))
 	})
 }
 

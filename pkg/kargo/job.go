@@ -80,7 +80,7 @@ func (b *builder) repositoryArgs() []string {
 // continues its work.
 func (b *builder) cronJob() *CronJob {
 	schedule, zone := timeZone(b.cfg.Factory.Schedule)
-	header := b.header("batch/v1", "CronJob", cronJobName)
+	header := b.header("batch/v1", "CronJob", PromoteName)
 	header.comment = aboutPromote
 	return &CronJob{header, CronJobSpec{
 		Schedule: schedule, TimeZone: zone, ConcurrencyPolicy: "Forbid", StartingDeadlineSeconds: 600,

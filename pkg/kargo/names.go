@@ -12,11 +12,12 @@ import (
 const (
 	ServiceAccountName   = "image-factory"
 	AnalysisTemplateName = "analyze"
-	cronJobName          = "promote"
 	scanJobName          = "scan"
 	gitHubTask           = "rebuild-github"
 	gitLabTask           = "rebuild-gitlab"
 	giteaTask            = "rebuild-gitea"
+	// PromoteName is the name of the CronJob that runs promote.
+	PromoteName = "promote"
 	// AppTokenName is the name of the CronJob that renews the tokens of GitHub Apps, of its account and of its Role.
 	AppTokenName = "app-token"
 )

@@ -238,7 +238,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 	o := example(t).objects(t)
 	pods := map[string]PodSpec{
 		"analyze": find[*AnalysisTemplate](t, o, AnalysisTemplateName).Spec.Metrics[0].Provider.Job.Spec.Template.Spec,
-		"promote": find[*CronJob](t, o, cronJobName).Spec.JobTemplate.Spec.Template.Spec,
+		"promote": find[*CronJob](t, o, PromoteName).Spec.JobTemplate.Spec.Template.Spec,
 	}
 	for name, pod := range pods {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestCredentialsAreFiles(t *testing.T) {
 			}
 		})
 	}
-	none := find[*CronJob](t, fleet{Images: "[]"}.objects(t), cronJobName).Spec.JobTemplate.Spec.Template.Spec
+	none := find[*CronJob](t, fleet{Images: "[]"}.objects(t), PromoteName).Spec.JobTemplate.Spec.Template.Spec
 	assert.Len(t, none.Volumes, 1)
 }
 

@@ -112,7 +112,7 @@ func TestJobsKeys(t *testing.T) {
 	require.NoError(t, err)
 	for name, pod := range map[string]PodTemplate{
 		"analyze": analysis.Spec.Metrics[0].Provider.Job.Spec.Template,
-		"promote": find[*CronJob](t, objects, cronJobName).Spec.JobTemplate.Spec.Template,
+		"promote": find[*CronJob](t, objects, PromoteName).Spec.JobTemplate.Spec.Template,
 		"doctor":  doctor.Spec.Template,
 	} {
 		pod.Spec.Containers[0].Args = nil
@@ -124,7 +124,7 @@ func TestJobsKeys(t *testing.T) {
 		}
 		assert.JSONEq(t, string(want), text, name)
 	}
-	promote, scan := find[*CronJob](t, objects, cronJobName).Spec.JobTemplate.Spec.Template, find[*CronJob](t, objects, scanJobName).Spec.JobTemplate.Spec.Template
+	promote, scan := find[*CronJob](t, objects, PromoteName).Spec.JobTemplate.Spec.Template, find[*CronJob](t, objects, scanJobName).Spec.JobTemplate.Spec.Template
 	assert.Equal(t, promote.Metadata, scan.Metadata)
 	for _, pod := range []*PodSpec{&promote.Spec, &scan.Spec} { // of these, a scan has its own
 		pod.Containers[0].Args, pod.Containers[0].Command, pod.Containers[0].Image, pod.Containers[0].Resources = nil, nil, "", Resources{}
@@ -186,7 +186,7 @@ func TestHostileEnvironment(t *testing.T) {
 		require.NoError(t, err)
 		var metric Metric
 		require.NoError(t, json.Unmarshal(substitute(t, data, args), &metric))
-		for _, job := range []JobTemplate{metric.Provider.Job, find[*CronJob](t, objects, cronJobName).Spec.JobTemplate} {
+		for _, job := range []JobTemplate{metric.Provider.Job, find[*CronJob](t, objects, PromoteName).Spec.JobTemplate} {
 			pod := job.Spec.Template
 			require.Equal(t, note, pod.Metadata.Annotations["note"])
 			seen := map[string]string{}
