@@ -91,10 +91,19 @@ func (f *Fleet) Of(img *config.Image) Exposure {
 		}
 		out.Findings = append(out.Findings, v.explain(found))
 	}
+	out.Added = v.addedByAll()
+	return out
+}
+
+// Added returns the findings that the candidates of an image's bases would add to it.
+func (f *Fleet) Added(img *config.Image) []Added { return f.view(img).addedByAll() }
+
+func (v *view) addedByAll() []Added {
+	var out []Added
 	for _, b := range v.bases {
 		for i, c := range b.candidates {
-			for _, added := range v.added(b, i) {
-				out.Added = append(out.Added, Added{added.JSON(), b.ref, c.Digest})
+			for _, found := range v.added(b, i) {
+				out = append(out, Added{found.JSON(), b.ref, c.Digest})
 			}
 		}
 	}

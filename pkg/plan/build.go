@@ -31,9 +31,10 @@ func (f *future) start(img *image) {
 	case f.now.Equal(f.Now):
 		e.Status, e.Rebuild = Now, r.ID
 	}
+	adds := f.added(img)
 	for i := range d.Bases {
 		if b := &d.Bases[i]; b.Due {
-			f.addBase(&e, img, b)
+			f.addBase(&e, img, b, adds)
 		}
 	}
 	taken := f.taken(img, d.Bases)
@@ -44,8 +45,27 @@ func (f *future) start(img *image) {
 	f.entries = append(f.entries, planned{e, taken != ""})
 }
 
+// baseDigest is a digest of a base image, under the reference that an image uses.
+type baseDigest struct{ ref, digest string }
+
+// added returns what the candidates of an image's bases would add to it, the worst first.
+func (f *future) added(img *image) map[baseDigest][]state.FindingJSON {
+	if f.scans == nil {
+		return nil
+	}
+	out := map[baseDigest][]state.FindingJSON{}
+	for _, a := range f.scans.Added(img.Image) {
+		of := baseDigest{a.Base, a.Digest}
+		out[of] = append(out[of], a.FindingJSON)
+	}
+	for _, list := range out {
+		slices.SortStableFunc(list, func(a, b state.FindingJSON) int { return a.Severity.Compare(b.Severity) })
+	}
+	return out
+}
+
 // addBase adds a base or parent that makes a rebuild due.
-func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
+func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision, adds map[baseDigest][]state.FindingJSON) {
 	base := Base{Ref: b.Ref, Parent: b.Parent, Since: b.Since, Released: b.Released, Leaves: b.Origin == policy.FromOlder, OnHeld: b.OnHeld}
 	if !f.madeUp[b.Lock.Digest] {
 		base.Digest = b.Lock.Digest
@@ -61,6 +81,7 @@ func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision) {
 	for _, c := range newer(f.clocks(img, b.Ref)) {
 		base.Candidates = append(base.Candidates, Candidate{
 			Digest: c.Digest, Seen: c.Seen, Ripe: c.Ripe, Withdrawn: !c.Withdrawn.IsZero(), Held: !c.Held.IsZero(), Released: !c.Released.IsZero(), Missing: c.Missing, Untrusted: c.Untrusted,
+			Adds: adds[baseDigest{b.Ref, c.Digest}],
 		})
 		if c.Digest == b.Lock.Digest {
 			base.Number = len(base.Candidates)

@@ -120,6 +120,18 @@ type Candidate struct {
 	Released  bool      `json:"released,omitempty"`
 	Missing   []string  `json:"missing,omitempty"` // platforms of the image that it lacks
 	Untrusted string    `json:"untrusted,omitempty"`
+	// Adds are the vulnerabilities that it has and that the digest which the image is built on does not have, as far as scans know.
+	Adds []state.FindingJSON `json:"adds,omitempty"`
+}
+
+// Adds returns the vulnerabilities that the rebuild takes with the digest that it is for, the worst first.
+func (b *Base) Adds() []state.FindingJSON {
+	for i := range b.Candidates {
+		if c := &b.Candidates[i]; c.Digest == b.Digest {
+			return c.Adds
+		}
+	}
+	return nil
 }
 
 // Dispatch is how many builds start at one forge in one hour.

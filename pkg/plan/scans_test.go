@@ -69,3 +69,37 @@ func TestScansRelease(t *testing.T) {
 		})
 	}
 }
+
+// TestScansAdd: a rebuild lists what the new digest adds, unless it is ignored by then.
+func TestScansAdd(t *testing.T) {
+	curl := scan.Finding{ID: "CVE-2026-2", Severity: scan.Critical, Package: "curl", Installed: "1", Fixed: "2"}
+	for name, c := range map[string]struct {
+		urgent string
+		scan   bool
+		adds   int
+	}{
+		"adds":      {"", true, 1},
+		"unscanned": {"", false, 0},
+		"ignored":   {"urgent: {ignore: [{id: CVE-2026-2, until: 2026-03-30, reason: unused}]},", true, 0},
+		"expired":   {"urgent: {ignore: [{id: CVE-2026-2, until: 2026-03-03, reason: unused}]},", true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := enroll(t, head+entry("web", c.urgent), map[string][]string{"web": {node}})
+			f.move(node, "1", 2*time.Hour)
+			base := f.st.Base(node).Name
+			scanned(f.st.BaseScans, base, dig(node+"0"))
+			if c.scan {
+				scanned(f.st.BaseScans, base, dig(node+"1"), curl)
+			}
+			p := f.plan(t, f.options())
+			require.Len(t, p.Items, 1)
+			require.Len(t, p.Items[0].Bases, 1)
+			assert.Equal(t, "03-08 07:17", p.Items[0].At.Format("01-02 15:04"))
+			adds := p.Items[0].Bases[0].Adds()
+			require.Len(t, adds, c.adds)
+			if c.adds > 0 {
+				assert.Equal(t, "CVE-2026-2", adds[0].ID)
+			}
+		})
+	}
+}

@@ -124,7 +124,7 @@ func PlanWhy(e *plan.Entry) string {
 	}
 	var parts []string
 	for i := range e.Bases {
-		parts = append(parts, baseWhy(&e.Bases[i]))
+		parts = append(parts, baseWhy(&e.Bases[i])+addsText(e.Bases[i].Adds()))
 	}
 	text := strings.Join(slices.Compact(parts), ", ")
 	if e.Takes != "" {
@@ -147,6 +147,18 @@ func baseWhy(b *plan.Base) string {
 		return ordinal(b.Number) + " digest of " + state.Short(b.Ref)
 	}
 	return "new " + state.Short(b.Ref)
+}
+
+// addsText returns the worst vulnerability that a rebuild takes with a new digest, and how many more there are.
+func addsText(list []state.FindingJSON) string {
+	if len(list) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" adds %s (%s, %s)", list[0].ID, list[0].Severity, list[0].Package)
+	if more := len(list) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // ordinal returns "second" for 2, and "12th" for numbers that have a long word.
@@ -319,10 +331,14 @@ func causes(p *plan.Plan) textTable {
 func planTotals(p *plan.Plan) string {
 	waves, counts := map[int]bool{}, map[plan.Status]int{}
 	var last time.Time
+	adding := 0
 	for i := range p.Items {
 		e := &p.Items[i]
 		waves[e.Wave] = true
 		counts[e.Status]++
+		if slices.ContainsFunc(e.Bases, func(b plan.Base) bool { return len(b.Adds()) > 0 }) {
+			adding++
+		}
 		if e.Ends.After(last) {
 			last = e.Ends
 		}
@@ -339,6 +355,9 @@ func planTotals(p *plan.Plan) string {
 		text = fmt.Sprintf("%s in %s until %s (%s)", plural.Count(len(p.Items), "rebuild"), plural.Count(len(waves), "wave"), until, strings.Join(parts, ", "))
 		if p.Change != nil {
 			text += ", done " + Time(last, p.Now)
+		}
+		if adding > 0 {
+			text += "; " + plural.Form(adding, "adds", "add") + " vulnerabilities"
 		}
 	}
 	others := plural.Form(p.Others, "image needs", "images need") + " none"
