@@ -53,8 +53,9 @@ func reportsIn(path string) ([]string, error) {
 	}
 	var out []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".json") {
-			out = append(out, filepath.Join(path, e.Name()))
+		file := filepath.Join(path, e.Name())
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && strings.HasSuffix(file, ".json") { // reading a pipe may never end
+			out = append(out, file)
 		}
 	}
 	if len(out) == 0 {

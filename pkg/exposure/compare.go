@@ -134,17 +134,17 @@ func (b *baseView) fixes(candidate int, f *state.Finding) bool {
 		}
 		had = true
 		now := b.now[candidate][i]
-		if now == nil || now.Behind || !comparable(on, now) || !now.Complete(f.Severity) || now.Find(f) != nil {
+		if now == nil || !comparable(on, now) || !now.Complete(f.Severity) || now.Find(f) != nil {
 			return false
 		}
 	}
 	return had
 }
 
-// comparable reports whether the absence of a finding in a scan means that it is gone: the same scanner made both, and it knows
-// the distribution.
+// comparable reports whether the absence of a finding in a scan means that it is gone: the same scanner made both, neither knows
+// less than the other, and it knows the distribution.
 func comparable(before, after *state.Scan) bool {
-	return before.Scanner == after.Scanner && (release(before.OS) == release(after.OS) || len(after.Findings)+len(after.Others) > 0)
+	return !before.Behind && !after.Behind && before.Scanner == after.Scanner && (release(before.OS) == release(after.OS) || len(after.Findings)+len(after.Others) > 0)
 }
 
 // release returns a distribution with its major version: "debian 12" of "debian 12.5".

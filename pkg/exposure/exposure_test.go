@@ -150,6 +150,12 @@ func TestAbsenceIsNoFix(t *testing.T) {
 	w.image(openssl)
 	w.scanned(1, openssl)
 	assert.Zero(t, w.judge(time.Hour).Released, "the candidate was not scanned")
+	w.scanned(2)
+	on := w.State.BaseScans[w.base.Name].Of(state.Snapshot{Digest: digest(1)}, "linux/amd64")
+	on.Behind = true
+	assert.Zero(t, w.judge(2*time.Hour).Released, "a report of the candidate from before the vulnerability was known came late, or its severity changed since")
+	on.Behind = false
+	assert.NotZero(t, w.judge(3*time.Hour).Released)
 }
 
 func TestOnlyInheritedIsUrgent(t *testing.T) {

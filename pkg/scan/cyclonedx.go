@@ -9,6 +9,7 @@ import (
 // bom is what the vulnerabilities of a CycloneDX document refer to.
 type bom struct {
 	format          string
+	subject         string             // bom-ref of the image
 	components      map[string]Product // by bom-ref
 	vulnerabilities []cycloneVulnerability
 }
@@ -71,13 +72,11 @@ func (p *parser) cycloneMetadata() error {
 		return err
 	}
 	c, s := &m.Component, &p.report.Subject
-	s.Name, p.report.Scanner = c.Name, toolOf(m.Tools)
+	s.Name, p.report.Scanner, p.bom.subject = c.Name, toolOf(m.Tools), c.Ref
 	if c.Type == "container" {
 		s.addRef(c.Version)
 	}
-	if image := parsePURL(c.PURL); image.Digest != "" {
-		s.addRef(image.Repository + "@" + image.Digest)
-	}
+	s.addPURL(c.PURL)
 	for _, property := range c.Properties {
 		switch property.Name {
 		case "aquasecurity:trivy:RepoDigest", "aquasecurity:trivy:RepoTag":
@@ -153,14 +152,7 @@ func (p *parser) cycloneFinish() error {
 		}
 		var products []Product
 		for _, affected := range v.Affects {
-			product, here := p.bom.components[affected.Ref]
-			if !here {
-				_, element, linked := strings.Cut(affected.Ref, "#") // a BOM-Link: urn:cdx:serial/version#bom-ref
-				if !linked {
-					element = affected.Ref
-				}
-				product = parsePURL(element)
-			}
+			product, here := p.bom.product(affected.Ref)
 			products = append(products, product)
 			if product.Package == "" || !here {
 				continue
@@ -171,13 +163,30 @@ func (p *parser) cycloneFinish() error {
 				return err
 			}
 		}
-		if s := v.statement(); s.Status != "" {
-			s.IDs = append([]string{text(v.ID, maxID)}, f.Aliases...)
-			s.Products = products
-			p.report.Statements = append(p.report.Statements, s)
+		if len(v.Affects) == 0 {
+			products = []Product{{Subject: true}}
 		}
+		s := v.statement()
+		s.IDs, s.Products = append([]string{text(v.ID, maxID)}, f.Aliases...), products
+		p.report.state(s)
 	}
 	return nil
+}
+
+// product returns the product that a reference names, the zero Product if it is none, and whether it is a component of the
+// document.
+func (b *bom) product(ref string) (p Product, here bool) {
+	if p, here = b.components[ref]; here {
+		return p, true
+	}
+	if ref != "" && ref == b.subject {
+		return Product{Subject: true}, false
+	}
+	_, element, linked := strings.Cut(ref, "#") // a BOM-Link: urn:cdx:serial/version#bom-ref
+	if !linked {
+		element = ref
+	}
+	return parsePURL(element), false
 }
 
 // fixed returns the version that the recommendation names, where Trivy writes it.

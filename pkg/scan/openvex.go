@@ -44,6 +44,7 @@ func textOr(data []byte, s *string, v any) error {
 	return json.Unmarshal(data, v)
 }
 
+// product returns the zero Product if only other identifiers than a package URL name it.
 func (v *vexProduct) product() Product { return productOf(cmp.Or(v.Identifiers.PURL, v.ID)) }
 
 func (p *parser) vexStatements() error {
@@ -63,9 +64,7 @@ func (p *parser) vexStatements() error {
 		for i := range v.Products {
 			s.Products = append(s.Products, v.Products[i].products()...)
 		}
-		if s.Status.known() && len(s.IDs) > 0 && len(s.Products) > 0 {
-			p.report.Statements = append(p.report.Statements, s)
-		}
+		p.report.state(s)
 		return nil
 	})
 }
@@ -73,7 +72,7 @@ func (p *parser) vexStatements() error {
 // products returns a product for each subcomponent, or the product itself if it has none.
 func (v *vexProduct) products() []Product {
 	whole := v.product()
-	if len(v.Subcomponents) == 0 {
+	if len(v.Subcomponents) == 0 || whole == (Product{}) {
 		return []Product{whole}
 	}
 	out := make([]Product, 0, len(v.Subcomponents))
@@ -81,6 +80,9 @@ func (v *vexProduct) products() []Product {
 		part := v.Subcomponents[i].product()
 		if part.Package == "" { // a plain name
 			part.Package, part.Repository = part.Repository, ""
+		}
+		if part.Package == "" {
+			continue
 		}
 		part.Repository, part.Digest = whole.Repository, whole.Digest
 		out = append(out, part)

@@ -43,6 +43,9 @@ func parsePURL(text string) Product {
 	}
 	if digestForm().MatchString(version) {
 		p.Digest = version
+		if kind == "oci" && !values.Has("repository_url") { // the name is the last part of the repository only
+			p.Repository = ""
+		}
 	}
 	return p
 }

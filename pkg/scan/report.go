@@ -2,6 +2,7 @@ package scan
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -31,7 +32,12 @@ type Report struct {
 	Statements []Statement
 	// Looked reports whether the scanner found packages to look up. Without any, no finding does not mean no vulnerability.
 	Looked bool
+
+	vex bool // there are VEX statements
 }
+
+// IsVEX reports whether the document has no results of a scanner. Its statements may all be about products that are not known.
+func (r *Report) IsVEX() bool { return len(r.Findings) == 0 && r.vex }
 
 // Format is the format of a report.
 type Format string
@@ -54,11 +60,20 @@ type Subject struct {
 }
 
 // Digests returns the digests by which the report names the image.
-func (s *Subject) Digests() []string {
+func (s *Subject) Digests() []string { return s.digests(false) }
+
+// Pulled returns those of them that are part of a reference. A local image has others, which no registry knows.
+func (s *Subject) Pulled() []string { return s.digests(true) }
+
+func (s *Subject) digests(ofReferences bool) []string {
 	var out []string
 	for _, ref := range append([]string{s.Name}, s.Refs...) {
-		if _, digest, ok := strings.Cut(ref, "@"); ok {
+		_, digest, ok := strings.Cut(ref, "@")
+		switch {
+		case ok:
 			ref = digest
+		case ofReferences:
+			continue
 		}
 		if digestForm().MatchString(ref) && !slices.Contains(out, ref) {
 			out = append(out, ref)
@@ -70,6 +85,20 @@ func (s *Subject) Digests() []string {
 func (s *Subject) addRef(ref string) {
 	if ref = text(ref, maxName); ref != "" && len(s.Refs) < maxRefs && !slices.Contains(s.Refs, ref) {
 		s.Refs = append(s.Refs, ref)
+	}
+}
+
+// addPURL adds the image that a package URL names by its digest.
+func (s *Subject) addPURL(purl string) {
+	image := parsePURL(purl)
+	if image.Digest == "" {
+		return
+	}
+	s.addRef(strings.TrimPrefix(image.Repository+"@"+image.Digest, "@"))
+	_, query, _ := strings.Cut(purl, "?")
+	values, _ := url.ParseQuery(query)                                 // what it can parse
+	if arch := values.Get("arch"); s.Platform == "" && arch != "arm" { // of which there are several variants
+		s.Platform = platform("linux", arch, "") // scanners know no packages of other systems
 	}
 }
 
@@ -118,15 +147,26 @@ type Statement struct {
 	IDs           []string // of the vulnerability and its aliases
 	Status        Status
 	Justification string
-	Products      []Product // empty: the image of the document's subject
+	Products      []Product
 }
 
-// Product is what a [Statement] is about: an image, a package, or a package in an image. Empty fields match anything.
+// Product is what a [Statement] is about: an image, a package, or a package in an image. Empty fields match anything, but not all
+// of them are empty.
 type Product struct {
+	Subject    bool   // the image that the document is about
 	Repository string // with registry where the document has it
 	Digest     string
 	Package    string
 	Version    string
+}
+
+// state adds a statement, without the products that are not known: they must not become any product.
+func (r *Report) state(s Statement) {
+	r.vex = r.vex || s.Status != ""
+	s.Products = slices.DeleteFunc(s.Products, func(p Product) bool { return p == Product{} })
+	if s.Status.known() && len(s.IDs) > 0 && len(s.Products) > 0 {
+		r.Statements = append(r.Statements, s)
+	}
 }
 
 // text returns s as one line of at most limit characters.

@@ -123,6 +123,18 @@ func TestRefused(t *testing.T) {
 	require.EqualError(t, err, "at byte 13: connection lost")
 }
 
+// TestLargeValues: a report is not held in memory, so a single value must not be large; skipped lists may be.
+func TestLargeValues(t *testing.T) {
+	const size = 17 << 20
+	_, err := scan.Read(strings.NewReader(`{"Results": [{"Vulnerabilities": [{"PkgName": "`+strings.Repeat("a", size)+`"}]}]}`), scan.MaxBytes)
+	require.EqualError(t, err, "at byte 34: a value is larger than 16 MiB")
+	_, err = scan.Read(strings.NewReader(`{"`+strings.Repeat("a", size)+`": 1}`), scan.MaxBytes)
+	require.EqualError(t, err, "at byte 1: a value is larger than 16 MiB")
+	r, err := scan.Read(strings.NewReader(`{"files": [`+strings.Repeat(`{"name": "a"}, `, size/15)+`{}], "matches": []}`), scan.MaxBytes)
+	require.NoError(t, err)
+	assert.Equal(t, scan.Grype, r.Format)
+}
+
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, fmt.Errorf("connection lost") }

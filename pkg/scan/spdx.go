@@ -53,9 +53,7 @@ func (p *parser) spdxImage(pkg *spdxPackage) {
 	p.report.Subject.Name = pkg.Name
 	p.report.Subject.addRef(pkg.Version)
 	for _, ref := range pkg.Refs {
-		if image := parsePURL(ref.Locator); image.Digest != "" {
-			p.report.Subject.addRef(image.Repository + "@" + image.Digest)
-		}
+		p.report.Subject.addPURL(ref.Locator)
 	}
 }
 
@@ -100,9 +98,8 @@ func (p *parser) spdxGraph() error {
 		case e.Type == "software_Package" && e.Purpose == "container":
 			p.report.Subject.Name = e.Name
 			p.report.Subject.addRef(e.Version)
-			if image := parsePURL(e.URL); image.Digest != "" {
-				p.report.Subject.addRef(image.Repository + "@" + image.Digest)
-			}
+			p.report.Subject.addPURL(e.URL)
+			f.packages[e.ID] = Product{Subject: true}
 		case e.Type == "software_Package":
 			p.report.Looked = true
 			f.packages[e.ID] = Product{Package: e.Name, Version: e.Version}
@@ -149,16 +146,14 @@ func (p *parser) spdxFinish() error {
 		case strings.HasPrefix(e.Type, "VexUnderInvestigation"):
 			s.Status = UnderInvestigation
 		}
-		if s.IDs = p.spdxIDs(e.From); s.Status == "" || len(s.IDs) == 0 {
-			continue
-		}
+		s.IDs = p.spdxIDs(e.From)
 		for _, pkg := range e.To {
 			s.Products = append(s.Products, p.spdx.packages[pkg])
 			if err := p.spdxFinding(e.From, pkg); err != nil {
 				return err
 			}
 		}
-		p.report.Statements = append(p.report.Statements, s)
+		p.report.state(s)
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 
 var errTooMany = fmt.Errorf("more than %d findings", maxFindings)
 
+const maxValue = 16 << 20 // bytes of a value that is decoded at once, such as a finding
+
 // stream walks through a JSON document. Each callback has to consume one value: by decode, skip, object or array.
 type stream struct {
 	dec *json.Decoder
@@ -20,15 +22,20 @@ func newStream(r io.Reader, limit int64) *stream {
 	return &stream{dec: json.NewDecoder(src), src: src}
 }
 
-// bounded is like [io.LimitedReader], but reading more than the limit is an error.
+// bounded is like [io.LimitedReader], but reading more than the limit is an error, and so is a value of more than maxValue bytes,
+// which would be held in memory.
 type bounded struct {
 	r           io.Reader
 	read, limit int64
+	value       int64 // where the value begins that is being read
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.read >= b.limit {
+	switch {
+	case b.read >= b.limit:
 		return 0, fmt.Errorf("larger than %d MiB", b.limit>>20)
+	case b.read-b.value >= maxValue:
+		return 0, fmt.Errorf("a value is larger than %d MiB", maxValue>>20)
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.limit-b.read)])
 	b.read += int64(n)
@@ -41,7 +48,7 @@ func (s *stream) object(fn func(key string) error) error {
 		return err
 	}
 	for s.dec.More() {
-		token, err := s.dec.Token()
+		token, err := s.token()
 		if err != nil {
 			return err
 		}
@@ -49,7 +56,7 @@ func (s *stream) object(fn func(key string) error) error {
 			return err
 		}
 	}
-	_, err := s.dec.Token()
+	_, err := s.token()
 	return err
 }
 
@@ -63,14 +70,14 @@ func (s *stream) array(fn func() error) error {
 			return err
 		}
 	}
-	_, err := s.dec.Token()
+	_, err := s.token()
 	return err
 }
 
 // open consumes the start of an object or array, and reports false for null.
 func (s *stream) open(want json.Delim) (bool, error) {
 	at := s.dec.InputOffset()
-	token, err := s.dec.Token()
+	token, err := s.token()
 	switch {
 	case err != nil:
 		return false, err
@@ -94,11 +101,37 @@ func describe(token json.Token) string {
 	return "number"
 }
 
-// decode consumes a value into v, which names the few fields that are wanted.
-func (s *stream) decode(v any) error { return s.dec.Decode(v) }
+// token returns the next token.
+func (s *stream) token() (json.Token, error) {
+	s.src.value = s.dec.InputOffset()
+	return s.dec.Token()
+}
 
-// skip consumes a value.
-func (s *stream) skip() error { return s.dec.Decode(&skipped{}) }
+// decode consumes a value into v, which names the few fields that are wanted.
+func (s *stream) decode(v any) error {
+	s.src.value = s.dec.InputOffset()
+	return s.dec.Decode(v)
+}
+
+// skip consumes a value: an object or array of any size, whose values are not larger than a value may be.
+func (s *stream) skip() error {
+	token, err := s.token()
+	if _, nested := token.(json.Delim); err != nil || !nested {
+		return err
+	}
+	for s.dec.More() {
+		if token == json.Delim('{') {
+			if _, err := s.token(); err != nil {
+				return err
+			}
+		}
+		if err := s.decode(&skipped{}); err != nil {
+			return err
+		}
+	}
+	_, err = s.token()
+	return err
+}
 
 type skipped struct{}
 
@@ -117,7 +150,7 @@ func each[T any](s *stream, fn func(*T) error) error {
 
 // end reports whether the document ends here.
 func (s *stream) end() error {
-	if _, err := s.dec.Token(); errors.Is(err, io.EOF) {
+	if _, err := s.token(); errors.Is(err, io.EOF) {
 		return nil
 	} else if err != nil {
 		return err

@@ -256,10 +256,7 @@ func (s *Scans) TakesAway(f *Finding, digests ...string) bool {
 // statement about the same.
 func (s *Scans) State(v VEXStatement) bool {
 	v.ID, v.Package, v.Version, v.Justification = Text(v.ID), Text(v.Package), Text(v.Version), Text(v.Justification)
-	about := func(a, b VEXStatement) int {
-		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Package, b.Package), strings.Compare(a.Version, b.Version), strings.Compare(a.Digest, b.Digest))
-	}
-	at, found := slices.BinarySearchFunc(s.VEX, v, about)
+	at, found := slices.BinarySearchFunc(s.VEX, v, compareVEX)
 	switch {
 	case found && !v.Status.TakesAway():
 		s.VEX = slices.Delete(s.VEX, at, at+1)
@@ -274,6 +271,16 @@ func (s *Scans) State(v VEXStatement) bool {
 	changed := old.Status != v.Status || old.Justification != v.Justification
 	old.Status, old.Justification = v.Status, v.Justification
 	return changed
+}
+
+// Full reports whether there are too many statements to record another one.
+func (s *Scans) Full(v VEXStatement) bool {
+	return v.Status.TakesAway() && len(s.VEX) >= maxStatements && !slices.ContainsFunc(s.VEX, func(o VEXStatement) bool { return compareVEX(o, v) == 0 })
+}
+
+// compareVEX orders statements by what they are about.
+func compareVEX(a, b VEXStatement) int {
+	return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Package, b.Package), strings.Compare(a.Version, b.Version), strings.Compare(a.Digest, b.Digest))
 }
 
 // Clone returns a copy that shares no data with the original that a method changes in place.

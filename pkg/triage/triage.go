@@ -134,7 +134,7 @@ type run struct {
 func (r *run) assign() {
 	for i := range r.Files {
 		file := &r.Files[i]
-		if len(file.Report.Findings) == 0 && len(file.Report.Statements) > 0 { // a VEX document
+		if file.Report.IsVEX() {
 			continue
 		}
 		about, why := r.about(file)
@@ -163,27 +163,43 @@ func (r *run) about(file *File) (out []*target, why string) {
 	case file.Name != "" && r.Config.Find(file.Name) == nil && base == "":
 		return nil, fmt.Sprintf("no image or base image %q is in use", file.Name)
 	}
+	platform, pulled := file.Report.Subject.Platform, file.Report.Subject.Pulled()
+	var exact []*target // whose own manifest the report names
 	for i := range r.targets {
 		t := &r.targets[i]
-		if platform := file.Report.Subject.Platform; platform != "" && !state.SamePlatform(platform, t.platform) {
+		if platform != "" && !state.SamePlatform(platform, t.platform) {
 			continue
 		}
 		named := slices.Contains(digests, t.digest) || slices.Contains(digests, t.index)
 		if file.Name != "" {
-			named = t.image != "" && t.image == file.Name && t.index == r.State.Images[t.image].CurrentDigest ||
-				t.base != "" && t.base == base && t.index == r.State.Bases[base].CurrentDigest
+			if named = r.current(t, file.Name, base); named && len(pulled) > 0 && !slices.Contains(pulled, t.digest) && !slices.Contains(pulled, t.index) {
+				return nil, fmt.Sprintf("the report is about %s, and the current digest of %q is %s", strings.Join(pulled, " or "), file.Name, t.index)
+			}
 		}
 		if named {
 			out = append(out, t)
+			if slices.Contains(digests, t.digest) && !t.keyed {
+				exact = append(exact, t)
+			}
 		}
 	}
-	if len(out) == 0 {
-		if file.Name != "" {
-			return nil, fmt.Sprintf("no digest of %q is in use for the platform %s", file.Name, file.Report.Subject.Platform)
-		}
+	switch {
+	case len(exact) > 0 && platform == "":
+		return exact, ""
+	case len(out) == 0 && file.Name != "":
+		return nil, strings.TrimSuffix(fmt.Sprintf("no digest of %q is in use for the platform %s", file.Name, platform), " for the platform ")
+	case len(out) == 0:
 		return nil, fmt.Sprintf("no image in use has the digest %s", strings.Join(digests, " or "))
+	case platform == "" && slices.ContainsFunc(out, func(t *target) bool { return t.platform != out[0].platform }):
+		return nil, fmt.Sprintf("the report does not say which platform of %s it is about: %s or %s (scan the digest of the platform's manifest)", out[0].index, out[0].platform, out[len(out)-1].platform)
 	}
 	return out, ""
+}
+
+// current reports whether a target is the published digest of an image, or the current digest of a base image.
+func (r *run) current(t *target, image, base string) bool {
+	return t.image != "" && t.image == image && t.index == r.State.Images[image].CurrentDigest ||
+		t.base != "" && t.base == base && t.index == r.State.Bases[base].CurrentDigest
 }
 
 // scan scans the targets that have no report, several at a time. One that fails keeps its state.
@@ -301,22 +317,24 @@ func (r *run) record() {
 	}
 }
 
-// forget drops the scans of digests that no longer matter to any image.
+// forget drops the scans of digests that no longer matter to any image, and the VEX statements about them.
 func (r *run) forget() {
 	everything := map[string]bool{}
 	for name := range r.State.Images {
 		everything[name] = true
 	}
-	keep := map[string]bool{}
+	keep, used := map[string]bool{}, map[string]bool{"": true}
 	all := targetsOf(r.Fleet, everything)
 	for i := range all {
-		keep[all[i].key()] = true
+		t := &all[i]
+		keep[t.key()], used[t.digest], used[t.index] = true, true, true
 	}
 	drop := func(scans *state.Scans, image, base string) {
 		scans.Digests = slices.DeleteFunc(scans.Digests, func(s state.Scan) bool {
 			t := target{image: image, base: base, digest: s.Digest, platform: s.Platform, keyed: true}
 			return !keep[t.key()]
 		})
+		scans.VEX = slices.DeleteFunc(scans.VEX, func(v state.VEXStatement) bool { return !used[v.Digest] })
 		scans.Shrink()
 	}
 	for name, scans := range r.State.ImageScans {
