@@ -37,7 +37,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	case b.read-b.value >= maxValue:
 		return 0, fmt.Errorf("a value is larger than %d MiB", maxValue>>20)
 	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.limit-b.read)])
+	n, err := b.r.Read(p[:min(int64(len(p)), b.limit-b.read, b.value+maxValue-b.read)])
 	b.read += int64(n)
 	return n, err
 }
