@@ -40,9 +40,9 @@ type Registries struct {
 	Allow []Pattern `yaml:"allow" jsonschema_description:"Registries or repositories that Dockerfiles may use, such as docker.io/library/* or ghcr.io. Default: all."`
 }
 
-// Allows reports whether images may come from a repository.
-func (r *Registries) Allows(registry, repository string) bool {
-	return len(r.Allow) == 0 || slices.ContainsFunc(r.Allow, func(p Pattern) bool { return p.matches(registry, repository, "") })
+// Allows reports whether images may come from a repository, with a tag if the reference has one.
+func (r *Registries) Allows(registry, repository, tag string) bool {
+	return len(r.Allow) == 0 || slices.ContainsFunc(r.Allow, func(p Pattern) bool { return p.matches(registry, repository, tag) })
 }
 
 // Trust is a rule for matching base images: the signature or provenance that a candidate must carry before it can ripen.
@@ -54,6 +54,8 @@ type Trust struct {
 	Require   Requirement `yaml:"require" jsonschema:"enum=signature,enum=provenance,enum=none" jsonschema_description:"signature or provenance. Default: either of them; provenance with github. none: no signature is needed."`
 	TrustRoot string      `yaml:"trustRoot" jsonschema_description:"File beside images.yaml with the trusted root (JSON) of the Sigstore instance. Default: the public instance, whose root is fetched by TUF."`
 	TUF       *TUF        `yaml:"tuf" jsonschema_description:"TUF repository from which the trusted root of the Sigstore instance is fetched. Default: that of the public instance."`
+
+	hashes map[string]string // of the content of its files, by path
 }
 
 // TUF is a TUF repository that publishes the trusted root of a Sigstore instance.
@@ -103,35 +105,48 @@ func (t *Trust) Requires() Requirement {
 	return t.Require
 }
 
-// Demand describes what the rule requires. State records it with a candidate that was verified, so a changed rule is noticed.
+// Demand describes what the rule requires. State records it with a candidate that was verified, so a changed rule is noticed, and so
+// is a changed file.
 func (t *Trust) Demand() string {
 	text := cmp.Or(string(t.Requires()), "signature or provenance") + " by "
 	switch {
 	case t.GitHub != "":
 		text += "a workflow of github.com/" + t.GitHub
 	case t.KeyFile() != "":
-		text += "key " + t.Key
+		text += "key " + t.named(t.Key)
 	case t.Key != "":
-		sum := sha256.Sum256([]byte(strings.TrimSpace(t.Key)))
-		text += "key with hash " + hex.EncodeToString(sum[:])[:12]
+		text += "key with hash " + hashOf(t.Key)
 	case t.Keyless != nil:
 		k := t.Keyless
 		text += cmp.Or(k.Identity, "/"+k.IdentityRegexp+"/") + " (" + cmp.Or(k.Issuer, "/"+k.IssuerRegexp+"/") + ")"
 	}
 	if t.TrustRoot != "" {
-		text += ", trust root " + t.TrustRoot
+		text += ", trust root " + t.named(t.TrustRoot)
 	}
 	if t.TUF != nil {
 		text += ", TUF " + t.TUF.Mirror
 		if t.TUF.Root != "" {
-			text += " from " + t.TUF.Root
+			text += " from " + t.named(t.TUF.Root)
 		}
 	}
 	if plain := sanitize.Cut(sanitize.Words(text), maxDemand); plain != text {
-		sum := sha256.Sum256([]byte(text))
-		return plain + " " + hex.EncodeToString(sum[:])[:12]
+		return plain + " " + hashOf(text)
 	}
 	return text
+}
+
+// named returns the name of a file of the rule with the hash of its content.
+func (t *Trust) named(file string) string {
+	if hash := t.hashes[file]; hash != "" {
+		return file + " with hash " + hash
+	}
+	return file
+}
+
+// hashOf returns a short hash of a text, whatever its line ends are.
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(strings.ReplaceAll(strings.TrimSpace(text), "\r\n", "\n")))
+	return hex.EncodeToString(sum[:])[:12]
 }
 
 // KeyFile returns the path of the public key beside images.yaml; empty if the key is in images.yaml itself.
@@ -142,8 +157,26 @@ func (t *Trust) KeyFile() string {
 	return t.Key
 }
 
-// SetFolder sets the folder that holds images.yaml, for [Config.ReadBeside].
-func (c *Config) SetFolder(folder fs.FS) { c.folder = folder }
+// SetFolder sets the folder that holds images.yaml, for [Config.ReadBeside] and [Trust.Demand].
+func (c *Config) SetFolder(folder fs.FS) {
+	c.folder = folder
+	for i := range c.Factory.Trust {
+		t := &c.Factory.Trust[i]
+		files := []string{t.KeyFile(), t.TrustRoot}
+		if t.TUF != nil {
+			files = append(files, t.TUF.Root)
+		}
+		t.hashes = map[string]string{}
+		for _, file := range files {
+			if file == "" {
+				continue
+			}
+			if data, err := c.ReadBeside(file); err == nil { // else nothing is verified
+				t.hashes[file] = hashOf(string(data))
+			}
+		}
+	}
+}
 
 // ReadBeside reads a file that images.yaml names, relative to its own folder.
 func (c *Config) ReadBeside(file string) ([]byte, error) {
@@ -155,6 +188,9 @@ func (c *Config) ReadBeside(file string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %q beside %s: %w", file, c.file, reason(err))
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %q beside %s: not a regular file", file, c.file)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxBesideBytes+1))
 	switch {
 	case err != nil:

@@ -53,10 +53,44 @@ func TestTrustFor(t *testing.T) {
 		assert.Equal(t, want, got, ref)
 	}
 	allow := cfg.Factory.Registries
-	assert.True(t, allow.Allows("docker.io", "library/node"))
-	assert.True(t, allow.Allows("ghcr.io", "acme"))
-	assert.False(t, allow.Allows("ghcr.io", "acme2"))
-	assert.False(t, allow.Allows("docker.io", "acme/node"))
+	assert.True(t, allow.Allows("docker.io", "library/node", "22"))
+	assert.True(t, allow.Allows("ghcr.io", "acme", "22"))
+	assert.False(t, allow.Allows("ghcr.io", "acme2", "22"))
+	assert.False(t, allow.Allows("docker.io", "acme/node", "22"))
+}
+
+func TestAllowedTag(t *testing.T) {
+	allow := config.Registries{Allow: []config.Pattern{"docker.io/library/node:22*"}}
+	assert.True(t, allow.Allows("docker.io", "library/node", "22-bookworm"))
+	assert.False(t, allow.Allows("docker.io", "library/node", "21"))
+	assert.False(t, allow.Allows("docker.io", "library/node", ""), "a digest alone")
+}
+
+// TestDemandNamesContent: a file with another key is another rule, and its line ends do not matter.
+func TestDemandNamesContent(t *testing.T) {
+	cfg, err := config.Load(strings.NewReader(`
+factory:
+  trust:
+  - {match: docker.io, key: keys/hub.pub}
+  - {match: ghcr.io, github: acme/web, trustRoot: root.json}
+  - {match: quay.io, github: acme/web, tuf: {mirror: "https://tuf.example", root: tuf.json}}
+images: []
+`), "images.yaml")
+	require.NoError(t, err)
+	demands := func(content string) (out []string) {
+		file := &fstest.MapFile{Data: []byte(content)}
+		cfg.SetFolder(fstest.MapFS{"keys/hub.pub": file, "root.json": file, "tuf.json": file})
+		for i := range cfg.Factory.Trust {
+			out = append(out, cfg.Factory.Trust[i].Demand())
+		}
+		return out
+	}
+	before, other := demands("a\nb\n"), demands("stolen")
+	assert.Equal(t, before, demands("a\r\nb\r\n"))
+	for i := range before {
+		assert.NotEqual(t, before[i], other[i])
+	}
+	assert.Equal(t, "signature or provenance by key keys/hub.pub with hash 7e18f737311b", before[0])
 }
 
 // TestDemandIsBounded: two rules with long identities differ in their demand.

@@ -18,7 +18,7 @@ func (f *Fleet) notAllowed(img *config.Image, facts *state.Image) []string {
 	for i := range facts.BaseImages {
 		use := &facts.BaseImages[i]
 		ref, err := state.ParseRef(use.Ref)
-		if err != nil || own[ref.String()] || f.Config.Factory.Registries.Allows(ref.Registry, ref.Repository) {
+		if err != nil || own[ref.String()] || f.Config.Factory.Registries.Allows(ref.Registry, ref.Repository, ref.Tag) {
 			continue
 		}
 		place := "the Dockerfile"
