@@ -155,10 +155,9 @@ func (v *validator) app(n *yaml.Node, host string, c Credential) {
 		return
 	}
 	at := "factory.credentials." + host + ".app"
-	switch {
-	case c.App.Secret == "":
+	if c.App.Secret == "" {
 		v.missing(n, "secret", at+": secret is missing")
-	default:
+	} else {
 		v.check(child(n, "secret"), at+".secret", firstProblem(c.App.Secret, validation.IsDNS1123Subdomain(c.App.Secret)))
 	}
 	if c.API != nil {
