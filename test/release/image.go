@@ -38,7 +38,8 @@ type sbomFile struct {
 	artifact v1.Image
 }
 
-func makeImage(ctx context.Context, src *source, platforms []string) (*built, error) {
+// makeImage builds the image, on top of a base image if there is one.
+func makeImage(ctx context.Context, src *source, platforms []string, base *name.Digest) (*built, error) {
 	dir, err := os.MkdirTemp("", "imagefactory-image-")
 	if err != nil {
 		return nil, err
@@ -62,7 +63,12 @@ func makeImage(ctx context.Context, src *source, platforms []string) (*built, er
 		if err != nil {
 			return nil, err
 		}
-		img, err := src.image(platform, files, binary)
+		var img v1.Image
+		if base != nil {
+			img, err = src.onBase(ctx, *base, platform, binary)
+		} else {
+			img, err = src.image(platform, files, binary)
+		}
 		if err != nil {
 			return nil, err
 		}

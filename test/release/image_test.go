@@ -20,10 +20,14 @@ import (
 	"testing"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
@@ -52,7 +56,7 @@ var testImage = sync.OnceValues(func() (*sample, error) {
 		return nil, err
 	}
 	src.goVersion = runtime.Version() // what tests compare needs no other toolchain
-	b, err := makeImage(context.Background(), src, []string{"linux/" + runtime.GOARCH})
+	b, err := makeImage(context.Background(), src, []string{"linux/" + runtime.GOARCH}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +167,7 @@ func TestSameBytesAgain(t *testing.T) {
 	t.Setenv("GOFLAGS", "-buildvcs=auto")
 	t.Setenv("GOAMD64", "v3")
 	t.Setenv("TZ", "Asia/Tokyo")
-	again, err := makeImage(t.Context(), &src, []string{"linux/" + runtime.GOARCH})
+	again, err := makeImage(t.Context(), &src, []string{"linux/" + runtime.GOARCH}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, b.digest, again.digest)
 	assert.Equal(t, string(b.sboms[0].data), string(again.sboms[0].data))
@@ -232,10 +236,73 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// TestOnBase: the image with a shell is the base image with the program in one more layer, and runs nothing by itself.
+func TestOnBase(t *testing.T) {
+	long.Only(t, "it builds the program")
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	below, err := newLayer([]entry{{path: "bin/sh", mode: 0o755, data: []byte("a shell")}})
+	require.NoError(t, err)
+	push := func(mediaType types.MediaType) name.Digest {
+		img, err := mutate.AppendLayers(mutate.MediaType(empty.Image, mediaType), below)
+		require.NoError(t, err)
+		cfg, err := img.ConfigFile()
+		require.NoError(t, err)
+		cfg = cfg.DeepCopy()
+		cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
+		cfg.Config = v1.Config{User: "0", Entrypoint: []string{"/bin/sh"}, Env: []string{"PATH=/bin:/usr/bin"}, Labels: map[string]string{"of": "base"}}
+		img, err = mutate.ConfigFile(img, cfg)
+		require.NoError(t, err)
+		index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: cfg.Platform()}})
+		repo, err := name.NewRepository(strings.TrimPrefix(server.URL, "http://") + "/base")
+		require.NoError(t, err)
+		require.NoError(t, remote.WriteIndex(repo.Tag("1"), index))
+		digest, err := index.Digest()
+		require.NoError(t, err)
+		return repo.Digest(digest.String())
+	}
+	src, err := readSource(t.Context(), testVersion)
+	require.NoError(t, err)
+	src.goVersion = runtime.Version()
+	base := push(types.OCIManifestSchema1)
+	platforms := []string{"linux/" + runtime.GOARCH}
+	b, err := makeImage(t.Context(), src, platforms, &base)
+	require.NoError(t, err)
+	again, err := makeImage(t.Context(), src, platforms, &base)
+	require.NoError(t, err)
+	assert.Equal(t, b.digest, again.digest)
+
+	index, err := b.index.IndexManifest()
+	require.NoError(t, err)
+	img, err := b.index.Image(index.Manifests[0].Digest)
+	require.NoError(t, err)
+	m, err := img.Manifest()
+	require.NoError(t, err)
+	assert.Equal(t, base.DigestStr(), m.Annotations["org.opencontainers.image.base.digest"])
+	layers, err := img.Layers()
+	require.NoError(t, err)
+	require.Len(t, layers, 2)
+	added, err := unpack(nil, layers[1])
+	require.NoError(t, err)
+	require.Len(t, added, 1)
+	assert.Equal(t, binaryPath, added[0].Name)
+	cfg, err := img.ConfigFile()
+	require.NoError(t, err)
+	assert.Empty(t, cfg.Config.Entrypoint)
+	assert.Equal(t, []string{"PATH=/bin:/usr/bin"}, cfg.Config.Env)
+	assert.Equal(t, "base", cfg.Config.Labels["of"])
+	assert.Equal(t, testVersion, cfg.Config.Labels["org.opencontainers.image.version"])
+
+	docker := push(types.DockerManifestSchema2)
+	_, err = makeImage(t.Context(), src, platforms, &docker)
+	require.ErrorContains(t, err, "want application/vnd.oci.image.manifest.v1+json")
+}
+
 func TestRunRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"sbom: want the path of one binary": {"sbom"},
 		`unexpected argument "x"`:           {"x"},
+		`base image "a:1"`:                  {"-base", "a:1"},
 		"want a tag, not a digest":          {"-push", "registry.example.com/x@sha256:" + strings.Repeat("0", 64)},
 		"must not contain a URL scheme":     {"-push", "https://registry.example.com/x"},
 		`platform "a/b/c/d/e"`:              {"-platforms", "a/b/c/d/e", "-out", t.TempDir()},

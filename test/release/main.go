@@ -1,6 +1,6 @@
 // Command release builds imagefactory's container image without a container engine, and its bills of materials.
 //
-//	release [-out DIR] [-push REF] [-version V] [-platforms LIST]
+//	release [-out DIR] [-push REF] [-version V] [-platforms LIST] [-base IMAGE]
 //	release sbom [-out FILE] [-version V] BINARY
 //
 // The first writes an OCI layout and a bill of materials for each platform, and prints the image's digest; the same commit
@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	dir := flags.String("out", "bin/image", "`folder` to write")
 	push := flags.String("push", "", "`reference` to push to, such as ghcr.io/owner/name:v1.2.3")
 	version := flags.String("version", "", "version; without it the tag of the commit, or devel-COMMIT")
+	on := flags.String("base", "", "base image by digest, such as docker.io/library/buildpack-deps@sha256:…; without it the image is the program alone")
 	platforms := flags.String("platforms", "linux/amd64,linux/arm64", "`list` of platforms")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -52,6 +53,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("pushing %s: %w", *push, err)
 		}
 	}
+	var base *name.Digest
+	if *on != "" {
+		ref, err := name.NewDigest(*on)
+		if err != nil {
+			return fmt.Errorf("base image %q: %w", *on, err)
+		}
+		base = &ref
+	}
 	src, err := readSource(ctx, *version)
 	if err != nil {
 		return err
@@ -62,7 +71,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := src.checkToolchain(); err != nil {
 		return err
 	}
-	b, err := makeImage(ctx, src, strings.Split(*platforms, ","))
+	b, err := makeImage(ctx, src, strings.Split(*platforms, ","), base)
 	if err != nil {
 		return err
 	}
