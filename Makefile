@@ -23,8 +23,8 @@ help: ## list the targets
 build: ## build bin/imagefactory
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN) ./cmd/imagefactory
 
-image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it)
-	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./test/release $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)')
+image: ## build the container image into bin/image, or push it with PUSH=registry/repository:tag (VERSION names it, BASE=image@digest puts it on a base image)
+	GOTOOLCHAIN=go$$($(GO) list -m -f '{{.GoVersion}}') $(GO) run ./test/release $(if $(PUSH),-push '$(PUSH)') $(if $(VERSION),-version '$(VERSION)') $(if $(BASE),-base '$(BASE)' -out bin/image-shell)
 
 demo: ## play two weeks of five images in a few seconds, with servers on this machine
 	@mkdir -p bin

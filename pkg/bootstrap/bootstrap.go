@@ -54,7 +54,7 @@ type Options struct {
 	PullRequest     bool // CI proposes dist by a request instead of pushing it
 	CI              []CI
 	Version         string // of imagefactory that CI installs
-	Commit          string // of that version, if it is a release: GitHub then uses its action
+	Commit          string // of that version, if it is a release: GitHub then uses its action, GitLab its image
 	ArgoCDNamespace string
 }
 
@@ -148,6 +148,7 @@ type view struct {
 	PushToken   string     // variable with the credential that state is pushed with
 	Registries  []variable
 	Doctor      string
+	ShellImage  string // image of the release with a shell and git
 }
 
 // variable is a variable of CI with a credential, and the host that it is for.
@@ -162,8 +163,9 @@ func newView(o *Options) (*view, error) {
 	v := &view{
 		Options: o, Project: f.Project, Branch: o.branch(), StateBranch: cmp.Or(f.State.Branch, config.DefaultBranch),
 		StateHost: state.Host, SetOrigin: f.State.URL == "" && !o.Direct, StateDir: o.StatePath, Synth: "imagefactory synth",
-		Secrets:   slices.DeleteFunc(kargo.Secrets(o.Config), func(s kargo.Secret) bool { return s.Kept }),
-		PushToken: credentials.Variable(credentials.Git, state.Host),
+		Secrets:    slices.DeleteFunc(kargo.Secrets(o.Config), func(s kargo.Secret) bool { return s.Kept }),
+		ShellImage: "ghcr.io/imagefactory/imagefactory:" + o.Version + "-shell",
+		PushToken:  credentials.Variable(credentials.Git, state.Host),
 	}
 	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
 	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {

@@ -120,10 +120,15 @@ func TestReleaseIsUsedByItsAction(t *testing.T) {
 		assert.Equal(t, len(object(t, files[bootstrap.GitHubFile])["jobs"].(map[string]any)), strings.Count(text, "uses: imagefactory/imagefactory@"+o.Commit+" # v1.2.3\n"))
 		assert.NotContains(t, text, "go install")
 		assert.NotContains(t, text, "IMAGEFACTORY_VERSION")
+		gitlab := object(t, files[bootstrap.GitLabFile])
+		assert.Equal(t, "ghcr.io/imagefactory/imagefactory:v1.2.3-shell", gitlab[".imagefactory"].(map[string]any)["image"])
+		assert.NotContains(t, string(files[bootstrap.GitLabFile]), "go install")
+		assert.NotContains(t, string(files[bootstrap.GitLabFile]), "GOTOOLCHAIN")
 		o.Commit = ""
 		files, err = bootstrap.Files(o)
 		require.NoError(t, err)
 		assert.NotContains(t, string(files[bootstrap.GitHubFile]), "uses: imagefactory/")
+		assert.Contains(t, string(files[bootstrap.GitLabFile]), "go install")
 	}
 }
 
