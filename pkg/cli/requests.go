@@ -24,7 +24,7 @@ func (o *promoteOptions) previewRequests(ctx context.Context, c *clients, f *fle
 	if err != nil {
 		return nil, err
 	}
-	groups := propose.Groups(f, decisions, func(d *policy.Decision) bool { return !selected[d.Image] || d.Status == policy.Unknown })
+	groups := propose.Groups(f, decisions, c.env.Now(), func(d *policy.Decision) bool { return !selected[d.Image] || d.Status == policy.Unknown })
 	if o.offline {
 		return propose.Pending(groups), nil
 	}

@@ -13,6 +13,7 @@ type baseKey struct {
 	ref, digest string
 	known       int // number of the digest's platforms that are known
 	platforms   string
+	moves       bool
 }
 
 // baseView is one reference that images are built on, at one digest.
@@ -50,7 +51,7 @@ type findingKey struct {
 
 func (f *Fleet) compareWith(dep *graph.Dep, seen state.Snapshot, platforms []string) *baseView {
 	b := &baseView{
-		ref: dep.Ref.String(), name: dep.Base, parent: dep.Parent, pinned: dep.Ref.Pinned(), platforms: platforms, digest: seen.Digest,
+		ref: dep.Ref.String(), name: dep.Base, parent: dep.Parent, pinned: !dep.Moves(), platforms: platforms, digest: seen.Digest,
 		matches: map[findingKey]*match{},
 	}
 	if dep.Parent != "" {

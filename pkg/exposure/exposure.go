@@ -228,7 +228,7 @@ func (v *view) base(dep *graph.Dep) *baseView {
 		}
 	}
 	platforms := policy.PlatformsOf(v.img, dep.Uses)
-	key := baseKey{ref, seen.Digest, len(seen.Platforms), strings.Join(platforms, " ")}
+	key := baseKey{ref, seen.Digest, len(seen.Platforms), strings.Join(platforms, " "), dep.Moves()}
 	b := v.Fleet.bases[key]
 	if b == nil {
 		b = v.compareWith(dep, seen, platforms)

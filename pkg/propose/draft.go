@@ -213,8 +213,8 @@ func (g *Group) details(d *Draft, images []string, now time.Time) string {
 		fmt.Fprintf(&b, "| %s | `%s` | `%s` | %s |\n", base, digestOf(p.From), digestOf(p.To), cell(ripened(&p, now)))
 	}
 	for _, p := range d.Pins {
-		if len(p.Urgent) > 0 {
-			fmt.Fprintf(&b, "\n`%s` fixes %s.\n", tagOf(p.To), cell(plural.Listed(p.Urgent, 20)))
+		if fixed := g.fixedBy(&p); len(fixed) > 0 {
+			fmt.Fprintf(&b, "\n`%s` fixes %s.\n", tagOf(p.To), cell(plural.Listed(fixed, 20)))
 		}
 	}
 	var next []string
@@ -231,6 +231,15 @@ func (g *Group) details(d *Draft, images []string, now time.Time) string {
 	b.WriteString("\n\nThis request is brought up to date as digests ripen. A commit by anybody else on its branch stops that. " +
 		"Close it to refuse these digests; the next ones get a new request.")
 	return b.String()
+}
+
+// fixedBy returns the findings that a pin fixes in any image, sorted.
+func (g *Group) fixedBy(p *policy.PinUpdate) []string {
+	out := slices.Clone(p.Urgent)
+	for i := range g.Members {
+		out = append(out, g.Members[i].fixes[p.To]...)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(out)))
 }
 
 // ripened returns how long a digest has been known, and why it need not be known longer.

@@ -8,8 +8,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/exposure"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
@@ -25,8 +27,9 @@ type Group struct {
 // Member is an image of a [Group].
 type Member struct {
 	Image *config.Image
-	Pins  []policy.PinUpdate // that are to move now
-	Next  []string           // images that are built on it, directly or not
+	Pins  []policy.PinUpdate  // that are to move now
+	Next  []string            // images that are built on it, directly or not
+	fixes map[string][]string // findings that pins fix, by the reference that they bring
 	facts *state.Image
 }
 
@@ -69,7 +72,8 @@ func (g *Group) moves() bool {
 
 // Groups returns the groups in which a pin is to move, or whose request may be open, sorted by repository and branch. stopped
 // reports whether nothing may be done for an image now: its pins stay as an open request has them.
-func Groups(f *fleet.Fleet, decisions []policy.Decision, stopped func(*policy.Decision) bool) []Group {
+func Groups(f *fleet.Fleet, decisions []policy.Decision, now time.Time, stopped func(*policy.Decision) bool) []Group {
+	compared := f.Exposure(now)
 	byKey := map[string]*Group{}
 	acts := map[string]bool{}
 	for i := range decisions {
@@ -90,6 +94,7 @@ func Groups(f *fleet.Fleet, decisions []policy.Decision, stopped func(*policy.De
 		} else {
 			acts[key] = true
 		}
+		m.fixes = fixes(f, compared, &m)
 		byKey[key].Members = append(byKey[key].Members, m)
 	}
 	var out []Group
@@ -97,6 +102,33 @@ func Groups(f *fleet.Fleet, decisions []policy.Decision, stopped func(*policy.De
 		if g := byKey[key]; acts[key] && (g.moves() || g.open() != nil) {
 			slices.SortFunc(g.Members, func(a, b Member) int { return cmp.Compare(a.Image.Name, b.Image.Name) })
 			out = append(out, *g)
+		}
+	}
+	return out
+}
+
+// fixes returns the findings of the published image that the pins of a member fix, by the reference that they bring: those that a
+// candidate up to the new digest no longer has.
+func fixes(f *fleet.Fleet, compared *exposure.Fleet, m *Member) map[string][]string {
+	if len(m.Pins) == 0 || len(f.State.BaseScans) == 0 {
+		return nil
+	}
+	out := map[string][]string{}
+	findings := compared.Of(m.Image).Findings
+	for i := range m.Pins {
+		p := &m.Pins[i]
+		base := f.State.Bases[p.Base]
+		if base == nil {
+			continue
+		}
+		order := func(digest string) int {
+			return slices.IndexFunc(base.Candidates, func(c state.Candidate) bool { return c.Digest == digest })
+		}
+		_, digest, _ := strings.Cut(p.To, "@")
+		for k := range findings {
+			if v := &findings[k]; v.Base == p.From && v.Remedy == exposure.ByCandidate && order(v.Digest) <= order(digest) {
+				out[p.To] = append(out[p.To], v.ID)
+			}
 		}
 	}
 	return out

@@ -18,6 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/propose"
+	"github.com/imagefactory/imagefactory/pkg/scan"
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 )
@@ -97,7 +98,7 @@ func (w *world) options() propose.Options {
 func (w *world) groups() []propose.Group {
 	w.fleet.Graph = graph.Build(w.fleet.Config, w.fleet.State)
 	decisions := policy.Decide(w.fleet.Config, w.fleet.State, w.fleet.Graph, w.now)
-	return propose.Groups(w.fleet, decisions, func(*policy.Decision) bool { return false })
+	return propose.Groups(w.fleet, decisions, w.now, func(*policy.Decision) bool { return false })
 }
 
 // pass makes a pass and returns what it did with the only request.
@@ -210,6 +211,40 @@ func TestCommitsOfOthersAreLeft(t *testing.T) {
 		assert.Contains(t, w.recorded().Message, "commits of somebody else")
 		assert.Equal(t, []string{node + "@" + digest("b")}, w.recorded().Pins)
 	})
+}
+
+func TestMergedBranchIsUsedAgain(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		w.seen("b", 9)
+		w.pass()
+		w.repo.Push(branch, "also this", "other", "x")
+		assert.Equal(t, propose.Left, w.pass().Action)
+		w.repo.MergePull(1)
+		w.repo.Commit("other", "y") // as a squash leaves the commits of the branch out of main
+		w.pins("b")
+		w.seen("c", 8)
+		assert.Equal(t, propose.Opened, w.pass().Action)
+		assert.Equal(t, dockerfile("c"), w.repo.File(branch, "Dockerfile"))
+		theirs := w.repo.Push(branch, "and this", "other", "z")
+		assert.Equal(t, propose.Left, w.pass().Action)
+		assert.Equal(t, theirs, w.repo.Head(branch))
+	})
+}
+
+func TestFindingsThatAPinFixesAreNamed(t *testing.T) {
+	w := newWorld(t, config.GitHub, "")
+	w.seen("b", 9)
+	scans := func(c string, ids ...string) state.Scan {
+		s := state.Scan{Digest: digest(c), Platform: "linux/amd64", Severity: scan.High}
+		for _, id := range ids {
+			s.Findings = append(s.Findings, state.Finding{Finding: scan.Finding{ID: id, Severity: scan.Critical, Package: "openssl"}})
+		}
+		return s
+	}
+	w.fleet.State.ImageScans["app"] = &state.Scans{Digests: []state.Scan{scans("e", "CVE-2026-1", "CVE-2026-2")}}
+	w.fleet.State.BaseScans["node-22"] = &state.Scans{Digests: []state.Scan{scans("a", "CVE-2026-1", "CVE-2026-2"), scans("b", "CVE-2026-2")}}
+	w.pass()
+	assert.Contains(t, w.repo.Pulls()[0].Body, "`node:22` fixes CVE-2026-1.\n")
 }
 
 func TestAmendedCommitIsLeft(t *testing.T) {

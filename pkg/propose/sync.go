@@ -139,6 +139,7 @@ type session struct {
 	base     string // newest commit of the branch that is built
 	head     string // of the branch of the request, "" if there is none
 	request  *forge.Request
+	merged   string // newest commit of the last request that was merged
 	rejected map[string]bool
 	draft    *Draft
 	result   Result
@@ -181,6 +182,8 @@ func (s *session) read(ctx context.Context) (err error) {
 		switch {
 		case r.State == forge.Open && s.request == nil:
 			s.request = r
+		case r.State == forge.Merged && s.merged == "":
+			s.merged = r.Head
 		case r.State == forge.Closed && !strings.Contains(r.Body, closedMark):
 			for _, ref := range marked(r.Body) {
 				s.rejected[ref] = true
@@ -204,7 +207,7 @@ func (s *session) act(ctx context.Context) error {
 	}
 	switch {
 	case theirs:
-		s.result.Action, s.result.Message = Left, "branch "+s.Branch()+" has commits of somebody else; it is left to them (delete the branch for a new request)"
+		s.result.Action, s.result.Message = Left, "branch "+s.Branch()+" has commits of somebody else; it is left to them (once it is merged, or closed and its branch deleted, the next digests get a new request)"
 		s.bring(s.open())
 		return nil
 	case len(s.draft.Files) == 0:
@@ -239,7 +242,7 @@ func (s *session) bring(known *state.PullRequest) {
 // ours returns the hash of the content that the branch of the request has, and whether anybody else has changed it. Only a branch with
 // a single commit on top of the branch that is built, and with the content that this commit says, is ours.
 func (s *session) ours(ctx context.Context) (content string, theirs bool, err error) {
-	if s.head == "" {
+	if s.head == "" || s.request == nil && s.head == s.merged {
 		return "", false, nil
 	}
 	c, err := s.repo.Compare(ctx, s.base, s.head)

@@ -20,6 +20,8 @@ type Pull struct {
 	Comments   []string
 	AutoMerge  bool
 	Opened     time.Time
+
+	head string // of a merged request
 }
 
 // Pulls returns the requests so far, oldest first.
@@ -74,7 +76,7 @@ func (r *Repo) merge(p *Pull) string {
 		e := r.commits[r.branches[p.From]].files[file]
 		changed[file] = &e
 	}
-	p.State, p.AutoMerge = "merged", false
+	p.State, p.AutoMerge, p.head = "merged", false, r.branches[p.From]
 	return r.add(p.Into, r.branches[p.Into], "merge "+p.From, changed)
 }
 
@@ -155,6 +157,14 @@ func (r *Repo) settle() {
 			p.State = "closed"
 		}
 	}
+}
+
+// headOf returns the newest commit of a request.
+func (r *Repo) headOf(p *Pull) string {
+	if p.head != "" {
+		return p.head
+	}
+	return r.branches[p.From]
 }
 
 func (r *Repo) find(number string) *Pull {

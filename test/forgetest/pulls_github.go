@@ -134,7 +134,7 @@ func (r *Repo) gitHubPull(p *Pull) map[string]any {
 	body := map[string]any{
 		"number": p.Number, "node_id": r.pullNode() + strconv.Itoa(p.Number), "title": p.Title, "body": p.Body, "state": "open", "created_at": p.Opened.Format(time.RFC3339),
 		"html_url": "https://github.example/" + r.name + "/pull/" + strconv.Itoa(p.Number), "merged_at": nil, "auto_merge": nil,
-		"head": map[string]any{"ref": p.From, "sha": r.branches[p.From], "label": owner + ":" + p.From, "repo": repo},
+		"head": map[string]any{"ref": p.From, "sha": r.headOf(p), "label": owner + ":" + p.From, "repo": repo},
 		"base": map[string]any{"ref": p.Into, "sha": r.branches[p.Into], "label": owner + ":" + p.Into, "repo": repo},
 	}
 	if p.State != "open" {

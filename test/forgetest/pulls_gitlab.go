@@ -129,7 +129,7 @@ func (r *Repo) gitLabPull(p *Pull) map[string]any {
 	}
 	return map[string]any{
 		"id": 1000 + p.Number, "iid": p.Number, "source_branch": p.From, "target_branch": p.Into, "source_project_id": 1, "target_project_id": 1,
-		"title": p.Title, "description": p.Body, "state": state, "created_at": p.Opened.Format(time.RFC3339), "sha": r.branches[p.From],
+		"title": p.Title, "description": p.Body, "state": state, "created_at": p.Opened.Format(time.RFC3339), "sha": r.headOf(p),
 		"web_url": "https://gitlab.example/" + r.name + "/-/merge_requests/" + strconv.Itoa(p.Number), "merge_when_pipeline_succeeds": p.AutoMerge,
 	}
 }
