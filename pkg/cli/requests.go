@@ -28,7 +28,7 @@ func (o *promoteOptions) previewRequests(ctx context.Context, c *clients, f *fle
 	if o.offline {
 		return propose.Pending(groups), nil
 	}
-	return propose.Preview(ctx, groups, propose.Options{Repository: c.forge().Repository, Now: c.env.Now}), nil
+	return propose.Preview(ctx, groups, propose.Options{Repository: c.forge().Repository}), nil
 }
 
 // changed reports whether a pass does something with a request.

@@ -163,7 +163,7 @@ func refUpdate(branch, before, after string) map[string]any {
 // updateRefs changes several branches, all of them or none.
 func (g *gitHubRepository) updateRefs(ctx context.Context, updates ...map[string]any) error {
 	if g.node == "" {
-		repo, _, err := g.GitHub.Repositories.Get(ctx, g.owner, g.repo)
+		repo, _, err := g.Repositories.Get(ctx, g.owner, g.repo)
 		if err != nil {
 			return g.explained(err)
 		}

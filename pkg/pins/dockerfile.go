@@ -33,7 +33,7 @@ func Dockerfile(ctx context.Context, src []byte, builds []dockerfile.Options, lo
 		e.word(lines.span(loc[0].Start.Line, loc[0].Start.Line), nil)
 	}
 	for _, node := range tree.AST.Children {
-		e.instruction(node, lines, byte(tree.EscapeToken)) //nolint:gosec // a backslash or a backtick
+		e.instruction(node, lines, byte(tree.EscapeToken))
 	}
 	out := e.finish()
 	return out, out.check(ctx, before, builds, lock)

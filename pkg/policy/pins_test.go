@@ -147,7 +147,7 @@ func TestPinnedParentCascades(t *testing.T) {
 	base.Published = append(base.Published, state.Published{Tag: "1.1.0", Snapshot: state.Snapshot{Digest: whole("c")}, Since: ago(0)})
 	assert.Empty(t, f.decide()["app"].Pins, "no older release")
 
-	base.Published[0].Snapshot.Digest, base.Published[0].Since = whole("d"), ago(0.5)
+	base.Published[0].Digest, base.Published[0].Since = whole("d"), ago(0.5)
 	pins = f.decide()["app"].Pins
 	require.Len(t, pins, 1, "the tag itself has moved")
 	assert.Equal(t, "ghcr.io/acme/base:1.2.3@"+whole("d"), pins[0].To)

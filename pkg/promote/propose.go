@@ -22,7 +22,7 @@ func (a *attempt) propose(ctx context.Context) []propose.Result {
 	groups := propose.Groups(a.fleet, decisions, a.now, func(d *policy.Decision) bool { return !a.selected[d.Image] || a.unsure(d) })
 	within, cancel := withDeadline(ctx, proposeDeadline)
 	defer cancel()
-	results := propose.Sync(within, groups, propose.Options{Repository: a.opts.Repository, Now: a.opts.Now})
+	results := propose.Sync(within, groups, propose.Options{Repository: a.opts.Repository})
 	for i := range results {
 		a.reportRequest(&results[i])
 	}

@@ -41,7 +41,7 @@ type edit struct {
 }
 
 // draft reads the files of a group at a commit and moves their pins, except to the rejected references.
-func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string, rejected map[string]bool, now time.Time) (*Draft, error) {
+func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string, rejected map[string]bool) (*Draft, error) {
 	files := map[string]*edit{}
 	add := func(file string, m *Member, docker bool) {
 		if files[file] == nil {
@@ -105,7 +105,7 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 	for _, from := range slices.Sorted(maps.Keys(found)) {
 		d.Pins = append(d.Pins, found[from])
 	}
-	g.describe(d, now)
+	g.describe(d)
 	return d, nil
 }
 
@@ -176,7 +176,7 @@ const (
 const namesInTitle = 3
 
 // describe fills in the texts of a draft.
-func (g *Group) describe(d *Draft, now time.Time) {
+func (g *Group) describe(d *Draft) {
 	var bases []string
 	for _, p := range d.Pins {
 		bases = append(bases, tagOf(p.To))
@@ -187,7 +187,7 @@ func (g *Group) describe(d *Draft, now time.Time) {
 		"bases": plural.Listed(bases, namesInTitle), "images": plural.Listed(images, namesInTitle), "branch": g.Source.Branch, "repo": g.Source.Repo,
 	}
 	d.Title = g.config.Fill(g.config.Title, values)
-	values["details"] = g.details(d, images, now)
+	values["details"] = g.details(d, images)
 	var marks strings.Builder
 	for _, p := range d.Pins {
 		marks.WriteString(pinMark + p.To + markEnd + "\n")
@@ -202,7 +202,7 @@ func (g *Group) describe(d *Draft, now time.Time) {
 }
 
 // details returns the part of the text that the facts make.
-func (g *Group) details(d *Draft, images []string, now time.Time) string {
+func (g *Group) details(d *Draft, images []string) string {
 	var b strings.Builder
 	b.WriteString("| Base image | From | To | Ripened |\n|---|---|---|---|\n")
 	for _, p := range d.Pins {
@@ -210,7 +210,7 @@ func (g *Group) details(d *Draft, images []string, now time.Time) string {
 		if tagOf(p.To) != tagOf(p.From) {
 			base += " → `" + tagOf(p.To) + "`"
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | `%s` | %s |\n", base, digestOf(p.From), digestOf(p.To), cell(ripened(&p, now)))
+		fmt.Fprintf(&b, "| %s | `%s` | `%s` | %s |\n", base, digestOf(p.From), digestOf(p.To), cell(ripened(&p)))
 	}
 	for _, p := range d.Pins {
 		if fixed := g.fixedBy(&p); len(fixed) > 0 {
@@ -242,9 +242,9 @@ func (g *Group) fixedBy(p *policy.PinUpdate) []string {
 	return slices.Compact(slices.Sorted(slices.Values(out)))
 }
 
-// ripened returns how long a digest has been known, and why it need not be known longer.
-func ripened(p *policy.PinUpdate, now time.Time) string {
-	text := "seen " + p.Seen.UTC().Format(time.DateOnly)
+// ripened returns since when a digest has been known, and why it need not be known longer.
+func ripened(p *policy.PinUpdate) string {
+	text := "seen " + p.Seen.UTC().Format(time.DateOnly) + ", ripe " + p.Since.UTC().Format(time.DateOnly)
 	if p.Parent != "" {
 		text = "published by " + p.Parent + " " + p.Seen.UTC().Format(time.DateOnly)
 	}

@@ -92,7 +92,7 @@ func (w *world) seen(c string, days int) {
 
 func (w *world) options() propose.Options {
 	client := forge.New(forge.Options{API: forgeapi.New(forgeapi.Options{Token: func(context.Context, string) (string, error) { return "token", nil }})})
-	return propose.Options{Repository: client.Repository, Now: func() time.Time { return w.now }}
+	return propose.Options{Repository: client.Repository}
 }
 
 func (w *world) groups() []propose.Group {
@@ -136,7 +136,7 @@ func TestOneRequestForAllImagesOfTheRepository(t *testing.T) {
 		pull := w.repo.Pulls()[0]
 		assert.Equal(t, "Update pinned base images: node:22", pull.Title)
 		assert.Equal(t, []string{"deps"}, pull.Labels)
-		for _, part := range []string{"| `node:22` | `sha256:aaaaaaaaaaaa` | `sha256:bbbbbbbbbbbb` | seen 2026-05-23 |", "The merge rebuilds app, web.", "<!-- imagefactory:pin " + node + "@" + digest("b") + " -->"} {
+		for _, part := range []string{"| `node:22` | `sha256:aaaaaaaaaaaa` | `sha256:bbbbbbbbbbbb` | seen 2026-05-23, ripe 2026-05-30 |", "The merge rebuilds app, web.", "<!-- imagefactory:pin " + node + "@" + digest("b") + " -->"} {
 			assert.Contains(t, pull.Body, part)
 		}
 		assert.Equal(t, dockerfile("b"), w.repo.File(branch, "Dockerfile"))

@@ -19,7 +19,6 @@ import (
 type Options struct {
 	// Repository returns the repository of a source.
 	Repository func(context.Context, *config.Source) (forge.Repository, error)
-	Now        func() time.Time
 	Timeout    time.Duration // for one group; default 2m
 }
 
@@ -190,7 +189,7 @@ func (s *session) read(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if s.draft, err = s.Group.draft(ctx, s.repo, s.base, s.rejected, s.o.Now()); err != nil {
+	if s.draft, err = s.Group.draft(ctx, s.repo, s.base, s.rejected); err != nil {
 		return err
 	}
 	s.result.Problems = s.draft.Problems

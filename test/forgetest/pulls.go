@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -169,7 +170,7 @@ func (r *Repo) headOf(p *Pull) string {
 
 func (r *Repo) find(number string) *Pull {
 	for _, p := range r.pulls {
-		if fmt.Sprint(p.Number) == number {
+		if strconv.Itoa(p.Number) == number {
 			return p
 		}
 	}

@@ -65,3 +65,11 @@ func (r *images) write(tag string, below v1.Image, text string) string {
 	require.NoError(r.t, err)
 	return digest.String()
 }
+
+// digest returns the digest of a tag.
+func (r *images) digest(tag string) string {
+	r.t.Helper()
+	head, err := remote.Head(r.ref(tag))
+	require.NoError(r.t, err)
+	return head.Digest.String()
+}
