@@ -1,23 +1,38 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/discover"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
+	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
+	"github.com/imagefactory/imagefactory/pkg/internal/plural"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
 type discoverOptions struct {
 	dirs       []string
+	orgs       []string // at GitHub or Gitea
+	groups     []string // at GitLab
+	provider   string
+	host       string
+	archived   bool
+	forks      bool
+	wait       bool
+	repo       repoFlags // credentials
 	confidence string
 	write      bool
 	save       enrollOptions // output and dry run
@@ -26,7 +41,7 @@ type discoverOptions struct {
 func newDiscover(env *Env, paths *pathFlags) *cobra.Command {
 	o := &discoverOptions{}
 	cmd := &cobra.Command{
-		Use:   "discover --dir FOLDER...",
+		Use:   "discover --dir FOLDER... | --org NAME... | --group NAME...",
 		Short: "Find the images that repositories build, and propose their entries",
 		Long: `Discover reads repositories and finds their Dockerfiles, and which GitHub workflow, GitLab job, bake file, compose file, makefile
 or script builds and pushes what. It prints a proposed entry for each image with its reasons and its confidence: high if
@@ -34,10 +49,16 @@ everything is written there, medium if something depends on a condition or has t
 known; an expression that cannot be resolved is shown as it is written. It also lists the Dockerfiles whose image nothing pushes,
 and images of yours that others are built on and nobody enrolled.
 
+With --org and --group it reads the repositories of an organisation or a group through the API of the forge, without archived ones
+and forks. Responses are kept in a cache: another run costs a conditional request for each repository, and goes on where a rate
+limit ended the last one. A repository that cannot be read does not stop the others.
+
 With --write it adds the proposed entries to images.yaml, as enroll does. An entry that is there is never changed: differences are
 shown. Nothing of what is read is run.`,
 		Example: `  imagefactory discover --dir ~/src/acme
   imagefactory discover --dir . -o wide
+  imagefactory discover --org acme --wait
+  imagefactory discover --group acme/shop --host gitlab.example.com
   imagefactory discover --dir ~/src/acme --write --min-confidence high
   imagefactory discover --dir ~/src/acme -o entries > more.yaml    # edit, then: imagefactory enroll --from more.yaml`,
 		Args: args(cobra.NoArgs),
@@ -45,6 +66,15 @@ shown. Nothing of what is read is run.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.dirs, "dir", nil, "`folder` of checkouts, or a checkout (repeatable)")
+	f.StringArrayVar(&o.orgs, "org", nil, "`organisation` or user at GitHub, or at Gitea with --provider gitea (repeatable)")
+	f.StringArrayVar(&o.groups, "group", nil, "`group` at GitLab, with its subgroups (repeatable)")
+	f.StringVar(&o.provider, "provider", string(config.GitHub), "forge of --org: github or gitea")
+	f.StringVar(&o.host, "host", "", "`host` of a self-hosted forge")
+	f.BoolVar(&o.archived, "archived", false, "read archived repositories too")
+	f.BoolVar(&o.forks, "forks", false, "read forks too")
+	f.BoolVar(&o.wait, "wait", false, "wait for the end of a rate limit (default: stop, and say when to run again)")
+	f.StringVar(&o.repo.credentials, "credentials", cmp.Or(env.Getenv("IMAGEFACTORY_CREDENTIALS"), kargo.CredentialsPath),
+		"`folder` with credentials as files: USE/HOST/token (env IMAGEFACTORY_CREDENTIALS)")
 	f.BoolVar(&o.write, "write", false, "add the proposed entries to images.yaml")
 	f.BoolVar(&o.save.dryRun, "dry-run", false, "with --write, print a diff and write nothing")
 	f.StringVar(&o.confidence, "min-confidence", string(discover.Medium), "least `confidence` of the entries that are written: high or medium")
@@ -55,9 +85,19 @@ shown. Nothing of what is read is run.`,
 
 func runDiscover(ctx context.Context, env *Env, paths *pathFlags, o *discoverOptions) error {
 	least := discover.Confidence(o.confidence)
+	kinds := 0
+	for _, given := range [][]string{o.dirs, o.orgs, o.groups} {
+		kinds += min(len(given), 1)
+	}
 	switch {
-	case len(o.dirs) == 0:
-		return fleet.Usagef("discover needs --dir FOLDER, e.g. imagefactory discover --dir ~/src/acme")
+	case kinds == 0:
+		return fleet.Usagef("discover needs --dir FOLDER, --org NAME or --group NAME, e.g. imagefactory discover --dir ~/src/acme")
+	case kinds > 1:
+		return fleet.Usagef("--dir, --org and --group exclude each other")
+	case o.provider != string(config.GitHub) && o.provider != string(config.Gitea):
+		return fleet.Usagef("--provider %q: want github or gitea; --group is for GitLab", o.provider)
+	case o.provider == string(config.Gitea) && o.host == "":
+		return fleet.Usagef("--provider gitea needs --host")
 	case least != discover.High && least != discover.Medium:
 		return fleet.Usagef("--min-confidence %q: want high or medium", o.confidence)
 	case o.save.dryRun && !o.write:
@@ -70,14 +110,69 @@ func runDiscover(ctx context.Context, env *Env, paths *pathFlags, o *discoverOpt
 	if err != nil {
 		return err
 	}
-	found, err := discover.Folders(ctx, o.dirs, cfg)
+	found, err := o.find(ctx, env, cfg)
 	if err != nil {
 		return err
 	}
 	if o.write {
-		return o.writeEntries(env, paths, found, least)
+		err = o.writeEntries(env, paths, found, least)
+	} else {
+		err = o.print(env, found, least)
 	}
-	return o.print(env, found, least)
+	if err != nil || len(found.Unread) == 0 {
+		return err
+	}
+	return o.unread(env, found)
+}
+
+// find reads the repositories.
+func (o *discoverOptions) find(ctx context.Context, env *Env, cfg *config.Config) (*discover.Report, error) {
+	if len(o.dirs) > 0 {
+		return discover.Folders(ctx, o.dirs, cfg)
+	}
+	provider, names := config.Provider(o.provider), o.orgs
+	if len(o.groups) > 0 {
+		provider, names = config.GitLab, o.groups
+	}
+	var orgs []discover.Organisation
+	for _, name := range names {
+		orgs = append(orgs, discover.Organisation{
+			Provider: provider, Host: hostname.Normalize(cmp.Or(o.host, config.HomeHost(provider))), Name: name, Archived: o.archived, Forks: o.forks,
+		})
+	}
+	clients := o.repo.clients(env)
+	http := clients.http()
+	http.Now = env.Now // for which --wait waits
+	api := forgeapi.New(forgeapi.Options{HTTP: http}.WithStore(clients.credentials))
+	opts := discover.Options{API: api, CacheDir: cacheDir(env), Progress: clients.progress("repository")}
+	if o.wait {
+		sleep := env.Sleep
+		if sleep == nil {
+			sleep = httpx.Sleep
+		}
+		opts.Wait = func(ctx context.Context, host string, until time.Time) error {
+			if err := env.infof("rate limit of %s reached; waiting until %s", host, until.UTC().Format(time.RFC3339)); err != nil {
+				return err
+			}
+			return sleep(ctx, until.Sub(env.Now())+time.Second)
+		}
+	}
+	return discover.Organisations(ctx, orgs, cfg, opts)
+}
+
+// unread prints which repositories could not be read. That is an error.
+func (o *discoverOptions) unread(env *Env, found *discover.Report) error {
+	if found.Later != nil {
+		err := env.errorf("rate limit reached: %s not read; run the same command again after %s, it goes on from there (or use --wait)",
+			plural.Form(len(found.Unread), "repository was", "repositories were"), found.Later.UTC().Format(time.RFC3339))
+		return cmp.Or(err, errReported)
+	}
+	for _, u := range found.Unread[:min(len(found.Unread), 10)] {
+		if err := env.errorf("%s: %s", u.Repository, u.Error); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(env.errorf("%s not read", plural.Form(len(found.Unread), "repository was", "repositories were")), errReported)
 }
 
 // enrolled returns images.yaml. Without --write, it need not exist.

@@ -130,13 +130,19 @@ func repositoryOf(dir string, f *folder) (Repository, error) {
 
 // providerOf returns the kind of the forge of a host; for an unknown host, that of the files which only one of them reads.
 func providerOf(host string, f *folder) config.Provider {
-	gitHub := slices.ContainsFunc(f.files, func(p string) bool { return path.Dir(p) == ".github/workflows" })
-	gitLab := slices.Contains(f.files, gitLabFile)
+	if p := config.ProviderAt(host); p != "" {
+		return p
+	}
+	has := func(folder string) bool {
+		return slices.ContainsFunc(f.files, func(p string) bool { return path.Dir(p) == folder })
+	}
 	switch {
-	case host == config.HomeHost(config.GitHub), gitHub && !gitLab && host != config.HomeHost(config.GitLab):
-		return config.GitHub
-	case host == config.HomeHost(config.GitLab), gitLab:
+	case has(".forgejo/workflows"), has(".gitea/workflows"):
+		return config.Gitea
+	case slices.Contains(f.files, gitLabFile):
 		return config.GitLab
+	case has(".github/workflows"):
+		return config.GitHub
 	}
 	return config.Git
 }

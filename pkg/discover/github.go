@@ -23,7 +23,7 @@ const dispatch = "workflow_dispatch"
 type workflowRun struct {
 	scan      *scanner
 	file      string
-	name      string // of the file that starts it, which may call this one
+	top       string // file of the workflow that is started, which may call this one
 	contexts  contexts
 	env       map[string]string
 	depth     int
@@ -45,7 +45,7 @@ func (s *scanner) gitHub() {
 		if len(triggers) == 1 && triggers[0] == "workflow_call" {
 			continue // read where it is called
 		}
-		w := &workflowRun{scan: s, file: file, name: path.Base(file), startable: slices.Contains(triggers, dispatch)}
+		w := &workflowRun{scan: s, file: file, top: file, startable: slices.Contains(triggers, dispatch)}
 		w.contexts = s.contexts(w.startable)
 		inputs := open{}
 		for _, p := range pairs(at(on, dispatch, "inputs")) {
@@ -355,7 +355,7 @@ func (w *workflowRun) call(j pair, uses *yaml.Node, c contexts, skipped string) 
 			inputs[p.key.Value] = c.whole(w.scan.marks, p.value.Value)
 		}
 	}
-	inner := &workflowRun{scan: w.scan, file: file, name: w.name, depth: w.depth + 1, startable: w.startable}
+	inner := &workflowRun{scan: w.scan, file: file, top: w.top, depth: w.depth + 1, startable: w.startable}
 	inner.contexts = contexts{"github": w.contexts["github"], "runner": w.contexts["runner"], "inputs": inputs}
 	before := len(w.scan.builds)
 	inner.run(root)
@@ -700,12 +700,12 @@ func (r *steps) localAction(n *yaml.Node, dir, id string, with *yaml.Node, depth
 // finish adds the builds of the job.
 func (r *steps) finish() {
 	for _, b := range r.images.finish() {
-		b.workflow = r.name
+		b.workflow = path.Base(r.top)
 		if r.skipped != "" {
 			b.guesses = appendNew(b.guesses, notRun(r.startable, r.skipped))
 		}
 		if !r.startable {
-			b.notes = appendNew(b.notes, "add the trigger workflow_dispatch to .github/workflows/"+r.name+", so that imagefactory can start it")
+			b.notes = appendNew(b.notes, "add the trigger workflow_dispatch to "+r.top+", so that imagefactory can start it")
 		}
 		r.workflowRun.scan.builds = append(r.workflowRun.scan.builds, b)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/config"
 )
 
 const gitLabFile = ".gitlab-ci.yml"
@@ -28,7 +30,7 @@ type gitLabCI struct {
 
 // gitLab reads the jobs of GitLab CI.
 func (s *scanner) gitLab() {
-	if !s.has(gitLabFile) {
+	if s.repo.Provider != config.GitLab || !s.has(gitLabFile) {
 		return
 	}
 	ci := &gitLabCI{scan: s, jobs: map[string]*yaml.Node{}, files: map[string]string{}}

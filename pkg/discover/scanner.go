@@ -104,15 +104,20 @@ func (s *scanner) script(sh *shell, file, text string) {
 	}
 }
 
-// workflowFiles returns the files of GitHub workflows.
+// workflowFiles returns the files of workflows, in the first folder that has one.
 func (s *scanner) workflowFiles() []string {
-	var out []string
-	for _, f := range s.tree.Files() {
-		if dir, name := path.Split(f); dir == ".github/workflows/" && (strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")) {
-			out = append(out, f)
+	for _, folder := range s.repo.Provider.WorkflowFolders() {
+		var out []string
+		for _, f := range s.tree.Files() {
+			if dir, name := path.Split(f); dir == folder+"/" && (strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")) {
+				out = append(out, f)
+			}
+		}
+		if len(out) > 0 {
+			return out
 		}
 	}
-	return out
+	return nil
 }
 
 // dockerfiles returns the files that look like Dockerfiles by their names.

@@ -39,7 +39,7 @@ const notAPI = "not an API response; check source.host, and any proxy or gateway
 func (e *Error) Error() string {
 	var text string
 	switch {
-	case e.Limited && !e.Until.IsZero():
+	case e.Limited && !e.Until.IsZero() && e.Status != 0:
 		text = fmt.Sprintf("%s: rate limit reached (%d), retry after %s", e.Host, e.Status, e.Until.UTC().Format(time.RFC3339))
 	case e.Status == 0:
 		text = "no usable response from " + e.Host
@@ -150,7 +150,7 @@ func (e *Endpoint) noResponse(err *httpx.Error) *Error {
 	case httpx.TooLarge:
 		out.TooLarge = true
 	case httpx.RateLimited:
-		out.Limited, out.NotSent = true, true
+		out.Limited, out.NotSent, out.Until = true, true, err.Until
 		out.Hint = e.limitHint()
 	case httpx.Denied:
 		out.Status, out.NotSent = http.StatusUnauthorized, true

@@ -206,6 +206,7 @@ func (h *host) trip(why *Error, cooldown time.Duration) {
 	h.open, h.until, why.Skip = why, time.Time{}, "skipping this host for the rest of the run"
 	if cooldown > 0 {
 		h.until = h.o.Now().Add(cooldown)
+		why.Until = h.until
 		why.Skip = "skipping this host until " + h.until.UTC().Format("15:04 UTC")
 	}
 	why.Problem += "; " + why.Skip

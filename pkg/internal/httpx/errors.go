@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 
 	"github.com/imagefactory/imagefactory/pkg/internal/neterr"
 )
@@ -30,9 +31,10 @@ const (
 type Error struct {
 	Host    string // normalised
 	Reason  Reason
-	Status  int    // of the response because of which the host is skipped
-	Problem string // the text of the error
-	Skip    string // how long the host is skipped; the end of Problem
+	Status  int       // of the response because of which the host is skipped
+	Problem string    // the text of the error
+	Skip    string    // how long the host is skipped; the end of Problem
+	Until   time.Time // when the host may be asked again; zero if that is not known
 	// MaybeDone reports that the server may have processed the request.
 	MaybeDone bool
 
