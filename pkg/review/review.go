@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -96,7 +97,16 @@ func (c *comparison) configAt(files fs.FS) (*config.Config, error) {
 		return nil, fmt.Errorf("reading %q: %w", name, err)
 	}
 	defer file.Close()
-	return config.Load(file, c.Paths.Config)
+	cfg, err := config.Load(file, c.Paths.Config)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := fs.Sub(files, path.Dir(name))
+	if err != nil {
+		return nil, fmt.Errorf("opening the folder of %q: %w", name, err)
+	}
+	cfg.SetFolder(folder)
+	return cfg, nil
 }
 
 func (c *comparison) note(format string, a ...any) {
