@@ -68,6 +68,7 @@ type Factory struct {
 	Trust         []Trust               `yaml:"trust" jsonschema_description:"Signatures or provenance that new digests of base images must carry before they can ripen."`
 	Metrics       Metrics               `yaml:"metrics" jsonschema_description:"Where the Jobs send metrics at their end."`
 	Scan          Scan                  `yaml:"scan" jsonschema_description:"How the cluster scans images for vulnerabilities."`
+	Notify        Notify                `yaml:"notify" jsonschema_description:"Whom the passes tell what happened."`
 	Receivers     []WebhookReceiver     `yaml:"webhookReceivers" jsonschema_description:"Webhooks that Kargo accepts, so that it sees a pushed image at once."`
 	PullRequests  PullRequests          `yaml:"pullRequests" jsonschema_description:"The pull and merge requests of source.updatePins."`
 	Jobs          Jobs                  `yaml:"jobs" jsonschema_description:"Settings of the Jobs in the cluster: proxy, CA, pull secrets, environment, placement."`

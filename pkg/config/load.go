@@ -213,6 +213,7 @@ func (c *Config) applyDefaults() {
 	f.PullRequests.applyDefaults()
 	f.Jobs.applyDefaults()
 	f.Scan.applyDefaults()
+	f.Notify.applyDefaults()
 	d := &c.Defaults
 	for i := range c.Images {
 		img := &c.Images[i]

@@ -125,6 +125,7 @@ func (v *validator) factory(n *yaml.Node) {
 	v.registries(child(n, "registries"))
 	v.trust(child(n, "trust"))
 	v.scan(child(n, "scan"))
+	v.notify(child(n, "notify"))
 	v.receivers(child(n, "webhookReceivers"), f.Receivers)
 	v.jobs(child(n, "jobs"))
 	v.pullRequests(child(n, "pullRequests"))

@@ -154,6 +154,23 @@ func (dec *Decision) Outdated() time.Time {
 	return first
 }
 
+// Stuck reports whether the image has been due for longer than limit, and nothing that a person has set keeps it from being
+// started. An image that fails or runs is not stuck.
+func (dec *Decision) Stuck(now time.Time, limit time.Duration) bool {
+	return !dec.Since.IsZero() && now.Sub(dec.Since) > limit && dec.Unstarted() && dec.Status != Starting && dec.Status != Failed
+}
+
+// Unstarted reports whether the image is due and waits to be started, or for another attempt.
+func (dec *Decision) Unstarted() bool {
+	switch dec.Status {
+	case Due, Blocked, Starting, Failed:
+		return true
+	case Waiting:
+		return dec.After != ""
+	}
+	return false
+}
+
 // Decide returns the decisions on all enrolled images, parents first.
 func Decide(cfg *config.Config, st *state.State, g *graph.Graph, now time.Time) []Decision {
 	d := NewDecider(cfg, st, g, now)

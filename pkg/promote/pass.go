@@ -94,6 +94,7 @@ func (a *attempt) record(ctx context.Context) (*fleet.Change, error) {
 	if ctx.Err() == nil {
 		a.claim(ctx)
 	}
+	a.recordStuck()
 	a.reportEnded(running)
 	a.countRebuilds()
 	if w, ok := a.executor.(warner); ok {

@@ -149,6 +149,7 @@ type Image struct {
 	Published      []Published  `yaml:"published,omitempty" json:"published,omitempty"`
 	Uncounted      []string     `yaml:"uncounted,omitempty" json:"uncounted,omitempty"` // a few of the published tags, while none of them counts
 	PullRequest    *PullRequest `yaml:"pullRequest,omitempty" json:"pullRequest,omitempty"`
+	Stuck          Time         `yaml:"stuck,omitempty" json:"stuck,omitzero"` // since when it is due, once that is so long that people are told
 	Rebuild        *Rebuild     `yaml:"rebuild,omitempty" json:"rebuild,omitempty"`
 	RebuildHistory []Rebuild    `yaml:"rebuildHistory,omitempty" json:"rebuildHistory,omitempty"`
 	Archived       string       `yaml:"archived,omitempty" json:"archived,omitempty"` // why the file was archived

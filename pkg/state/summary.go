@@ -40,6 +40,18 @@ func changesOf[T any](before, after []byte, changes func(now, old *T) []string) 
 	return changes(&now, &old)
 }
 
+// Versions returns two versions of a state file; nil for one that does not exist or cannot be read.
+func Versions[T Image | Base | Pauses](before, after []byte) (old, now *T) {
+	read := func(data []byte) *T {
+		v := new(T)
+		if data == nil || decode(data, v) != nil {
+			return nil
+		}
+		return v
+	}
+	return read(before), read(after)
+}
+
 func parse(data []byte, v any) bool { return data == nil || decode(data, v) == nil }
 
 // changes describes how the state of the base image differs from old, one line per change.
@@ -128,6 +140,9 @@ func (i *Image) changes(old *Image) (out []string) {
 		add("pull request %s brings %s", r.URL, listOf(shortRefs(r.Pins)))
 	case r != nil && r.Message != was.Message:
 		add("pull request %s%s", r.URL, because(r.Message))
+	}
+	if !i.Stuck.IsZero() && old.Stuck.IsZero() {
+		add("due since %s, and not started", i.Stuck.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	if r := i.Rebuild; r != nil {
 		was := old.Rebuild
