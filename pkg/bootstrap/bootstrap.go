@@ -248,6 +248,8 @@ func (v *view) contents(u kargo.SecretUse) string {
 		return "a long random text (openssl rand -hex 32): the shared secret of the webhook receiver " + u.Host
 	case u.Use == "app":
 		return v.ofApp(u)
+	case u.Use == kargo.NotifyUse:
+		return "the secret of the channel " + u.Host + " of factory.notify"
 	case u.Use == "registry":
 		return "a docker config.json that may pull from " + u.Host
 	case u.Use == "git" && u.Host == v.StateHost && v.Config.Factory.Credentials[u.Host].API == nil && v.forge(u.Host):

@@ -109,6 +109,21 @@ func validHost(host string) bool {
 	return host != "" && !strings.ContainsAny(host, `/\`) && filepath.IsLocal(host)
 }
 
+// ChannelSecret returns the secret of a channel of factory.notify, from the file notify/NAME/secret or the environment; the zero
+// Token if there is none.
+func (s *Store) ChannelSecret(channel string) (Token, error) {
+	path := filepath.Join(s.Dir, "notify", channel, "secret")
+	text, err := s.read(path)
+	if err != nil || text != "" {
+		return Token{Value: text, From: path}, err
+	}
+	name := ChannelVariable(channel)
+	return Token{Value: strings.TrimSpace(s.Getenv(name)), From: name}, nil
+}
+
+// ChannelVariable returns the name of the environment variable with the secret of a channel.
+func ChannelVariable(channel string) string { return "IMAGEFACTORY_NOTIFY_" + hostVariable(channel) }
+
 func other(u Use) Use {
 	if u == Git {
 		return API

@@ -257,6 +257,10 @@ func (b *builder) credentials() []Projection {
 			out = append(out, appFiles(host, c.App))
 		}
 	}
+	for i := range b.cfg.Factory.Notify.Channels {
+		c := &b.cfg.Factory.Notify.Channels[i]
+		add(c.Secret, "notify/"+c.Name+"/secret")
+	}
 	return out
 }
 

@@ -32,8 +32,8 @@ type Secret struct {
 // SecretUse is the purpose of a key of a Secret.
 type SecretUse struct {
 	Key   string
-	Use   string // api, git, registry or app, as in factory.credentials, or WebhookUse
-	Host  string // with WebhookUse, the name of the receiver
+	Use   string // api, git, registry or app, as in factory.credentials, WebhookUse or NotifyUse
+	Host  string // with WebhookUse, the name of the receiver; with NotifyUse, that of the channel
 	Kargo bool   // Kargo reads it, to start builds and to follow them
 	Jobs  bool   // the Jobs have it as a file
 }
@@ -41,8 +41,11 @@ type SecretUse struct {
 // WebhookUse is the use of a Secret with the shared secret of a webhook receiver.
 const WebhookUse = "webhook"
 
+// NotifyUse is the use of a Secret with the secret of a channel.
+const NotifyUse = "notify"
+
 // Secrets returns the Secrets of a fleet, by name: those in factory.credentials, the defaults that the PromotionTasks read
-// otherwise, Kargo's own credentials for registries, and those of webhook receivers. Users create all that are not Kept.
+// otherwise, Kargo's own credentials for registries, and those of webhook receivers and channels. Users create all that are not Kept.
 func Secrets(cfg *config.Config) []Secret {
 	byName := map[string]*Secret{}
 	add := func(at config.SecretKey, u SecretUse) {
@@ -87,6 +90,11 @@ func Secrets(cfg *config.Config) []Secret {
 	for i := range cfg.Factory.Receivers {
 		r := &cfg.Factory.Receivers[i]
 		add(r.SecretKey(), SecretUse{Use: WebhookUse, Host: r.Name, Kargo: true})
+	}
+	for i := range cfg.Factory.Notify.Channels {
+		if c := &cfg.Factory.Notify.Channels[i]; c.Secret != nil {
+			add(*c.Secret, SecretUse{Use: NotifyUse, Host: c.Name, Jobs: true})
+		}
 	}
 	var out []Secret
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

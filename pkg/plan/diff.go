@@ -45,7 +45,7 @@ type SecretDiff struct {
 	Secret string `json:"secret"`
 	Key    string `json:"key"`
 	Host   string `json:"host"`
-	Use    string `json:"use"` // api, git or registry
+	Use    string `json:"use"` // api, git, registry or notify
 }
 
 // BaseDiff is how a base image of an image changes. One that is changed has another tag or digest.

@@ -66,6 +66,11 @@ func recipients(f *config.Factory) []plan.SecretDiff {
 			out = append(out, plan.SecretDiff{Secret: app.Secret, Key: "private-key", Host: host, Use: "app"})
 		}
 	}
+	for i := range f.Notify.Channels {
+		if c := &f.Notify.Channels[i]; c.Secret != nil && c.Host() != "" {
+			out = append(out, plan.SecretDiff{Secret: c.Secret.Secret, Key: c.Secret.Key, Host: c.Host(), Use: "notify"})
+		}
+	}
 	return out
 }
 
