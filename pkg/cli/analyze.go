@@ -129,7 +129,8 @@ func runAnalyze(ctx context.Context, env *Env, paths *pathFlags, o *analyzeOptio
 	defer closeStore()
 	if o.dryRun || o.url != "" && !o.push {
 		o.dryRun = true
-		return o.analyze(ctx, c, paths, selection, &dryRun{Store: st}, nil)
+		dry := &dryRun{Store: st}
+		return dry.end(env, o.analyze(ctx, c, paths, selection, dry, nil))
 	}
 	measured, st := o.metrics.begin(c, "analyze", st)
 	return measured.end(ctx, o.analyze(ctx, c, paths, selection, st, measured))

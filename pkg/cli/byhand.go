@@ -169,5 +169,5 @@ func (o *stateEdit) change(ctx context.Context, env *Env, paths *pathFlags, verb
 		change, err = verb(f)
 		return change, err
 	})
-	return change, saved, err
+	return change, saved, dry.end(env, err)
 }

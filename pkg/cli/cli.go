@@ -179,7 +179,7 @@ var groups = []struct {
 	id, title string
 	commands  []string
 }{
-	{"start", "Set up:", []string{"init", "discover", "enroll", "workflow", "migrate", "doctor"}},
+	{"start", "Set up:", []string{"init", "discover", "enroll", "workflow", "migrate", "doctor", "notify"}},
 	{"run", "Analyze and rebuild:", []string{"analyze", "scan", "synth", "promote", "validate"}},
 	{"see", "Look:", []string{"status", "describe", "plan", "graph", "report", "bases", "pin", "audit", "metrics"}},
 	{"decide", "Decide by hand:", []string{"release", "hold", "pause", "resume", "reset", "prune"}},
@@ -232,7 +232,7 @@ what it finds in state/ in git, decides which rebuilds are due, and starts them 
 	}
 	root.AddCommand(
 		newAnalyze(env, paths), newScan(env, paths), newSynth(env, paths), newValidate(env, paths), newBases(env), newDiscover(env, paths), newEnroll(env, paths), newInit(env, paths),
-		newStatus(env, paths), newDescribe(env, paths), newPlan(env, paths), newGraph(env, paths), newReport(env, paths), newPin(env, paths), newMetrics(env, paths), newAudit(env, paths), newPromote(env, paths), newDoctor(env, paths),
+		newStatus(env, paths), newDescribe(env, paths), newPlan(env, paths), newGraph(env, paths), newReport(env, paths), newPin(env, paths), newMetrics(env, paths), newAudit(env, paths), newNotify(env, paths), newPromote(env, paths), newDoctor(env, paths),
 		newRelease(env, paths), newHold(env, paths), newPause(env, paths), newResume(env, paths), newReset(env, paths), newPrune(env, paths), newMigrate(env), newSchema(env), newVersion(env), newWorkflow(env, paths), newAppToken(env),
 		newCompletion(env),
 	)

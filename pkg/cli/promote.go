@@ -222,6 +222,9 @@ func (o *promoteOptions) preview(ctx context.Context, c *clients, st store.Store
 	if err := printStartable(env, output, start, now); err != nil {
 		return err
 	}
+	if err := env.showStarts(f, start); err != nil {
+		return err
+	}
 	return printPreview(env, requests)
 }
 

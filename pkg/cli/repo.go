@@ -138,7 +138,12 @@ func (r *repoFlags) open(ctx context.Context, o *clients, paths *pathFlags) (st 
 		return nil, nil, fleet.Usagef("%s", err)
 	}
 	s := &store.Repository{Repo: repo, StatePath: at.path, Config: configPath, ConfigRef: at.configRef, Partial: r.tolerant}
-	return store.Logged(s, o.env.log), func() { _ = repo.Close() }, nil
+	logged := store.Logged(s, o.env.log)
+	if !r.push {
+		return logged, func() { _ = repo.Close() }, nil
+	}
+	n := &notifying{Store: logged, clients: o}
+	return n, func() { n.wait(); _ = repo.Close() }, nil
 }
 
 // analysis returns the clients that an analysis uses.

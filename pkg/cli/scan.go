@@ -136,7 +136,8 @@ func runScan(ctx context.Context, env *Env, paths *pathFlags, o *scanOptions, na
 		o.dryRun = true
 	}
 	if o.dryRun {
-		return o.scan(ctx, c, paths, selection, &dryRun{Store: st}, files, unreadable)
+		dry := &dryRun{Store: st}
+		return dry.end(env, o.scan(ctx, c, paths, selection, dry, files, unreadable))
 	}
 	measured, st := o.metrics.begin(c, "scan", st)
 	return measured.end(ctx, o.scan(ctx, c, paths, selection, st, files, unreadable))

@@ -98,7 +98,7 @@ func Inspect(ctx context.Context, f Fleet, t Tools, timeout time.Duration) []Che
 		token, err := d.token(ctx, credentials.API, host)
 		return token.Value, err
 	}})
-	probes := slices.Concat(d.tokens(), d.builders(), []probe{{"state repository", d.stateRepository}}, d.registries(), d.trust(), d.cluster())
+	probes := slices.Concat(d.tokens(), d.builders(), []probe{{"state repository", d.stateRepository}}, d.registries(), d.trust(), d.channels(), d.cluster())
 	const maxParallel = 8
 	slots := make(chan struct{}, maxParallel)
 	results := make([]chan []Check, len(probes))

@@ -607,3 +607,29 @@ func TestOneFactoryInAProject(t *testing.T) {
 	problems, _ = w.run(t)
 	assert.Equal(t, []string{"not checked factory: no permission to read the CronJob promote"}, problems)
 }
+
+// TestChannels: channels are checked as far as that is possible without a message.
+func TestChannels(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	w.inside = nil
+	key := &config.SecretKey{Secret: "notify", Key: "x"}
+	w.fleet.Config.Factory.Notify.Channels = []config.Channel{
+		{Name: "chat", Kind: config.Slack, Secret: key}, {Name: "none", Kind: config.Teams, Secret: key}, {Name: "bad", Kind: config.Slack, Secret: key},
+		{Name: "room", Kind: config.Matrix, URL: "http://" + w.github.Host, Room: "!abc:example.com", Secret: key},
+	}
+	for name, secret := range map[string]string{"chat": "https://hooks.example.com/" + canary, "bad": canary, "room": canary} {
+		w.env[credentials.ChannelVariable(name)] = secret
+	}
+	rooms := `{"joined_rooms": ["!abc:example.com"]}`
+	w.github.Handle("GET /_matrix/client/v3/joined_rooms", func(o http.ResponseWriter, _ *http.Request) { _, _ = o.Write([]byte(rooms)) })
+	problems, all := w.run(t)
+	assert.Equal(t, []string{
+		"not checked channel chat: only a test message shows whether it is accepted",
+		"warning channel none: no secret (set IMAGEFACTORY_NOTIFY_NONE; in the cluster, create the Secret notify)",
+		"error channel bad: the secret is not a URL",
+	}, problems)
+	assert.True(t, slices.ContainsFunc(all, func(c doctor.Check) bool { return c.Name == "channel room" && c.Result == doctor.OK }))
+	rooms = `{"joined_rooms": []}`
+	problems, _ = w.run(t)
+	assert.Contains(t, problems, "error channel room: the account has not joined the room !abc:example.com (invite it and accept)")
+}
