@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -15,11 +16,13 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/discover"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/forgeapi"
 	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
+	"github.com/imagefactory/imagefactory/pkg/propose"
 	"github.com/imagefactory/imagefactory/pkg/report"
 )
 
@@ -35,6 +38,7 @@ type discoverOptions struct {
 	repo       repoFlags // credentials
 	confidence string
 	write      bool
+	request    bool
 	save       enrollOptions // output and dry run
 }
 
@@ -54,12 +58,14 @@ and forks. Responses are kept in a cache: another run costs a conditional reques
 limit ended the last one. A repository that cannot be read does not stop the others.
 
 With --write it adds the proposed entries to images.yaml, as enroll does. An entry that is there is never changed: differences are
-shown. Nothing of what is read is run.`,
+shown. With --pull-request it proposes them by a pull or merge request for the images.yaml in the repository. Nothing of what is
+read is run.`,
 		Example: `  imagefactory discover --dir ~/src/acme
   imagefactory discover --dir . -o wide
   imagefactory discover --org acme --wait
   imagefactory discover --group acme/shop --host gitlab.example.com
   imagefactory discover --dir ~/src/acme --write --min-confidence high
+  imagefactory discover --org acme --pull-request
   imagefactory discover --dir ~/src/acme -o entries > more.yaml    # edit, then: imagefactory enroll --from more.yaml`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDiscover(cmd.Context(), env, paths, o) },
@@ -76,6 +82,7 @@ shown. Nothing of what is read is run.`,
 	f.StringVar(&o.repo.credentials, "credentials", cmp.Or(env.Getenv("IMAGEFACTORY_CREDENTIALS"), kargo.CredentialsPath),
 		"`folder` with credentials as files: USE/HOST/token (env IMAGEFACTORY_CREDENTIALS)")
 	f.BoolVar(&o.write, "write", false, "add the proposed entries to images.yaml")
+	f.BoolVar(&o.request, "pull-request", false, "propose the new entries by a pull or merge request for images.yaml")
 	f.BoolVar(&o.save.dryRun, "dry-run", false, "with --write, print a diff and write nothing")
 	f.StringVar(&o.confidence, "min-confidence", string(discover.Medium), "least `confidence` of the entries that are written: high or medium")
 	_ = cmd.RegisterFlagCompletionFunc("min-confidence", cobra.FixedCompletions([]string{"high", "medium"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
@@ -100,6 +107,8 @@ func runDiscover(ctx context.Context, env *Env, paths *pathFlags, o *discoverOpt
 		return fleet.Usagef("--provider gitea needs --host")
 	case least != discover.High && least != discover.Medium:
 		return fleet.Usagef("--min-confidence %q: want high or medium", o.confidence)
+	case o.write && o.request:
+		return fleet.Usagef("--write and --pull-request exclude each other")
 	case o.save.dryRun && !o.write:
 		return fleet.Usagef("--dry-run belongs to --write")
 	}
@@ -114,9 +123,12 @@ func runDiscover(ctx context.Context, env *Env, paths *pathFlags, o *discoverOpt
 	if err != nil {
 		return err
 	}
-	if o.write {
+	switch {
+	case o.write:
 		err = o.writeEntries(env, paths, found, least)
-	} else {
+	case o.request:
+		err = o.propose(ctx, env, paths, found, least)
+	default:
 		err = o.print(env, found, least)
 	}
 	if err != nil || len(found.Unread) == 0 {
@@ -230,4 +242,77 @@ func (o *discoverOptions) writeEntries(env *Env, paths *pathFlags, found *discov
 		}
 	}
 	return o.save.save(env, paths, text, added.Text, enrolled(added, paths.config))
+}
+
+// discoverBranch is the branch of the request that discover opens.
+const discoverBranch = "imagefactory/discover"
+
+// propose opens a request that adds the proposed entries to the images.yaml in the repository, or updates the open one.
+func (o *discoverOptions) propose(ctx context.Context, env *Env, paths *pathFlags, found *discover.Report, least discover.Confidence) error {
+	f, err := fleet.Open(paths.paths())
+	if partial := (*fleet.StateError)(nil); errors.As(err, &partial) {
+		f, err = partial.Rest, nil
+	}
+	if err != nil {
+		return err
+	}
+	list, err := found.EntryList(least)
+	if err != nil {
+		return err
+	}
+	src, path, err := repositoryOf(f)
+	if err != nil {
+		return err
+	}
+	repo, err := forge.New(forge.Options{API: o.repo.clients(env).api}).Repository(ctx, src)
+	if err != nil {
+		return err
+	}
+	var added *config.Added
+	result, err := propose.File(ctx, repo, propose.FileChange{
+		Into: src.Branch, From: discoverBranch, Path: path, Title: "Enroll images that discover found", Body: report.DiscoveryRequest(found, least),
+		Change: func(text []byte) ([]byte, error) {
+			if added, err = config.AppendList(text, path, list, ""); err != nil {
+				return nil, err
+			}
+			return added.Text, nil
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("proposing entries in %s at %s: %w", src.Repo, src.Host, err)
+	}
+	for _, p := range result.Problems {
+		if err := env.errorf("warning: %s", p); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("%s: %s", result.Action, cmp.Or(result.Message, plural.Form(len(added.Names), "entry", "entries")))
+	if result.Action == propose.Nothing {
+		text = "nothing to propose: all entries are there"
+	}
+	return env.infof("%s", strings.TrimSpace(text+" "+result.URL))
+}
+
+// repositoryOf returns the repository and the path of images.yaml.
+func repositoryOf(f *fleet.Fleet) (*config.Source, string, error) {
+	where, err := f.Location()
+	if err != nil {
+		return nil, "", err
+	}
+	u, err := url.Parse(where.StateURL)
+	if err != nil || u.Host == "" {
+		return nil, "", fmt.Errorf("no forge for images.yaml: %q is no https URL (set factory.state.url)", where.StateURL)
+	}
+	src := &config.Source{
+		Provider: config.ProviderAt(u.Host), Host: u.Host, Repo: strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git"), Branch: f.Config.Factory.Config.Ref,
+	}
+	for i := range f.Config.Images {
+		if s := f.Config.Images[i].Source; s != nil && s.Host == u.Host && src.Provider == "" {
+			src.Provider = s.Provider
+		}
+	}
+	if src.Provider == "" {
+		return nil, "", fmt.Errorf("the forge at %s is not known: no entry has a source there", u.Host)
+	}
+	return src, where.ConfigPath, nil
 }

@@ -83,3 +83,68 @@ func TestDiscoverWaits(t *testing.T) {
 	assert.Equal(t, "web\n", got.out)
 	assert.Contains(t, got.err, "reached; waiting until 2026-03-01T12:20:00Z")
 }
+
+func TestDiscoverPullRequest(t *testing.T) {
+	for _, provider := range []string{"github", "gitlab"} {
+		t.Run(provider, func(t *testing.T) {
+			forge := forgetest.New(t)
+			forge.Token = discoverToken
+			repo, workflow := forge.GitHub("acme/images"), ", workflow: b.yml"
+			if provider == "gitlab" {
+				repo, workflow = forge.GitLab("acme/images"), ""
+			}
+			images := "# Ours.\nfactory: {state: {url: 'http://" + forge.Host + "/acme/images.git'}}\nimages:\n" +
+				"- {name: old, repository: acme/old, source: {provider: " + provider + ", host: '" + forge.Host + "', repo: acme/old" + workflow + "}}\n"
+			repo.Commit("images.yaml", images)
+			dir := t.TempDir()
+			checkout := func(name string) {
+				writeFiles(t, dir, map[string]string{
+					"src/" + name + "/.git/config": "[remote \"origin\"]\n\turl = https://github.com/acme/" + name + "\n", "src/" + name + "/Dockerfile": "FROM a\n",
+					"src/" + name + "/.github/workflows/b.yml": "on: workflow_dispatch\njobs: {b: {steps: [{run: docker build --push -t ghcr.io/acme/" + name + " .}]}}\n",
+				})
+			}
+			writeFiles(t, dir, map[string]string{"images.yaml": images})
+			checkout("web")
+			discover := func(text string) {
+				t.Helper()
+				got := discoverIn(t, dir, "--dir", filepath.Join(dir, "src"), "--pull-request")
+				assert.Zero(t, got.code, got.err)
+				assert.Contains(t, got.err, text)
+			}
+			discover("opened: 1 entry http")
+			pulls := repo.Pulls()
+			require.Len(t, pulls, 1)
+			assert.Equal(t, "imagefactory/discover", pulls[0].From)
+			assert.Contains(t, pulls[0].Body, "| web | `ghcr.io/acme/web` | high | `acme/web` `.github/workflows/b.yml:2` |")
+			text := repo.File("imagefactory/discover", "images.yaml")
+			assert.True(t, strings.HasPrefix(text, images), text)
+			assert.Contains(t, text, "- name: web\n")
+			discover("kept: 1 entry http")
+			assert.Len(t, repo.Pulls(), 1)
+
+			checkout("api")
+			discover("updated: 2 entries http")
+			assert.Contains(t, repo.File("imagefactory/discover", "images.yaml"), "- name: api\n")
+			assert.Contains(t, repo.Pulls()[0].Body, "| api |")
+
+			repo.ClosePull(1)
+			discover("rejected: the request for these entries was closed by somebody")
+			checkout("more")
+			discover("opened: 3 entries http")
+			repo.MergePull(2)
+			discover("nothing to propose: all entries are there")
+			assert.Len(t, repo.Pulls(), 2)
+
+			checkout("jobs")
+			discover("opened: 1 entry http")
+			repo.Push("imagefactory/discover", "by hand", "images.yaml", images+"# mine\n")
+			discover("left: branch imagefactory/discover has commits of somebody else")
+			repo.ClosePull(3)
+			discover("left: branch imagefactory/discover has commits of somebody else")
+			assert.Contains(t, repo.File("imagefactory/discover", "images.yaml"), "# mine")
+			have, err := os.ReadFile(filepath.Join(dir, "images.yaml"))
+			require.NoError(t, err)
+			assert.Equal(t, images, string(have), "the file here is left to git")
+		})
+	}
+}

@@ -171,8 +171,8 @@ func (r *Report) Counts() map[Status]int {
 	return out
 }
 
-// entries returns the proposed entries of at least a confidence.
-func (r *Report) entries(least Confidence) []*Proposal {
+// Proposed returns the proposals with an entry, of at least a confidence.
+func (r *Report) Proposed(least Confidence) []*Proposal {
 	var out []*Proposal
 	for i := range r.Items {
 		if p := &r.Items[i]; p.Entry != nil && (least != High || p.Confidence == High) {
@@ -185,7 +185,7 @@ func (r *Report) entries(least Confidence) []*Proposal {
 // EntryList returns the proposed entries of at least a confidence as a list for images.yaml.
 func (r *Report) EntryList(least Confidence) ([]byte, error) {
 	list := []config.Entry{}
-	for _, p := range r.entries(least) {
+	for _, p := range r.Proposed(least) {
 		list = append(list, *p.Entry)
 	}
 	text, err := yamlenc.Marshal(list)
@@ -198,7 +198,7 @@ func (r *Report) EntryList(least Confidence) ([]byte, error) {
 // Entries returns the same list with the reasons as comments, for people who edit it.
 func (r *Report) Entries(least Confidence) ([]byte, error) {
 	var b bytes.Buffer
-	for _, p := range r.entries(least) {
+	for _, p := range r.Proposed(least) {
 		for _, reason := range p.Reasons {
 			fmt.Fprintf(&b, "# %s: %s\n", reason.Place, sanitize.Words(reason.Text))
 		}

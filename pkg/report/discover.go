@@ -109,3 +109,27 @@ func discoveryTotals(r *discover.Report) string {
 	}
 	return text + plural.Count(len(r.Items), "image") + " (" + strings.Join(parts, ", ") + ")"
 }
+
+// DiscoveryRequest returns the text of a request that adds the proposed entries, in Markdown.
+func DiscoveryRequest(r *discover.Report, least discover.Confidence) string {
+	const most = 200 // rows; a text of GitHub holds 65536 characters
+	var b strings.Builder
+	b.WriteString("`imagefactory discover` found images that these repositories build and push, and that images.yaml does not enroll.\n\n" +
+		"| Entry | Image | Confidence | Where | Notes |\n|---|---|---|---|---|\n")
+	entries := r.Proposed(least)
+	for _, p := range entries[:min(len(entries), most)] {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s %s | %s |\n", p.Name, markdown(p.Image), p.Confidence, markdown(p.Repository), markdown(reasons(p, false)), markdown(notes(p, false)))
+	}
+	if n := len(entries) - most; n > 0 {
+		fmt.Fprintf(&b, "\n%d more.\n", n)
+	}
+	return b.String()
+}
+
+// markdown makes text of others a cell of a table in which nothing is markup, a mention or a link.
+func markdown(text string) string {
+	if text = strings.NewReplacer("`", "'", "|", "/").Replace(sanitize.Words(text)); text == "" {
+		return ""
+	}
+	return "`" + text + "`"
+}
