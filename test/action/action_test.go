@@ -155,16 +155,16 @@ func TestOutputs(t *testing.T) {
 		Outputs map[string]struct{ Value string } `json:"outputs"`
 	}
 	require.NoError(t, yaml.Unmarshal(data, &action))
-	written := ""
+	var written strings.Builder
 	for _, script := range []string{"ci", "status_ci"} {
 		text, err := os.ReadFile(filepath.Join(root, "pkg/cli/testdata/script", script+".txtar"))
 		require.NoError(t, err)
-		written += string(text)
+		written.Write(text)
 	}
 	require.Len(t, action.Outputs, 5)
 	for name, output := range action.Outputs {
 		assert.Equal(t, "${{ steps.run.outputs."+name+" }}", output.Value)
-		assert.Contains(t, written, "\n"+name+"=")
+		assert.Contains(t, written.String(), "\n"+name+"=")
 	}
 }
 
