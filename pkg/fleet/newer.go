@@ -152,7 +152,7 @@ func parseCycles(name string, data []byte) (map[string][]endoflife.Cycle, error)
 		}
 		cycles := make([]endoflife.Cycle, len(list))
 		for i := range list {
-			cycles[i] = endoflife.Cycle{Name: list[i].Cycle.Value, Codename: list[i].Codename.Value, EOL: list[i].EOL.Value}
+			cycles[i] = endoflife.Cycle{Name: list[i].Cycle.Value, Codename: list[i].Codename.Value, EOL: strings.ToLower(list[i].EOL.Value)}
 		}
 		out[ref.Registry+"/"+ref.Repository] = cycles
 	}

@@ -21,6 +21,7 @@ docker.io/library/x:
 - {cycle: 8, eol: someday}
 - {cycle: 9, codename: Trixie, eol: 2026-03-01}
 - {cycle: odd, eol: true}
+- {cycle: 11, eol: True}
 `))
 	require.NoError(t, err)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -30,7 +31,7 @@ docker.io/library/x:
 		"3.13-slim": " ", "3.130": "3 is at its end of life since 2026-01-01",
 		"4": "4 reaches its end of life on 2026-05-30", "5": " ", "6.1": "6 is at its end of life", "7": " ", "8": " ",
 		"trixie-slim": "9 is at its end of life since 2026-03-01", "trixie-20260202": "9 is at its end of life since 2026-03-01",
-		"trixies": " ", "odd": " ", "latest": " ", "10": " ",
+		"trixies": " ", "odd": " ", "latest": " ", "10": " ", "11": "11 is at its end of life",
 	} {
 		cycle, ends := endOf(tag, cycles["docker.io/library/x"], now)
 		assert.Equal(t, want, cycle+" "+ends, tag)

@@ -114,9 +114,6 @@ func (p *parser) component(c *cycloneComponent) {
 	if c.Type == "operating-system" {
 		p.report.OS = strings.TrimSpace(c.Name + " " + c.Version)
 	}
-	if c.Type == "library" || c.Type == "operating-system" {
-		p.report.Looked = true
-	}
 	if c.Ref != "" && c.Type != "container" {
 		if p.bom.components == nil {
 			p.bom.components = map[string]Product{}

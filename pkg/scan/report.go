@@ -30,7 +30,8 @@ type Report struct {
 	Findings []Finding
 	// Statements are the VEX statements, in the order of the document.
 	Statements []Statement
-	// Looked reports whether the scanner found packages to look up. Without any, no finding does not mean no vulnerability.
+	// Looked reports whether the scanner found packages and looked them up. Else no finding does not mean no vulnerability. An SBOM
+	// does not say it unless it has a finding.
 	Looked bool
 
 	vex bool // there are VEX statements
@@ -38,6 +39,9 @@ type Report struct {
 
 // IsVEX reports whether the document has no results of a scanner. Its statements may all be about products that are not known.
 func (r *Report) IsVEX() bool { return len(r.Findings) == 0 && r.vex }
+
+// IsSBOM reports whether the format is one of SBOMs, which scanners also write without looking for vulnerabilities.
+func (r *Report) IsSBOM() bool { return r.Format == CycloneDX || r.Format == SPDX }
 
 // Format is the format of a report.
 type Format string

@@ -85,10 +85,13 @@ func TestStatements(t *testing.T) {
 
 func TestNothingLooked(t *testing.T) {
 	for name, report := range map[string]string{
-		"trivy without results": `{"SchemaVersion": 2, "Metadata": {"OS": {"Family": "none"}}}`,
-		"grype without distro":  `{"matches": [], "source": {"type": "image", "target": {}}, "distro": {"name": ""}}`,
-		"sarif without results": `{"runs": [{"tool": {"driver": {"name": "x"}}, "results": []}]}`,
-		"sarif of a linter":     `{"runs": [{"results": [{"ruleId": "js/xss", "message": {"text": "Severity: high"}}]}]}`,
+		"trivy without results":  `{"SchemaVersion": 2, "Metadata": {"OS": {"Family": "none"}}}`,
+		"grype without distro":   `{"matches": [], "source": {"type": "image", "target": {}}, "distro": {"name": ""}}`,
+		"sarif without results":  `{"runs": [{"tool": {"driver": {"name": "x"}}, "results": []}]}`,
+		"cyclonedx, not scanned": `{"bomFormat": "CycloneDX", "components": [{"type": "library", "bom-ref": "a", "name": "openssl"}], "vulnerabilities": []}`,
+		"spdx 2, not scanned":    `{"spdxVersion": "SPDX-2.3", "packages": [{"name": "openssl", "versionInfo": "1.0"}]}`,
+		"spdx 3, not scanned":    `{"@graph": [{"type": "software_Package", "spdxId": "p", "name": "openssl"}]}`,
+		"sarif of a linter":      `{"runs": [{"results": [{"ruleId": "js/xss", "message": {"text": "Severity: high"}}]}]}`,
 	} {
 		r, err := scan.Read(strings.NewReader(report), scan.MaxBytes)
 		require.NoError(t, err, name)

@@ -32,7 +32,6 @@ func (p *parser) spdxPackages() error {
 			p.spdxImage(pkg)
 			return nil
 		}
-		p.report.Looked = true
 		for _, ref := range pkg.Refs {
 			if !strings.EqualFold(ref.Category, "SECURITY") || ref.Type != "advisory" {
 				continue
@@ -101,7 +100,6 @@ func (p *parser) spdxGraph() error {
 			p.report.Subject.addPURL(e.URL)
 			f.packages[e.ID] = Product{Subject: true}
 		case e.Type == "software_Package":
-			p.report.Looked = true
 			f.packages[e.ID] = Product{Package: e.Name, Version: e.Version}
 		case kind == "Vulnerability":
 			for _, ref := range e.External {

@@ -139,7 +139,9 @@ func (r *run) assign() {
 		}
 		about, why := r.about(file)
 		if why == "" && !file.Report.Looked {
-			why = errNothing.Error()
+			if why = errNothing.Error(); file.Report.IsSBOM() {
+				why = errSBOM.Error()
+			}
 		}
 		if why != "" {
 			r.report.Problems = append(r.report.Problems, file.Path+": "+why)
@@ -151,7 +153,10 @@ func (r *run) assign() {
 	}
 }
 
-var errNothing = errors.New("the scanner found no packages, so nothing is known (an unsupported distribution, or no image?)")
+var (
+	errNothing = errors.New("the scanner found no packages, so nothing is known (an unsupported distribution, or no image?)")
+	errSBOM    = errors.New("an SBOM without vulnerabilities does not say that there are none (give the report of the scanner as its own JSON)")
+)
 
 // about returns the targets that a report is about, or why there is none.
 func (r *run) about(file *File) (out []*target, why string) {
