@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/policy"
@@ -20,6 +21,10 @@ func (a *attempt) propose(ctx context.Context) []propose.Result {
 	}
 	decisions := a.decide()
 	groups := propose.Groups(a.fleet, decisions, a.now, func(d *policy.Decision) bool { return !a.selected[d.Image] || a.unsure(d) })
+	if len(groups) > 0 { // every pass begins at another place
+		at := int(passAt(a.fleet, a.now) % int64(len(groups)))
+		groups = slices.Concat(groups[at:], groups[:at])
+	}
 	within, cancel := withDeadline(ctx, proposeDeadline)
 	defer cancel()
 	results := propose.Sync(within, groups, propose.Options{Repository: a.opts.Repository})

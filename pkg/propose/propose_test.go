@@ -266,10 +266,11 @@ func TestClosedByAPersonIsNotOpenedAgain(t *testing.T) {
 		w.repo.ClosePull(1)
 		r := w.pass()
 		assert.Equal(t, propose.Rejected, r.Action)
-		assert.Nil(t, w.recorded())
+		assert.Equal(t, "closed by somebody; the next digests get a new request", w.recorded().Message)
 		assert.Len(t, w.repo.Pulls(), 1)
 		w.seen("c", 8)
 		assert.Equal(t, propose.Opened, w.pass().Action, "another digest")
+		assert.Empty(t, w.recorded().Message)
 		assert.Len(t, w.repo.Pulls(), 2)
 	})
 }

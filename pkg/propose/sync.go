@@ -138,7 +138,8 @@ type session struct {
 	base     string // newest commit of the branch that is built
 	head     string // of the branch of the request, "" if there is none
 	request  *forge.Request
-	merged   string // newest commit of the last request that was merged
+	merged   string         // newest commit of the last request that was merged
+	closed   *forge.Request // the last one that a person has closed
 	rejected map[string]bool
 	draft    *Draft
 	result   Result
@@ -184,6 +185,9 @@ func (s *session) read(ctx context.Context) (err error) {
 		case r.State == forge.Merged && s.merged == "":
 			s.merged = r.Head
 		case r.State == forge.Closed && !strings.Contains(r.Body, closedMark):
+			if s.closed == nil {
+				s.closed = r
+			}
 			for _, ref := range marked(r.Body) {
 				s.rejected[ref] = true
 			}
@@ -334,10 +338,8 @@ func (s *session) openRequest(ctx context.Context) error {
 // close closes a request that is no longer needed, with a word, and deletes its branch.
 func (s *session) close(ctx context.Context) error {
 	s.result.Action = Nothing
-	if s.moves() && len(s.rejected) > 0 {
-		s.result.Action, s.result.Message = Rejected, "the request for these digests was closed by somebody; the next digests get a new one"
-	}
 	if s.request == nil {
+		s.reject()
 		return nil
 	}
 	if s.moves() && len(s.draft.Problems) > 0 { // the files could not be read as expected
@@ -368,6 +370,23 @@ func (s *session) close(ctx context.Context) error {
 	return nil
 }
 
+// reject reports if a person has closed the request for digests that pins are to move to.
+func (s *session) reject() {
+	images := map[string][]string{}
+	for i := range s.Members {
+		m := &s.Members[i]
+		for _, p := range m.Pins {
+			if s.rejected[p.To] {
+				images[m.Image.Name] = append(images[m.Image.Name], p.To)
+			}
+		}
+	}
+	if len(images) > 0 {
+		s.result.Action, s.result.Message = Rejected, "closed by somebody; the next digests get a new request"
+		s.result.URL, s.result.Since, s.result.images = s.closed.URL, s.closed.Opened, images
+	}
+}
+
 // Record records the open requests in state. It reports whether anything changed. The record of a group that failed stays.
 func Record(f *fleet.Fleet, results []Result) bool {
 	changed := false
@@ -385,13 +404,14 @@ func Record(f *fleet.Fleet, results []Result) bool {
 	return changed
 }
 
-// record returns what to record of the request of an image; nil for none.
+// record returns what to record of the request of an image; nil for none. One that was closed for the digests that the pins are to
+// move to is recorded with that message.
 func (r *Result) record(image string) *state.PullRequest {
 	if r.URL == "" || len(r.images[image]) == 0 {
 		return nil
 	}
 	out := &state.PullRequest{URL: r.URL, Since: state.At(r.Since), Pins: r.images[image]}
-	if r.Action == Left {
+	if r.Action == Left || r.Action == Rejected {
 		out.Message = state.Text(r.Message)
 	}
 	return out

@@ -185,7 +185,7 @@ type Pin struct {
 	Extra   Extra  `yaml:",inline" json:"-"`
 }
 
-// PullRequest is the open pull or merge request that moves pins of an image.
+// PullRequest is the open pull or merge request that moves pins of an image, or one that a person has closed for the same pins.
 type PullRequest struct {
 	URL     string   `yaml:"url" json:"url"`
 	Since   Time     `yaml:"since" json:"since"`                         // when it was opened
