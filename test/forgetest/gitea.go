@@ -154,7 +154,7 @@ func (f *GiteaWorkflows) show(w http.ResponseWriter, r *http.Request) {
 
 // GiteaRepo adds a repository, as owner/name, that Gitea's contents API serves.
 func (s *Server) GiteaRepo(name string) *Repo {
-	r := &Repo{Branch: "main"}
+	r := newRepo(name)
 	at := "GET /api/v1/repos/" + name
 	s.Handle(at, func(w http.ResponseWriter, _ *http.Request) {
 		sendJSON(w, http.StatusOK, map[string]any{"full_name": name, "has_actions": true})
