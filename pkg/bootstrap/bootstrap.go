@@ -246,6 +246,8 @@ func (v *view) contents(u kargo.SecretUse) string {
 	switch {
 	case u.Use == kargo.WebhookUse:
 		return "a long random text (openssl rand -hex 32): the shared secret of the webhook receiver " + u.Host
+	case u.Use == kargo.HeaderUse:
+		return "the value of a header with which builds are started at " + u.Host
 	case u.Use == "app":
 		return v.ofApp(u)
 	case u.Use == kargo.NotifyUse:
@@ -340,7 +342,7 @@ func (v *view) provider(host string) config.Provider { return providerOf(v.Confi
 
 func providerOf(cfg *config.Config, host string) config.Provider {
 	for i := range cfg.Images {
-		if s := cfg.Images[i].Source; s != nil && s.Host == host && s.Provider != config.Git {
+		if s := cfg.Images[i].Source; s != nil && s.Host == host && s.HasAPI() {
 			return s.Provider
 		}
 	}

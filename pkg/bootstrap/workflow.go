@@ -76,7 +76,7 @@ func WorkflowPath(f *fleet.Fleet, name, dir string) (string, error) {
 		return "", fleet.Usagef("%q is an external image: it is not built here, so it has no workflow", name)
 	case formatOf(img.Source.Provider).path == nil:
 		return "", fleet.Usagef("%q: source.provider is %s, which runs no workflows", name, img.Source.Provider)
-	case !img.Source.HasWorkflow():
+	case img.Source.MissingKey() != "": // workflow
 		return "", fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
 	}
 	return formatOf(img.Source.Provider).path(img, dir), nil

@@ -15,7 +15,7 @@ import (
 
 // forge returns the client that starts builds and opens pull requests at the forges.
 func (c *clients) forge() *forge.Client {
-	return forge.New(forge.Options{API: c.api, Now: c.env.Now})
+	return forge.New(forge.Options{API: c.api, Secret: c.credentials.Secret, Now: c.env.Now})
 }
 
 // previewRequests returns what promote would do with the pull requests that move pins. It reads the forges, but with --offline.

@@ -134,7 +134,7 @@ type Defaults struct {
 
 // SourceDefault holds the keys of a source that most entries share.
 type SourceDefault struct {
-	Provider  Provider `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=git" jsonschema_description:"Kind of the forge."`
+	Provider  Provider `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=webhook,enum=git" jsonschema_description:"Kind of the forge."`
 	Host      string   `yaml:"host" jsonschema_description:"Host of a self-hosted forge, for entries of the default provider."`
 	Repo      string   `yaml:"repo" jsonschema_description:"Repository that several images are built from."`
 	Branch    string   `yaml:"branch" jsonschema_description:"Branch that is built."`
@@ -170,9 +170,9 @@ type Image struct {
 
 // Source is where a managed image is built from, and which workflow builds it.
 type Source struct {
-	Provider      Provider          `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=git" jsonschema_description:"Kind of the forge."`
+	Provider      Provider          `yaml:"provider" jsonschema:"enum=github,enum=gitlab,enum=gitea,enum=webhook,enum=git" jsonschema_description:"Kind of the forge."`
 	Host          string            `yaml:"host" jsonschema_description:"Host of a self-hosted forge, with a port where needed. Required for gitea."`
-	Repo          string            `yaml:"repo" jsonschema_description:"owner/repo; group/project for gitlab; for git a URL, or the path on host."`
+	Repo          string            `yaml:"repo" jsonschema_description:"owner/repo; group/project for gitlab; for git and webhook a URL, or the path on host."`
 	Branch        string            `yaml:"branch" jsonschema_description:"Branch that is built. Default main."`
 	Dockerfile    string            `yaml:"dockerfile" jsonschema_description:"Path of the Dockerfile in the repository. Default Dockerfile."`
 	Target        string            `yaml:"target" jsonschema_description:"Stage that is built. Default: the last."`
@@ -183,6 +183,7 @@ type Source struct {
 	Job           string            `yaml:"job" jsonschema_description:"GitLab job, passed to the pipeline as IMAGEFACTORY_JOB so that its rules can select it."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
 	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"Workflow inputs. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
+	Webhook       *WebhookRequest   `yaml:"webhook" jsonschema_description:"Request that starts a build, for the provider webhook."`
 	PinBases      *bool             `yaml:"pinBases" jsonschema_description:"true if the workflow builds with the lock that imagefactory pin prints."`
 	UpdatePins    UpdatePins        `yaml:"updatePins" jsonschema:"enum=pullRequest,enum=never" jsonschema_description:"pullRequest: move the digests of pinned references, once they have ripened, by one pull or merge request for all images of a repository and branch. Default never."`
 	PinFiles      []string          `yaml:"pinFiles" jsonschema_description:"Further files of the repository in which updatePins moves digests: Docker Bake and Compose files, and files with marker comments."`
@@ -218,6 +219,8 @@ const (
 	GitLab Provider = "gitlab"
 	Gitea  Provider = "gitea" // Forgejo too
 	Git    Provider = "git"
+
+	WebhookProvider Provider = "webhook" // a git server, and a request that starts builds
 )
 
 // RebuildPolicy selects which of several waiting digests becomes due; see package policy.

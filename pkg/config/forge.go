@@ -14,6 +14,7 @@ import (
 // one of them; each of those has a table like this one.
 type traits struct {
 	home     string                   // the public host; empty if there is none
+	starts   bool                     // builds can be started
 	api      func(host string) string // returns the URL of the REST API; nil for a plain git server
 	page     string                   // between the repository and the branch in the URL of a file's page
 	repo     func() *regexp.Regexp    // form of source.repo; nil if it is a URL or a path on the host
@@ -27,31 +28,32 @@ const homeOfGitHub = "github.com"
 
 var providers = map[Provider]*traits{
 	GitHub: {
-		home: homeOfGitHub, api: gitHubAPI, page: "/blob/",
+		starts: true, home: homeOfGitHub, api: gitHubAPI, page: "/blob/",
 		repo: ownerRepo, repoNoun: "GitHub repository", repoFix: "want owner/repo; a self-hosted server goes into host",
 		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".github/workflows"},
 	},
 	GitLab: {
-		home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
+		starts: true, home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
 		repo: groupProject, repoNoun: "GitLab project", repoFix: "want group/project; a self-hosted server goes into host",
 		keys: []string{"job", "variables", "updatePins", "pinFiles"},
 	},
 	Gitea: {
-		api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",
+		starts: true, api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",
 		repo: ownerRepo, repoNoun: "Gitea repository", repoFix: "want owner/repo; the server goes into host",
 		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
 	},
-	Git: {},
+	WebhookProvider: {starts: true, keys: []string{"webhook"}},
+	Git:             {},
 }
 
 // Providers returns all providers, in the order in which messages and generated files list them.
-func Providers() []Provider { return []Provider{GitHub, GitLab, Gitea, Git} }
+func Providers() []Provider { return []Provider{GitHub, GitLab, Gitea, WebhookProvider, Git} }
 
 // startingProviders returns the providers that can start builds, or those of them that accept a key of a source.
 func startingProviders(key string) []string {
 	var out []string
 	for _, p := range Providers() {
-		if p.traits().api != nil && (key == "" || slices.Contains(p.traits().keys, key)) {
+		if p.traits().starts && (key == "" || slices.Contains(p.traits().keys, key)) {
 			out = append(out, string(p))
 		}
 	}
@@ -91,15 +93,38 @@ func ProviderAt(host string) Provider {
 	return ""
 }
 
-// Triggerable reports whether a build can be started through the forge's API. A plain git server has none.
-func (s *Source) Triggerable() bool { return s.Provider.traits().api != nil }
+// Triggerable reports whether a build can be started: through the forge's API, or by a webhook.
+func (s *Source) Triggerable() bool { return s.Provider.traits().starts }
 
-// HasWorkflow reports whether a workflow file is known that builds the image, or that its builds need none.
-func (s *Source) HasWorkflow() bool { return s.Workflow != "" || s.Provider.traits().folders == nil }
+// HasAPI reports whether the source is at a forge with an API. A plain git server has none.
+func (s *Source) HasAPI() bool { return s.Provider.traits().api != nil }
+
+// BuildHost returns the host at which builds are started.
+func (s *Source) BuildHost() string {
+	if s.Webhook == nil {
+		return s.Host
+	}
+	u, err := url.Parse(s.Webhook.URL)
+	if err != nil {
+		return ""
+	}
+	return hostname.Normalize(u.Host)
+}
+
+// MissingKey returns the key of the source without which no build can be started, if it is not set.
+func (s *Source) MissingKey() string {
+	switch {
+	case s.Provider == WebhookProvider && s.Webhook == nil:
+		return "webhook"
+	case s.Provider.traits().folders != nil && s.Workflow == "":
+		return "workflow"
+	}
+	return ""
+}
 
 // WebURL returns the URL of the forge for people, "" for a plain git server.
 func (s *Source) WebURL() string {
-	if !s.Triggerable() {
+	if !s.HasAPI() {
 		return ""
 	}
 	return scheme(s.Host) + s.Host
@@ -168,6 +193,9 @@ func (c *Config) ServerHosts() []string {
 		if img.Managed() {
 			add(img.Source.APIURL())
 			add(img.Source.GitURL())
+			if img.Source.Webhook != nil {
+				add(img.Source.Webhook.URL)
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(hosts))

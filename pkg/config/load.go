@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -318,6 +319,9 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	setDefault(&s.Branch, d.Branch)
 	setDefault(&s.Branch, DefaultBranch)
 	setDefault(&s.Dockerfile, "Dockerfile")
+	if s.Webhook != nil {
+		setDefault(&s.Webhook.Method, http.MethodPost)
+	}
 	if len(s.Platforms) == 0 {
 		s.Platforms = d.Platforms
 	}

@@ -8,6 +8,9 @@ import (
 func Schema() *jsonschema.Schema {
 	r := &jsonschema.Reflector{FieldNameTag: "yaml", ExpandedStruct: true, Anonymous: true, RequiredFromJSONSchemaTags: true}
 	s := r.Reflect(&Config{})
+	secret := r.Reflect(&WebhookSecret{}) // which no field has as its type
+	secret.Version = ""
+	s.Definitions["WebhookSecret"] = secret
 	mapping := &jsonschema.Schema{
 		Type: "object", Properties: s.Properties, Required: []string{"images"}, AdditionalProperties: jsonschema.FalseSchema,
 	}

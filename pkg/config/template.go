@@ -48,7 +48,7 @@ func fillParts(parts []Part, values map[string]string) string {
 // lockPlaceholder becomes the lock of the image.
 const lockPlaceholder = "lock"
 
-// TakesLock reports whether a workflow input or a pipeline variable contains the placeholder {{lock}}.
+// TakesLock reports whether a workflow input, a pipeline variable or a text of a webhook contains the placeholder {{lock}}.
 func (s *Source) TakesLock() bool {
 	for _, templates := range []map[string]string{s.Inputs, s.Variables} {
 		for _, template := range templates {
@@ -57,7 +57,11 @@ func (s *Source) TakesLock() bool {
 			}
 		}
 	}
-	return false
+	takes := false
+	s.Webhook.Texts(func(_, text string) {
+		takes = takes || slices.Contains(Parts(text), Part{Placeholder: lockPlaceholder})
+	})
+	return takes
 }
 
 // JobVariable is the pipeline variable that holds source.job, so that a GitLab pipeline's rules can select the job.

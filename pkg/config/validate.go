@@ -385,8 +385,8 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
 	v.updatePins(n, at, s, &effective)
-	if !effective.HasWorkflow() && (img.AutoRebuild == nil || *img.AutoRebuild) {
-		v.missing(n, "workflow", at+": workflow is missing, so no rebuild can be started")
+	if key := effective.MissingKey(); key != "" && (img.AutoRebuild == nil || *img.AutoRebuild) {
+		v.missing(n, key, at+": "+key+" is missing, so no rebuild can be started")
 	}
 	v.workflow(child(n, "workflow"), at+".workflow", s.Workflow)
 	v.providerKeys(n, at, effective.Provider)
@@ -400,6 +400,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 			v.add(finding.BadValue, keyNode(child(n, "variables"), name), fmt.Sprintf("%s.variables: invalid variable name %q", at, name), "want letters, digits and _")
 		}
 	}
+	v.webhook(child(n, "webhook"), at+".webhook", s.Webhook)
 	for name := range s.BuildArgs {
 		if name == "" || strings.ContainsAny(name, "=\n") {
 			v.add(finding.BadValue, keyNode(child(n, "buildArgs"), name), fmt.Sprintf("%s.buildArgs: invalid name of a build argument %q", at, name), "")
@@ -427,7 +428,7 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 	case strings.Contains(s.Repo, "://"):
 		v.check(node, at+".repo", checkRepoURL(s.Repo))
 	case s.Host == "" && !strings.HasPrefix(s.Repo, "/"):
-		v.missing(n, "host", at+": host is missing (provider git needs a URL in repo, or host and a path in repo)")
+		v.missing(n, "host", at+": host is missing (provider "+string(s.Provider)+" needs a URL in repo, or host and a path in repo)")
 	case !strings.HasPrefix(s.Repo, "/") && !gitPath().MatchString(s.Repo):
 		bad("invalid path of a repository "+shown(s.Repo), "want a path on host, such as group/project")
 	}
@@ -439,7 +440,7 @@ func (v *validator) providerKeys(n *yaml.Node, at string, p Provider) {
 		return
 	}
 	accepted := p.traits().keys
-	for _, key := range []string{"workflow", "inputs", "job", "variables", "updatePins", "pinFiles"} {
+	for _, key := range []string{"workflow", "inputs", "job", "variables", "webhook", "updatePins", "pinFiles"} {
 		if k := keyNode(n, key); k != nil && !slices.Contains(accepted, key) {
 			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, strings.Join(startingProviders(key), " or "), p), "")
 		}

@@ -145,6 +145,18 @@ func (s *Store) file(_ context.Context, use Use, host string) (Token, error) {
 	return t, nil
 }
 
+// Secret returns a key of a Secret that the header of a webhook needs: a file below the folder, or an environment variable.
+func (s *Store) Secret(_ context.Context, name, key string) (string, error) {
+	if !filepath.IsLocal(name) || !filepath.IsLocal(key) {
+		return "", nil
+	}
+	text, err := s.read(filepath.Join(s.Dir, "secret", name, key))
+	if text == "" && err == nil {
+		text = s.Getenv(config.SecretVariable(name, key))
+	}
+	return text, err
+}
+
 // read returns the content of a file; empty if it does not exist.
 func (s *Store) read(path string) (string, error) {
 	if s.Dir == "" {

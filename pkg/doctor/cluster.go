@@ -206,7 +206,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Check {
 		values[key] = strings.TrimSpace(string(value))
 	}
 	for _, u := range want.Keys {
-		if u.Kargo && u.Use != kargo.WebhookUse {
+		if u.Kargo && u.Use != kargo.WebhookUse && u.Use != kargo.HeaderUse {
 			if f := c.kargoToken(ctx, want.Name, u, values[u.Key]); f.Result != OK && f.Result != NotChecked {
 				return f
 			}

@@ -53,7 +53,7 @@ func (d *doctor) clean(text string) string {
 func (d *doctor) forges() []*config.Source {
 	byHost := map[string]*config.Source{}
 	for i := range d.Config.Images {
-		if s := d.Config.Images[i].Source; s != nil && s.Triggerable() && byHost[s.Host] == nil {
+		if s := d.Config.Images[i].Source; s != nil && s.HasAPI() && byHost[s.Host] == nil {
 			byHost[s.Host] = s
 		}
 	}
@@ -236,7 +236,7 @@ func (d *doctor) builders() []probe {
 	images := map[builder][]*config.Image{}
 	for i := range d.Config.Images {
 		img := &d.Config.Images[i]
-		if s := img.Source; s != nil && s.Triggerable() && s.HasWorkflow() {
+		if s := img.Source; s != nil && s.HasAPI() && s.MissingKey() == "" {
 			at := builder{s.Host, s.Repo, s.Branch, s.Workflow}
 			images[at] = append(images[at], img)
 		}

@@ -1,11 +1,10 @@
-// Package forge starts builds at GitHub Actions, GitLab CI and Gitea Actions (Forgejo too) and reads their results. A build that starts twice costs more
+// Package forge starts builds at GitHub Actions, GitLab CI and Gitea Actions (Forgejo too), or by a webhook, and reads their results. A build that starts twice costs more
 // than one that starts late: where a response is lost, the runs are listed before the request is sent again. Clients, retries
 // and the meaning of responses are left to package forgeapi.
 package forge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -65,6 +64,8 @@ const (
 type Options struct {
 	// API builds the clients of the forges. Default: without tokens.
 	API *forgeapi.Clients
+	// Secret returns the key of a Secret that the header of a webhook needs. Default: none is known.
+	Secret func(ctx context.Context, name, key string) (string, error)
 	// Sleep waits between two lists of runs. For tests.
 	Sleep func(context.Context, time.Duration) error
 	// Now is the clock. Default [time.Now].
@@ -81,6 +82,9 @@ type Client struct {
 func New(o Options) *Client {
 	if o.API == nil {
 		o.API = forgeapi.New(forgeapi.Options{})
+	}
+	if o.Secret == nil {
+		o.Secret = func(context.Context, string, string) (string, error) { return "", nil }
 	}
 	if o.Sleep == nil {
 		o.Sleep = httpx.Sleep
@@ -128,11 +132,13 @@ func names(title, rebuild string) (named, ours bool) {
 	return ours || rebuildPattern().MatchString(title), ours
 }
 
-// services open the repository of a source at its forge.
-var services = map[config.Provider]func(context.Context, *forgeapi.Clients, *config.Source) (service, *forgeapi.Endpoint, error){
+// services open the repository of a source at its forge. Without an Endpoint no token is needed.
+var services = map[config.Provider]func(context.Context, *Client, *config.Source) (service, *forgeapi.Endpoint, error){
 	config.GitHub: openGitHub,
 	config.GitLab: openGitLab,
 	config.Gitea:  openGitea,
+
+	config.WebhookProvider: openWebhook,
 }
 
 // service returns the repository that builds an image.
@@ -141,12 +147,12 @@ func (c *Client) service(ctx context.Context, src *config.Source) (service, erro
 	if open == nil {
 		return nil, &RefusedError{fmt.Errorf("source.provider is %s: only %s can start builds", src.Provider, config.StartingProviders())}
 	}
-	if !src.HasWorkflow() {
-		return nil, &RefusedError{errors.New("source.workflow is not set: no workflow to start")}
+	if key := src.MissingKey(); key != "" {
+		return nil, &RefusedError{fmt.Errorf("source.%s is not set: no workflow to start", key)}
 	}
-	s, endpoint, err := open(ctx, c.o.API, src)
-	if err != nil {
-		return nil, err
+	s, endpoint, err := open(ctx, c, src)
+	if err != nil || endpoint == nil {
+		return s, err
 	}
 	return s, requireToken(endpoint)
 }
@@ -328,9 +334,13 @@ func webURL(s string) string {
 // fill replaces the placeholders in the templates of an image's entry.
 func fill(templates map[string]string, d Dispatch) map[string]string {
 	out := make(map[string]string, len(templates))
-	values := map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild, "lock": d.Lock}
 	for key, template := range templates {
-		out[key] = config.Fill(template, values)
+		out[key] = d.fill(template)
 	}
 	return out
+}
+
+// fill replaces the placeholders in a template.
+func (d *Dispatch) fill(template string) string {
+	return config.Fill(template, map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild, "lock": d.Lock})
 }

@@ -27,8 +27,8 @@ type gitea struct {
 	src *config.Source
 }
 
-func openGitea(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (service, *forgeapi.Endpoint, error) {
-	api, err := clients.Gitea(ctx, src, giteaNeeds)
+func openGitea(ctx context.Context, c *Client, src *config.Source) (service, *forgeapi.Endpoint, error) {
+	api, err := c.o.API.Gitea(ctx, src, giteaNeeds)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,8 +33,8 @@ type gitHub struct {
 	workflow    string // escaped
 }
 
-func openGitHub(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (service, *forgeapi.Endpoint, error) {
-	api, err := clients.GitHub(ctx, src, gitHubNeeds)
+func openGitHub(ctx context.Context, c *Client, src *config.Source) (service, *forgeapi.Endpoint, error) {
+	api, err := c.o.API.GitHub(ctx, src, gitHubNeeds)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -32,8 +32,8 @@ type gitLab struct {
 	src *config.Source
 }
 
-func openGitLab(ctx context.Context, clients *forgeapi.Clients, src *config.Source) (service, *forgeapi.Endpoint, error) {
-	api, err := clients.GitLab(ctx, src, gitLabNeeds)
+func openGitLab(ctx context.Context, c *Client, src *config.Source) (service, *forgeapi.Endpoint, error) {
+	api, err := c.o.API.GitLab(ctx, src, gitLabNeeds)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,7 +21,7 @@ func imageLabels(img *config.Image) Labels {
 
 // imageLinks returns the annotations that the links of an image's Stages read.
 func imageLinks(img *config.Image) Annotations {
-	if !img.Managed() || !img.Source.Triggerable() {
+	if !img.Managed() || !img.Source.HasAPI() {
 		return nil
 	}
 	src := img.Source
@@ -75,7 +75,7 @@ func (b *builder) providerOf(host string) config.Provider {
 		return p
 	}
 	for i := range b.cfg.Images {
-		if src := b.cfg.Images[i].Source; src != nil && src.Host == host && src.Triggerable() {
+		if src := b.cfg.Images[i].Source; src != nil && src.Host == host && src.HasAPI() {
 			return src.Provider
 		}
 	}

@@ -32,14 +32,20 @@ func (b *builder) rebuild(img *config.Image) {
 		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: "Kargo cannot pass {{lock}} to a build"})
 		return
 	}
-	vars := b.call(img, sources)
+	task, vars := taskSpecs[img.Source.Provider].name, []Var(nil)
+	if img.Source.Webhook != nil {
+		task = WebhookTask(img.Name)
+		b.emit(webhookTask(b, img, sources))
+	} else {
+		vars = b.call(img, sources)
+	}
 	if sizeOf(vars) > maxTexts {
 		b.omitted = append(b.omitted, Omission{Image: img.Name, Stage: true, Reason: fmt.Sprintf("its inputs or variables are larger than %d KiB", maxTexts>>10)})
 		return
 	}
-	b.tasks[img.Source.Provider] = true
+	b.tasks[img.Source.Provider] = img.Source.Webhook == nil
 	stage := &Stage{Header: b.header(kargoAPI, "Stage", RebuildStage(img.Name)), Spec: StageSpec{
-		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: taskSpecs[img.Source.Provider].name}, Vars: vars}}}},
+		PromotionTemplate: PromotionTemplate{Spec: PromotionTemplateSpec{Steps: []Step{{As: TaskAlias, Task: &TaskRef{Name: task}, Vars: vars}}}},
 		RequestedFreight:  requests,
 	}}
 	stage.Metadata.Labels = imageLabels(img)
@@ -54,7 +60,7 @@ func (b *builder) rebuild(img *config.Image) {
 
 // startable reports whether a build can be started. The workflow may be missing if autoRebuild is false.
 func startable(img *config.Image) bool {
-	return img.Managed() && img.Source.Triggerable() && img.Source.HasWorkflow()
+	return img.Managed() && img.Source.Triggerable() && img.Source.MissingKey() == ""
 }
 
 // source is a Warehouse whose Freight can trigger a rebuild.

@@ -44,6 +44,9 @@ const WebhookUse = "webhook"
 // NotifyUse is the use of a Secret with the secret of a channel.
 const NotifyUse = "notify"
 
+// HeaderUse is the use of a Secret with the value of a header that starts builds at SecretUse.Host.
+const HeaderUse = "header"
+
 // Secrets returns the Secrets of a fleet, by name: those in factory.credentials, the defaults that the PromotionTasks read
 // otherwise, Kargo's own credentials for registries, and those of webhook receivers and channels. Users create all that are not Kept.
 func Secrets(cfg *config.Config) []Secret {
@@ -96,6 +99,20 @@ func Secrets(cfg *config.Config) []Secret {
 			add(*c.Secret, SecretUse{Use: NotifyUse, Host: c.Name, Jobs: true})
 		}
 	}
+	for i := range cfg.Images {
+		src := cfg.Images[i].Source
+		if src == nil || src.Webhook == nil {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(src.Webhook.Headers)) {
+			if h := src.Webhook.Headers[name]; h.Secret != nil {
+				use := SecretUse{Use: HeaderUse, Host: src.BuildHost(), Kargo: true}
+				if use.Key = h.Secret.Key; byName[h.Secret.Secret] == nil || !slices.Contains(byName[h.Secret.Secret].Keys, use) {
+					add(config.SecretKey{Secret: h.Secret.Secret, Key: h.Secret.Key}, use)
+				}
+			}
+		}
+	}
 	var out []Secret
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		out = append(out, *byName[name])
@@ -107,7 +124,7 @@ func Secrets(cfg *config.Config) []Secret {
 func startedAt(cfg *config.Config) map[string]bool {
 	out := map[string]bool{}
 	for i := range cfg.Images {
-		if img := &cfg.Images[i]; startable(img) {
+		if img := &cfg.Images[i]; startable(img) && img.Source.HasAPI() {
 			out[img.Source.Host] = true
 		}
 	}

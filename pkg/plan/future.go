@@ -188,7 +188,7 @@ func (f *future) resume(img *image, r *state.Rebuild) {
 }
 
 func (f *future) entry(img *image, status Status, at time.Time) Entry {
-	e := Entry{Image: img.Name, Status: status, Wave: 1, At: at, Forge: img.Source.Host, Owner: img.Owner}
+	e := Entry{Image: img.Name, Status: status, Wave: 1, At: at, Forge: img.Source.BuildHost(), Owner: img.Owner}
 	e.Expected, e.ExpectedFrom = f.expected.of(img.Name)
 	e.Ends = at.Add(e.Expected.Std())
 	return e
@@ -269,13 +269,13 @@ func (f *future) decide(slots *policy.Slots) []*image {
 	stirred, left := f.stirred()
 	free := map[string]int{}
 	for _, i := range stirred {
-		free[f.images[i].Source.Host] = slots.Free(f.images[i].Image)
+		free[f.images[i].Source.BuildHost()] = slots.Free(f.images[i].Image)
 	}
 	var due []*image
 	decider := policy.NewDecider(f.Config, f.st, f.Graph, f.now)
 	for _, i := range stirred {
 		img := &f.images[i]
-		host := img.Source.Host
+		host := img.Source.BuildHost()
 		f.settle(img, decider.Decide(img.Name))
 		if img.last.Status == policy.Due && img.Source.Triggerable() {
 			due = append(due, img)
@@ -314,7 +314,7 @@ func (f *future) stirred() (list []int, byForge map[string]int) {
 		}
 		if is[i] {
 			list = append(list, i)
-			byForge[img.Source.Host]++
+			byForge[img.Source.BuildHost()]++
 		}
 	}
 	return list, byForge

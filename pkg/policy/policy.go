@@ -538,7 +538,7 @@ func setQueued(cfg *config.Config, decisions []Decision) {
 		case !img.Source.Triggerable():
 			dec.Queued = "start the build by hand: source.provider is " + string(img.Source.Provider)
 		case !slots.Take(img):
-			dec.Queued = fmt.Sprintf("waits for a free slot: at most %d at once on %s (factory.maxConcurrentRebuilds)", *cfg.Factory.MaxConcurrent, img.Source.Host)
+			dec.Queued = fmt.Sprintf("waits for a free slot: at most %d at once on %s (factory.maxConcurrentRebuilds)", *cfg.Factory.MaxConcurrent, img.Source.BuildHost())
 		}
 	}
 }
@@ -554,21 +554,21 @@ func NewSlots(cfg *config.Config, decisions []Decision) *Slots {
 	s := &Slots{busy: map[string]int{}, limit: *cfg.Factory.MaxConcurrent}
 	for i := range decisions {
 		if img := cfg.Find(decisions[i].Image); decisions[i].Status.Busy() && img.Managed() {
-			s.busy[img.Source.Host]++
+			s.busy[img.Source.BuildHost()]++
 		}
 	}
 	return s
 }
 
 // Free returns how many slots the forge of an image has left.
-func (s *Slots) Free(img *config.Image) int { return max(s.limit-s.busy[img.Source.Host], 0) }
+func (s *Slots) Free(img *config.Image) int { return max(s.limit-s.busy[img.Source.BuildHost()], 0) }
 
 // Take takes a slot for an image and reports whether one was free.
 func (s *Slots) Take(img *config.Image) bool {
 	if !img.Source.Triggerable() || s.Free(img) == 0 {
 		return false
 	}
-	s.busy[img.Source.Host]++
+	s.busy[img.Source.BuildHost()]++
 	return true
 }
 

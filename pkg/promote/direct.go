@@ -26,8 +26,8 @@ type directExecutor struct {
 
 // Ready implements [executor].
 func (directExecutor) Ready(_ context.Context, r *rebuildRequest) (string, error) {
-	if !r.Image.Source.HasWorkflow() {
-		return "source.workflow is not set: no workflow to start", nil
+	if key := r.Image.Source.MissingKey(); key != "" {
+		return "source." + key + " is not set: no workflow to start", nil
 	}
 	return "", nil
 }
@@ -73,7 +73,7 @@ func (d directExecutor) follow(ctx context.Context, r *rebuildRequest) (*runStat
 const (
 	ambiguousRuns = "it may have been started: another run could be its own; the next pass checks again until that run ends " +
 		"(put {{promotion}} into the run-name of the workflow to identify runs)"
-	unreadRuns = "it may have been started: there are too many newer runs, or the token cannot read all of them"
+	unreadRuns = "it may have been started: not all runs could be read (too many newer ones, a token without access, or a webhook)"
 )
 
 // LookupRun implements [executor]: a known run is recorded when it starts.

@@ -41,7 +41,7 @@ func (s *sources) root(src *config.Source) (dir string, ok bool) {
 		return "", false // outside of the checkout
 	}
 	candidates := []string{src.RepoName()}
-	if src.Provider != config.Git {
+	if src.HasAPI() {
 		candidates = []string{src.Repo, src.RepoName()}
 	}
 	for _, c := range candidates {

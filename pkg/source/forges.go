@@ -134,7 +134,7 @@ func entry[T any](f *Forges, all map[place]*once[T], at place) *once[T] {
 // where returns the name of a branch for messages.
 func where(s *config.Source) string {
 	repo := s.Repo
-	if s.Provider != config.Git {
+	if s.HasAPI() {
 		repo = s.Host + "/" + s.Repo
 	}
 	return fmt.Sprintf("%s (branch %s)", repo, s.Branch)

@@ -71,7 +71,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 
 func (l *Local) checkout(s *config.Source) string {
 	candidates := []string{s.RepoName()}
-	if s.Provider != config.Git {
+	if s.HasAPI() {
 		candidates = []string{filepath.FromSlash(s.Repo), s.RepoName()}
 	}
 	for _, c := range candidates {
