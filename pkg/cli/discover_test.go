@@ -140,6 +140,7 @@ func TestDiscoverPullRequest(t *testing.T) {
 			repo.Push("imagefactory/discover", "by hand", "images.yaml", images+"# mine\n")
 			discover("left: branch imagefactory/discover has commits of somebody else")
 			repo.ClosePull(3)
+			checkout("last")
 			discover("left: branch imagefactory/discover has commits of somebody else")
 			assert.Contains(t, repo.File("imagefactory/discover", "images.yaml"), "# mine")
 			have, err := os.ReadFile(filepath.Join(dir, "images.yaml"))
