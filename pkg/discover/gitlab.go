@@ -21,7 +21,7 @@ var gitLabKeys = []string{"default", "include", "stages", "variables", "workflow
 type gitLabCI struct {
 	scan      *scanner
 	jobs      map[string]*yaml.Node
-	files     map[string]string // of each job
+	lines     map[*yaml.Node]string // file of each text
 	order     []string
 	defaults  *yaml.Node
 	variables []pair
@@ -33,7 +33,7 @@ func (s *scanner) gitLab() {
 	if s.repo.Provider != config.GitLab || !s.has(gitLabFile) {
 		return
 	}
-	ci := &gitLabCI{scan: s, jobs: map[string]*yaml.Node{}, files: map[string]string{}}
+	ci := &gitLabCI{scan: s, jobs: map[string]*yaml.Node{}, lines: map[*yaml.Node]string{}}
 	ci.file(gitLabFile, 0)
 	for _, name := range ci.order {
 		if !strings.HasPrefix(name, ".") {
@@ -51,6 +51,7 @@ func (ci *gitLabCI) file(name string, depth int) {
 	if root == nil {
 		return
 	}
+	ci.note(root, name)
 	for _, n := range items(get(root, "include")) {
 		ci.include(name, n, depth)
 	}
@@ -67,8 +68,18 @@ func (ci *gitLabCI) file(name string, depth int) {
 			if ci.jobs[key] == nil {
 				ci.order = append(ci.order, key)
 			}
-			ci.jobs[key], ci.files[key] = mergeNodes(ci.jobs[key], p.value, 0), name
+			ci.jobs[key] = mergeNodes(ci.jobs[key], p.value, 0)
 		}
+	}
+}
+
+// note remembers in which file each text is.
+func (ci *gitLabCI) note(n *yaml.Node, file string) {
+	if n.Kind == yaml.ScalarNode {
+		ci.lines[n] = file
+	}
+	for _, c := range n.Content {
+		ci.note(c, file)
 	}
 }
 
@@ -151,12 +162,12 @@ func (ci *gitLabCI) job(name string) {
 		}
 		maps.Copy(vars, combination)
 		vars = ci.resolve(vars)
-		m := &images{scan: ci.scan, file: ci.files[name], aliases: map[string]string{}, pushed: map[string]bool{}}
+		m := &images{scan: ci.scan, aliases: map[string]string{}, pushed: map[string]bool{}}
 		sh := ci.scan.newShell(vars, ".", 0, m.command)
 		m.env = func(name string) (string, bool) { v, ok := sh.vars[name]; return v, ok }
 		m.sh = sh
 		for _, key := range []string{"before_script", "script", "after_script"} {
-			ci.commands(sh, m.file, get(n, key), 0)
+			ci.commands(m, get(n, key), 0)
 		}
 		for _, b := range m.finish() {
 			b.job = name
@@ -169,7 +180,7 @@ func (ci *gitLabCI) job(name string) {
 }
 
 // commands runs the lines of a script, and of those that it refers to.
-func (ci *gitLabCI) commands(sh *shell, file string, n *yaml.Node, depth int) {
+func (ci *gitLabCI) commands(m *images, n *yaml.Node, depth int) {
 	if n == nil || depth > 10 {
 		return
 	}
@@ -178,16 +189,16 @@ func (ci *gitLabCI) commands(sh *shell, file string, n *yaml.Node, depth int) {
 		for _, key := range n.Content[1:] {
 			to = get(to, key.Value)
 		}
-		ci.commands(sh, file, to, depth+1)
+		ci.commands(m, to, depth+1)
 		return
 	}
 	for _, item := range items(n) {
 		if item.Kind == yaml.ScalarNode {
-			sh.line = lineOf(item) - 1
-			ci.scan.script(sh, file, item.Value)
+			m.file, m.sh.line = ci.lines[item], lineOf(item)-1
+			ci.scan.script(m.sh, m.file, item.Value)
 			continue
 		}
-		ci.commands(sh, file, item, depth+1)
+		ci.commands(m, item, depth+1)
 	}
 }
 
