@@ -147,6 +147,7 @@ type view struct {
 	NoPush      bool       // the Jobs have no credential to push state
 	PushToken   string     // variable with the credential that state is pushed with
 	Registries  []variable
+	Channels    []variable // with the name of the channel as host
 	Doctor      string
 	ShellImage  string // image of the release with a shell and git
 }
@@ -190,6 +191,11 @@ func newView(o *Options) (*view, error) {
 		}
 	}
 	v.hosts()
+	for i := range f.Notify.Channels {
+		if c := &f.Notify.Channels[i]; c.Secret != nil {
+			v.Channels = append(v.Channels, variable{credentials.ChannelVariable(c.Name), c.Name})
+		}
+	}
 	job, err := yamlenc.Marshal(kargo.DoctorJob(o.Config, o.Location))
 	v.Doctor = string(job)
 	return v, err
