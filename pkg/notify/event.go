@@ -90,15 +90,12 @@ func ForImage(e Event, img *config.Image) Event {
 }
 
 func (c *Change) imageEvents(old, now *state.Image) (out []Event) {
-	if now == nil {
+	if now == nil || old == nil { // removed, or new: what comes back from the archive is no news
 		return nil
 	}
 	img := c.Config.Find(now.Name)
 	if img == nil {
 		return nil
-	}
-	if old == nil {
-		old = &state.Image{}
 	}
 	for _, r := range ended(old, now) {
 		was := old.Rebuild
@@ -165,15 +162,12 @@ func rebuildEvent(name string, was, r *state.Rebuild, now *state.Image) (e Event
 }
 
 func (c *Change) baseEvents(old, now *state.Base) (out []Event) {
-	if now == nil {
+	if now == nil || old == nil { // as for images
 		return nil
 	}
 	users := c.Graph.Dependents(now.Name)
 	if len(users) == 0 {
 		return nil
-	}
-	if old == nil {
-		old = &state.Base{}
 	}
 	images := make([]*config.Image, 0, len(users))
 	for _, name := range users {

@@ -161,6 +161,14 @@ func TestEventsOfAChange(t *testing.T) {
 				candidate(func(c *state.Candidate) { c.Held = at })(s)
 			}, "", "", "",
 		},
+		"from the archive": {
+			func(s *state.State) { delete(s.Images, "web"); delete(s.Bases, "node-22") },
+			func(s *state.State) {
+				rebuild("a", state.Failed, 3, "x")(s)
+				candidate(func(c *state.Candidate) { c.Held = at })(s)
+			}, "", "", "",
+		},
+		"removed": {rebuild("a", state.Failed, 3, "x"), func(s *state.State) { delete(s.Images, "web"); delete(s.Bases, "node-22") }, "", "", ""},
 		"paused":  {same, paused, config.EventPaused, "rebuilds of all images are paused by bob: freeze", ""},
 		"resumed": {paused, same, config.EventResumed, "rebuilds of all images are no longer paused", ""},
 		"over": {
