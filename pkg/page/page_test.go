@@ -86,10 +86,9 @@ func open(t *testing.T, st *state.State) *fleet.Fleet {
 	t.Helper()
 	dir := t.TempDir()
 	p := fleet.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
-	images := "factory:\n  state: {url: \"https://github.com/acme/factory.git\"}\ndefaults:\n  urgent: {severity: high, minAge: 7d}\nimages:\n"
-	for _, name := range []string{"web", "api"} {
-		images += fmt.Sprintf("- {name: %s, registry: ghcr.io, repository: acme/%[1]s, owner: shop, source: {provider: github, repo: acme/%[1]s, workflow: build.yml}}\n", name)
-	}
+	const entry = "- {name: %s, registry: ghcr.io, repository: acme/%[1]s, owner: shop, source: {provider: github, repo: acme/%[1]s, workflow: build.yml}}\n"
+	images := "factory:\n  state: {url: \"https://github.com/acme/factory.git\"}\ndefaults:\n  urgent: {severity: high, minAge: 7d}\nimages:\n" +
+		fmt.Sprintf(entry, "web") + fmt.Sprintf(entry, "api")
 	require.NoError(t, os.WriteFile(p.Config, []byte(images), 0o600))
 	files, err := st.Encode()
 	require.NoError(t, err)
