@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -189,7 +190,7 @@ func ctyText(v cty.Value) (string, bool) {
 	case v.Type() == cty.String:
 		return v.AsString(), true
 	case v.Type() == cty.Bool:
-		return fmt.Sprint(v.True()), true
+		return strconv.FormatBool(v.True()), true
 	case v.Type() == cty.Number:
 		return v.AsBigFloat().Text('g', -1), true
 	}

@@ -1,7 +1,6 @@
 package discover
 
 import (
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -25,17 +24,8 @@ type build struct {
 	pushes     bool
 	notes      []string // what a person should know
 	guesses    []string // what was assumed
-	missing    []string // expressions that must be known
 	workflow   string   // file in .github/workflows
 	job        string   // of GitLab
-}
-
-func (b *build) clone() *build {
-	c := *b
-	c.args, c.contexts = maps.Clone(b.args), maps.Clone(b.contexts)
-	c.platforms, c.tags = slices.Clone(b.platforms), slices.Clone(b.tags)
-	c.notes, c.guesses, c.missing = slices.Clone(b.notes), slices.Clone(b.guesses), slices.Clone(b.missing)
-	return &c
 }
 
 // locate sets context and Dockerfile from the texts of a build: paths are seen from dir, and a Dockerfile that is not named is in the

@@ -63,7 +63,7 @@ func checkoutsIn(dir string) ([]string, error) {
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil || depth >= maxNested {
-			return nil // not readable for us
+			return nil //nolint:nilerr // not readable for us
 		}
 		for _, e := range entries {
 			if len(out) >= maxCheckouts {

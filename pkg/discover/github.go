@@ -408,12 +408,10 @@ type steps struct {
 	dir      string
 	outputs  open
 	skipped  string
-	tags     map[string][]string // of a step with docker/metadata-action, by its mark
-	vars     map[string]string   // of the scripts, which the files of the runner keep
 }
 
 func (w *workflowRun) newSteps(c contexts, env map[string]string) *steps {
-	r := &steps{workflowRun: w, contexts: c, env: maps.Clone(env), dir: ".", outputs: open{}, vars: map[string]string{}}
+	r := &steps{workflowRun: w, contexts: c, env: maps.Clone(env), dir: ".", outputs: open{}}
 	r.images = images{scan: w.scan, file: w.file, aliases: map[string]string{}, pushed: map[string]bool{}}
 	r.images.env = func(name string) (string, bool) { v, ok := r.env[name]; return v, ok }
 	return r
@@ -511,7 +509,7 @@ func (r *steps) script(n, run *yaml.Node, id string) {
 	}
 	vars["GITHUB_ENV"], vars["GITHUB_OUTPUT"] = envFile, outputFile
 	sh := s.newShell(vars, dir, lineOf(run)-1, r.command)
-	r.images.sh = sh
+	r.sh = sh
 	text := r.contexts.text(s.marks, scalar(run))
 	s.script(sh, r.workflowRun.file, text)
 	outputs := open{}
@@ -545,9 +543,7 @@ func (r *steps) buildPush(place Place, name string, in func(...string) string) {
 	b.args = assignments(lines(in("build-args")), env)
 	b.contexts = assignments(lines(in("build-contexts")), env)
 	b.platforms = list(in("platforms"))
-	for _, ref := range list(in("tags")) {
-		b.tags = append(b.tags, ref)
-	}
+	b.tags = list(in("tags"))
 	pushes, names := exporter(lines(in("outputs")))
 	b.tags = append(b.tags, names...)
 	push := in("push")
@@ -594,9 +590,7 @@ func (r *steps) metadata(id string, in func(...string) string) {
 			}
 		}
 		if len(fields) > 1 && !strings.Contains(item, "=") { // a list in one line
-			for _, f := range fields {
-				tags = append(tags, f)
-			}
+			tags = append(tags, fields...)
 			continue
 		}
 		if name != "" {

@@ -97,7 +97,6 @@ type remote struct {
 type listed struct {
 	name, branch string
 	id           int64 // at GitLab
-	skip         bool
 }
 
 func (r *remote) read(ctx context.Context) error {

@@ -251,7 +251,7 @@ func (s *shell) call(cmd *syntax.CallExpr, stmt *syntax.Stmt) {
 			env[name], args = v, args[1:]
 		}
 	}
-	c := command{args: args, dir: s.dir, line: s.line + int(stmt.Pos().Line()), conditional: s.branches > 0, env: env} //nolint:gosec // a line of at most 64 KiB
+	c := command{args: args, dir: s.dir, line: s.line + int(stmt.Pos().Line()), conditional: s.branches > 0, env: env}
 	if body := s.funcs[args[0]]; body != nil && s.calls < maxCalls {
 		params := s.params
 		s.params = args[1:]
@@ -431,7 +431,7 @@ func (e environ) Get(name string) expand.Variable {
 	}
 	switch {
 	case !ok && (name == "@" || name == "*") && len(e.params) > 0:
-		v, ok = strings.Join(e.params, " "), true
+		v = strings.Join(e.params, " ")
 	case !ok && e.optional[name]:
 		return expand.Variable{}
 	case !ok:

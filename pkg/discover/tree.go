@@ -49,8 +49,8 @@ func openFolder(dir string) (*folder, error) {
 		switch {
 		case err != nil && p == ".":
 			return err
-		case err != nil: // not readable for us
-			return nil
+		case err != nil:
+			return nil //nolint:nilerr // not readable for us
 		case len(f.files) >= maxFiles:
 			return fmt.Errorf("more than %d files", maxFiles)
 		case d.IsDir() && p != "." && (slices.Contains(skipped, d.Name()) || strings.Count(p, "/") >= maxDepth || isCheckout(root, p)):

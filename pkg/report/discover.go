@@ -27,7 +27,7 @@ func (s Style) Discovery(w io.Writer, r *discover.Report, wide bool) error {
 	}
 	problems := make([][]string, 0, len(r.Problems)+len(r.Unread))
 	for _, p := range r.Problems {
-		problems = append(problems, []string{p.Repository, p.Place.String(), p.Message})
+		problems = append(problems, []string{p.Repository, p.String(), p.Message})
 	}
 	for _, u := range r.Unread {
 		problems = append(problems, []string{u.Repository, "", u.Error})
@@ -61,7 +61,7 @@ func (s Style) Discovery(w io.Writer, r *discover.Report, wide bool) error {
 func reasons(p *discover.Proposal, wide bool) string {
 	list := make([]string, len(p.Reasons))
 	for i, r := range p.Reasons {
-		if list[i] = r.Place.String(); wide {
+		if list[i] = r.String(); wide {
 			list[i] += " (" + r.Text + ")"
 		}
 	}
