@@ -35,7 +35,7 @@ var providers = map[Provider]*traits{
 	GitLab: {
 		starts: true, home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
 		repo: groupProject, repoNoun: "GitLab project", repoFix: "want group/project; a self-hosted server goes into host",
-		keys: []string{"job", "variables", "updatePins", "pinFiles"},
+		keys: []string{"job", "variables", "inputs", "updatePins", "pinFiles"},
 	},
 	Gitea: {
 		starts: true, api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",

@@ -59,15 +59,21 @@ func (g *gitLab) start(ctx context.Context, d Dispatch) (Run, error) {
 	variables := g.variables(d)
 	own := len(variables)
 	variables[rebuildVariable] = d.Rebuild
-	run, err := g.create(ctx, variables)
+	run, err := g.create(ctx, variables, fill(g.src.Inputs, d))
 	if own == 0 && refusesVariables(err) {
-		run, err = g.create(ctx, nil)
+		run, err = g.create(ctx, nil, fill(g.src.Inputs, d))
 	}
 	return run, refusal(err, g.advice)
 }
 
-func (g *gitLab) create(ctx context.Context, variables map[string]string) (Run, error) {
+func (g *gitLab) create(ctx context.Context, variables, inputs map[string]string) (Run, error) {
 	opts := &gitlab.CreatePipelineOptions{Ref: &g.src.Branch}
+	for name, value := range inputs {
+		if opts.Inputs == nil {
+			opts.Inputs = gitlab.PipelineInputsOption{}
+		}
+		opts.Inputs[name] = gitlab.NewPipelineInputValue(value)
+	}
 	if len(variables) > 0 {
 		var list []*gitlab.PipelineVariableOptions
 		for _, key := range slices.Sorted(maps.Keys(variables)) {
@@ -105,7 +111,7 @@ func (g *gitLab) advice(e *forgeapi.Error) string {
 	case e.Status == http.StatusMethodNotAllowed:
 		return "the project has moved: correct source.repo"
 	}
-	return "check .gitlab-ci.yml, source.branch and source.variables"
+	return "check .gitlab-ci.yml, source.branch, source.inputs and source.variables"
 }
 
 // list lists the pipelines that were created through the API. Their variables name the rebuild. A pipeline without variables

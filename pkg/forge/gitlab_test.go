@@ -43,6 +43,20 @@ func TestStartPipelineWithVariables(t *testing.T) {
 	}
 }
 
+func TestStartPipelineWithInputs(t *testing.T) {
+	for _, noVariables := range []bool{false, true} {
+		w := newWorld(t)
+		p := w.pipelines()
+		p.NoVariables = noVariables
+		img := w.image(config.GitLab)
+		img.Source.Inputs = map[string]string{"base": "{{base}}@{{digest}}", "n": "1"}
+		_, err := w.client.Start(t.Context(), w.order(img), nobody)
+		require.NoError(t, err)
+		require.Len(t, p.Runs(), 1)
+		assert.Equal(t, map[string]string{"base": "docker.io/library/node:22@sha256:abc", "n": "1"}, p.Runs()[0].Inputs)
+	}
+}
+
 func TestProjectThatAcceptsNoVariables(t *testing.T) {
 	w := newWorld(t)
 	p := w.pipelines()

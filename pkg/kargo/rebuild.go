@@ -117,10 +117,15 @@ func (b *builder) call(img *config.Image, sources []source) []Var {
 func workflowVars(img *config.Image, sources []source) []Var {
 	src := img.Source
 	vars := []Var{{repoVar, pathEscape(src.Repo)}, {workflowVar, url.PathEscape(src.Workflow)}, {refVar, text(src.Branch)}}
-	if len(src.Inputs) > 0 {
-		vars = append(vars, Var{inputsVar, value(newTemplates(img, sources).object(src.Inputs))})
+	return append(vars, inputVars(img, sources)...)
+}
+
+// inputVars returns the variable with the inputs of an image, if it has some.
+func inputVars(img *config.Image, sources []source) []Var {
+	if len(img.Source.Inputs) == 0 {
+		return nil
 	}
-	return vars
+	return []Var{{inputsVar, value(newTemplates(img, sources).object(img.Source.Inputs))}}
 }
 
 // pipelineVars returns the variables for a pipeline of GitLab.
@@ -130,7 +135,7 @@ func pipelineVars(img *config.Image, sources []source) []Var {
 	if src.Job != "" || len(src.Variables) > 0 {
 		vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
 	}
-	return vars
+	return append(vars, inputVars(img, sources)...)
 }
 
 // pathEscape escapes each segment of a path.

@@ -66,7 +66,7 @@ var taskSpecs = map[config.Provider]taskSpec{
 	},
 	config.GitLab: {
 		name: gitLabTask, about: "Starts a GitLab pipeline and waits for it",
-		vars: []Var{{projectVar, ""}, {variablesVar, value("[]")}}, steps: gitlabSteps, call: pipelineVars,
+		vars: []Var{{projectVar, ""}, {variablesVar, value("[]")}, {inputsVar, value("{}")}}, steps: gitlabSteps, call: pipelineVars,
 	},
 	config.Gitea: {
 		name: giteaTask, about: "Starts a workflow of Gitea or Forgejo and waits for the run",
@@ -163,7 +163,7 @@ func gitlabSteps() []Step {
 	return []Step{
 		{As: DispatchStep, If: value("success() && " + unsent), Retry: dispatchRetry(), Uses: "http", Config: HTTPConfig{
 			Method: "POST", URL: pipeline, Headers: headers,
-			Body:    value("quote({'ref': vars.ref, 'variables': vars.variables})"),
+			Body:    value("quote(len(vars.inputs) == 0 ? {'ref': vars.ref, 'variables': vars.variables} : {'ref': vars.ref, 'variables': vars.variables, 'inputs': vars.inputs})"),
 			Timeout: requestTimeout, PollInterval: dispatchInterval,
 			SuccessExpression: accepted,
 			FailureExpression: refusedForGood,

@@ -22,6 +22,7 @@ type Run struct {
 	Status     string
 	Conclusion string            // GitHub
 	Values     map[string]string // inputs, or variables
+	Inputs     map[string]string // GitLab
 	Created    time.Time
 	hidden     int  // number of lists in which it is still missing
 	locked     bool // its variables may not be read
@@ -335,6 +336,7 @@ func (p *Pipelines) create(w http.ResponseWriter, r *http.Request) {
 			Key   string `json:"key"`
 			Value string `json:"value"`
 		} `json:"variables"`
+		Inputs map[string]string `json:"inputs"`
 	}
 	refuse := func(problem string) {
 		answer(w, http.StatusBadRequest, map[string]any{"message": map[string]any{"base": []string{problem}}})
@@ -353,7 +355,7 @@ func (p *Pipelines) create(w http.ResponseWriter, r *http.Request) {
 		for _, v := range body.Variables {
 			values[v.Key] = v.Value
 		}
-		id := p.Add(Run{Ref: body.Ref, Event: "api", Status: "created", Values: values})
+		id := p.Add(Run{Ref: body.Ref, Event: "api", Status: "created", Values: values, Inputs: body.Inputs})
 		run, _ := p.find(strconv.FormatInt(id, 10))
 		answer(w, http.StatusCreated, p.json(run))
 	}
