@@ -149,3 +149,11 @@ func TestDiscoverPullRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestDiscoverSample: the sample fleet has Dockerfiles alone, all of them enrolled.
+func TestDiscoverSample(t *testing.T) {
+	got := quietRun(t, "discover", "--config", filepath.Join(repositoryRoot, "images.yaml"), "--dir", filepath.Join(repositoryRoot, "testdata", "fleet"))
+	require.Zero(t, got.code, got.err)
+	assert.NotContains(t, got.out, "Dockerfiles whose image nothing pushes")
+	assert.Contains(t, got.out, "18 repositories: no image that something builds and pushes\n")
+}

@@ -24,7 +24,7 @@ func Folders(ctx context.Context, dirs []string, cfg *config.Config) (*Report, e
 	var readings []*reading
 	var unread []Unread
 	for _, dir := range dirs {
-		checkouts, err := checkoutsIn(dir)
+		checkouts, err := checkoutsIn(dir, cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -47,8 +47,9 @@ func Folders(ctx context.Context, dirs []string, cfg *config.Config) (*Report, e
 	return report, err
 }
 
-// checkoutsIn returns the checkouts in a folder, or the folder itself if there is none.
-func checkoutsIn(dir string) ([]string, error) {
+// checkoutsIn returns the checkouts in a folder. If git made none of them, these are the folders with the names of enrolled
+// repositories, as for analyze --source-dir, or else the folder itself.
+func checkoutsIn(dir string, cfg *config.Config) ([]string, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("opening folder: %w", err)
 	} else if !info.IsDir() {
@@ -81,9 +82,30 @@ func checkoutsIn(dir string) ([]string, error) {
 		return nil, err
 	}
 	if len(out) == 0 {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("opening folder: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && sourceNamed(e.Name(), cfg) != nil {
+				out = append(out, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	if len(out) == 0 {
 		out = []string{dir}
 	}
 	return out, nil
+}
+
+// sourceNamed returns a source of images.yaml whose repository has a name, or nil.
+func sourceNamed(name string, cfg *config.Config) *config.Source {
+	for i := range cfg.Images {
+		if s := cfg.Images[i].Source; s != nil && s.RepoName() == name {
+			return s
+		}
+	}
+	return nil
 }
 
 func readFolder(ctx context.Context, dir string, cfg *config.Config) (*reading, error) {
@@ -92,7 +114,7 @@ func readFolder(ctx context.Context, dir string, cfg *config.Config) (*reading, 
 		return nil, err
 	}
 	defer f.Close()
-	repo, err := repositoryOf(dir, f)
+	repo, err := repositoryOf(dir, f, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +122,15 @@ func readFolder(ctx context.Context, dir string, cfg *config.Config) (*reading, 
 }
 
 // repositoryOf finds out which repository a checkout is of.
-func repositoryOf(dir string, f *folder) (Repository, error) {
+func repositoryOf(dir string, f *folder, cfg *config.Config) (Repository, error) {
 	repo := Repository{Name: filepath.Base(dir)}
 	if abs, err := filepath.Abs(dir); err == nil {
 		repo.Name = filepath.Base(abs)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, ".git")); errors.Is(err, os.ErrNotExist) {
+		if s := sourceNamed(repo.Name, cfg); s != nil {
+			repo = Repository{Provider: s.Provider, Host: s.Host, Name: s.Repo, Branch: s.Branch, remote: true}
+		}
 		return repo, nil
 	}
 	c, found, err := checkout.Find(dir)

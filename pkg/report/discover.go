@@ -32,6 +32,7 @@ func (s Style) Discovery(w io.Writer, r *discover.Report, wide bool) error {
 	for _, u := range r.Unread {
 		problems = append(problems, []string{u.Repository, "", u.Error})
 	}
+	gap := "" // before what comes next
 	for _, section := range []struct {
 		title    string
 		headings []string
@@ -46,15 +47,16 @@ func (s Style) Discovery(w io.Writer, r *discover.Report, wide bool) error {
 			continue
 		}
 		if section.title != "" {
-			if _, err := fmt.Fprintf(w, "\n%s\n\n", section.title); err != nil {
+			if _, err := fmt.Fprintf(w, "%s%s\n\n", gap, section.title); err != nil {
 				return err
 			}
 		}
+		gap = "\n"
 		if err := s.Table(w, section.headings, section.rows); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", discoveryTotals(r))
+	_, err := fmt.Fprintf(w, "%s%s\n", gap, discoveryTotals(r))
 	return err
 }
 
