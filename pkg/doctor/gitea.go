@@ -17,7 +17,7 @@ func (d *doctor) tokenOfGitea(ctx context.Context, clients *forgeapi.Clients, t 
 	if err != nil {
 		return bad("correct source.host", "%s", err)
 	}
-	_, err = api.Get(ctx, "user", nil, nil)
+	err = api.Get(ctx, "user", nil, nil)
 	if f := invalidToken(err, t.token, t.hint); f != nil {
 		return *f
 	}
@@ -46,7 +46,7 @@ func (d *doctor) giteaWorkflowFile(ctx context.Context, api *forgeapi.Gitea, s *
 		FullName   string `json:"full_name"`
 		HasActions bool   `json:"has_actions"`
 	}
-	_, err := api.Get(ctx, api.Repo(s.Repo), nil, &repo)
+	err := api.Get(ctx, api.Repo(s.Repo), nil, &repo)
 	if err == nil && repo.FullName == "" {
 		err = api.Unexpected("")
 	}
@@ -61,7 +61,7 @@ func (d *doctor) giteaWorkflowFile(ctx context.Context, api *forgeapi.Gitea, s *
 		var file struct {
 			Content []byte `json:"content"`
 		}
-		_, err = api.Get(ctx, api.Repo(s.Repo, append([]string{"contents"}, append(strings.Split(folder, "/"), s.Workflow)...)...), url.Values{"ref": {s.Branch}}, &file)
+		err = api.Get(ctx, api.Repo(s.Repo, append([]string{"contents"}, append(strings.Split(folder, "/"), s.Workflow)...)...), url.Values{"ref": {s.Branch}}, &file)
 		if err == nil {
 			return file.Content, nil
 		}

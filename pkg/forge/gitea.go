@@ -51,14 +51,14 @@ type started struct {
 func (g *gitea) start(ctx context.Context, d Dispatch) (Run, error) {
 	body := map[string]any{"ref": g.src.Branch, "inputs": fill(g.src.Inputs, d), "return_run_info": true}
 	var run started
-	resp, err := g.Send(ctx, http.MethodPost, g.Repo(g.src.Repo, "actions", "workflows", g.src.Workflow, "dispatches"),
+	status, err := g.Send(ctx, http.MethodPost, g.Repo(g.src.Repo, "actions", "workflows", g.src.Workflow, "dispatches"),
 		url.Values{"return_run_details": {"true"}}, body, &run)
 	switch id := cmp.Or(run.RunID, run.ID); {
 	case err != nil:
 		return Run{}, refusal(err, g.advice)
 	case id > 0:
 		return Run{ID: strconv.FormatInt(id, 10), URL: webURL(run.HTMLURL)}, nil
-	case resp.StatusCode == http.StatusNoContent: // without the run
+	case status == http.StatusNoContent: // without the run
 		return Run{}, nil
 	}
 	return Run{}, g.Unexpected("")
@@ -165,7 +165,7 @@ func (g *gitea) page(ctx context.Context, n int) ([]giteaRun, error) {
 		Total *int64     `json:"total_count"`
 		Runs  []giteaRun `json:"workflow_runs"`
 	}
-	_, err := g.Get(ctx, g.Repo(g.src.Repo, "actions", "runs"), url.Values{
+	err := g.Get(ctx, g.Repo(g.src.Repo, "actions", "runs"), url.Values{
 		"event": {"workflow_dispatch"}, "branch": {g.src.Branch}, "page": {strconv.Itoa(n)}, "limit": {strconv.Itoa(giteaPage)},
 	}, &list)
 	if err == nil && list.Total == nil {
@@ -179,13 +179,13 @@ func (g *gitea) responds(ctx context.Context) bool {
 	var server struct {
 		Version string `json:"version"`
 	}
-	_, err := g.Get(ctx, "version", nil, &server)
+	err := g.Get(ctx, "version", nil, &server)
 	return err == nil && server.Version != ""
 }
 
 func (g *gitea) follow(ctx context.Context, id int64) (*RunState, error) {
 	var r giteaRun
-	_, err := g.Get(ctx, g.Repo(g.src.Repo, "actions", "runs", strconv.FormatInt(id, 10)), nil, &r)
+	err := g.Get(ctx, g.Repo(g.src.Repo, "actions", "runs", strconv.FormatInt(id, 10)), nil, &r)
 	if forgeapi.IsNotFound(err) {
 		return nil, nil
 	}

@@ -38,7 +38,7 @@ func openGiteaRepository(ctx context.Context, clients *forgeapi.Clients, src *co
 
 // get reads a path below the repository. path is escaped.
 func (g *giteaRepository) get(ctx context.Context, path string, query url.Values, into any) error {
-	_, err := g.Get(ctx, g.Repo(g.src.Repo)+path, query, into)
+	err := g.Get(ctx, g.Repo(g.src.Repo)+path, query, into)
 	return g.explained(err)
 }
 

@@ -36,7 +36,7 @@ func (f *Forges) gitea(ctx context.Context, s *config.Source, known Known) (*Fil
 
 func (g *gitea) read(ctx context.Context, known Known) (*File, error) {
 	var response json.RawMessage
-	_, err := g.Get(ctx, g.Repo(g.s.Repo, "contents")+"/"+escapePath(g.s.Dockerfile), url.Values{"ref": {g.s.Branch}}, &response)
+	err := g.Get(ctx, g.Repo(g.s.Repo, "contents")+"/"+escapePath(g.s.Dockerfile), url.Values{"ref": {g.s.Branch}}, &response)
 	switch {
 	case forgeapi.IsNotFound(err):
 		return nil, g.missing(ctx)
@@ -83,7 +83,7 @@ func (g *gitea) missing(ctx context.Context) error {
 	var repo struct {
 		FullName string `json:"full_name"`
 	}
-	_, err := g.Get(ctx, g.Repo(g.s.Repo), nil, &repo)
+	err := g.Get(ctx, g.Repo(g.s.Repo), nil, &repo)
 	switch {
 	case forgeapi.IsNotFound(err):
 		return noRepository(g.s, g.Hint())
@@ -95,7 +95,7 @@ func (g *gitea) missing(ctx context.Context) error {
 	var branch struct {
 		Name string `json:"name"`
 	}
-	_, err = g.Get(ctx, g.Repo(g.s.Repo, "branches")+"/"+escapePath(g.s.Branch), nil, &branch)
+	err = g.Get(ctx, g.Repo(g.s.Repo, "branches")+"/"+escapePath(g.s.Branch), nil, &branch)
 	switch {
 	case forgeapi.IsNotFound(err):
 		return noBranch(g.s)

@@ -29,18 +29,18 @@ func (c *Clients) Gitea(ctx context.Context, s *config.Source, needs string) (*G
 }
 
 // Get reads a path of the API into a value.
-func (g *Gitea) Get(ctx context.Context, path string, query url.Values, into any) (*http.Response, error) {
-	return g.Send(ctx, http.MethodGet, path, query, nil, into)
+func (g *Gitea) Get(ctx context.Context, path string, query url.Values, into any) error {
+	_, err := g.Send(ctx, http.MethodGet, path, query, nil, into)
+	return err
 }
 
 // Send sends a request with a JSON body, if body is not nil, and reads the response into a value, if into is not nil and there is a
-// response. path is below the URL of the API, and escaped.
-func (g *Gitea) Send(ctx context.Context, method, path string, query url.Values, body, into any) (*http.Response, error) {
+// body. It returns the status. path is below the URL of the API, and escaped.
+func (g *Gitea) Send(ctx context.Context, method, path string, query url.Values, body, into any) (status int, err error) {
 	var data []byte
 	if body != nil {
-		var err error
 		if data, err = json.Marshal(body); err != nil {
-			return nil, fmt.Errorf("building a request to %s: %w", g.Host, err)
+			return 0, fmt.Errorf("building a request to %s: %w", g.Host, err)
 		}
 	}
 	target := g.api.String() + "/" + path
@@ -49,7 +49,7 @@ func (g *Gitea) Send(ctx context.Context, method, path string, query url.Values,
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("building a request to %s: %w", g.Host, err)
+		return 0, fmt.Errorf("building a request to %s: %w", g.Host, err)
 	}
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -57,16 +57,16 @@ func (g *Gitea) Send(ctx context.Context, method, path string, query url.Values,
 	}
 	resp, err := g.client.Do(req)
 	if err != nil {
-		return nil, g.Error(err)
+		return 0, g.Error(err)
 	}
 	defer resp.Body.Close()
 	if into == nil || resp.StatusCode == http.StatusNoContent {
-		return resp, nil
+		return resp.StatusCode, nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return nil, g.Unexpected("")
+		return 0, g.Unexpected("")
 	}
-	return resp, nil
+	return resp.StatusCode, nil
 }
 
 // Repo returns the path of a repository in the API, given as owner/name, and of elements below it, which it escapes.
