@@ -301,7 +301,7 @@ func repositoryOf(f *fleet.Fleet) (*config.Source, string, error) {
 	}
 	u, err := url.Parse(where.StateURL)
 	if err != nil || u.Host == "" {
-		return nil, "", fmt.Errorf("no forge for images.yaml: %q is no https URL (set factory.state.url)", where.StateURL)
+		return nil, "", fmt.Errorf("invalid URL %q of the repository of images.yaml: want an https URL (set factory.state.url)", where.StateURL)
 	}
 	src := &config.Source{
 		Provider: config.ProviderAt(u.Host), Host: u.Host, Repo: strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git"), Branch: f.Config.Factory.Config.Ref,
