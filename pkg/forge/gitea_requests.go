@@ -98,19 +98,19 @@ func (g *giteaRepository) file(ctx context.Context, file, commit string) (*gitea
 	case forgeapi.IsNotFound(err):
 		return nil, ErrNoFile
 	case e != nil && e.TooLarge:
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, MaxFile)
+		return nil, tooLarge(file)
 	case err != nil:
 		return nil, err
 	}
 	var found giteaFile
 	if len(response) > 0 && response[0] == '[' || json.Unmarshal(response, &found) == nil && found.Type != "" && found.Type != "file" {
-		return nil, fmt.Errorf("%s is not a regular file (name the file that a link points to)", file)
+		return nil, notRegular(file)
 	}
 	switch {
 	case found.Type != "file" || !isCommit(found.SHA):
 		return nil, g.Unexpected("invalid file")
 	case found.Size > MaxFile:
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, MaxFile)
+		return nil, tooLarge(file)
 	case int64(len(found.Content)) != found.Size:
 		return nil, g.Unexpected("damaged file")
 	}
@@ -190,7 +190,7 @@ func (g *giteaRepository) Compare(ctx context.Context, base, head string) (*Comp
 func (g *giteaRepository) Commit(ctx context.Context, c Commit) (string, error) {
 	branch := c.Branch
 	if c.Replace != "" {
-		branch = c.Branch + "-next"
+		branch = c.next()
 		if err := g.deleteBranch(ctx, branch); err != nil && !forgeapi.IsNotFound(err) { // one that an interrupted run left
 			return "", err
 		}

@@ -103,7 +103,7 @@ func (g *gitHubRepository) ReadFile(ctx context.Context, file, commit string) ([
 		switch {
 		case e.Name != path.Base(file):
 		case e.Type != "blob" || e.Mode == modeSymlink:
-			return nil, fmt.Errorf("%s is not a regular file (name the file that a link points to)", file)
+			return nil, notRegular(file)
 		case !isCommit(e.OID):
 			return nil, g.Unexpected("invalid blob")
 		default:
@@ -124,7 +124,7 @@ func (g *gitHubRepository) blob(ctx context.Context, file, id string) ([]byte, e
 		return nil, g.Unexpected("invalid blob")
 	}
 	if len(content) > MaxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, MaxFile)
+		return nil, tooLarge(file)
 	}
 	return content, nil
 }
@@ -182,7 +182,7 @@ func (g *gitHubRepository) updateRefs(ctx context.Context, updates ...map[string
 func (g *gitHubRepository) Commit(ctx context.Context, c Commit) (string, error) {
 	branch, before := c.Branch, noCommit
 	if c.Replace != "" {
-		branch, before = c.Branch+"-next", ""
+		branch, before = c.next(), ""
 	}
 	if err := g.updateRefs(ctx, refUpdate(branch, before, c.Parent)); err != nil {
 		return "", err

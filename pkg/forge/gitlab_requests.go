@@ -69,7 +69,7 @@ func (g *gitLabRepository) ReadFile(ctx context.Context, file, commit string) ([
 		return nil, g.Unexpected("invalid file")
 	}
 	if len(content) > MaxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, MaxFile)
+		return nil, tooLarge(file)
 	}
 	return content, g.checkLink(ctx, file, commit, content)
 }
@@ -87,7 +87,7 @@ func (g *gitLabRepository) checkLink(ctx context.Context, file, commit string, c
 		return g.explained(err)
 	}
 	if slices.ContainsFunc(entries, func(e *gitlab.TreeNode) bool { return e != nil && e.Name == name && e.Mode == "120000" }) {
-		return fmt.Errorf("%s is not a regular file (name the file that a link points to)", file)
+		return notRegular(file)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,19 @@ type Repository interface {
 // ErrNoFile means that a commit has no file with a path.
 var ErrNoFile = errors.New("no such file")
 
+// FileError means that a commit has a file with a path, and that it cannot be changed: it is a link or a folder, or too large.
+type FileError struct{ reason string }
+
+func (e *FileError) Error() string { return e.reason }
+
+func notRegular(file string) error {
+	return &FileError{file + " is not a regular file (name the file that a link points to)"}
+}
+
+func tooLarge(file string) error {
+	return &FileError{fmt.Sprintf("%s is larger than %d bytes", file, MaxFile)}
+}
+
 // MaxFile is the size of the largest file that [Repository.ReadFile] returns.
 const MaxFile = 1 << 20
 
@@ -61,11 +75,14 @@ type BranchCommit struct{ SHA, Message string }
 // Commit is a new commit on a branch of its own.
 type Commit struct {
 	Branch  string
+	Next    string // a branch that is made and deleted again where the commit replaces another; default Branch and "-next"
 	Parent  string // the commit below it
 	Replace string // the commit that the branch is at now; "" if the branch does not exist
 	Message string
 	Files   map[string][]byte // new content of existing files, by path
 }
+
+func (c *Commit) next() string { return cmp.Or(c.Next, c.Branch+"-next") }
 
 // NewRequest is a request to open.
 type NewRequest struct {

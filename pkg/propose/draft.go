@@ -60,18 +60,32 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 			add(file, m, false)
 		}
 	}
-	for i := range g.Members { // an image with nothing to move keeps the pins of a Dockerfile that it shares
-		if m := &g.Members[i]; len(m.Pins) == 0 && files[m.Image.Source.Dockerfile] != nil {
+	for i := range g.Members { // an image with nothing to move keeps the pins of the files that it shares
+		m := &g.Members[i]
+		if len(m.Pins) > 0 {
+			continue
+		}
+		if files[m.Image.Source.Dockerfile] != nil {
 			add(m.Image.Source.Dockerfile, m, true)
+		}
+		for _, file := range m.Image.Source.PinFiles {
+			if files[file] != nil {
+				add(file, m, false)
+			}
 		}
 	}
 	d := &Draft{Files: map[string][]byte{}, images: map[string][]string{}}
-	found := map[string]policy.PinUpdate{}
+	found := map[string]policy.PinUpdate{} // by both references: images of different delays can move one pin to different digests
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		e := files[file]
 		before, err := repo.ReadFile(ctx, file, commit)
 		if errors.Is(err, forge.ErrNoFile) {
 			d.Problems = append(d.Problems, file+": no such file on branch "+g.Source.Branch)
+			continue
+		}
+		var unusable *forge.FileError
+		if errors.As(err, &unusable) {
+			d.Problems = append(d.Problems, unusable.Error())
 			continue
 		}
 		if err != nil {
@@ -91,10 +105,15 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 		d.Files[file] = result.Content
 		d.Diff += udiff.Unified("a/"+file, "b/"+file, string(before), string(result.Content))
 		for _, c := range result.Changes {
+			from, to := c.From.String(), c.To.String()
 			for _, m := range e.members {
-				if p := m.pin(c.From); p != nil {
-					found[p.From] = *p
-					d.images[m.Image.Name] = append(d.images[m.Image.Name], p.To)
+				p := m.pin(c.From)
+				if p == nil {
+					continue
+				}
+				d.images[m.Image.Name] = append(d.images[m.Image.Name], to)
+				if p.To == to {
+					found[from+" "+to] = *p
 				}
 			}
 		}
@@ -244,7 +263,10 @@ func (g *Group) fixedBy(p *policy.PinUpdate) []string {
 
 // ripened returns since when a digest has been known, and why it need not be known longer.
 func ripened(p *policy.PinUpdate) string {
-	text := "seen " + p.Seen.UTC().Format(time.DateOnly) + ", ripe " + p.Since.UTC().Format(time.DateOnly)
+	text := "seen " + p.Seen.UTC().Format(time.DateOnly)
+	if !p.Since.IsZero() {
+		text += ", ripe " + p.Since.UTC().Format(time.DateOnly)
+	}
 	if p.Parent != "" {
 		text = "published by " + p.Parent + " " + p.Seen.UTC().Format(time.DateOnly)
 	}
@@ -266,8 +288,7 @@ func tagOf(ref string) string {
 }
 
 func digestOf(ref string) string {
-	_, digest, _ := strings.Cut(ref, "@")
-	return state.ShortDigest(digest)
+	return state.ShortDigest(digestIn(ref))
 }
 
 // contentOf returns a hash of files.

@@ -22,6 +22,7 @@ type Group struct {
 	Source  *config.Source // of one of the images
 	Members []Member       // sorted by name
 	config  *config.PullRequests
+	unsure  bool // what an image has in the open request is not known to be right, so an open one stays as it is
 }
 
 // Member is an image of a [Group].
@@ -43,8 +44,16 @@ func (g *Group) Repo() string {
 
 // Branch returns the branch of the request.
 func (g *Group) Branch() string {
-	return g.config.Branch + "/" + strings.ReplaceAll(g.Source.Branch, "/", "-")
+	return g.config.Branch + "/" + g.Source.Branch
 }
+
+// nextBranch returns the branch on which a commit is made that replaces another one. It differs from the branch of every request.
+func (g *Group) nextBranch() string {
+	return g.config.Branch + "-next/" + g.Source.Branch
+}
+
+// key identifies the repository.
+func (g *Group) key() string { return g.Source.Host + " " + strings.ToLower(g.Source.Repo) }
 
 // Images returns the names of the images.
 func (g *Group) Images() []string {
@@ -70,6 +79,12 @@ func (g *Group) moves() bool {
 	return slices.ContainsFunc(g.Members, func(m Member) bool { return len(m.Pins) > 0 })
 }
 
+// asks reports whether the recorded request counts as open: nobody has closed it.
+func (g *Group) asks() bool {
+	r := g.open()
+	return r != nil && r.Message != rejectedText
+}
+
 // Groups returns the groups in which a pin is to move, or whose request may be open, sorted by repository and branch. stopped
 // reports whether nothing may be done for an image now: its pins stay as an open request has them.
 func Groups(f *fleet.Fleet, decisions []policy.Decision, now time.Time, stopped func(*policy.Decision) bool) []Group {
@@ -82,16 +97,17 @@ func Groups(f *fleet.Fleet, decisions []policy.Decision, now time.Time, stopped 
 		if !img.Managed() || facts == nil || !img.Source.MovesPins() && facts.PullRequest == nil {
 			continue
 		}
-		key := strings.Join([]string{img.Source.Host, img.Source.Repo, img.Source.Branch}, " ")
+		key := strings.Join([]string{img.Source.Host, strings.ToLower(img.Source.Repo), img.Source.Branch}, " ") // forges ignore the case
 		if byKey[key] == nil {
 			byKey[key] = &Group{Source: img.Source, config: &f.Config.Factory.PullRequests}
 		}
 		m := Member{Image: img, Pins: dec.Pins, Next: f.Graph.Descendants(img.Name), facts: facts}
-		if dec.PinsStop != "" || stopped(dec) {
-			m.Pins = slices.DeleteFunc(slices.Clone(m.Pins), func(p policy.PinUpdate) bool {
-				return facts.PullRequest == nil || !slices.Contains(facts.PullRequest.Pins, p.To)
-			})
-		} else {
+		switch halted := stopped(dec); {
+		case halted || dec.PinsStop != "":
+			var all bool
+			m.Pins, all = recorded(f.State, dec.Pins, facts.PullRequest)
+			byKey[key].unsure = byKey[key].unsure || halted && !all
+		default:
 			acts[key] = true
 		}
 		m.fixes = fixes(f, compared, &m)
@@ -105,6 +121,68 @@ func Groups(f *fleet.Fleet, decisions []policy.Decision, now time.Time, stopped 
 		}
 	}
 	return out
+}
+
+// recorded returns the pins of an image as its open request has them, but for digests that are held or were withdrawn. all reports
+// whether that is everything else that the request has.
+func recorded(st *state.State, pins []policy.PinUpdate, r *state.PullRequest) (out []policy.PinUpdate, all bool) {
+	if r == nil {
+		return nil, true
+	}
+	refs := slices.DeleteFunc(slices.Clone(r.Pins), func(ref string) bool {
+		c := candidateOf(st, ref)
+		moves := slices.ContainsFunc(pins, func(p policy.PinUpdate) bool { return p.To == ref })
+		return c != nil && !moves && !(c.Held.IsZero() && c.Withdrawn.IsZero())
+	})
+	found := map[string]bool{}
+	for _, p := range pins {
+		i := slices.Index(refs, p.To)
+		if i < 0 {
+			i = slices.IndexFunc(refs, func(ref string) bool { return sameTag(ref, &p) })
+		}
+		if i < 0 {
+			continue
+		}
+		if found[refs[i]] = true; refs[i] != p.To {
+			p = policy.PinUpdate{From: p.From, To: refs[i], Base: p.Base, Parent: p.Parent, Seen: p.Seen}
+			if c := candidateOf(st, p.To); c != nil {
+				p.Seen = c.FirstSeen.Time
+			}
+		}
+		out = append(out, p)
+	}
+	return out, len(found) == len(refs)
+}
+
+// sameTag reports whether a reference differs from the one that a pin moves to in its digest, or, for a parent, in its tag too.
+func sameTag(ref string, p *policy.PinUpdate) bool {
+	a, err := state.ParseRef(ref)
+	b, other := state.ParseRef(p.To)
+	return err == nil && other == nil && a.Registry == b.Registry && a.Repository == b.Repository && (a.Tag == b.Tag || p.Parent != "")
+}
+
+// candidateOf returns the candidate of a base image that a reference pins, or nil.
+func candidateOf(st *state.State, ref string) *state.Candidate {
+	r, err := state.ParseRef(ref)
+	if err != nil {
+		return nil
+	}
+	for _, base := range st.Bases {
+		if base.Registry != r.Registry || base.Repository != r.Repository || base.Tag != r.Tag {
+			continue
+		}
+		for i := range base.Candidates {
+			if base.Candidates[i].Digest == r.Digest {
+				return &base.Candidates[i]
+			}
+		}
+	}
+	return nil
+}
+
+func digestIn(ref string) string {
+	_, digest, _ := strings.Cut(ref, "@")
+	return digest
 }
 
 // fixes returns the findings of the published image that the pins of a member fix, by the reference that they bring: those that a
@@ -124,9 +202,8 @@ func fixes(f *fleet.Fleet, compared *exposure.Fleet, m *Member) map[string][]str
 		order := func(digest string) int {
 			return slices.IndexFunc(base.Candidates, func(c state.Candidate) bool { return c.Digest == digest })
 		}
-		_, digest, _ := strings.Cut(p.To, "@")
 		for k := range findings {
-			if v := &findings[k]; v.Base == p.From && v.Remedy == exposure.ByCandidate && order(v.Digest) <= order(digest) {
+			if v := &findings[k]; v.Base == p.From && v.Remedy == exposure.ByCandidate && order(v.Digest) <= order(digestIn(p.To)) {
 				out[p.To] = append(out[p.To], v.ID)
 			}
 		}

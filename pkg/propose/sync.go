@@ -12,6 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -99,8 +100,8 @@ func each(ctx context.Context, groups []Group, o Options, dry bool) []Result {
 	}
 	open := map[string]int{} // by repository
 	for i := range groups {
-		if groups[i].open() != nil {
-			open[groups[i].Repo()]++
+		if groups[i].asks() {
+			open[groups[i].key()]++
 		}
 	}
 	results := make([]Result, len(groups))
@@ -113,10 +114,10 @@ func each(ctx context.Context, groups []Group, o Options, dry bool) []Result {
 		within, cancel := context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 		g := &groups[i]
-		s := &session{Group: g, o: &o, dry: dry, full: g.open() == nil && open[g.Repo()] >= *g.config.MaxOpen}
+		s := &session{Group: g, o: &o, dry: dry, full: !g.asks() && open[g.key()] >= *g.config.MaxOpen}
 		results[i] = s.run(within)
 		if results[i].Action == Opened {
-			open[g.Repo()]++
+			open[g.key()]++
 		}
 		return within.Err() == nil
 	})
@@ -213,6 +214,10 @@ func (s *session) act(ctx context.Context) error {
 		s.result.Action, s.result.Message = Left, "branch "+s.Branch()+" has commits of somebody else; it is left to them (once it is merged, or closed and its branch deleted, the next digests get a new request)"
 		s.bring(s.open())
 		return nil
+	case s.unsure && s.request != nil:
+		s.result.Action = Kept
+		s.bring(s.open())
+		return nil
 	case len(s.draft.Files) == 0:
 		return s.close(ctx)
 	case s.request == nil && s.full:
@@ -261,7 +266,7 @@ func (s *session) ours(ctx context.Context) (content string, theirs bool, err er
 	}
 	files := map[string][]byte{}
 	for _, file := range c.Files {
-		if files[file], err = s.repo.ReadFile(ctx, file, s.head); errors.Is(err, forge.ErrNoFile) {
+		if files[file], err = s.repo.ReadFile(ctx, file, s.head); errors.Is(err, forge.ErrNoFile) || errors.As(err, new(*forge.FileError)) {
 			return "", true, nil
 		} else if err != nil {
 			return "", false, fmt.Errorf("reading %s: %w", file, err)
@@ -270,6 +275,9 @@ func (s *session) ours(ctx context.Context) (content string, theirs bool, err er
 	content = contentOf(files)
 	return content, content != strings.TrimSpace(trailer), nil
 }
+
+// draftMark matches how GitLab and Gitea mark a request in its title that must not be merged yet.
+var draftMark = lazy.Regexp(`(?i)^(?:\[(?:draft|wip)\]|\(draft\)|(?:draft|wip):)\s*`)
 
 // propose makes the branch have the content of the draft, and opens or edits the request.
 func (s *session) propose(ctx context.Context, content string) error {
@@ -280,6 +288,9 @@ func (s *session) propose(ctx context.Context, content string) error {
 			return fmt.Errorf("reading the request: %w", err)
 		}
 		stale = outdated
+	}
+	if s.request != nil {
+		s.draft.Title = draftMark().FindString(s.request.Title) + s.draft.Title
 	}
 	edited := s.request != nil && (s.request.Title != s.draft.Title || strings.TrimSpace(strings.ReplaceAll(s.request.Body, "\r\n", "\n")) != strings.TrimSpace(s.draft.Body))
 	switch {
@@ -294,7 +305,7 @@ func (s *session) propose(ctx context.Context, content string) error {
 		return nil
 	}
 	if stale {
-		commit, err := s.repo.Commit(ctx, forge.Commit{Branch: s.Branch(), Parent: s.base, Replace: s.head, Message: s.draft.Message, Files: s.draft.Files})
+		commit, err := s.repo.Commit(ctx, forge.Commit{Branch: s.Branch(), Next: s.nextBranch(), Parent: s.base, Replace: s.head, Message: s.draft.Message, Files: s.draft.Files})
 		if err != nil {
 			return fmt.Errorf("committing to branch %s: %w", s.Branch(), err)
 		}
@@ -335,7 +346,8 @@ func (s *session) openRequest(ctx context.Context) error {
 	return nil
 }
 
-// close closes a request that is no longer needed, with a word, and deletes its branch.
+// close closes a request that is no longer needed, with a word, and deletes its branch. The comment comes last: what fails before it
+// is tried again by every pass.
 func (s *session) close(ctx context.Context) error {
 	s.result.Action = Nothing
 	if s.request == nil {
@@ -351,16 +363,18 @@ func (s *session) close(ctx context.Context) error {
 	if s.dry {
 		return nil
 	}
-	if err := s.repo.Comment(ctx, s.request, "No longer needed: no pin on branch `"+s.Source.Branch+"` is to be moved to these digests now."); err != nil {
-		return fmt.Errorf("commenting on the request: %w", err)
-	}
-	if err := s.repo.Edit(ctx, s.request, s.request.Title, s.request.Body+"\n"+closedMark+"\n"); err != nil {
-		return fmt.Errorf("editing the request: %w", err)
+	if !strings.Contains(s.request.Body, closedMark) {
+		if err := s.repo.Edit(ctx, s.request, s.request.Title, s.request.Body+"\n"+closedMark+"\n"); err != nil {
+			return fmt.Errorf("editing the request: %w", err)
+		}
 	}
 	if err := s.repo.Close(ctx, s.request); err != nil {
 		return fmt.Errorf("closing the request: %w", err)
 	}
 	s.request.State = forge.Closed
+	if err := s.repo.Comment(ctx, s.request, "No longer needed: no pin on branch `"+s.Source.Branch+"` is to be moved to these digests now."); err != nil {
+		s.result.Problems = append(s.result.Problems, "commenting on the request: "+err.Error())
+	}
 	if s.head == "" {
 		return nil
 	}
@@ -369,6 +383,9 @@ func (s *session) close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// rejectedText is recorded of a request that a person has closed.
+const rejectedText = "closed by somebody; the next digests get a new request"
 
 // reject reports if a person has closed the request for digests that pins are to move to.
 func (s *session) reject() {
@@ -382,7 +399,7 @@ func (s *session) reject() {
 		}
 	}
 	if len(images) > 0 {
-		s.result.Action, s.result.Message = Rejected, "closed by somebody; the next digests get a new request"
+		s.result.Action, s.result.Message = Rejected, rejectedText
 		s.result.URL, s.result.Since, s.result.images = s.closed.URL, s.closed.Opened, images
 	}
 }

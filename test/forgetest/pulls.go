@@ -43,6 +43,13 @@ func (r *Repo) ClosePull(number int) {
 	r.pulls[number-1].State = "closed"
 }
 
+// Retitle changes the title of a request, as a person does.
+func (r *Repo) Retitle(number int, title string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pulls[number-1].Title = title
+}
+
 // MergePull merges a request and returns the commit.
 func (r *Repo) MergePull(number int) string {
 	r.mu.Lock()
