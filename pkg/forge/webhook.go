@@ -32,22 +32,22 @@ func (w *webhook) start(ctx context.Context, d Dispatch) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	resp, body, err := w.c.o.API.Send(req)
+	resp, err := w.c.o.API.Send(req)
 	if err != nil {
 		return Run{}, err
 	}
-	if w.accepts(resp.StatusCode, body) {
+	if w.accepts(resp.Status, resp.Body) {
 		return Run{}, nil
 	}
-	refused := w.c.o.API.Refused(resp, body, secrets...)
+	refused := w.c.o.API.Refused(resp, secrets...)
 	switch {
-	case resp.StatusCode < http.StatusMultipleChoices:
+	case resp.Status < http.StatusMultipleChoices:
 		refused.Message = strings.TrimSuffix("the response does not match source.webhook.success: "+refused.Message, ": ")
 		return Run{}, &RefusedError{refused}
-	case resp.StatusCode < http.StatusBadRequest:
+	case resp.Status < http.StatusBadRequest:
 		refused.Hint = "redirects are not followed: correct source.webhook.url"
 		return Run{}, &RefusedError{refused}
-	case config.RefusesForGood(resp.StatusCode):
+	case config.RefusesForGood(resp.Status):
 		refused.Hint = "check source.webhook"
 		return Run{}, &RefusedError{refused}
 	}
