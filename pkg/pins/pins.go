@@ -110,33 +110,39 @@ func (e *editor) digest(s span, from int, marker *state.Ref) {
 	digest := "sha256:" + string(e.src[from:from+hexLength])
 	before := string(e.src[s.from:from])
 	algorithm := strings.HasSuffix(before, "sha256:")
+	tagEnd := -1
 	before = strings.TrimSuffix(before, "sha256:")
 	if beside, ok := strings.CutSuffix(before, "@"); ok && algorithm {
-		name := beside[1+strings.LastIndexAny(beside, " \t\r\n\"'`=,<>()[]{}|;"):]
-		if at := strings.LastIndex(name, "://"); at >= 0 {
+		tagEnd = from - len("@sha256:")
+		at := 1 + strings.LastIndexAny(beside, " \t\r\n\"'`=,<>()[]{}|;")
+		name := beside[at:]
+		if strings.HasSuffix(beside[:at], "}") { // a variable is in front, so this is only the end of the name
+			name = ""
+		}
+		if at = strings.LastIndex(name, "://"); at >= 0 {
 			name = name[at+len("://"):]
 		}
 		ref, err := state.ParseRef(name + "@" + digest)
 		switch {
 		case err != nil: // it holds variables
 		case ref.Tag != "":
-			e.move(from, ref, e.lock(ref), from-len("@sha256:"))
+			e.move(from, ref, e.lock(ref), tagEnd)
 			return
 		case marker == nil || marker.Registry != ref.Registry || marker.Repository != ref.Repository:
 			return
 		}
 	}
 	if marker == nil {
-		e.byDigest(from, digest)
+		e.byDigest(from, digest, tagEnd)
 		return
 	}
 	ref := *marker
 	ref.Digest = digest
-	e.move(from, ref, e.lock(ref), -1)
+	e.move(from, ref, e.lock(ref), tagEnd)
 }
 
 // byDigest moves a digest that no whole reference stands beside, such as the default of an ARG.
-func (e *editor) byDigest(from int, digest string) {
+func (e *editor) byDigest(from int, digest string, tagEnd int) {
 	var found []Change
 	for _, ref := range e.known {
 		if to := e.lock(ref); ref.Digest == digest {
@@ -150,7 +156,7 @@ func (e *editor) byDigest(from int, digest string) {
 		e.problem(from, "%s belongs to %s and to %s, whose digests differ by now (write each reference in one piece)", state.ShortDigest(digest), short(found[0].From), short(found[1].From))
 		return
 	}
-	e.move(from, found[0].From, found[0].To, -1)
+	e.move(from, found[0].From, found[0].To, tagEnd)
 }
 
 // move replaces a digest, and the tag that ends at a byte; -1 if no tag is written beside the digest.

@@ -78,6 +78,19 @@ func TestDockerfile(t *testing.T) {
 			src:  "ARG TAG=12\nFROM debian:${TAG}@sha256:{A}\n",
 			want: "ARG TAG=12\nFROM debian:${TAG}@sha256:{C}\n",
 		},
+		"variable in front of the name": {
+			src:  "ARG P=docker.io/library/\nARG R=example.com\nFROM ${P}node:22@sha256:{A}\nFROM $R/node:22@sha256:{B}\nFROM ${R}/debian:12@sha256:{B}\n",
+			want: "ARG P=docker.io/library/\nARG R=example.com\nFROM ${P}node:22@sha256:{B}\nFROM $R/node:22@sha256:{B}\nFROM ${R}/debian:12@sha256:{B}\n",
+		},
+		"parent behind a variable": {
+			src:  "ARG P=ghcr.io/acme/\nFROM ${P}base:1.2.3@sha256:{A}\n",
+			want: "ARG P=ghcr.io/acme/\nFROM ${P}base:1.3.0@sha256:{D}\n",
+		},
+		"variable in front of the name of another repository": {
+			src:     "ARG P=example.com/\nFROM ${P}node:22@sha256:{A} AS x\nFROM node:22@sha256:{A}\nCOPY --from=x / /\n",
+			want:    "ARG P=example.com/\nFROM ${P}node:22@sha256:{A} AS x\nFROM node:22@sha256:{B}\nCOPY --from=x / /\n",
+			problem: "line 2: sha256:aaaaaaaaaaaa belongs to node:22@sha256:aaaaaaaaaaaa and to example.com/node:22@sha256:aaaaaaaaaaaa, whose digests differ by now",
+		},
 		"heredocs": {
 			src:  "FROM node:22@sha256:{A}\nRUN --mount=from=debian:12@sha256:{A},target=/x <<EOF\nFROM node:22@sha256:{A}\nEOF\nCOPY <<-A <<B /x/\n\tFROM node:22@sha256:{A}\n\tA\nnode:22@sha256:{A}\nB\nFROM debian:12@sha256:{A}\n",
 			want: "FROM node:22@sha256:{B}\nRUN --mount=from=debian:12@sha256:{C},target=/x <<EOF\nFROM node:22@sha256:{A}\nEOF\nCOPY <<-A <<B /x/\n\tFROM node:22@sha256:{A}\n\tA\nnode:22@sha256:{A}\nB\nFROM debian:12@sha256:{C}\n",
