@@ -94,10 +94,10 @@ type giteaFile struct {
 func (g *giteaRepository) file(ctx context.Context, file, commit string) (*giteaFile, error) {
 	var response json.RawMessage
 	err := g.get(ctx, giteaPath("/contents/", file), url.Values{"ref": {commit}}, &response)
-	switch e := forgeapi.As(err); {
+	switch {
 	case forgeapi.IsNotFound(err):
 		return nil, ErrNoFile
-	case e != nil && e.TooLarge:
+	case isTooLarge(err):
 		return nil, tooLarge(file)
 	case err != nil:
 		return nil, err
@@ -294,6 +294,7 @@ func (p *giteaPull) request() Request {
 // Requests implements [Repository].
 func (g *giteaRepository) Requests(ctx context.Context, from, into string) ([]Request, error) {
 	var out []Request
+	size := 0
 	for page := range giteaRequestPages {
 		var list []giteaPull
 		err := g.get(ctx, "/pulls", url.Values{
@@ -307,7 +308,10 @@ func (g *giteaRepository) Requests(ctx context.Context, from, into string) ([]Re
 				out = append(out, p.request())
 			}
 		}
-		if len(list) < requestsRead {
+		if page == 0 {
+			size = len(list) // a server may send fewer than it is asked for
+		}
+		if len(list) == 0 || len(list) < size {
 			break
 		}
 	}

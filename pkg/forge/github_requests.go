@@ -116,8 +116,11 @@ func (g *gitHubRepository) ReadFile(ctx context.Context, file, commit string) ([
 // blob reads the content of a file.
 func (g *gitHubRepository) blob(ctx context.Context, file, id string) ([]byte, error) {
 	blob, _, err := g.Git.GetBlob(ctx, g.owner, g.repo, id)
-	if err != nil {
-		return nil, g.explained(err)
+	switch err = g.explained(err); {
+	case isTooLarge(err):
+		return nil, tooLarge(file)
+	case err != nil:
+		return nil, err
 	}
 	content, err := base64.StdEncoding.DecodeString(blob.GetContent()) // it ignores the line breaks
 	if err != nil || blob.GetEncoding() != "base64" {

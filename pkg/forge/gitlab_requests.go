@@ -59,6 +59,8 @@ func (g *gitLabRepository) ReadFile(ctx context.Context, file, commit string) ([
 	switch err = g.explained(err); {
 	case forgeapi.IsNotFound(err) && strings.Contains(forgeapi.As(err).Message, "File"):
 		return nil, ErrNoFile
+	case isTooLarge(err):
+		return nil, tooLarge(file)
 	case err != nil:
 		return nil, err
 	case f == nil || f.Encoding != "base64":

@@ -59,6 +59,12 @@ func tooLarge(file string) error {
 	return &FileError{fmt.Sprintf("%s is larger than %d bytes", file, MaxFile)}
 }
 
+// isTooLarge reports whether the response that holds a file is larger than the client reads.
+func isTooLarge(err error) bool {
+	e := forgeapi.As(err)
+	return e != nil && e.TooLarge
+}
+
 // MaxFile is the size of the largest file that [Repository.ReadFile] returns.
 const MaxFile = 1 << 20
 

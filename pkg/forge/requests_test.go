@@ -1,7 +1,9 @@
 package forge_test
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -185,6 +187,12 @@ func TestFilesThatCannotBeChanged(t *testing.T) {
 		require.ErrorIs(t, err, forge.ErrNoFile)
 		_, err = repo.ReadFile(t.Context(), "link", remote.Head("main"))
 		require.ErrorContains(t, err, "link is not a regular file")
+		for _, size := range []int{forge.MaxFile + 1, 40 << 20} { // the response with the second one is not read to its end
+			remote.Commit("large", strings.Repeat("x", size))
+			_, err = repo.ReadFile(t.Context(), "large", remote.Head("main"))
+			require.ErrorAs(t, err, new(*forge.FileError))
+			require.ErrorContains(t, err, "large is larger than 1048576 bytes")
+		}
 	})
 }
 
@@ -242,4 +250,24 @@ func TestRepositoryNeedsTokenAndForge(t *testing.T) {
 	var refused *forge.RefusedError
 	_, err = w.client.Repository(t.Context(), img.Source)
 	require.ErrorAs(t, err, &refused)
+}
+
+func TestAllPagesOfGiteaAreRead(t *testing.T) {
+	w := newWorld(t)
+	w.Handle("GET /api/v1/repos/team/app/pulls", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		text := map[string]string{ // of a server that sends at most two
+			"1": `[{"number": 5}, {"number": 4}]`,
+			"2": fmt.Sprintf(`[{"number": 3}, {"number": 2, "state": "open", "head": {"label": %q, "repo": {"full_name": "team/app"}}, "base": {"label": "main"}}]`, pins),
+			"3": `[{"number": 1}]`,
+		}[r.URL.Query().Get("page")]
+		_, _ = rw.Write([]byte(text))
+	})
+	repo, err := w.client.Repository(t.Context(), w.image(config.Gitea).Source)
+	require.NoError(t, err)
+	found, err := repo.Requests(t.Context(), pins, "main")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	assert.Equal(t, int64(2), found[0].Number)
+	assert.Len(t, w.Requests("GET "), 3)
 }
