@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	maxBake    = 128 << 10 // bytes of a file
-	maxTargets = 500
+	maxBake        = 128 << 10 // bytes of a file
+	maxTargets     = 500
+	maxBakeNesting = 100 // of expressions
 )
 
 // bakeTarget is a target of a bake file. Its texts may hold marks.
@@ -44,6 +45,9 @@ func parseBake(name string, text []byte, env func(string) (string, bool), m *mar
 	}
 	if path.Ext(name) == ".json" {
 		return parseBakeJSON(text, env, m)
+	}
+	if tooDeep(text, name) {
+		return nil, fmt.Errorf("nested more than %d levels deep", maxBakeNesting)
 	}
 	f, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 	if diags.HasErrors() {
@@ -75,6 +79,30 @@ func parseBake(name string, text []byte, env func(string) (string, bool), m *mar
 		}
 	}
 	return out, nil
+}
+
+// tooDeep reports whether the expressions or blocks of a file are inside each other so deep that its parser, which is recursive, could
+// exhaust the stack.
+func tooDeep(text []byte, name string) bool {
+	tokens, _ := hclsyntax.LexConfig(text, name, hcl.InitialPos)
+	depth, prefixes := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
+			hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+			depth++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc,
+			hclsyntax.TokenTemplateSeqEnd:
+			depth--
+		}
+		if prefixes++; t.Type != hclsyntax.TokenBang && t.Type != hclsyntax.TokenMinus {
+			prefixes = 0
+		}
+		if depth > maxBakeNesting || prefixes > maxNesting {
+			return true
+		}
+	}
+	return false
 }
 
 // bakeFunctions are the functions that names of images are made with. A call of any other makes a mark.

@@ -14,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/dockerfile"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 )
 
@@ -76,6 +77,7 @@ type group struct {
 	builds []*build
 	also   []string // further repositories that it is pushed to
 	tag    string   // that tells it from other groups of the same repository
+	fault  error    // why the Dockerfile does not tell which images the build uses
 }
 
 func (p *proposer) reading(ctx context.Context, r *reading) error {
@@ -86,6 +88,10 @@ func (p *proposer) reading(ctx context.Context, r *reading) error {
 		shared[g.ref]++
 	}
 	for _, g := range groups {
+		var images []dockerfile.Image
+		if images, g.fault = p.bases(ctx, r, g.builds[0]); ctx.Err() != nil {
+			return ctx.Err()
+		}
 		p.report.Items = append(p.report.Items, p.proposal(r, g, shared[g.ref] > 1))
 		item := &p.report.Items[len(p.report.Items)-1]
 		if g.known {
@@ -93,8 +99,8 @@ func (p *proposer) reading(ctx context.Context, r *reading) error {
 			p.owned(registry, repository)
 			p.pushed[g.ref] = len(p.report.Items) - 1
 		}
-		if err := p.bases(ctx, r, g.builds[0], item.Name); err != nil {
-			return err
+		for _, img := range images {
+			p.uses = append(p.uses, use{img.Ref, item.Name, fmt.Sprintf("%s %s", r.repo.Name, Place{g.builds[0].dockerfile, img.Line})})
 		}
 	}
 	p.unbuilt(r)
@@ -229,6 +235,12 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 		out.Unresolved = append(out.Unresolved, r.marks.unresolved(b.dockerfile)...)
 	case !r.files[b.dockerfile]:
 		lacks = append(lacks, fmt.Sprintf("the Dockerfile: %s is not in the repository", b.dockerfile))
+	}
+	if g.fault != nil {
+		lacks = append(lacks, "the images that it uses: "+g.fault.Error())
+	}
+	if registry, _, _ := strings.Cut(g.ref, "/"); g.known && hostname.IsLoopback(registry) {
+		lacks = append(lacks, fmt.Sprintf("the registry: %s is the machine that builds", registry))
 	}
 	if !known(b.target) {
 		lacks = append(lacks, "the target")
@@ -491,11 +503,14 @@ func (p *proposer) invalid(img *config.Image) string {
 	return err.Error()
 }
 
-// bases collects the images that the Dockerfile of a build uses.
-func (p *proposer) bases(ctx context.Context, r *reading, b *build, name string) error {
-	text := r.contents[b.dockerfile]
-	if len(text) == 0 || !known(b.target) {
-		return nil
+// bases returns the images that the Dockerfile of a build uses. The error says why they are not known, though the Dockerfile is there.
+func (p *proposer) bases(ctx context.Context, r *reading, b *build) ([]dockerfile.Image, error) {
+	if !r.files[b.dockerfile] || !known(b.target) {
+		return nil, nil
+	}
+	text, found := r.contents[b.dockerfile]
+	if !found {
+		return nil, fmt.Errorf("%s could not be read", b.dockerfile)
 	}
 	args := map[string]string{}
 	for k, v := range b.args {
@@ -504,21 +519,15 @@ func (p *proposer) bases(ctx context.Context, r *reading, b *build, name string)
 		}
 	}
 	res, err := dockerfile.Resolve(ctx, bytes.Clone(text), dockerfile.Options{BuildArgs: args, Target: b.target})
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if err == nil {
+		return res.Images, nil
 	}
-	if err != nil {
-		at := Place{File: b.dockerfile}
-		if e := (*dockerfile.Error)(nil); errors.As(err, &e) {
-			at.Line, err = e.Line, errors.New(e.Msg)
-		}
-		p.report.Problems = append(p.report.Problems, Problem{r.repo.Name, at, err.Error()})
-		return nil
+	at := Place{File: b.dockerfile}
+	if e := (*dockerfile.Error)(nil); errors.As(err, &e) {
+		at.Line, err = e.Line, errors.New(e.Msg)
 	}
-	for _, img := range res.Images {
-		p.uses = append(p.uses, use{img.Ref, name, fmt.Sprintf("%s %s", r.repo.Name, Place{b.dockerfile, img.Line})})
-	}
-	return nil
+	p.report.Problems = append(p.report.Problems, Problem{r.repo.Name, at, err.Error()})
+	return nil, err
 }
 
 // link finds which of one's own images others are built on.

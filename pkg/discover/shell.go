@@ -18,7 +18,9 @@ const (
 	maxCommands = 20_000   // and other statements, in one repository
 	maxLoop     = 100      // turns of a loop
 	maxCalls    = 4        // scripts and functions inside each other
-	maxWord     = 16 << 10 // bytes, after expansion
+
+	maxSubstitutions = 20       // inside each other
+	maxWord          = 16 << 10 // bytes, after expansion
 )
 
 // command is a command of a script.
@@ -42,6 +44,7 @@ type shell struct {
 	branches int
 	funcs    map[string]*syntax.Stmt
 	params   []string
+	nested   int // substitutions
 	line     int // of a script's first line in its file, less one
 }
 
@@ -372,6 +375,11 @@ func (s *shell) word(w *syntax.Word) string {
 
 // substitution returns the output of a command: of echo and of tr to lower case, otherwise a mark.
 func (s *shell) substitution(c *syntax.CmdSubst) string {
+	if s.nested >= maxSubstitutions {
+		return s.marks.add("$(...)")
+	}
+	s.nested++
+	defer func() { s.nested-- }()
 	if len(c.Stmts) == 1 {
 		if text, ok := s.output(c.Stmts[0]); ok {
 			return text
