@@ -192,7 +192,22 @@ const (
 	contentTrailer = "Imagefactory-Content: "
 )
 
-const namesInTitle = 3
+const (
+	namesInTitle = 3
+	// titleLength is below what forges accept, so that a person can mark the request as a draft.
+	titleLength = 240
+	// detailLength is the length of the table, and then of the list of findings, at which they end: GitHub accepts texts of 65536
+	// characters.
+	detailLength = 15000
+)
+
+// shortened cuts a title.
+func shortened(title string) string {
+	if r := []rune(title); len(r) > titleLength {
+		return string(r[:titleLength-1]) + "…"
+	}
+	return title
+}
 
 // describe fills in the texts of a draft.
 func (g *Group) describe(d *Draft) {
@@ -205,7 +220,7 @@ func (g *Group) describe(d *Draft) {
 	values := map[string]string{
 		"bases": plural.Listed(bases, namesInTitle), "images": plural.Listed(images, namesInTitle), "branch": g.Source.Branch, "repo": g.Source.Repo,
 	}
-	d.Title = g.config.Fill(g.config.Title, values)
+	d.Title = shortened(g.config.Fill(g.config.Title, values))
 	values["details"] = g.details(d, images)
 	var marks strings.Builder
 	for _, p := range d.Pins {
@@ -224,7 +239,11 @@ func (g *Group) describe(d *Draft) {
 func (g *Group) details(d *Draft, images []string) string {
 	var b strings.Builder
 	b.WriteString("| Base image | From | To | Ripened |\n|---|---|---|---|\n")
-	for _, p := range d.Pins {
+	for i, p := range d.Pins {
+		if b.Len() > detailLength {
+			fmt.Fprintf(&b, "\nAnd %s more.\n", plural.Count(len(d.Pins)-i, "pin"))
+			break
+		}
 		base := "`" + tagOf(p.From) + "`"
 		if tagOf(p.To) != tagOf(p.From) {
 			base += " → `" + tagOf(p.To) + "`"
@@ -232,7 +251,7 @@ func (g *Group) details(d *Draft, images []string) string {
 		fmt.Fprintf(&b, "| %s | `%s` | `%s` | %s |\n", base, digestOf(p.From), digestOf(p.To), cell(ripened(&p)))
 	}
 	for _, p := range d.Pins {
-		if fixed := g.fixedBy(&p); len(fixed) > 0 {
+		if fixed := g.fixedBy(&p); len(fixed) > 0 && b.Len() < 2*detailLength {
 			fmt.Fprintf(&b, "\n`%s` fixes %s.\n", tagOf(p.To), cell(plural.Listed(fixed, 20)))
 		}
 	}

@@ -94,12 +94,17 @@ func Groups(f *fleet.Fleet, decisions []policy.Decision, now time.Time, stopped 
 	for i := range decisions {
 		dec := &decisions[i]
 		img, facts := f.Config.Find(dec.Image), f.State.Images[dec.Image]
-		if !img.Managed() || facts == nil || !img.Source.MovesPins() && facts.PullRequest == nil {
+		unreadable := facts == nil && f.State.Unreadable(state.ImagesFolder, dec.Image)
+		if !img.Managed() || facts == nil && !unreadable || !img.Source.MovesPins() && (unreadable || facts.PullRequest == nil) {
 			continue
 		}
 		key := strings.Join([]string{img.Source.Host, strings.ToLower(img.Source.Repo), img.Source.Branch}, " ") // forges ignore the case
 		if byKey[key] == nil {
 			byKey[key] = &Group{Source: img.Source, config: &f.Config.Factory.PullRequests}
+		}
+		if unreadable {
+			byKey[key].unsure = true
+			continue
 		}
 		m := Member{Image: img, Pins: dec.Pins, Next: f.Graph.Descendants(img.Name), facts: facts}
 		switch halted := stopped(dec); {

@@ -1,6 +1,7 @@
 package propose_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -246,4 +247,43 @@ func TestHeldDigestLeavesTheRequestOfAnImageThatCouldNotBeRead(t *testing.T) {
 	w.pass()
 	w.fleet.State.Bases["node-22"].Candidates[0].Held = state.At(w.now)
 	assert.Equal(t, propose.Closed, w.passWithout("web")[0].Action)
+}
+
+func TestUnreadableStateClosesNothing(t *testing.T) {
+	w := newWorld(t, config.GitHub, "")
+	w.seen("b", 9)
+	w.pass()
+	w.fleet.State.Images["app"].BaseImages = nil // it pins nothing any longer
+	delete(w.fleet.State.Images, "web")
+	w.fleet.State.LeaveOut("images/web.yaml")
+	r := w.pass()
+	assert.Equal(t, propose.Kept, r.Action)
+	assert.Equal(t, "open", w.repo.Pulls()[0].State)
+	assert.Equal(t, dockerfile("b"), w.repo.File(branch, "web/Dockerfile"))
+}
+
+func TestTextsFitTheForge(t *testing.T) {
+	w := newWorld(t, config.GitHub, `, title: "`+strings.Repeat("é", 300)+`"`)
+	var src strings.Builder
+	for i := range 200 {
+		repo := fmt.Sprintf("%sbase-%d", strings.Repeat("path/", 10), i)
+		name := state.BaseName(state.Ref{Registry: "registry.example.com", Repository: repo, Tag: "22"})
+		ref := "registry.example.com/" + repo + ":22"
+		fmt.Fprintf(&src, "FROM %s@%s AS s%d\n", ref, digest("a"), i)
+		w.fleet.State.Images["app"].BaseImages = append(w.fleet.State.Images["app"].BaseImages, state.BaseUse{Ref: ref + "@" + digest("a"), Uses: []state.Use{{Kind: "from", Line: i + 1}}})
+		w.fleet.State.Bases[name] = &state.Base{Name: name, Registry: "registry.example.com", Repository: repo, Tag: "22", Baseline: candidate("a", 30), CurrentDigest: digest("b"), Candidates: []state.Candidate{*candidate("b", 9)}}
+	}
+	src.WriteString("FROM scratch\n")
+	for i := range 200 {
+		fmt.Fprintf(&src, "COPY --from=s%d /a /a\n", i)
+	}
+	w.repo.Commit("Dockerfile", src.String())
+	r := w.pass()
+	require.Equal(t, propose.Opened, r.Action, "%s %v", r.Message, r.Problems)
+	pull := w.repo.Pulls()[0]
+	assert.Less(t, len([]rune(pull.Title)), 250)
+	assert.Less(t, len(pull.Body), 65536)
+	assert.Contains(t, pull.Body, "more.")
+	assert.Len(t, r.Pins, 200)
+	assert.Equal(t, propose.Kept, w.pass().Action)
 }
