@@ -146,12 +146,13 @@ func tunnelAll(t *testing.T, server string) string {
 			http.Error(w, "no", http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
-		down, _, err := http.NewResponseController(w).Hijack()
+		down, sent, err := http.NewResponseController(w).Hijack()
 		if err != nil {
+			_ = up.Close()
 			return
 		}
-		go func() { _, _ = io.Copy(up, down); _ = up.Close() }()
+		_, _ = io.WriteString(down, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(up, sent); _ = up.Close() }() // some may have been read already
 		_, _ = io.Copy(down, up)
 		_ = down.Close()
 	}))

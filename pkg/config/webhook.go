@@ -121,7 +121,7 @@ func jsonValue(d *decoder, n *yaml.Node, path string, depth int) any {
 	default:
 		return n.Value
 	}
-	d.add(finding.BadValue, n, fmt.Sprintf("%s: %s is no value of JSON", path, n.Value), "quote it to send a text")
+	d.add(finding.BadValue, n, fmt.Sprintf("%s: %s has no form in JSON", path, n.Value), "quote it to send a text")
 	return nil
 }
 

@@ -175,7 +175,7 @@ func (c *inCluster) secret(ctx context.Context, want kargo.Secret) Check {
 	switch {
 	case want.Kept && (cluster.IsStatus(err, http.StatusNotFound) || err == nil && have.Data[kargo.TokenKey] == ""):
 		return bad(fmt.Sprintf("have Argo CD apply dist, then: kubectl create job -n %s --from=cronjob/%s first-token", c.Project, kargo.AppTokenName),
-			"%s holds no token: the CronJob %s has not written one yet", want.Name, kargo.AppTokenName)
+			"%s has an empty token until the CronJob %s writes one", want.Name, kargo.AppTokenName)
 	case cluster.IsStatus(err, http.StatusNotFound) && want.Registry != "":
 		return warning(fill, "%s is missing: unless other credentials match, Kargo asks %s without a login", want.Name, want.Registry)
 	case cluster.IsStatus(err, http.StatusNotFound):

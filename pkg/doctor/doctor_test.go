@@ -579,7 +579,7 @@ func TestAppToken(t *testing.T) {
 	w.fleet.Config.Factory.Credentials[w.github.Host] = config.Credential{App: &config.App{Secret: "app"}}
 	w.secret("app", "", map[string]string{"app-id": "7", "installation-id": "42", "private-key": canary})
 	secret := strings.ReplaceAll(w.github.Host, ":", "-") + "-app-token"
-	missing := "error Secrets: " + secret + " holds no token: the CronJob app-token has not written one yet"
+	missing := "error Secrets: " + secret + " has an empty token until the CronJob app-token writes one"
 	w.kube.Answer("/api/v1/namespaces/image-factory-kargo/secrets/"+secret, map[string]any{})
 	problems, _ := w.run(t)
 	assert.Equal(t, []string{missing}, problems)

@@ -180,7 +180,7 @@ func (d *demo) playFix() error {
 	d.push(debian)
 	err = errors.Join(err, d.scanned("debian-new", debian, false), d.scene(
 		"Friday. debian:trixie-slim has moved, to a digest without it. urgent.minAge still keeps it for a day.",
-		[]string{"analyze", "--source-dir", d.sources}, []string{"scan", "--report", d.file("debian-new.json")}, []string{"status"}))
+		[]string{"analyze", "--source-dir", d.sources}, []string{"scan", "--report", d.file("debian.json"), "--report", d.file("debian-new.json")}, []string{"status"}))
 	d.later(24*time.Hour + time.Minute)
 	err = errors.Join(err, d.scene("Saturday. The fix goes through, six days before any other digest would.", []string{"promote", "--direct"}))
 	return errors.Join(err, d.cascade(
