@@ -79,6 +79,9 @@ func WorkflowPath(f *fleet.Fleet, name, dir string) (string, error) {
 	case img.Source.MissingKey() != "": // workflow
 		return "", fleet.Usagef("%q: source.workflow is not set, so its workflow has no file name", name)
 	}
+	if repo := img.Source.WorkflowRepo; repo != "" {
+		return "", fleet.Usagef("%q: its workflow is in %s (source.workflowRepo), and only workflows next to the Dockerfile can be written; write it yourself", name, repo)
+	}
 	return formatOf(img.Source.Provider).path(img, dir), nil
 }
 
@@ -145,7 +148,7 @@ func NewWorkflow(f *fleet.Fleet, name string, o WorkflowOptions) (*Workflow, err
 }
 
 func sameWorkflow(a, b *config.Source) bool {
-	return a.Provider == b.Provider && a.Host == b.Host && a.Repo == b.Repo && a.Branch == b.Branch && a.Workflow == b.Workflow
+	return a.Provider == b.Provider && a.Host == b.Host && a.Repo == b.Repo && a.Branch == b.Branch && a.Workflow == b.Workflow && b.WorkflowRepo == "" && a.WorkflowRepo == ""
 }
 
 // note adds a note once.

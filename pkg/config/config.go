@@ -182,11 +182,14 @@ type Source struct {
 	Workflow      string            `yaml:"workflow" jsonschema_description:"Workflow file of GitHub Actions, Gitea Actions or Forgejo Actions."`
 	Job           string            `yaml:"job" jsonschema_description:"GitLab job, passed to the pipeline as IMAGEFACTORY_JOB so that its rules can select it."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
-	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"Inputs of the workflow or the pipeline. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}} and {{lock}} are replaced."`
+	Inputs        map[string]string `yaml:"inputs" jsonschema_description:"Inputs of the workflow or the pipeline. The placeholders {{image}}, {{base}}, {{digest}}, {{promotion}}, {{repo}}, {{branch}} and {{lock}} are replaced."`
 	Webhook       *WebhookRequest   `yaml:"webhook" jsonschema_description:"Request that starts a build, for the provider webhook."`
 	PinBases      *bool             `yaml:"pinBases" jsonschema_description:"true if the workflow builds with the lock that imagefactory pin prints."`
 	UpdatePins    UpdatePins        `yaml:"updatePins" jsonschema:"enum=pullRequest,enum=never" jsonschema_description:"pullRequest: move the digests of pinned references, once they have ripened, by one pull or merge request for all images of a repository and branch. Default never."`
 	PinFiles      []string          `yaml:"pinFiles" jsonschema_description:"Further files of the repository in which updatePins moves digests: Docker Bake and Compose files, and files with marker comments."`
+
+	WorkflowRepo   string `yaml:"workflowRepo" jsonschema_description:"Repository at the same host whose workflow or pipeline builds. Default: repo."`
+	WorkflowBranch string `yaml:"workflowBranch" jsonschema_description:"Branch of workflowRepo whose workflow runs. Default main."`
 }
 
 // UpdatePins is how pinned references are moved.

@@ -30,17 +30,17 @@ var providers = map[Provider]*traits{
 	GitHub: {
 		starts: true, home: homeOfGitHub, api: gitHubAPI, page: "/blob/",
 		repo: ownerRepo, repoNoun: "GitHub repository", repoFix: "want owner/repo; a self-hosted server goes into host",
-		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".github/workflows"},
+		keys: []string{"workflow", "workflowRepo", "workflowBranch", "inputs", "updatePins", "pinFiles"}, folders: []string{".github/workflows"},
 	},
 	GitLab: {
 		starts: true, home: "gitlab.com", api: func(host string) string { return scheme(host) + host + "/api/v4" }, page: "/-/blob/",
 		repo: groupProject, repoNoun: "GitLab project", repoFix: "want group/project; a self-hosted server goes into host",
-		keys: []string{"job", "variables", "inputs", "updatePins", "pinFiles"},
+		keys: []string{"job", "variables", "workflowRepo", "workflowBranch", "inputs", "updatePins", "pinFiles"},
 	},
 	Gitea: {
 		starts: true, api: func(host string) string { return scheme(host) + host + "/api/v1" }, page: "/src/branch/",
 		repo: ownerRepo, repoNoun: "Gitea repository", repoFix: "want owner/repo; the server goes into host",
-		keys: []string{"workflow", "inputs", "updatePins", "pinFiles"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
+		keys: []string{"workflow", "workflowRepo", "workflowBranch", "inputs", "updatePins", "pinFiles"}, folders: []string{".forgejo/workflows", ".gitea/workflows", ".github/workflows"},
 	},
 	WebhookProvider: {starts: true, keys: []string{"webhook"}},
 	Git:             {},
@@ -109,6 +109,25 @@ func (s *Source) BuildHost() string {
 		return ""
 	}
 	return hostname.Normalize(u.Host)
+}
+
+// Builder returns the source with the repository and branch of the workflow or pipeline that builds. The Dockerfile may be in another
+// repository.
+func (s *Source) Builder() *Source {
+	if s.WorkflowRepo == "" {
+		return s
+	}
+	b := *s
+	b.Repo, b.Branch = s.WorkflowRepo, s.WorkflowBranch
+	return &b
+}
+
+// BuilderKeys returns the keys of images.yaml that set the repository and branch of [Source.Builder], for messages.
+func (s *Source) BuilderKeys() (repo, branch string) {
+	if s.WorkflowRepo == "" {
+		return "source.repo", "source.branch"
+	}
+	return "source.workflowRepo", "source.workflowBranch"
 }
 
 // MissingKey returns the key of the source without which no build can be started, if it is not set.

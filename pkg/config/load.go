@@ -318,6 +318,9 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	setDefault(&s.Repo, d.Repo)
 	setDefault(&s.Branch, d.Branch)
 	setDefault(&s.Branch, DefaultBranch)
+	if s.WorkflowRepo != "" { // the branch of one repository says nothing about another
+		setDefault(&s.WorkflowBranch, DefaultBranch)
+	}
 	setDefault(&s.Dockerfile, "Dockerfile")
 	if s.Webhook != nil {
 		setDefault(&s.Webhook.Method, http.MethodPost)

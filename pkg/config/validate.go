@@ -366,7 +366,7 @@ var (
 )
 
 // placeholders are the names that workflow inputs and pipeline variables may use between double braces.
-var placeholders = []string{"image", "base", "digest", "promotion", lockPlaceholder}
+var placeholders = []string{"image", "base", "digest", "promotion", "repo", "branch", lockPlaceholder}
 
 func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	s := img.Source
@@ -389,6 +389,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 		v.missing(n, key, at+": "+key+" is missing, so no rebuild can be started")
 	}
 	v.workflow(child(n, "workflow"), at+".workflow", s.Workflow)
+	v.workflowRepo(n, at, &effective)
 	v.providerKeys(n, at, effective.Provider)
 	if strings.ContainsFunc(s.Job, unicode.IsControl) {
 		v.add(finding.BadValue, child(n, "job"), fmt.Sprintf("%s.job: invalid job name %q", at, s.Job), "")
@@ -434,13 +435,24 @@ func (v *validator) repo(n *yaml.Node, at string, s *Source) {
 	}
 }
 
+func (v *validator) workflowRepo(n *yaml.Node, at string, s *Source) {
+	v.branch(child(n, "workflowBranch"), at+".workflowBranch", s.WorkflowBranch)
+	t := s.Provider.traits()
+	switch {
+	case s.WorkflowRepo == "" && s.WorkflowBranch != "":
+		v.missing(n, "workflowRepo", at+": workflowBranch is set without workflowRepo")
+	case s.WorkflowRepo != "" && t.repo != nil && (hasDots(s.WorkflowRepo) || !t.repo().MatchString(s.WorkflowRepo)):
+		v.add(finding.BadValue, child(n, "workflowRepo"), at+".workflowRepo: invalid "+t.repoNoun+" "+shown(s.WorkflowRepo), "want a repository at the host of the Dockerfile, written as repo is")
+	}
+}
+
 // providerKeys reports keys that do not apply to the entry's provider.
 func (v *validator) providerKeys(n *yaml.Node, at string, p Provider) {
 	if !p.known() {
 		return
 	}
 	accepted := p.traits().keys
-	for _, key := range []string{"workflow", "inputs", "job", "variables", "webhook", "updatePins", "pinFiles"} {
+	for _, key := range []string{"workflow", "workflowRepo", "workflowBranch", "inputs", "job", "variables", "webhook", "updatePins", "pinFiles"} {
 		if k := keyNode(n, key); k != nil && !slices.Contains(accepted, key) {
 			v.add(finding.BadValue, k, fmt.Sprintf("%s.%s: only for provider %s, but the provider is %s", at, key, strings.Join(startingProviders(key), " or "), p), "")
 		}

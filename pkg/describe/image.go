@@ -43,7 +43,8 @@ func (d *Describer) Image(name string) *Image {
 func sourceOf(img *config.Image) *Source {
 	s := img.Source
 	return &Source{
-		Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Workflow: s.Workflow, Platforms: s.Platforms,
+		Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Workflow: s.Workflow,
+		WorkflowRepo: s.WorkflowRepo, WorkflowBranch: s.WorkflowBranch, Platforms: s.Platforms,
 		AutoRebuild: img.Rebuilds(), RebuildPolicy: img.RebuildPolicy, RebuildDelay: img.Delay(), MaxRebuildDelay: img.MaxDelay(), PinBases: s.PinsBases(),
 	}
 }

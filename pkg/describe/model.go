@@ -86,6 +86,8 @@ type Source struct {
 	DockerfileCommit string               `json:"dockerfileCommit,omitempty"` // at which its content was first seen
 	DockerfileDigest string               `json:"dockerfileDigest,omitempty"` // of its content
 	Workflow         string               `json:"workflow,omitempty"`
+	WorkflowRepo     string               `json:"workflowRepo,omitempty"`   // if it is not that of the Dockerfile
+	WorkflowBranch   string               `json:"workflowBranch,omitempty"` // of workflowRepo
 	Platforms        []string             `json:"platforms,omitempty"`
 	AutoRebuild      bool                 `json:"autoRebuild"`
 	RebuildPolicy    config.RebuildPolicy `json:"rebuildPolicy"`

@@ -514,6 +514,27 @@ func TestPipelineElsewhere(t *testing.T) {
 	assert.Empty(t, problems)
 }
 
+// TestWorkflowInAnotherRepository: workflows and pipelines are checked where they are, and problems name the keys of that repository.
+func TestWorkflowInAnotherRepository(t *testing.T) {
+	w := newWorld(t, gitServer(t))
+	for _, name := range []string{"web", "api"} {
+		src := w.fleet.Config.Find(name).Source
+		src.Repo, src.Branch, src.WorkflowRepo, src.WorkflowBranch = "acme/code", "release", "acme/"+name, "main"
+	}
+	_, all := w.run(t)
+	checks := map[string]doctor.Result{}
+	for _, f := range all {
+		checks[f.Name] = f.Result
+	}
+	assert.Equal(t, doctor.OK, checks["workflow acme/web build.yml"])
+	assert.Equal(t, doctor.OK, checks["pipeline acme/api"])
+
+	w.github.Fail(forgetest.Fault{Match: "GET /api/v3/repos/acme/web", Status: 404, Body: `{"message":"Not Found"}`, Header: http.Header{"Content-Type": {"application/json"}}})
+	_, all = w.run(t)
+	i := slices.IndexFunc(all, func(c doctor.Check) bool { return c.Name == "workflow acme/web build.yml" })
+	assert.Contains(t, all[i].Fix, "correct source.workflowRepo, source.workflow or source.workflowBranch")
+}
+
 // TestTokenOfAnApp: an empty list of scopes means something of a classic token only.
 func TestTokenOfAnApp(t *testing.T) {
 	w := newWorld(t, gitServer(t))

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -236,7 +237,8 @@ func (d *doctor) builders() []probe {
 	images := map[builder][]*config.Image{}
 	for i := range d.Config.Images {
 		img := &d.Config.Images[i]
-		if s := img.Source; s != nil && s.HasAPI() && s.MissingKey() == "" {
+		if img.Managed() && img.Source.HasAPI() && img.Source.MissingKey() == "" {
+			s := img.Source.Builder()
 			at := builder{s.Host, s.Repo, s.Branch, s.Workflow}
 			images[at] = append(images[at], img)
 		}
@@ -244,7 +246,7 @@ func (d *doctor) builders() []probe {
 	keys := slices.SortedFunc(maps.Keys(images), func(a, b builder) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	var out []probe
 	for _, at := range keys {
-		s := images[at][0].Source
+		s := images[at][0].Source.Builder()
 		p := checksOf(s.Provider)
 		name := strings.TrimSpace(p.builder + " " + s.Repo + " " + s.Workflow)
 		out = append(out, probe{name, func(ctx context.Context) []Check { return p.building(d, ctx, s, images[at]) }})
@@ -255,17 +257,18 @@ func (d *doctor) builders() []probe {
 // failed returns the failed check for an error of a forge; nil for no error.
 func (d *doctor) failed(err error, s *config.Source, missing string) *Check {
 	var f Check
+	repo, branch := s.BuilderKeys()
 	switch e := forgeapi.As(err); {
 	case err == nil:
 		return nil
 	case forgeapi.IsNotFound(err):
-		f = bad("correct source.repo, source.workflow or source.branch, or give the token access: "+d.hint(s.Host), "%s", missing)
+		f = bad("correct "+repo+", source.workflow or "+branch+", or give the token access: "+d.hint(s.Host), "%s", missing)
 	case forgeapi.HasStatus(err, http.StatusUnauthorized):
 		f = bad("create a new token; "+d.hint(s.Host), "%s refuses the token (401: %s)", s.Host, e.Message)
 	case forgeapi.HasStatus(err, http.StatusForbidden) && !e.Limited:
 		f = bad("give the token "+checksOf(s.Provider).needs+": "+d.hint(s.Host), "%s denies access (%d: %s)", s.Host, e.Status, e.Message)
 	case e != nil && e.FromAPI() && !e.Temporary() && !e.Limited:
-		f = bad("correct source.repo; was it moved?", "%s", err)
+		f = bad("correct "+repo+"; was it moved?", "%s", err)
 	default:
 		err = forgeapi.Explain(err, func(*forgeapi.Error) string { return "" })
 		f = bad("check source.host and the network", "%s", err)
@@ -393,15 +396,16 @@ func dispatchable(text []byte, images []*config.Image) []Check {
 // unlocked checks that a workflow builds with the lock if its images set pinBases.
 func unlocked(text []byte, images []*config.Image) []Check {
 	var names []string
+	var fix string
 	for _, img := range images {
 		if img.Source.PinsBases() {
-			names = append(names, img.Name)
+			names, fix = append(names, img.Name), cmp.Or(fix, fleet.UseLock(img))
 		}
 	}
 	if len(names) == 0 || !fleet.BuildsWithoutLock(text) {
 		return nil
 	}
-	return []Check{warning(fleet.UseLock(names[0]), "builds without the lock, but pinBases is set for %s", plural.Listed(names, 5))}
+	return []Check{warning(fix, "builds without the lock, but pinBases is set for %s", plural.Listed(names, 5))}
 }
 
 // trigger returns workflow_dispatch in `on`, which is a name, a list of names, or a mapping.

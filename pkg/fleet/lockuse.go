@@ -56,9 +56,9 @@ func containsAny(s string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
 }
 
-// BuiltFrom reports whether an image is built from the repository at a URL.
+// BuiltFrom reports whether the workflow of an image is in the repository at a URL.
 func BuiltFrom(img *config.Image, repository string) bool {
-	return img.Managed() && strings.EqualFold(strings.TrimSuffix(repository, ".git"), "https://"+img.Source.Host+"/"+img.Source.Repo)
+	return img.Managed() && strings.EqualFold(strings.TrimSuffix(repository, ".git"), "https://"+img.Source.Host+"/"+img.Source.Builder().Repo)
 }
 
 // maxWorkflow is the largest workflow file that is read, in bytes.
@@ -74,7 +74,7 @@ func (f *Fleet) lintWorkflows() finding.List {
 			continue
 		}
 		if text := workflowIn(co.Root, img.Source); BuildsWithoutLock(text) {
-			l = append(l, finding.Unlocked.At(f.Config.File(), img.Line, img.Column, img.Name+": pinBases is set, but "+img.Source.Workflow+" builds without the lock", UseLock(img.Name)).Of(img.Name))
+			l = append(l, finding.Unlocked.At(f.Config.File(), img.Line, img.Column, img.Name+": pinBases is set, but "+img.Source.Workflow+" builds without the lock", UseLock(img)).Of(img.Name))
 		}
 	}
 	return l
@@ -91,8 +91,12 @@ func workflowIn(root string, src *config.Source) []byte {
 }
 
 // UseLock is the fix for a workflow that builds without the lock.
-func UseLock(image string) string {
-	return "add the action imagefactory/imagefactory/pin before the build, or write the workflow with `imagefactory workflow " + image + "`"
+func UseLock(img *config.Image) string {
+	const action = "add the action imagefactory/imagefactory/pin before the build"
+	if img.Source.WorkflowRepo != "" { // which `workflow` does not write
+		return action
+	}
+	return action + ", or write the workflow with `imagefactory workflow " + img.Name + "`"
 }
 
 // readUpTo returns the first bytes of a file; nil if it cannot be read.

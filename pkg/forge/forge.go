@@ -150,7 +150,7 @@ func (c *Client) service(ctx context.Context, src *config.Source) (service, erro
 	if key := src.MissingKey(); key != "" {
 		return nil, &RefusedError{fmt.Errorf("source.%s is not set: no workflow to start", key)}
 	}
-	s, endpoint, err := open(ctx, c, src)
+	s, endpoint, err := open(ctx, c, src.Builder())
 	if err != nil || endpoint == nil {
 		return s, err
 	}
@@ -342,5 +342,8 @@ func fill(templates map[string]string, d Dispatch) map[string]string {
 
 // fill replaces the placeholders in a template.
 func (d *Dispatch) fill(template string) string {
-	return config.Fill(template, map[string]string{"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild, "lock": d.Lock})
+	return config.Fill(template, map[string]string{
+		"image": d.Image.Name, "base": d.Base, "digest": d.Digest, "promotion": d.Rebuild, "lock": d.Lock,
+		"repo": d.Image.Source.Repo, "branch": d.Image.Source.Branch,
+	})
 }

@@ -66,13 +66,14 @@ func (g *gitea) start(ctx context.Context, d Dispatch) (Run, error) {
 
 // advice returns what to do about a refusal.
 func (g *gitea) advice(e *forgeapi.Error) string {
+	repo, branch := g.src.BuilderKeys()
 	switch {
 	case strings.Contains(e.Message, "workflow"):
 		return "check source.workflow: the file must be on the branch " + g.src.Branch
 	case strings.Contains(e.Message, "ref"):
-		return "correct source.branch"
+		return "correct " + branch
 	case e.Status == http.StatusNotFound:
-		return "check source.repo, that Actions are enabled in the repository, and that the token has " + giteaNeeds
+		return "check " + repo + ", that Actions are enabled in the repository, and that the token has " + giteaNeeds
 	}
 	return "check the workflow file and source.inputs"
 }

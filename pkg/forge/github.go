@@ -82,12 +82,13 @@ func (g *gitHub) dispatch(ctx context.Context, event github.CreateWorkflowDispat
 
 // advice returns what to do about a refusal.
 func (g *gitHub) advice(e *forgeapi.Error) string {
+	repo, branch := g.src.BuilderKeys()
 	for _, a := range []struct{ part, advice string }{
 		{"'workflow_dispatch' trigger", "add workflow_dispatch to `on:` of the workflow file, on branch " + g.src.Branch},
 		{"Unexpected inputs", "declare them in the workflow file, under on.workflow_dispatch.inputs, or remove them from source.inputs"},
 		{"Required input", "set it in source.inputs"},
 		{"not in the list of allowed values", "correct source.inputs, or the options in the workflow file"},
-		{"No ref found", "correct source.branch"},
+		{"No ref found", "correct " + branch},
 		{"disabled workflow", "enable the workflow on the Actions page of the repository"},
 	} {
 		if strings.Contains(e.Message, a.part) {
@@ -95,7 +96,7 @@ func (g *gitHub) advice(e *forgeapi.Error) string {
 		}
 	}
 	if e.Status == http.StatusNotFound {
-		return "check source.repo and source.workflow, whose file must also be on the default branch, and that the token has " + gitHubNeeds
+		return "check " + repo + " and source.workflow, whose file must also be on the default branch, and that the token has " + gitHubNeeds
 	}
 	return "check the workflow file and source.inputs"
 }

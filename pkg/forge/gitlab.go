@@ -98,20 +98,21 @@ func refusesVariables(err error) bool {
 
 // advice returns what to do about a refusal.
 func (g *gitLab) advice(e *forgeapi.Error) string {
+	repo, branch := g.src.BuilderKeys()
 	switch {
 	case refusesVariables(e):
 		return "let the token's role use pipeline variables under Settings > CI/CD > Variables, or with ci_pipeline_variables_minimum_override_role " +
 			"in the projects API, or give the token that role, or remove source.job and source.variables"
 	case strings.Contains(e.Message, "Reference not found"):
-		return "correct source.branch"
+		return "correct " + branch
 	case strings.Contains(e.Message, "will not run for the selected trigger"), strings.Contains(e.Message, "filtered out"):
 		return "let workflow:rules and the rules of the jobs in .gitlab-ci.yml run for the pipeline source \"api\""
 	case e.Status == http.StatusNotFound:
-		return "check source.repo, and that the token has " + gitLabNeeds
+		return "check " + repo + ", and that the token has " + gitLabNeeds
 	case e.Status == http.StatusMethodNotAllowed:
-		return "the project has moved: correct source.repo"
+		return "the project has moved: correct " + repo
 	}
-	return "check .gitlab-ci.yml, source.branch, source.inputs and source.variables"
+	return "check .gitlab-ci.yml, " + branch + ", source.inputs and source.variables"
 }
 
 // list lists the pipelines that were created through the API. Their variables name the rebuild. A pipeline without variables

@@ -115,7 +115,7 @@ func (b *builder) call(img *config.Image, sources []source) []Var {
 
 // workflowVars returns the variables for a workflow with inputs.
 func workflowVars(img *config.Image, sources []source) []Var {
-	src := img.Source
+	src := img.Source.Builder()
 	vars := []Var{{repoVar, pathEscape(src.Repo)}, {workflowVar, url.PathEscape(src.Workflow)}, {refVar, text(src.Branch)}}
 	return append(vars, inputVars(img, sources)...)
 }
@@ -130,7 +130,7 @@ func inputVars(img *config.Image, sources []source) []Var {
 
 // pipelineVars returns the variables for a pipeline of GitLab.
 func pipelineVars(img *config.Image, sources []source) []Var {
-	src := img.Source
+	src := img.Source.Builder()
 	vars := []Var{{projectVar, url.PathEscape(src.Repo)}, {refVar, text(src.Branch)}}
 	if src.Job != "" || len(src.Variables) > 0 {
 		vars = append(vars, Var{variablesVar, value(newTemplates(img, sources).pipelineVariables(src))})
@@ -150,6 +150,7 @@ func pathEscape(p string) string {
 // templates compiles the values of workflow inputs and pipeline variables into expressions.
 type templates struct {
 	image     string
+	source    *config.Source
 	promotion string
 	base      string
 	digest    string
@@ -164,7 +165,7 @@ func newTemplates(img *config.Image, sources []source) *templates {
 		repoURLs[s.warehouse], repos[s.warehouse] = s.repoURL, s.repo
 	}
 	t := &templates{
-		image: literal(img.Name), promotion: "ctx.promotion",
+		image: literal(img.Name), source: img.Source, promotion: "ctx.promotion",
 		prelude: "let image = imageFrom(" + byOrigin(repoURLs) + ", warehouse(" + origin + ")); ",
 		base:    "image.RepoURL + ':' + image.Tag",
 		digest:  "image.Digest",
@@ -241,6 +242,10 @@ func (t *templates) expression(name string) string {
 	switch name {
 	case "image":
 		return t.image
+	case "repo":
+		return literal(t.source.Repo)
+	case "branch":
+		return literal(t.source.Branch)
 	case "promotion":
 		return t.promotion
 	case "base":

@@ -204,6 +204,8 @@ func (d *dictionary) image(img *describe.Image, history int) imageData {
 		add("Dockerfile", s.Dockerfile)
 		add("Branch", s.Branch)
 		add("Workflow", s.Workflow)
+		add("Workflow repository", s.WorkflowRepo)
+		add("Workflow branch", s.WorkflowBranch)
 		add("Delay", delayOf(s))
 	}
 	for i := range img.Reasons {

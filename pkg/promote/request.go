@@ -101,9 +101,13 @@ func otherBases(f *fleet.Fleet, image string, r *rebuildRequest) []wanted {
 
 // builtAlone reports whether no other enrolled image is built by the same workflow or project.
 func builtAlone(f *fleet.Fleet, img *config.Image) bool {
+	at := img.Source.Builder()
 	return !slices.ContainsFunc(f.Config.Images, func(x config.Image) bool {
-		return x.Name != img.Name && x.Managed() && x.Source.Host == img.Source.Host && x.Source.Repo == img.Source.Repo &&
-			x.Source.Workflow == img.Source.Workflow && x.Source.Branch == img.Source.Branch
+		if x.Name == img.Name || !x.Managed() {
+			return false
+		}
+		s := x.Source.Builder()
+		return s.Host == at.Host && s.Repo == at.Repo && s.Workflow == at.Workflow && s.Branch == at.Branch
 	})
 }
 

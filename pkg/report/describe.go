@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -207,8 +208,12 @@ func sourceText(img *describe.Image, d *description) string {
 		}
 		text += ", content of commit " + commit
 	}
-	if s.Workflow != "" {
-		text += "; " + s.Workflow + " builds it"
+	builder := s.Workflow
+	if s.WorkflowRepo != "" {
+		builder = cmp.Or(builder, "a pipeline") + " of " + s.WorkflowRepo + ", branch " + s.WorkflowBranch + ","
+	}
+	if builder != "" {
+		text += "; " + builder + " builds it"
 	}
 	return text
 }
