@@ -205,6 +205,10 @@ func (v *validator) jobEnv(n *yaml.Node, at string, j *Jobs) {
 			v.check(key, at, fmt.Errorf("invalid variable name %q: want letters, digits and _", name))
 		case name == "HOME":
 			v.check(key, where, errors.New("reserved: the Jobs set it to /tmp, their only writable folder"))
+		case name == "IMAGEFACTORY_CREDENTIALS":
+			v.check(key, where, errors.New("reserved: synth mounts the credentials where the Jobs look for them"))
+		case name == "GODEBUG" && value != nil && strings.Contains(value.Value, "http2debug"):
+			v.check(key, where, errors.New("http2debug would write every token that the Jobs send into their log"))
 		case slices.Contains(proxyVariables, upper) && j.Proxy.used():
 			v.check(key, where, errors.New("already set by factory.jobs.proxy"))
 		case slices.Contains(caVariables, upper) && j.CABundle != nil:

@@ -255,10 +255,16 @@ func checkChannelURL(s string, secret bool) error {
 		return errors.New("the URL may contain a secret; put it into a Secret and reference it as secret: {secret: NAME, key: KEY}")
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", checkHost(u.Host) != nil, u.Fragment != "":
 		return fmt.Errorf("invalid URL %s: want one such as https://events.example.com", shown(s))
+	case hostname.IsLinkLocal(u.Host):
+		return linkLocal(u.Host)
 	case secret && u.Scheme != "https" && !hostname.IsLoopback(u.Host):
 		return fmt.Errorf("invalid URL %s: want https, because a secret is sent to it", shown(s))
 	}
 	return plainCharacters(s)
+}
+
+func linkLocal(host string) error {
+	return fmt.Errorf("%q is a link-local address, such as those that give out the credentials of a cloud's machine: want a host name or another address", host)
 }
 
 func (v *validator) mail(n *yaml.Node, at string, c *Channel) {

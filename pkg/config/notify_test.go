@@ -31,6 +31,7 @@ func TestChannelsAreChecked(t *testing.T) {
 		"{name: a, kind: webhook}":                                                                             "factory.notify.channels[0] has neither url nor secret",
 		"{name: a, kind: webhook, url: 'https://u:p@events.example.com'}":                                      "the URL may contain a secret",
 		"{name: a, kind: webhook, url: 'https://events.example.com/?token=x'}":                                 "the URL may contain a secret",
+		"{name: a, kind: webhook, url: 'http://169.254.169.254/latest'}":                                       `factory.notify.channels[0].url: "169.254.169.254" is a link-local address`,
 		"{name: a, kind: webhook, url: events.example.com}":                                                    `invalid URL "events.example.com"`,
 		mail + ", username: bot}":                                                                              "username and secret belong together",
 		mail + ", username: bot, secret: {secret: s, key: k}, tls: none}":                                      "a password needs an encrypted connection",

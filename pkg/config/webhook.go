@@ -177,7 +177,10 @@ func (v *validator) webhook(n *yaml.Node, at string, w *WebhookRequest) {
 	size := 0
 	w.Texts(func(place, text string) {
 		size += len(text)
-		key, _, _ := strings.Cut(strings.ReplaceAll(place, "[", "."), ".")
+		key, name, _ := strings.Cut(strings.ReplaceAll(place, "[", "."), ".")
+		if key == "query" && holdsSecret(name, text) && isLiteral(text) || key == "body" && holdsSecret("", text) {
+			v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: a secret does not belong into images.yaml", at, place), "send it in a header, as {secret: NAME, key: KEY}")
+		}
 		for _, m := range placeholder().FindAllStringSubmatch(text, -1) {
 			if name := strings.TrimSpace(m[1]); !slices.Contains(placeholders, name) {
 				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, place, m[0]), suggest(name, placeholders))
@@ -201,8 +204,13 @@ func (v *validator) webhook(n *yaml.Node, at string, w *WebhookRequest) {
 }
 
 func (v *validator) webhookHeaders(n *yaml.Node, at string, headers map[string]*WebhookHeader) {
-	for name, h := range headers {
-		key, value := keyNode(n, name), child(n, name)
+	spelled := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		h, key, value := headers[name], keyNode(n, name), child(n, name)
+		if spelled[http.CanonicalHeaderKey(name)] {
+			v.add(finding.Duplicate, key, fmt.Sprintf("%s: duplicate header %q", at, name), "the case of a name does not count")
+		}
+		spelled[http.CanonicalHeaderKey(name)] = true
 		switch {
 		case !headerName().MatchString(name), slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, http.CanonicalHeaderKey(name)):
 			v.add(finding.BadValue, key, fmt.Sprintf("%s: invalid header %q", at, name), "")
@@ -212,12 +220,17 @@ func (v *validator) webhookHeaders(n *yaml.Node, at string, headers map[string]*
 			if !headerText(h.Secret.Prefix) {
 				v.add(finding.BadValue, value, fmt.Sprintf("%s.%s.prefix: want printable ASCII", at, name), "")
 			}
-		case strings.EqualFold(name, "Authorization"):
+		case headerSecret().MatchString(name+"=") && isLiteral(h.Text), holdsSecret("", h.Text):
 			v.add(finding.BadValue, value, fmt.Sprintf("%s.%s: a secret does not belong into images.yaml", at, name), "reference a key of a Secret as {secret: NAME, key: KEY}")
 		case h.Text == "" || !headerText(h.Text):
 			v.add(finding.BadValue, value, fmt.Sprintf("%s.%s: want printable ASCII", at, name), "")
 		}
 	}
+}
+
+// isLiteral reports whether a text has more than placeholders.
+func isLiteral(text string) bool {
+	return strings.TrimSpace(placeholder().ReplaceAllString(text, "")) != ""
 }
 
 func headerText(s string) bool {
@@ -230,6 +243,8 @@ func checkWebhookURL(s string) error {
 	switch {
 	case err != nil, u.Host == "", u.Opaque != "", strings.ContainsAny(s, "{}\"' \\<>`"):
 		return fmt.Errorf("invalid URL %s: want one such as https://ci.example.com/start", shown(s))
+	case hostname.IsLinkLocal(u.Host):
+		return linkLocal(u.Host)
 	case u.User != nil:
 		return fmt.Errorf("the URL of host %q contains credentials; put them into a header, as a key of a Secret", u.Host)
 	case u.Scheme != "https" && (u.Scheme != "http" || !hostname.IsLoopback(u.Host)):

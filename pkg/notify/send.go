@@ -207,9 +207,13 @@ func (n *Notifier) do(ctx context.Context, client *http.Client, method, to, toke
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
-	hidden := []string{secret, token, req.URL.Path}
-	for _, part := range strings.Split(req.URL.Path, "/") {
-		if len(part) > 7 { // such as the token in the path of a webhook
+	hidden := []string{secret, token, req.URL.RequestURI(), req.URL.Path, req.URL.RawQuery}
+	parts := strings.Split(req.URL.Path, "/")
+	for _, values := range req.URL.Query() {
+		parts = append(parts, values...)
+	}
+	for _, part := range parts {
+		if len(part) > 7 { // such as the token in the path of a webhook, or the signature in its query
 			hidden = append(hidden, part)
 		}
 	}

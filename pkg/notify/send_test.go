@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/mail"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -251,6 +252,25 @@ func TestOneChannelDoesNotHurtOthers(t *testing.T) {
 	assert.Equal(t, "the URL is invalid", texts["bad"])
 	require.Len(t, good.calls, 1, "and none by the redirect")
 	assert.Len(t, dies.calls, 1, "a message that may have arrived is not repeated")
+}
+
+// The URL of a workflow of Teams has its secret in the query.
+func TestAnswerThatQuotesTheURL(t *testing.T) {
+	for _, quote := range []func(u *url.URL) string{
+		func(u *url.URL) string { return "no workflow at " + u.RequestURI() },
+		func(u *url.URL) string { return "invalid query " + u.RawQuery },
+		func(u *url.URL) string { return "invalid signature " + u.Query().Get("sig") },
+	} {
+		echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			http.Error(w, quote(req.URL), http.StatusBadRequest)
+		}))
+		t.Cleanup(echo.Close)
+		n := notifier(map[string]string{"t": echo.URL + "/workflows/invoke?sp=x&sig=a%2B" + canary}, notify.Options{})
+		failed := n.Send(t.Context(), channels(t, "{name: t, kind: teams, secret: {secret: s, key: k}}"), source, failures(t))
+		require.Len(t, failed, 1)
+		require.ErrorContains(t, failed[0].Err, "answered 400: ")
+		require.NotContains(t, failed[0].Err.Error(), canary)
+	}
 }
 
 func TestMessagesAreBounded(t *testing.T) {

@@ -76,6 +76,14 @@ func IsLoopback(host string) bool {
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// IsLinkLocal reports whether a host, with a port or without, is a link-local address. In clouds, the service that hands out the
+// credentials of a machine has one.
+func IsLinkLocal(host string) bool {
+	name, _ := split(host)
+	ip := net.ParseIP(strings.Trim(name, "[]"))
+	return ip != nil && ip.IsLinkLocalUnicast()
+}
+
 // IsPrivate reports whether a host, with a port or without, is this machine or an address of a private network. A public host
 // must not lead us there.
 func IsPrivate(host string) bool {
