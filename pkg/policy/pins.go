@@ -70,7 +70,8 @@ func (d *decider) pinTarget(b *BaseDecision, img *config.Image, dep *graph.Dep, 
 }
 
 // pinPosition returns the index of the pinned digest, -1 if it is not among the candidates, and that of the first newer one, -1 if
-// none is known to be newer.
+// none is known to be newer. Of a tag that is pushed often, state keeps neither all candidates nor what the tag held when the pin was
+// first seen; what was seen since then is newer.
 func pinPosition(list []candidate, base *state.Base, digest string, pin state.Pin, platforms []string) (at, from int) {
 	if at = indexOf(list, effective(asRecorded(base, state.Snapshot{Digest: digest}), platforms)); at >= 0 {
 		return at, at + 1
@@ -78,7 +79,10 @@ func pinPosition(list []candidate, base *state.Base, digest string, pin state.Pi
 	if pin.TagHeld == "" {
 		return -1, -1
 	}
-	return -1, indexOf(list, effective(asRecorded(base, state.Snapshot{Digest: pin.TagHeld}), platforms))
+	if from = indexOf(list, effective(asRecorded(base, state.Snapshot{Digest: pin.TagHeld}), platforms)); from >= 0 || pin.Since.IsZero() {
+		return -1, from
+	}
+	return -1, slices.IndexFunc(list, func(c candidate) bool { return !c.seen.Before(pin.Since.Time) })
 }
 
 // movePin returns the move of a pin to the newest digest from an index on that has ripened, or to an older one where the pinned digest
