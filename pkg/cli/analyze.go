@@ -195,7 +195,7 @@ func (o *analyzeOptions) analyze(ctx context.Context, c *clients, paths *pathFla
 // the next run of promote retries.
 func (o *analyzeOptions) promoteAfter(ctx context.Context, env *Env, c *clients, st store.Store) error {
 	r, err := promote.Run(ctx, st, promote.Options{Backend: o.backend(c), Clients: c.registryClients(o.offline, nil), Now: env.Now, Log: env.log,
-		Repository: c.forge().Repository})
+		Repository: c.forge().Repository, Issues: c.forge().Issues})
 	if err != nil {
 		return env.errorf("warning: promote failed and will be retried by the next run: %s", err)
 	}

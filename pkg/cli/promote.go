@@ -126,7 +126,7 @@ func (o *promoteOptions) passes(ctx context.Context, c *clients, st store.Store,
 	env := c.env
 	pass := promote.Options{
 		Backend: o.backend(c), Clients: c.registryClients(o.offline, c.progress("image")), Sweep: !o.offline, Now: env.Now, Log: env.log,
-		Select: selection, Repository: c.forge().Repository,
+		Select: selection, Repository: c.forge().Repository, Issues: c.forge().Issues,
 	}
 	waiting, done := context.WithTimeout(ctx, o.wait)
 	defer done()
@@ -225,7 +225,10 @@ func (o *promoteOptions) preview(ctx context.Context, c *clients, st store.Store
 	if err := env.showStarts(f, start); err != nil {
 		return err
 	}
-	return printPreview(env, requests)
+	if err := printPreview(env, requests); err != nil || o.offline {
+		return err
+	}
+	return previewIssues(ctx, c, f, selection)
 }
 
 // printStartable prints the rebuilds that promote would start.
@@ -267,6 +270,9 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 		if err := printRequests(env, r.Requests, o.output.wide()); err != nil {
 			return err
 		}
+		if err := printIssues(env, r.Issues, o.output.wide()); err != nil {
+			return err
+		}
 	}
 	return printPromotion(env, r)
 }
@@ -285,6 +291,9 @@ func promoteSummary(r *promote.Report, counts string) report.JobSummary {
 	}
 	for _, e := range r.Ended {
 		s.Rows = append(s.Rows, []string{e.Image, string(e.Status), e.Message, ""})
+	}
+	for _, x := range r.Issues {
+		s.Rows = append(s.Rows, []string{x.Image, "issue " + string(x.Action), x.Title, x.URL})
 	}
 	for i := range r.Requests {
 		x := &r.Requests[i]
@@ -324,6 +333,7 @@ func printPromotion(env *Env, r *promote.Report) error {
 	if n := changedRequests(r.Requests); n > 0 {
 		text += ", " + plural.Count(n, "pull request") + " changed"
 	}
+	text += changedIssues(r.Issues)
 	if r.Saved.Commit != "" {
 		text += "; state pushed to " + r.Saved.Where + " as " + r.Saved.Commit
 	} else if r.Saved.Files > 0 {

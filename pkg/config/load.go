@@ -214,7 +214,7 @@ func (c *Config) applyDefaults() {
 	f.PullRequests.applyDefaults()
 	f.Jobs.applyDefaults()
 	f.Scan.applyDefaults()
-	f.Notify.applyDefaults()
+	f.Notify.applyDefaults(&c.Defaults.Source)
 	d := &c.Defaults
 	for i := range c.Images {
 		img := &c.Images[i]

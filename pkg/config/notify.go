@@ -23,6 +23,7 @@ import (
 // Notify is whom the passes tell what happened.
 type Notify struct {
 	Channels   []Channel `yaml:"channels" jsonschema_description:"Where messages are sent."`
+	Issues     *Issues   `yaml:"issues" jsonschema_description:"Open issues at the forges about images that a person must look after; {} for the repositories that the images are built from."`
 	StuckAfter *Duration `yaml:"stuckAfter" jsonschema_description:"An image that has been due for this long without being started is stuck. Default 12h."`
 }
 
@@ -104,7 +105,10 @@ const (
 
 var roomForm = lazy.Regexp(`^![^\s:/?#]+(:[^\s/?#]+)?$`)
 
-func (n *Notify) applyDefaults() {
+func (n *Notify) applyDefaults(d *SourceDefault) {
+	if n.Issues != nil {
+		n.Issues.applyDefaults(d)
+	}
 	n.StuckAfter = orDefault(n.StuckAfter, defaultStuckAfter)
 	for i := range n.Channels {
 		c := &n.Channels[i]
@@ -129,7 +133,7 @@ func (n *Notify) applyDefaults() {
 
 // Limit returns after which time an image that is due is stuck; 0 if nobody is told.
 func (n *Notify) Limit() time.Duration {
-	if slices.ContainsFunc(n.Channels, func(c Channel) bool { return slices.Contains(c.Events, EventStuck) }) {
+	if n.Issues != nil || slices.ContainsFunc(n.Channels, func(c Channel) bool { return slices.Contains(c.Events, EventStuck) }) {
 		return n.StuckAfter.Std()
 	}
 	return 0
@@ -168,6 +172,7 @@ func (v *validator) notify(n *yaml.Node) {
 	if d := c.StuckAfter; d != nil && *d < minStuckAfter {
 		v.add(finding.BadValue, child(n, "stuckAfter"), at+".stuckAfter: want at least "+minStuckAfter.String(), "")
 	}
+	v.issues(child(n, "issues"), at+".issues", c.Issues)
 	list, names := child(n, "channels"), map[string]bool{}
 	if len(c.Channels) > maxChannels {
 		v.add(finding.BadValue, list, fmt.Sprintf("%s.channels: %d channels; at most %d are supported", at, len(c.Channels), maxChannels), "")

@@ -53,6 +53,9 @@ func (d *doctor) clean(text string) string {
 // forges returns one source per host with an API, sorted by host.
 func (d *doctor) forges() []*config.Source {
 	byHost := map[string]*config.Source{}
+	if s := d.Config.Factory.Notify.Issues.Central(); s != nil {
+		byHost[s.Host] = s
+	}
 	for i := range d.Config.Images {
 		if s := d.Config.Images[i].Source; s != nil && s.HasAPI() && byHost[s.Host] == nil {
 			byHost[s.Host] = s

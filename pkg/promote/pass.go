@@ -53,6 +53,7 @@ type attempt struct {
 	claimed    []*rebuildRequest // recorded by this attempt, and started by it if the state is stored
 	selected   map[string]bool   // images whose rebuilds may be started
 	unresolved map[string]bool   // base images whose tags could not be resolved
+	facts      map[string]string // by image, as recorded before: what issues are about
 	report     *Report
 }
 
@@ -61,7 +62,7 @@ func newAttempt(p *pass, f *fleet.Fleet) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &attempt{pass: p, selected: selected, fleet: f, now: p.opts.Now(), unresolved: map[string]bool{}, report: &Report{
+	a := &attempt{pass: p, selected: selected, fleet: f, now: p.opts.Now(), unresolved: map[string]bool{}, facts: factIDs(f), report: &Report{
 		Started: []Started{}, Ended: []Ended{}, Dropped: []Ended{}, NotReady: []Problem{}, Problems: []Problem{}, Warnings: []string{}, // never null in JSON
 		unfinished: map[string]bool{},
 	}}

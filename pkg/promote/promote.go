@@ -42,6 +42,8 @@ type Options struct {
 	Select fleet.Selection
 	// Repository returns the repository of a source, for the pull requests that move pins. Without it, none is opened.
 	Repository func(context.Context, *config.Source) (forge.Repository, error)
+	// Issues returns the issues of a repository, for [config.Issues]. Without it, none is opened.
+	Issues func(context.Context, *config.Source) (forge.Issues, error)
 	// Now is the clock.
 	Now func() time.Time
 	// ObserveTimeout bounds the time to ask for the status of rebuilds, and then the time to observe registries. Default 2m30s.
@@ -77,6 +79,7 @@ func Run(ctx context.Context, store store.Store, opts Options) (*Report, error) 
 	a.report.Saved, a.report.Missed = saved, p.missed
 	outcomes := a.start(ctx)
 	requests := a.propose(ctx)
+	a.syncIssues(ctx)
 	a.report.Stopped = ctx.Err() != nil
 	if len(outcomes) == 0 && !propose.Record(a.fleet, requests) {
 		return a.report, nil

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/imagefactory/imagefactory/pkg/issues"
 	"github.com/imagefactory/imagefactory/pkg/propose"
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
@@ -22,8 +23,10 @@ type Report struct {
 	Stopped  bool      `json:"stopped,omitempty"` // before the pass was complete
 	// Requests are the pull requests that move pins, and what this pass did with them.
 	Requests []propose.Result `json:"requests,omitempty"`
-	Saved    store.Saved      `json:"-"`
-	Missed   Missed           `json:"-"` // for the Options of the next pass
+	// Issues are the issues at the forges that this pass changed.
+	Issues []issues.Result `json:"issues,omitempty"`
+	Saved  store.Saved     `json:"-"`
+	Missed Missed          `json:"-"` // for the Options of the next pass
 
 	unfinished map[string]bool // images whose rebuild is active or blocked
 }
