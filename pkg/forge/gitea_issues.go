@@ -67,6 +67,9 @@ func (g *giteaIssues) list(ctx context.Context, label string, query url.Values) 
 			return 0, g.Unexpected("")
 		}
 		for i := range list {
+			if list[i].Number <= 0 {
+				return 0, g.Unexpected("")
+			}
 			if list[i].Pull == nil && slices.Contains(list[i].Labels, giteaLabel{label}) {
 				out = append(out, list[i].issue())
 			}
@@ -91,7 +94,10 @@ func (g *giteaIssues) findLabel(ctx context.Context, name string) (id int64, err
 			return 0, g.Unexpected("")
 		}
 		for _, l := range list {
-			if l.Name == name && l.ID > 0 {
+			if l.ID <= 0 {
+				return 0, g.Unexpected("")
+			}
+			if l.Name == name {
 				id = l.ID
 				return 0, nil
 			}
@@ -114,7 +120,9 @@ func (g *giteaIssues) OpenIssue(ctx context.Context, n NewIssue) (*Issue, error)
 		if err := g.send(ctx, http.MethodPost, "/labels", map[string]string{"name": n.Label, "color": labelColor, "description": labelText}, &made); err != nil {
 			return nil, err
 		}
-		id = made.ID
+		if id = made.ID; id <= 0 {
+			return nil, g.Unexpected("")
+		}
 	}
 	var made giteaIssue
 	if err := g.send(ctx, http.MethodPost, "/issues", map[string]any{"title": n.Title, "body": n.Body, "labels": []int64{id}}, &made); err != nil {

@@ -23,18 +23,19 @@ type Issue struct {
 
 // Issues is a repository that has issues, and nothing else.
 type Issues struct {
+	API      string // path
+	Now      func() time.Time
 	NoLabels bool // the token may not set labels
 
 	repo   *Repo // for its lock
 	server *Server
 	web    string
-	api    string
 	labels []string
 	issues []*Issue
 }
 
 func (s *Server) issues(name, api string) *Issues {
-	return &Issues{repo: newRepo(name), server: s, api: api, web: "https://forge.example/" + name + "/issues/"}
+	return &Issues{repo: newRepo(name), server: s, Now: time.Now, API: api, web: "https://forge.example/" + name + "/issues/"}
 }
 
 // All returns the issues so far, oldest first.
@@ -53,7 +54,7 @@ func (i *Issues) Set(number int, change func(*Issue)) {
 	i.repo.mu.Lock()
 	defer i.repo.mu.Unlock()
 	change(i.issues[number-1])
-	i.issues[number-1].Changed = time.Now()
+	i.issues[number-1].Changed = i.Now()
 }
 
 // Add adds an issue, as a person or another pass does.
@@ -67,7 +68,7 @@ func (i *Issues) add(x *Issue) *Issue {
 	if i.NoLabels {
 		x.Labels = nil
 	}
-	x.Number, x.State, x.Changed = len(i.issues)+1, "open", time.Now()
+	x.Number, x.State, x.Changed = len(i.issues)+1, "open", i.Now()
 	i.issues = append(i.issues, x)
 	return x
 }
@@ -109,7 +110,7 @@ func (i *Issues) apply(x *Issue, e *edited) {
 	for _, id := range e.IDs {
 		x.Assignees = append(x.Assignees, gitLabUsers[id-1])
 	}
-	x.Changed = time.Now()
+	x.Changed = i.Now()
 }
 
 func (i *Issues) serve(pattern string, h func(w http.ResponseWriter, q *http.Request, e *edited)) {
@@ -154,19 +155,19 @@ func (s *Server) GitHubIssues(name string) *Issues {
 	show := func(x *Issue) map[string]any {
 		return map[string]any{"number": x.Number, "title": x.Title, "body": x.Body, "state": x.State, "labels": named(x.Labels), "html_url": i.web + strconv.Itoa(x.Number)}
 	}
-	i.serve("GET "+i.api+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
+	i.serve("GET "+i.API+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
 		pull := map[string]any{"number": 900, "title": "a pull request", "state": "open", "labels": named([]string{q.URL.Query().Get("labels")}), "pull_request": map[string]any{"url": ""}}
 		answer(w, http.StatusOK, append(all(i.list(q, "labels", "state", "since"), show), pull))
 	})
-	i.serve("POST "+i.api+"/labels", func(w http.ResponseWriter, q *http.Request, e *edited) { i.gitHubLabel(w) })
-	i.serve("POST "+i.api+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
+	i.serve("POST "+i.API+"/labels", func(w http.ResponseWriter, q *http.Request, e *edited) { i.gitHubLabel(w) })
+	i.serve("POST "+i.API+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
 		x := &Issue{}
 		_ = json.Unmarshal(e.Labels, &x.Labels)
 		i.apply(i.add(x), e)
 		answer(w, http.StatusCreated, show(x))
 	})
-	i.serve("PATCH "+i.api+"/issues/{number}", i.one(http.StatusOK, show))
-	i.serve("POST "+i.api+"/issues/{number}/assignees", i.one(http.StatusCreated, show))
+	i.serve("PATCH "+i.API+"/issues/{number}", i.one(http.StatusOK, show))
+	i.serve("POST "+i.API+"/issues/{number}/assignees", i.one(http.StatusCreated, show))
 	return i
 }
 
@@ -189,10 +190,10 @@ func (s *Server) GitLabIssues(name string) *Issues {
 		labels := append([]string{}, x.Labels...)
 		return map[string]any{"iid": x.Number, "title": x.Title, "description": x.Body, "state": state, "labels": labels, "web_url": i.web + strconv.Itoa(x.Number)}
 	}
-	i.serve("GET "+i.api+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
+	i.serve("GET "+i.API+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
 		answer(w, http.StatusOK, all(i.list(q, "labels", "state", "updated_after"), show))
 	})
-	i.serve("POST "+i.api+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
+	i.serve("POST "+i.API+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
 		if i.labels != nil {
 			gitLabError(w, http.StatusConflict, "Label already exists")
 			return
@@ -200,14 +201,14 @@ func (s *Server) GitLabIssues(name string) *Issues {
 		i.labels = []string{"imagefactory"}
 		answer(w, http.StatusCreated, map[string]any{"id": 1, "name": "imagefactory"})
 	})
-	i.serve("POST "+i.api+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
+	i.serve("POST "+i.API+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
 		var labels string
 		_ = json.Unmarshal(e.Labels, &labels)
 		x := i.add(&Issue{Labels: strings.Split(labels, ",")})
 		i.apply(x, e)
 		answer(w, http.StatusCreated, show(x))
 	})
-	i.serve("PUT "+i.api+"/issues/{number}", i.one(http.StatusOK, show))
+	i.serve("PUT "+i.API+"/issues/{number}", i.one(http.StatusOK, show))
 	s.Handle("GET /api/v4/users", func(w http.ResponseWriter, q *http.Request) {
 		list := []any{}
 		if at := slices.Index(gitLabUsers, q.URL.Query().Get("username")); at >= 0 {
@@ -226,21 +227,21 @@ func (s *Server) GiteaIssues(name string) *Issues {
 			"number": x.Number, "title": x.Title, "body": x.Body, "state": x.State, "labels": named(x.Labels), "html_url": i.web + strconv.Itoa(x.Number), "pull_request": nil,
 		}
 	}
-	i.serve("GET "+i.api+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
+	i.serve("GET "+i.API+"/issues", func(w http.ResponseWriter, q *http.Request, _ *edited) {
 		answer(w, http.StatusOK, all(i.list(q, "labels", "state", "since"), show))
 	})
-	i.serve("GET "+i.api+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
+	i.serve("GET "+i.API+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
 		list := []any{}
 		for at, l := range i.labels {
 			list = append(list, map[string]any{"id": at + 1, "name": l})
 		}
 		answer(w, http.StatusOK, list)
 	})
-	i.serve("POST "+i.api+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
+	i.serve("POST "+i.API+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) {
 		i.labels = append(i.labels, "imagefactory")
 		answer(w, http.StatusCreated, map[string]any{"id": len(i.labels), "name": "imagefactory"})
 	})
-	i.serve("POST "+i.api+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
+	i.serve("POST "+i.API+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
 		var ids []int
 		_ = json.Unmarshal(e.Labels, &ids)
 		x := &Issue{}
@@ -250,8 +251,8 @@ func (s *Server) GiteaIssues(name string) *Issues {
 		i.apply(i.add(x), e)
 		answer(w, http.StatusCreated, show(x))
 	})
-	i.serve("PATCH "+i.api+"/issues/{number}", i.one(http.StatusCreated, show))
-	i.serve("POST "+i.api+"/issues/{number}/labels", func(w http.ResponseWriter, q *http.Request, e *edited) {
+	i.serve("PATCH "+i.API+"/issues/{number}", i.one(http.StatusCreated, show))
+	i.serve("POST "+i.API+"/issues/{number}/labels", func(w http.ResponseWriter, q *http.Request, e *edited) {
 		n, _ := strconv.Atoi(q.PathValue("number"))
 		var names []string
 		_ = json.Unmarshal(e.Labels, &names)
