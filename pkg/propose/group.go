@@ -137,7 +137,7 @@ func recorded(st *state.State, pins []policy.PinUpdate, r *state.PullRequest) (o
 	refs := slices.DeleteFunc(slices.Clone(r.Pins), func(ref string) bool {
 		c := candidateOf(st, ref)
 		moves := slices.ContainsFunc(pins, func(p policy.PinUpdate) bool { return p.To == ref })
-		return c != nil && !moves && !(c.Held.IsZero() && c.Withdrawn.IsZero())
+		return c != nil && !moves && (!c.Held.IsZero() || !c.Withdrawn.IsZero())
 	})
 	found := map[string]bool{}
 	for _, p := range pins {

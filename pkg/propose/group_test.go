@@ -83,7 +83,6 @@ func TestImageThatCouldNotBeReadKeepsItsPartOfTheRequest(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.seen("b", 9)
 		w.pass()
-		head := w.repo.Head(branch)
 		w.seen("c", 8)
 		w.fleet.State.Images["app"].BaseImages = nil // pins nothing
 		w.fleet.State.Images["app"].PullRequest = nil
@@ -96,7 +95,7 @@ func TestImageThatCouldNotBeReadKeepsItsPartOfTheRequest(t *testing.T) {
 		assert.Equal(t, []string{node + "@" + digest("b")}, w.fleet.State.Images["web"].PullRequest.Pins)
 
 		w.fleet.State.Images["web"].BaseImages = nil // a lookup that failed altogether
-		head = w.repo.Head(branch)
+		head := w.repo.Head(branch)
 		results = w.passWithout("web")
 		require.Len(t, results, 1)
 		assert.Equal(t, propose.Kept, results[0].Action)
