@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"regexp"
@@ -402,9 +403,21 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 		}
 	}
 	v.webhook(child(n, "webhook"), at+".webhook", s.Webhook)
+	v.noSecrets(child(n, "inputs"), at+".inputs", s.Inputs)
+	v.noSecrets(child(n, "variables"), at+".variables", s.Variables)
+	v.noSecrets(child(n, "buildArgs"), at+".buildArgs", s.BuildArgs)
 	for name := range s.BuildArgs {
 		if name == "" || strings.ContainsAny(name, "=\n") {
 			v.add(finding.BadValue, keyNode(child(n, "buildArgs"), name), fmt.Sprintf("%s.buildArgs: invalid name of a build argument %q", at, name), "")
+		}
+	}
+}
+
+// noSecrets reports values that have the form of a token. Their names tell nothing: an input may be the name of a Secret.
+func (v *validator) noSecrets(n *yaml.Node, at string, values map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if holdsSecret("", values[name]) {
+			v.add(finding.BadValue, orNode(child(n, name), n), fmt.Sprintf("%s.%s: a secret does not belong into images.yaml", at, name), "let the build read it from a secret of the forge")
 		}
 	}
 }

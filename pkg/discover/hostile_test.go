@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -70,4 +71,18 @@ func TestDeepSubstitution(t *testing.T) {
 	})
 	require.Len(t, r.Items, 1)
 	require.Equal(t, []string{"$(...)"}, r.Items[0].Unresolved)
+}
+
+func TestTokenInABuildArgument(t *testing.T) {
+	const token = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+	r := discovered(t, config.GitHub, memory{
+		"Dockerfile":               "ARG B\nFROM alpine:$B\n",
+		".github/workflows/ci.yml": workflow("docker build --build-arg B=" + token + " -t ghcr.io/acme/web --push ."),
+	})
+	require.Len(t, r.Items, 1)
+	require.Equal(t, Incomplete, r.Items[0].Status)
+	require.Nil(t, r.Items[0].Entry)
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), token)
 }
