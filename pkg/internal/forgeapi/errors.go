@@ -217,7 +217,7 @@ func (e *Endpoint) limitHint() string {
 
 // moved explains a redirect that is not followed: with the token to another host, or as a GET in place of a POST.
 func (e *Endpoint) moved(resp *http.Response, body []byte) *Error {
-	out := &Error{Host: e.Host, Message: e.message(body), Hint: "the repository has moved: correct source.repo and source.host"}
+	out := &Error{Host: e.Host, Message: e.message(body), Hint: "the repository has moved: correct source.repo or source.workflowRepo, and source.host"}
 	if resp != nil {
 		out.Status = resp.StatusCode
 	}
