@@ -160,3 +160,33 @@ func TestFilesAtRealGitea(t *testing.T) {
 	_, err = r.ReadFile(t.Context(), "big", main)
 	require.ErrorContains(t, err, "larger than")
 }
+
+// TestIssueAtRealGitea opens, finds, edits and closes an issue.
+func TestIssueAtRealGitea(t *testing.T) {
+	realGitea(t)
+	client := forge.New(forge.Options{API: forgeapi.New(forgeapi.Options{
+		Token: func(context.Context, string) (string, error) { return os.Getenv("GITEA_TOKEN"), nil },
+	})})
+	list, err := client.Issues(t.Context(), &config.Source{Provider: config.Gitea, Host: os.Getenv("GITEA_HOST"), Repo: os.Getenv("GITEA_REPO")})
+	require.NoError(t, err)
+	label, since := "found by "+rand.Text(), time.Now().Add(-time.Hour)
+	found := func() []forge.Issue {
+		t.Helper()
+		all, err := list.Issues(t.Context(), label, since)
+		require.NoError(t, err)
+		return all
+	}
+	assert.Empty(t, found(), "a label that does not exist")
+	made, err := list.OpenIssue(t.Context(), forge.NewIssue{Title: "one", Body: "text\n<!-- mark -->\n", Label: label, Labels: []string{"deps"}, Assignees: []string{"bob"}})
+	require.NoError(t, err)
+	assert.Equal(t, []forge.Issue{*made}, found())
+	assert.Equal(t, "text\n<!-- mark -->\n", made.Body)
+	require.NoError(t, list.EditIssue(t.Context(), made.Number, forge.IssueEdit{Title: "two", Body: "closed"}))
+	require.Len(t, found(), 1)
+	assert.False(t, found()[0].Open)
+	assert.Equal(t, "two", found()[0].Title)
+	since = time.Now().Add(time.Hour)
+	assert.Empty(t, found(), "closed before")
+	require.NoError(t, list.EditIssue(t.Context(), made.Number, forge.IssueEdit{Title: "two", Body: "again", Open: true}))
+	assert.True(t, found()[0].Open)
+}

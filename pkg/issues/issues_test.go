@@ -49,13 +49,14 @@ func (w *world) configure(provider config.Provider, keys string) {
 	if provider != config.GitLab {
 		workflow = ", workflow: b.yml"
 	}
-	text := fmt.Sprintf("factory: {notify: {issues: {%s}}}\ndefaults: {source: {provider: %s, host: %q, repo: acme/app}}\nimages:\n", keys, provider, w.Host)
+	var text strings.Builder
+	fmt.Fprintf(&text, "factory: {notify: {issues: {%s}}}\ndefaults: {source: {provider: %s, host: %q, repo: acme/app}}\nimages:\n", keys, provider, w.Host)
 	st := state.New()
 	for _, name := range []string{"app", "web"} {
-		text += fmt.Sprintf("- {name: %s, repository: acme/%s, tags: latest, owner: '@acme/shop', source: {dockerfile: %s%s}}\n", name, name, name, workflow)
+		fmt.Fprintf(&text, "- {name: %s, repository: acme/%s, tags: latest, owner: '@acme/shop', source: {dockerfile: %s%s}}\n", name, name, name, workflow)
 		st.Images[name] = &state.Image{Name: name, Repository: "ghcr.io/acme/" + name}
 	}
-	cfg, err := config.Load(strings.NewReader(text), "images.yaml")
+	cfg, err := config.Load(strings.NewReader(text.String()), "images.yaml")
 	require.NoError(w.t, err)
 	w.fleet = &fleet.Fleet{Config: cfg, State: st}
 }

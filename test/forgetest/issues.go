@@ -159,7 +159,7 @@ func (s *Server) GitHubIssues(name string) *Issues {
 		pull := map[string]any{"number": 900, "title": "a pull request", "state": "open", "labels": named([]string{q.URL.Query().Get("labels")}), "pull_request": map[string]any{"url": ""}}
 		answer(w, http.StatusOK, append(all(i.list(q, "labels", "state", "since"), show), pull))
 	})
-	i.serve("POST "+i.API+"/labels", func(w http.ResponseWriter, q *http.Request, e *edited) { i.gitHubLabel(w) })
+	i.serve("POST "+i.API+"/labels", func(w http.ResponseWriter, _ *http.Request, _ *edited) { i.gitHubLabel(w) })
 	i.serve("POST "+i.API+"/issues", func(w http.ResponseWriter, _ *http.Request, e *edited) {
 		x := &Issue{}
 		_ = json.Unmarshal(e.Labels, &x.Labels)

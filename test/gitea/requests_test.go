@@ -30,4 +30,5 @@ func TestRequests(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "--- PASS: TestRequestAtRealGitea")
 	require.Contains(t, string(out), "--- PASS: TestFilesAtRealGitea")
+	require.Contains(t, string(out), "--- PASS: TestIssueAtRealGitea")
 }
