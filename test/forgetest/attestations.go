@@ -58,7 +58,6 @@ func (a *Attestations) AddBlob(owner, digest string, bundle, blob []byte) {
 	if a.Inline {
 		entry["bundle"] = json.RawMessage(bundle)
 	} else {
-		entry["bundle"] = nil
 		entry["bundle_url"] = "http://" + a.server.Host + "/bundles/" + string(rune('a'+len(a.blobs))) + "?sig=SECRET"
 	}
 	a.blobs = append(a.blobs, blob)

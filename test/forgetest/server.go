@@ -5,6 +5,7 @@ package forgetest
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -52,7 +53,11 @@ func NewTLS(t testing.TB) *Server { return start(t, httptest.NewTLSServer) }
 
 func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Server {
 	s := &Server{t: t, mux: http.NewServeMux()}
-	server := listen(http.HandlerFunc(s.serve))
+	var h http.Handler = http.HandlerFunc(s.serve)
+	if dir := os.Getenv(RecordVariable); dir != "" {
+		h = record(t, dir, h)
+	}
+	server := listen(h)
 	t.Cleanup(server.Close)
 	s.Host = server.Listener.Addr().String()
 	return s
@@ -106,10 +111,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	instead := s.instead
 	s.mu.Unlock()
 	if instead != nil && instead(w, r) {
+		fault(w)
 		return
 	}
 	rec := &recorder{ResponseWriter: w, answer: s.note(r)}
 	if f := s.fault(r); f != nil {
+		fault(w)
 		if f.After {
 			s.mux.ServeHTTP(httptest.NewRecorder(), r)
 		}

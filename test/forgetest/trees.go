@@ -70,14 +70,19 @@ func blobID(content string) string {
 	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))) //nolint:gosec // as git has it
 }
 
-func (l *Listed) entries() []map[string]any {
+// entries returns the files, with the name of their content under a key: sha at GitHub, id at GitLab.
+func (l *Listed) entries(key string) []map[string]any {
 	out := []map[string]any{}
 	for path, content := range l.Files {
 		mode := "100644"
 		if strings.HasPrefix(content, "-> ") {
 			mode = "120000"
 		}
-		out = append(out, map[string]any{"path": path, "mode": mode, "type": "blob", "sha": blobID(content), "id": blobID(content), "size": len(content)})
+		entry := map[string]any{"path": path, "mode": mode, "type": "blob", key: blobID(content)}
+		if key == "sha" {
+			entry["size"] = len(content)
+		}
+		out = append(out, entry)
 	}
 	slices.SortFunc(out, func(a, b map[string]any) int { return strings.Compare(a["path"].(string), b["path"].(string)) })
 	return out
@@ -131,7 +136,7 @@ func (s *Server) GitHubOrg(name string) *Org {
 		case len(r.Files) == 0:
 			sendJSON(w, http.StatusConflict, map[string]any{"message": "Git Repository is empty.", "status": "409"})
 		default:
-			tagged(w, q, map[string]any{"sha": blobID(r.Name), "tree": r.entries(), "truncated": false})
+			tagged(w, q, map[string]any{"sha": blobID(r.Name), "tree": r.entries("sha"), "truncated": false})
 		}
 	})
 	s.Handle("GET /api/v3/repos/"+name+"/{repo}/git/blobs/{sha}", func(w http.ResponseWriter, q *http.Request) {
@@ -200,7 +205,7 @@ func (s *Server) GitLabGroup(name string) *Org {
 		}
 		size, _ := strconv.Atoi(q.URL.Query().Get("per_page"))
 		page, _ := strconv.Atoi(q.URL.Query().Get("page"))
-		all := r.entries()
+		all := r.entries("id")
 		from := min((page-1)*size, len(all))
 		tagged(w, q, all[from:min(from+size, len(all))])
 	})
@@ -221,5 +226,5 @@ func (s *Server) GitLabGroup(name string) *Org {
 
 // commit returns a name for the content of a repository.
 func (l *Listed) commit() string {
-	return blobID(fmt.Sprint(l.entries()))
+	return blobID(fmt.Sprint(l.entries("id")))
 }
