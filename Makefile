@@ -11,6 +11,8 @@ GORELEASER  := v2.16.0
 GOVULNCHECK := v1.9.0
 AXE_CORE    := 4.14.1
 AXE         := .cache/axe-core-$(AXE_CORE).min.js
+OCTOKIT_OPENAPI := 23.0.2
+GITHUB_API  := .cache/github-api-$(OCTOKIT_OPENAPI).json
 FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
@@ -93,6 +95,17 @@ gitea: ## test the provider gitea with a real Gitea, built from its Go module wi
 	CGO_ENABLED=0 $(GO) build -o $(GITEA)/imagefactory ./test/clocked
 	cd test/gitea && GOFLAGS= GITEA=$(GITEA)/gitea GITEA_BINARY=$(GITEA)/imagefactory $(GO) test -count=1 ./...
 
+githubapi: $(GITHUB_API) ## compare the requests to GitHub, and the responses of the test forge, with GitHub's description of its API
+	cd test/githubapi && GITHUB_API=$(abspath $(GITHUB_API)) $(GO) test -count=1 ./...
+
+$(GITHUB_API):
+	@mkdir -p $(@D)
+	npm pack --silent --pack-destination $(@D) @octokit/openapi@$(OCTOKIT_OPENAPI)
+	tar -xzf $(@D)/octokit-openapi-$(OCTOKIT_OPENAPI).tgz -C $(@D) --strip-components=2 package/generated/api.github.com.json
+	rm $(@D)/octokit-openapi-$(OCTOKIT_OPENAPI).tgz
+	touch $(@D)/api.github.com.json
+	mv $(@D)/api.github.com.json $@
+
 lab: ## run the scenarios of test/lab on the running lab that LAB_RUN names
 	$(GO) test ./test/lab -count=1 -v -parallel 20 -timeout 90m
 
@@ -104,6 +117,7 @@ lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	cd test/scanners && $(SCANNERS_ENV) $(abspath $<) run
 	cd test/gitea && GOFLAGS= $(abspath $<) run
 	cd test/loop && GOFLAGS= $(abspath $<) run
+	cd test/githubapi && $(abspath $<) run
 
 $(TOOLS)/golangci-lint-$(GOLANGCI):
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
