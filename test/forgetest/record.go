@@ -23,7 +23,6 @@ type exchange struct {
 	Body          []byte
 	Status        int
 	Answer        []byte
-	AnswerHeader  http.Header
 	Fault         bool // the test replaced the response of the forge, or the connection broke
 }
 
@@ -58,9 +57,9 @@ func fault(w http.ResponseWriter) {
 	}
 }
 
-// WriteHeader records the status and the header.
+// WriteHeader records the status.
 func (x *exchange) WriteHeader(status int) {
-	x.Status, x.AnswerHeader = status, x.Header().Clone()
+	x.Status = status
 	x.ResponseWriter.WriteHeader(status)
 }
 

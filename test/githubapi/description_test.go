@@ -163,7 +163,8 @@ func place(err *openapi3.SchemaError) string {
 	return fmt.Sprintf("%s at /%s", err.Reason, strings.Join(err.JSONPointer(), "/"))
 }
 
-// restrict makes the schemas of an operation refuse undocumented properties. A response may lack documented ones: the test forge has only those that imagefactory reads.
+// restrict makes the schemas of an operation refuse undocumented properties. A response may lack documented ones: the test forge sends
+// only those that imagefactory reads.
 func restrict(op *openapi3.Operation) {
 	if op.RequestBody != nil {
 		for _, media := range op.RequestBody.Value.Content {
