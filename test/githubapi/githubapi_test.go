@@ -24,7 +24,7 @@ import (
 
 // tests are the arguments of `go test`: the packages that use the test forge, and the test of pkg/cli for tokens of GitHub Apps.
 var tests = [][]string{
-	{"./pkg/forge", "./pkg/source", "./pkg/trust", "./pkg/discover", "./pkg/propose", "./pkg/doctor"},
+	{"./pkg/forge", "./pkg/source", "./pkg/trust", "./pkg/discover", "./pkg/propose", "./pkg/issues", "./pkg/doctor"},
 	{"-run=AppToken", "./pkg/cli"},
 }
 
@@ -45,16 +45,20 @@ var operations = []string{
 	"GET /repos/{owner}/{repo}/git/blobs/{file_sha}",
 	"GET /repos/{owner}/{repo}/git/ref/{ref}",
 	"GET /repos/{owner}/{repo}/git/trees/{tree_sha}",
+	"GET /repos/{owner}/{repo}/issues",
 	"GET /repos/{owner}/{repo}/pulls",
 	"GET /repos/{owner}/{repo}/pulls/{pull_number}",
 	"GET /users/{username}",
 	"GET /users/{username}/attestations/{subject_digest}",
+	"PATCH /repos/{owner}/{repo}/issues/{issue_number}",
 	"PATCH /repos/{owner}/{repo}/pulls/{pull_number}",
 	"POST /app/installations/{installation_id}/access_tokens",
 	"POST /repos/{owner}/{repo}/actions/workflows/{workflow_id}/dispatches",
+	"POST /repos/{owner}/{repo}/issues",
 	"POST /repos/{owner}/{repo}/issues/{issue_number}/assignees",
 	"POST /repos/{owner}/{repo}/issues/{issue_number}/comments",
 	"POST /repos/{owner}/{repo}/issues/{issue_number}/labels",
+	"POST /repos/{owner}/{repo}/labels",
 	"POST /repos/{owner}/{repo}/pulls",
 	"POST /repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers",
 }
