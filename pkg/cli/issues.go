@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
@@ -19,16 +21,12 @@ func previewIssues(ctx context.Context, c *clients, f *fleet.Fleet, selection fl
 	}
 	groups := issues.Groups(f, selected, func(_ string, fact *issues.Fact) bool { return fact != nil })
 	for _, r := range issues.Sync(ctx, groups, issues.Options{Issues: c.forge().Issues, Now: c.env.Now(), DryRun: true}) {
-		text := map[issues.Action]string{
+		action := map[issues.Action]string{
 			issues.Opened: "would open an issue", issues.Updated: "would edit the issue", issues.Reopened: "would open the issue again",
 			issues.Closed: "would close the issue", issues.Limited: "a later pass would open an issue", issues.Failed: "issues cannot be read",
 		}[r.Action]
-		for _, more := range []string{r.Title, r.URL, r.Message} {
-			if more != "" {
-				text += ": " + more
-			}
-		}
-		if err := c.env.infof("%s: %s", r.Repo, text); err != nil {
+		text := slices.DeleteFunc([]string{r.Repo, action, r.Title, r.URL, r.Message}, func(s string) bool { return s == "" })
+		if err := c.env.infof("%s", strings.Join(text, ": ")); err != nil {
 			return err
 		}
 	}
