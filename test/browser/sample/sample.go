@@ -145,14 +145,16 @@ func (w *writer) finding(i, k int) string {
 
 // scans returns what a scan found in a digest.
 func scans(digest string, findings []string) string {
-	text := fmt.Sprintf("- digest: %s\n  platform: linux/amd64\n  scanner: trivy\n  os: debian 12.5\n  severity: high\n", digest)
+	var text strings.Builder
+	fmt.Fprintf(&text, "- digest: %s\n  platform: linux/amd64\n  scanner: trivy\n  os: debian 12.5\n  severity: high\n", digest)
 	if len(findings) > 0 {
-		text += "  findings:\n"
+		text.WriteString("  findings:\n")
 	}
 	for _, f := range findings {
-		text += fmt.Sprintf("  - %q\n", f)
+		fmt.Fprintf(&text, "  - %q\n", f)
 	}
-	return text + "  others: {medium: 7, low: 21}\n"
+	text.WriteString("  others: {medium: 7, low: 21}\n")
+	return text.String()
 }
 
 // baseScans writes what scans found in the digests of a base image. Each newer digest fixes a third of the findings; a few add one.
@@ -169,11 +171,12 @@ func (w *writer) baseScans(i int, name string, newer int) error {
 		}
 		digests[digest("base %d %d", i, k+1)] = scans(digest("base %d %d", i, k+1), found)
 	}
-	text := "name: " + name + "\ndigests:\n"
+	var text strings.Builder
+	text.WriteString("name: " + name + "\ndigests:\n")
 	for _, d := range slices.Sorted(maps.Keys(digests)) {
-		text += digests[d]
+		text.WriteString(digests[d])
 	}
-	return w.file("state/base-image-scans/"+name+".yaml", text)
+	return w.file("state/base-image-scans/"+name+".yaml", text.String())
 }
 
 // imageScans writes what a scan found in an image that is built on a base image: the findings of that, and two of its own.
