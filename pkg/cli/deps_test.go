@@ -54,7 +54,7 @@ func TestImportDirection(t *testing.T) {
 		"pkg/bootstrap": {"pkg/cli", "pkg/doctor"},
 		"pkg/analyze":   {"pkg/review", "pkg/cli", "pkg/promote"},
 		"pkg/store":     {"pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/triage"},
-		"pkg/fleet":     {"pkg/review", "pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store", "pkg/triage", "pkg/propose"},
+		"pkg/fleet":     {"pkg/review", "pkg/cli", "pkg/promote", "pkg/analyze", "pkg/doctor", "pkg/bootstrap", "pkg/store", "pkg/triage", "pkg/propose", "pkg/issues"},
 	}
 	for path, p := range packages {
 		for _, imported := range p.Imports {
