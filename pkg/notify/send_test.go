@@ -250,6 +250,9 @@ func TestOneChannelDoesNotHurtOthers(t *testing.T) {
 	assert.Contains(t, texts["gone"], "connection")
 	assert.Equal(t, "no secret (set IMAGEFACTORY_NOTIFY_NONE; in the cluster, create the Secret team-chat)", texts["none"])
 	assert.Equal(t, "the URL is invalid", texts["bad"])
+	for _, r := range []*receiver{good, dies} {
+		r.Close() // waits for what no response tells the end of
+	}
 	require.Len(t, good.calls, 1, "and none by the redirect")
 	assert.Len(t, dies.calls, 1, "a message that may have arrived is not repeated")
 }
