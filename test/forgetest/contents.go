@@ -183,7 +183,7 @@ func (r *Repo) gitHubContents(w http.ResponseWriter, q *http.Request) {
 	if target := files[path.Join(path.Dir(file), e.content)]; e.kind == "symlink" && target.kind == "file" {
 		e = target // GitHub returns the content of the file that the link points to
 	}
-	blob := fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(e.content), e.content))) //nolint:gosec // as git has it
+	blob := blobID(e.content)
 	etag := `W/"` + blob + `"`
 	w.Header().Set("ETag", etag)
 	if q.Header.Get("If-None-Match") == etag {

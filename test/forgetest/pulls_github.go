@@ -1,7 +1,6 @@
 package forgetest
 
 import (
-	"crypto/sha1" //nolint:gosec // the names of git's objects
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -92,15 +91,10 @@ func (r *Repo) withPull(h func(http.ResponseWriter, *http.Request, *Pull)) http.
 	}
 }
 
-// blobOf returns the name of a file's content.
-func blobOf(content string) string {
-	return fmt.Sprintf("%x", sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))) //nolint:gosec // as git has it
-}
-
 func (r *Repo) gitHubBlob(w http.ResponseWriter, q *http.Request) {
 	for _, c := range r.commits {
 		for _, e := range c.files {
-			if blobOf(e.content) == q.PathValue("sha") {
+			if blobID(e.content) == q.PathValue("sha") {
 				answer(w, http.StatusOK, map[string]any{"sha": q.PathValue("sha"), "size": len(e.content), "encoding": "base64", "content": base64Lines(e.content)})
 				return
 			}
@@ -271,7 +265,7 @@ func (r *Repo) tree(expression string) any {
 		}
 		mode := map[string]int{"file": 0o100644, "symlink": 0o120000, "dir": 0o40000}[e.kind]
 		kind := map[bool]string{true: "tree", false: "blob"}[e.kind == "dir"]
-		entries = append(entries, map[string]any{"name": path.Base(file), "type": kind, "mode": mode, "oid": blobOf(e.content)})
+		entries = append(entries, map[string]any{"name": path.Base(file), "type": kind, "mode": mode, "oid": blobID(e.content)})
 	}
 	if entries == nil {
 		return nil
