@@ -2,7 +2,6 @@ package promote
 
 import (
 	"context"
-	"slices"
 
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/issues"
@@ -35,13 +34,9 @@ func (a *attempt) syncIssues(ctx context.Context) {
 	groups := issues.Groups(a.fleet, a.selected, func(name string, fact *issues.Fact) bool {
 		return fact != nil || a.facts[name] != "" || a.opts.Sweep && inShard(name, a.now, every, basesPeriod)
 	})
-	if len(groups) > 0 { // every pass begins at another place
-		at := int(passAt(a.fleet, a.now) % int64(len(groups)))
-		groups = slices.Concat(groups[at:], groups[:at])
-	}
 	within, cancel := withDeadline(ctx, proposeDeadline)
 	defer cancel()
-	a.report.Issues = issues.Sync(within, groups, issues.Options{Issues: a.opts.Issues, Now: a.now, Recorded: recorded, Grace: claimTTL})
+	a.report.Issues = issues.Sync(within, turned(a, groups), issues.Options{Issues: a.opts.Issues, Now: a.now, Recorded: recorded, Grace: claimTTL})
 	for i := range a.report.Issues {
 		r := &a.report.Issues[i]
 		where := "issues of " + r.Repo

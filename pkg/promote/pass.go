@@ -50,6 +50,7 @@ type attempt struct {
 	fleet      *fleet.Fleet
 	now        time.Time         // the time that is recorded; it moves on once, after observing
 	orphans    []string          // images with a rebuild that was recorded and not started
+	decisions  []policy.Decision // about the state that is stored
 	claimed    []*rebuildRequest // recorded by this attempt, and started by it if the state is stored
 	selected   map[string]bool   // images whose rebuilds may be started
 	unresolved map[string]bool   // base images whose tags could not be resolved
@@ -95,6 +96,7 @@ func (a *attempt) record(ctx context.Context) (*fleet.Change, error) {
 	if ctx.Err() == nil {
 		a.claim(ctx)
 	}
+	a.decisions = a.decide()
 	a.recordStuck()
 	a.reportEnded(running)
 	a.countRebuilds()
@@ -116,7 +118,7 @@ func (a *attempt) decide() []policy.Decision {
 
 // countRebuilds counts the active and the blocked rebuilds of the selected images.
 func (a *attempt) countRebuilds() {
-	for _, d := range a.decide() {
+	for _, d := range a.decisions {
 		switch {
 		case !a.selected[d.Image]:
 			continue

@@ -19,19 +19,23 @@ func (a *attempt) propose(ctx context.Context) []propose.Result {
 	if a.opts.Repository == nil || ctx.Err() != nil {
 		return nil
 	}
-	decisions := a.decide()
-	groups := propose.Groups(a.fleet, decisions, a.now, func(d *policy.Decision) bool { return !a.selected[d.Image] || a.unsure(d) })
-	if len(groups) > 0 { // every pass begins at another place
-		at := int(passAt(a.fleet, a.now) % int64(len(groups)))
-		groups = slices.Concat(groups[at:], groups[:at])
-	}
+	groups := propose.Groups(a.fleet, a.decisions, a.now, func(d *policy.Decision) bool { return !a.selected[d.Image] || a.unsure(d) })
 	within, cancel := withDeadline(ctx, proposeDeadline)
 	defer cancel()
-	results := propose.Sync(within, groups, propose.Options{Repository: a.opts.Repository})
+	results := propose.Sync(within, turned(a, groups), propose.Options{Repository: a.opts.Repository})
 	for i := range results {
 		a.reportRequest(&results[i])
 	}
 	return results
+}
+
+// turned returns the groups in an order that begins at another place in every pass.
+func turned[T any](a *attempt, groups []T) []T {
+	if len(groups) == 0 {
+		return nil
+	}
+	at := int(passAt(a.fleet, a.now) % int64(len(groups)))
+	return slices.Concat(groups[at:], groups[:at])
 }
 
 // unsure reports whether this pass could not read an image, or a tag that its pins follow.

@@ -11,9 +11,8 @@ func (a *attempt) recordStuck() {
 	if limit == 0 {
 		return
 	}
-	decisions := a.decide()
-	for i := range decisions {
-		d := &decisions[i]
+	for i := range a.decisions {
+		d := &a.decisions[i]
 		facts := a.fleet.State.Images[d.Image]
 		switch {
 		case facts == nil, d.Status == policy.Unknown:

@@ -54,7 +54,6 @@ type Result struct {
 	Problems []string  `json:"problems,omitempty"`
 	Diff     string    `json:"diff,omitempty"`
 
-	group  *Group
 	images map[string][]string
 }
 
@@ -76,7 +75,7 @@ func Pending(groups []Group) []Result {
 	var out []Result
 	for i := range groups {
 		g := &groups[i]
-		r := Result{Repo: g.Repo(), Branch: g.Source.Branch, Images: g.Images(), Action: Opened, group: g}
+		r := Result{Repo: g.Repo(), Branch: g.Source.Branch, Images: g.Images(), Action: Opened}
 		for j := range g.Members {
 			for _, p := range g.Members[j].Pins {
 				r.Pins = append(r.Pins, p.To)
@@ -125,7 +124,7 @@ func each(ctx context.Context, groups []Group, o Options, dry bool) []Result {
 }
 
 func (g *Group) failed(err error) Result {
-	return Result{Repo: g.Repo(), Branch: g.Source.Branch, Images: g.Images(), Action: Failed, Message: err.Error(), group: g}
+	return Result{Repo: g.Repo(), Branch: g.Source.Branch, Images: g.Images(), Action: Failed, Message: err.Error()}
 }
 
 // session is the work on one group.
@@ -147,7 +146,7 @@ type session struct {
 }
 
 func (s *session) run(ctx context.Context) Result {
-	s.result = Result{Repo: s.Repo(), Branch: s.Source.Branch, Images: s.Images(), group: s.Group}
+	s.result = Result{Repo: s.Repo(), Branch: s.Source.Branch, Images: s.Images()}
 	if err := s.read(ctx); err != nil {
 		return s.failed(err)
 	}
