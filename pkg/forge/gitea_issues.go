@@ -46,13 +46,13 @@ func (g *giteaIssues) Issues(ctx context.Context, label string, since time.Time)
 	if id, err := g.findLabel(ctx, label); err != nil || id == 0 {
 		return nil, err
 	}
-	return listIssues(since, func(state string) ([]Issue, error) {
+	return listIssues(since, "open", func(state string) ([]Issue, error) {
 		query := url.Values{"state": {state}, "type": {"issues"}, "labels": {label}, "limit": {strconv.Itoa(issuesPage)}}
 		if state == "closed" {
 			query.Set("since", since.UTC().Format(time.RFC3339))
 		}
 		return g.list(ctx, label, query)
-	}, "open", "closed")
+	})
 }
 
 func (g *giteaIssues) list(ctx context.Context, label string, query url.Values) ([]Issue, error) {

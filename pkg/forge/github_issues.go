@@ -38,13 +38,13 @@ func (g *gitHubIssues) explained(err error) error {
 
 // Issues implements [Issues].
 func (g *gitHubIssues) Issues(ctx context.Context, label string, since time.Time) ([]Issue, error) {
-	return listIssues(since, func(state string) ([]Issue, error) {
+	return listIssues(since, "open", func(state string) ([]Issue, error) {
 		opts := &github.IssueListByRepoOptions{State: state, Labels: []string{label}, Sort: "created", Direction: "asc"}
 		if state == "closed" {
 			opts.Since = since
 		}
 		return g.list(ctx, label, opts)
-	}, "open", "closed")
+	})
 }
 
 func (g *gitHubIssues) list(ctx context.Context, label string, opts *github.IssueListByRepoOptions) ([]Issue, error) {

@@ -33,7 +33,7 @@ func (g *gitLabIssues) explained(err error) error {
 
 // Issues implements [Issues].
 func (g *gitLabIssues) Issues(ctx context.Context, label string, since time.Time) ([]Issue, error) {
-	return listIssues(since, func(state string) ([]Issue, error) {
+	return listIssues(since, "opened", func(state string) ([]Issue, error) {
 		opts := &gitlab.ListProjectIssuesOptions{
 			State: &state, Labels: &gitlab.LabelOptions{label}, OrderBy: gitlab.Ptr("created_at"), Sort: gitlab.Ptr("asc"),
 		}
@@ -41,7 +41,7 @@ func (g *gitLabIssues) Issues(ctx context.Context, label string, since time.Time
 			opts.UpdatedAfter = &since
 		}
 		return g.list(ctx, label, opts)
-	}, "opened", "closed")
+	})
 }
 
 func (g *gitLabIssues) list(ctx context.Context, label string, opts *gitlab.ListProjectIssuesOptions) ([]Issue, error) {
@@ -79,19 +79,8 @@ func (g *gitLabIssues) OpenIssue(ctx context.Context, n NewIssue) (*Issue, error
 	}
 	labels := gitlab.LabelOptions(n.labels())
 	opts := &gitlab.CreateIssueOptions{Title: &n.Title, Description: &n.Body, Labels: &labels}
-	var missing []error
-	var ids []int64
-	for _, name := range n.Assignees {
-		id, err := g.user(ctx, name)
-		if err != nil {
-			missing = append(missing, err)
-			continue
-		}
-		ids = append(ids, id)
-	}
-	if len(ids) > 0 {
-		opts.AssigneeIDs = &ids
-	}
+	ids, missing := g.users(ctx, n.Assignees)
+	opts.AssigneeIDs = ids
 	made, _, err := g.GitLab.Issues.CreateIssue(g.src.Repo, opts, gitlab.WithContext(ctx))
 	switch {
 	case err != nil:

@@ -201,23 +201,10 @@ func (g *gitLabRepository) Open(ctx context.Context, n NewRequest) (*Request, er
 	if len(n.Labels) > 0 {
 		opts.Labels = (*gitlab.LabelOptions)(&n.Labels)
 	}
-	var missing []error
-	users := func(names []string) *[]int64 {
-		var ids []int64
-		for _, name := range names {
-			id, err := g.user(ctx, name)
-			if err != nil {
-				missing = append(missing, err)
-				continue
-			}
-			ids = append(ids, id)
-		}
-		if len(ids) == 0 {
-			return nil
-		}
-		return &ids
-	}
-	opts.AssigneeIDs, opts.ReviewerIDs = users(n.Assignees), users(n.Reviewers)
+	assignees, missing := g.users(ctx, n.Assignees)
+	reviewers, missingReviewers := g.users(ctx, n.Reviewers)
+	opts.AssigneeIDs, opts.ReviewerIDs = assignees, reviewers
+	missing = append(missing, missingReviewers...)
 	m, _, err := g.MergeRequests.CreateMergeRequest(g.src.Repo, opts, gitlab.WithContext(ctx))
 	switch {
 	case err != nil:
@@ -230,6 +217,23 @@ func (g *gitLabRepository) Open(ctx context.Context, n NewRequest) (*Request, er
 		return &r, &IncompleteError{err}
 	}
 	return &r, nil
+}
+
+// users returns the IDs of users, nil if there are none, and why some are missing.
+func (g *gitLabRepository) users(ctx context.Context, names []string) (found *[]int64, missing []error) {
+	var ids []int64
+	for _, name := range names {
+		id, err := g.user(ctx, name)
+		if err != nil {
+			missing = append(missing, err)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, missing
+	}
+	return &ids, missing
 }
 
 // user returns the ID of a user.

@@ -94,12 +94,12 @@ func allPages(host, label string, read func(page int) (int, error)) error {
 }
 
 // listIssues reads the open issues, and the closed ones that changed since a time unless that is zero.
-func listIssues(since time.Time, list func(state string) ([]Issue, error), open, closed string) ([]Issue, error) {
+func listIssues(since time.Time, open string, list func(state string) ([]Issue, error)) ([]Issue, error) {
 	out, err := list(open)
 	if err != nil || since.IsZero() {
 		return out, err
 	}
-	more, err := list(closed)
+	more, err := list("closed")
 	if err != nil {
 		return nil, err
 	}
