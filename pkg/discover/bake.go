@@ -324,17 +324,7 @@ func (e *bakeEval) matrix(x hclsyntax.Expression) []map[string]cty.Value {
 		if axes[key].IsNull() || !axes[key].CanIterateElements() {
 			continue
 		}
-		var next []map[string]cty.Value
-		for _, c := range out {
-			for _, item := range axes[key].AsValueSlice() {
-				if len(next) < maxMatrix {
-					with := maps.Clone(c)
-					with[key] = item
-					next = append(next, with)
-				}
-			}
-		}
-		out = next
+		out = multiplied(out, key, axes[key].AsValueSlice())
 	}
 	return out
 }

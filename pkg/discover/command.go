@@ -228,12 +228,8 @@ func (m *images) subscript(c command, args []string) {
 func (m *images) nested(c command, file string, read func(sh *shell)) {
 	inner := *m.sh
 	inner.vars = map[string]string{}
-	for k, v := range m.sh.vars {
-		inner.vars[k] = v
-	}
-	for k, v := range c.env {
-		inner.vars[k] = v
-	}
+	maps.Copy(inner.vars, m.sh.vars)
+	maps.Copy(inner.vars, c.env)
 	inner.dir, inner.calls, inner.funcs = c.dir, m.sh.calls+1, map[string]*syntax.Stmt{}
 	if c.conditional {
 		inner.branches++

@@ -144,8 +144,11 @@ func (w *workflowRun) environment(n *yaml.Node, before map[string]string, c cont
 	if out == nil {
 		out = map[string]string{}
 	}
+	vars := anyMap(out) // each variable sees those before it
+	c = c.with("env", vars)
 	for _, p := range pairs(n) {
-		out[p.key.Value] = c.with("env", anyMap(out)).text(w.scan.marks, scalar(p.value))
+		text := c.text(w.scan.marks, scalar(p.value))
+		out[p.key.Value], vars[p.key.Value] = text, text
 	}
 	return out
 }
@@ -249,6 +252,21 @@ func resolved(v any, c contexts, m *marks) any {
 	return v
 }
 
+// multiplied returns every combination with each value of one more axis, at most maxMatrix.
+func multiplied[M ~map[string]V, V any](all []M, key string, values []V) []M {
+	var out []M
+	for _, c := range all {
+		for _, v := range values {
+			if len(out) < maxMatrix {
+				with := maps.Clone(c)
+				with[key] = v
+				out = append(out, with)
+			}
+		}
+	}
+	return out
+}
+
 // combinations multiplies out a matrix: https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations.
 func combinations(m map[string]any) []any {
 	all := []open{{}}
@@ -259,17 +277,7 @@ func combinations(m map[string]any) []any {
 			continue
 		}
 		axes++
-		var next []open
-		for _, c := range all {
-			for _, v := range values {
-				if len(next) < maxMatrix {
-					with := maps.Clone(c)
-					with[key] = v
-					next = append(next, with)
-				}
-			}
-		}
-		all = next
+		all = multiplied(all, key, values)
 	}
 	if excludes, ok := m["exclude"].([]any); ok {
 		all = slices.DeleteFunc(all, func(c open) bool {

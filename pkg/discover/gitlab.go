@@ -208,17 +208,11 @@ func (ci *gitLabCI) combinations(n *yaml.Node) []map[string]string {
 	for _, block := range items(n) {
 		all := []map[string]string{{}}
 		for _, p := range pairs(block) {
-			var next []map[string]string
-			for _, c := range all {
-				for _, v := range items(p.value) {
-					if len(next) < maxMatrix {
-						with := maps.Clone(c)
-						with[p.key.Value] = scalar(v)
-						next = append(next, with)
-					}
-				}
+			var values []string
+			for _, v := range items(p.value) {
+				values = append(values, scalar(v))
 			}
-			all = next
+			all = multiplied(all, p.key.Value, values)
 		}
 		out = append(out, all...)
 	}
