@@ -87,14 +87,10 @@ func (o *AheadOptions) report(ctx context.Context, mirrors map[string][]string, 
 
 // targets returns the digests to scan for an event, its own first; none if the event needs no scan.
 func (e Event) targets(f *fleet.Fleet, now time.Time) []target {
-	wanted := map[string]bool{}
-	for _, name := range f.Graph.Order() {
-		wanted[name] = true
-	}
 	if !e.observe(f, now) {
 		return nil
 	}
-	list := slices.DeleteFunc(targetsOf(f, wanted), func(t target) bool { return t.name() != e.name() || (t.image != "") != (e.Image != "") })
+	list := slices.DeleteFunc(targetsOf(f, nil), func(t target) bool { return t.name() != e.name() || (t.image != "") != (e.Image != "") })
 	scanned := func(t *target) bool { last := t.last(f.State); return last != nil && !last.Behind }
 	if !slices.ContainsFunc(list, func(t target) bool { return t.index == e.Digest && !scanned(&t) }) {
 		return nil

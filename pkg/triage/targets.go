@@ -66,12 +66,12 @@ type targets struct {
 	at   map[string]int // by key
 }
 
-// targetsOf returns the digests that matter to the images for which wanted is true: what they published, what they are built on,
-// and the newer candidates.
+// targetsOf returns the digests that matter to the images for which wanted is true, or to all if it is nil: what they published,
+// what they are built on, and the newer candidates.
 func targetsOf(f *fleet.Fleet, wanted map[string]bool) []target {
 	t := &targets{Fleet: f, at: map[string]int{}}
 	for _, name := range f.Graph.Order() {
-		if img, facts := f.Config.Find(name), f.State.Images[name]; wanted[name] && facts != nil {
+		if img, facts := f.Config.Find(name), f.State.Images[name]; (wanted == nil || wanted[name]) && facts != nil {
 			t.image(img, facts)
 		}
 	}

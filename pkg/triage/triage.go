@@ -324,12 +324,8 @@ func (r *run) record() {
 
 // forget drops the scans of digests that no longer matter to any image, and the VEX statements about them.
 func (r *run) forget() {
-	everything := map[string]bool{}
-	for name := range r.State.Images {
-		everything[name] = true
-	}
 	keep, used := map[string]bool{}, map[string]bool{"": true}
-	all := targetsOf(r.Fleet, everything)
+	all := targetsOf(r.Fleet, nil)
 	for i := range all {
 		t := &all[i]
 		keep[t.key()], used[t.digest], used[t.index] = true, true, true

@@ -94,7 +94,7 @@ type GitHub struct {
 
 // GitHub returns the client for the host of a source. needs describes the permissions that the token must have, for messages.
 func (c *Clients) GitHub(ctx context.Context, s *config.Source, needs string) (*GitHub, error) {
-	e, err := c.endpoint(ctx, s, needs)
+	e, err := c.Endpoint(ctx, s, needs)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ type GitLab struct {
 
 // GitLab returns the client for the host of a source. needs describes the permissions that the token must have, for messages.
 func (c *Clients) GitLab(ctx context.Context, s *config.Source, needs string) (*GitLab, error) {
-	e, err := c.endpoint(ctx, s, needs)
+	e, err := c.Endpoint(ctx, s, needs)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,9 @@ type Endpoint struct {
 	clients *Clients
 }
 
-func (c *Clients) endpoint(ctx context.Context, s *config.Source, needs string) (*Endpoint, error) {
+// Endpoint returns the API of the host of a source, for requests that are the same at every forge. needs describes the permissions
+// that the token must have, for messages.
+func (c *Clients) Endpoint(ctx context.Context, s *config.Source, needs string) (*Endpoint, error) {
 	token, err := c.o.Token(ctx, s.Host)
 	if err != nil {
 		return nil, fmt.Errorf("finding the token for %s: %w", s.Host, err)

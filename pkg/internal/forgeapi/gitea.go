@@ -21,7 +21,7 @@ type Gitea struct {
 
 // Gitea returns the client for the host of a source. needs describes the permissions that the token must have, for messages.
 func (c *Clients) Gitea(ctx context.Context, s *config.Source, needs string) (*Gitea, error) {
-	e, err := c.endpoint(ctx, s, needs)
+	e, err := c.Endpoint(ctx, s, needs)
 	if err != nil {
 		return nil, err
 	}

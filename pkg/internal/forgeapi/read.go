@@ -5,15 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-
-	"github.com/imagefactory/imagefactory/pkg/config"
 )
-
-// Endpoint returns the API of the host of a source, for requests that are the same at every forge. needs describes the permissions
-// that the token must have, for messages.
-func (c *Clients) Endpoint(ctx context.Context, s *config.Source, needs string) (*Endpoint, error) {
-	return c.endpoint(ctx, s, needs)
-}
 
 // Read reads a path of the API, with its query. With the ETag of an earlier response, the forge may answer that nothing has
 // changed: then unchanged is true.
