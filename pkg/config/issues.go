@@ -71,24 +71,11 @@ func (v *validator) issues(n *yaml.Node, at string, i *Issues) {
 	if i == nil {
 		return
 	}
-	if _, err := ParseSelector(i.Selector, nil); err != nil {
-		v.check(child(n, "selector"), at+".selector", err)
-	}
-	for k, owner := range i.Owners {
-		if !ownerForm().MatchString(owner) {
-			v.check(item(child(n, "owners"), k), at+".owners", fmt.Errorf("invalid owner %q", owner))
-		}
-	}
+	v.scope(n, at, i.Selector, i.Owners)
 	if child(n, "label") != nil && !plainName(i.Label, true) || len(i.Label) > maxIssueLabel {
 		v.add(finding.BadValue, child(n, "label"), fmt.Sprintf("%s.label: invalid value %q", at, i.Label), "want up to 50 characters, without commas")
 	}
-	for key, list := range map[string][]string{"labels": i.Labels, "assignees": i.Assignees} {
-		for k, name := range list {
-			if !plainName(name, key == "labels") {
-				v.add(finding.BadValue, item(child(n, key), k), fmt.Sprintf("%s.%s[%d]: invalid value %q", at, key, k, name), "")
-			}
-		}
-	}
+	v.plainNames(n, at, map[string][]string{"labels": i.Labels, "assignees": i.Assignees})
 	if child(n, "repo") == nil {
 		for _, key := range []string{"provider", "host"} {
 			if child(n, key) != nil {
@@ -109,6 +96,29 @@ func (v *validator) issues(n *yaml.Node, at string, i *Issues) {
 		v.add(finding.BadValue, orNode(child(n, "provider"), n), fmt.Sprintf("%s.provider: %s has no issues", at, s.Provider), "want github, gitlab or gitea")
 	default:
 		v.repo(n, at, s)
+	}
+}
+
+// scope checks what selects the images of a channel or of issues.
+func (v *validator) scope(n *yaml.Node, at, selector string, owners []string) {
+	if _, err := ParseSelector(selector, nil); err != nil {
+		v.check(child(n, "selector"), at+".selector", err)
+	}
+	for i, owner := range owners {
+		if !ownerForm().MatchString(owner) {
+			v.check(item(child(n, "owners"), i), at+".owners", fmt.Errorf("invalid owner %q", owner))
+		}
+	}
+}
+
+// plainNames checks lists of user names and labels, by their keys.
+func (v *validator) plainNames(n *yaml.Node, at string, lists map[string][]string) {
+	for key, list := range lists {
+		for i, name := range list {
+			if !plainName(name, key == "labels") {
+				v.add(finding.BadValue, item(child(n, key), i), fmt.Sprintf("%s.%s[%d]: invalid value %q", at, key, i, name), "")
+			}
+		}
 	}
 }
 

@@ -202,14 +202,7 @@ func (v *validator) channel(n *yaml.Node, at string, c *Channel) {
 			v.add(finding.BadValue, item(child(n, "events"), i), fmt.Sprintf("%s.events: unknown event %q", at, e), suggest(string(e), texts(Events())))
 		}
 	}
-	if _, err := ParseSelector(c.Selector, nil); err != nil {
-		v.check(child(n, "selector"), at+".selector", err)
-	}
-	for i, owner := range c.Owners {
-		if !ownerForm().MatchString(owner) {
-			v.check(item(child(n, "owners"), i), at+".owners", fmt.Errorf("invalid owner %q", owner))
-		}
-	}
+	v.scope(n, at, c.Selector, c.Owners)
 	keys, known := channelKeys[c.Kind]
 	switch {
 	case c.Kind == "":

@@ -48,19 +48,9 @@ func (v *validator) pullRequests(n *yaml.Node) {
 				v.add(finding.BadValue, child(n, key), at+".title: want one line", "")
 			}
 		}
-		for _, m := range placeholder().FindAllStringSubmatch(text, -1) {
-			if name := strings.TrimSpace(m[1]); !slices.Contains(known, name) {
-				v.add(finding.BadValue, child(n, key), fmt.Sprintf("%s.%s: unknown placeholder %q", at, key, m[0]), suggest(name, known))
-			}
-		}
+		v.unknownPlaceholders(child(n, key), at+"."+key, text, known)
 	}
-	for key, list := range map[string][]string{"labels": p.Labels, "assignees": p.Assignees, "reviewers": p.Reviewers} {
-		for i, name := range list {
-			if strings.TrimSpace(name) == "" || strings.ContainsFunc(name, unicode.IsControl) || key == "labels" && strings.Contains(name, ",") {
-				v.add(finding.BadValue, item(child(n, key), i), fmt.Sprintf("%s.%s[%d]: invalid value %q", at, key, i, name), "")
-			}
-		}
-	}
+	v.plainNames(n, at, map[string][]string{"labels": p.Labels, "assignees": p.Assignees, "reviewers": p.Reviewers})
 	if methods := []string{"merge", "squash", "rebase"}; p.AutoMerge != "" && !slices.Contains(methods, p.AutoMerge) {
 		v.add(finding.BadValue, child(n, "autoMerge"), fmt.Sprintf("%s.autoMerge: unknown way to merge %q", at, p.AutoMerge), suggest(p.AutoMerge, methods))
 	}

@@ -44,11 +44,6 @@ func (r *WebhookReceiver) SecretKey() SecretKey {
 	return SecretKey{Secret: r.Secret, Key: secretKeys[r.Kind]}
 }
 
-// Signs reports whether the sender needs the shared secret. Of other senders, Kargo only makes the URL of the receiver hard to guess.
-func (r *WebhookReceiver) Signs() bool {
-	return r.Kind == ReceiveArtifactory || r.Kind == ReceiveGitHub || r.Kind == ReceiveHarbor
-}
-
 // ofGitOnly are Kargo's kinds of receivers that react to events of git repositories only, which no Warehouse of dist watches.
 var ofGitOnly = []ReceiverKind{"bitbucket", "gitea", "gitlab"}
 

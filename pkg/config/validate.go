@@ -474,10 +474,15 @@ func (v *validator) providerKeys(n *yaml.Node, at string, p Provider) {
 
 func (v *validator) templates(n *yaml.Node, at string, values map[string]string) {
 	for key, value := range values {
-		for _, m := range placeholder().FindAllStringSubmatch(value, -1) {
-			if !slices.Contains(placeholders, strings.TrimSpace(m[1])) {
-				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, key, m[0]), suggest(strings.TrimSpace(m[1]), placeholders))
-			}
+		v.unknownPlaceholders(orNode(child(n, key), n), at+"."+key, value, placeholders)
+	}
+}
+
+// unknownPlaceholders reports the placeholders of a text that are not known.
+func (v *validator) unknownPlaceholders(n *yaml.Node, at, text string, known []string) {
+	for _, m := range placeholder().FindAllStringSubmatch(text, -1) {
+		if name := strings.TrimSpace(m[1]); !slices.Contains(known, name) {
+			v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown placeholder %q", at, m[0]), suggest(name, known))
 		}
 	}
 }
@@ -488,17 +493,9 @@ func (v *validator) workflow(n *yaml.Node, at, name string) {
 	}
 }
 
-func providerNames() []string {
-	var names []string
-	for _, p := range Providers() {
-		names = append(names, string(p))
-	}
-	return names
-}
-
 func (v *validator) provider(n *yaml.Node, at string, p Provider) {
 	if p != "" && !p.known() {
-		v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown provider %q", at, p), suggest(string(p), providerNames()))
+		v.add(finding.BadValue, n, fmt.Sprintf("%s: unknown provider %q", at, p), suggest(string(p), texts(Providers())))
 	}
 }
 

@@ -181,11 +181,7 @@ func (v *validator) webhook(n *yaml.Node, at string, w *WebhookRequest) {
 		if key == "query" && holdsSecret(name, text) && isLiteral(text) || key == "body" && holdsSecret("", text) {
 			v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: a secret does not belong into images.yaml", at, place), "send it in a header, as {secret: NAME, key: KEY}")
 		}
-		for _, m := range placeholder().FindAllStringSubmatch(text, -1) {
-			if name := strings.TrimSpace(m[1]); !slices.Contains(placeholders, name) {
-				v.add(finding.BadValue, orNode(child(n, key), n), fmt.Sprintf("%s.%s: unknown placeholder %q", at, place, m[0]), suggest(name, placeholders))
-			}
-		}
+		v.unknownPlaceholders(orNode(child(n, key), n), at+"."+place, text, placeholders)
 	})
 	if size > maxWebhook {
 		v.add(finding.BadValue, n, fmt.Sprintf("%s: %d bytes of texts; at most %d are possible", at, size, maxWebhook), "")
