@@ -211,6 +211,7 @@ func (v *validator) webhookHeaders(n *yaml.Node, at string, headers map[string]*
 		case !headerName().MatchString(name), slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, http.CanonicalHeaderKey(name)):
 			v.add(finding.BadValue, key, fmt.Sprintf("%s: invalid header %q", at, name), "")
 		case h == nil:
+			v.add(finding.Missing, orNode(key, n), at+"."+name+": no value", "give a value, \"\" for an empty one, or {secret: NAME, key: KEY}")
 		case h.Secret != nil:
 			v.secret(value, at+"."+name, &SecretKey{Secret: h.Secret.Secret, Key: h.Secret.Key})
 			if !headerText(h.Secret.Prefix) {
