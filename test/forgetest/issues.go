@@ -209,13 +209,7 @@ func (s *Server) GitLabIssues(name string) *Issues {
 		answer(w, http.StatusCreated, show(x))
 	})
 	i.serve("PUT "+i.API+"/issues/{number}", i.one(http.StatusOK, show))
-	s.Handle("GET /api/v4/users", func(w http.ResponseWriter, q *http.Request) {
-		list := []any{}
-		if at := slices.Index(gitLabUsers, q.URL.Query().Get("username")); at >= 0 {
-			list = append(list, map[string]any{"id": at + 1, "username": gitLabUsers[at]})
-		}
-		answer(w, http.StatusOK, list)
-	})
+	s.Handle("GET /api/v4/users", gitLabUser)
 	return i
 }
 

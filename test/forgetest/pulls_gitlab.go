@@ -57,17 +57,19 @@ func (s *Server) gitLabPulls(r *Repo) {
 		p.Comments = append(p.Comments, body.Body)
 		answer(w, http.StatusCreated, map[string]any{"id": len(p.Comments)})
 	})))
-	s.Handle("GET /api/v4/users", func(w http.ResponseWriter, q *http.Request) {
-		list := []any{}
-		if at := slices.Index(gitLabUsers, q.URL.Query().Get("username")); at >= 0 {
-			list = append(list, map[string]any{"id": at + 1, "username": gitLabUsers[at]})
-		}
-		answer(w, http.StatusOK, list)
-	})
+	s.Handle("GET /api/v4/users", gitLabUser)
 }
 
 // gitLabUsers are the users of a GitLab.
 var gitLabUsers = []string{"ann", "bob"}
+
+func gitLabUser(w http.ResponseWriter, q *http.Request) {
+	list := []any{}
+	if at := slices.Index(gitLabUsers, q.URL.Query().Get("username")); at >= 0 {
+		list = append(list, map[string]any{"id": at + 1, "username": gitLabUsers[at]})
+	}
+	answer(w, http.StatusOK, list)
+}
 
 func gitLabError(w http.ResponseWriter, status int, message any) {
 	answer(w, status, map[string]any{"message": message})
