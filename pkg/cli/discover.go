@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -216,9 +215,9 @@ func (o *discoverOptions) print(env *Env, found *discover.Report, least discover
 
 // writeEntries adds the proposed entries to images.yaml.
 func (o *discoverOptions) writeEntries(env *Env, paths *pathFlags, found *discover.Report, least discover.Confidence) error {
-	text, err := os.ReadFile(paths.config)
+	text, err := readConfig(paths)
 	if err != nil {
-		return fmt.Errorf("reading configuration: %w", err)
+		return err
 	}
 	list, err := found.EntryList(least)
 	if err != nil {
@@ -249,7 +248,7 @@ const discoverBranch = "imagefactory/discover"
 
 // propose opens a request that adds the proposed entries to the images.yaml in the repository, or updates the open one.
 func (o *discoverOptions) propose(ctx context.Context, env *Env, paths *pathFlags, found *discover.Report, least discover.Confidence) error {
-	f, err := fleet.Open(paths.paths())
+	f, err := fleet.OpenWithoutScans(paths.paths())
 	if partial := (*fleet.StateError)(nil); errors.As(err, &partial) {
 		f, err = partial.Rest, nil
 	}

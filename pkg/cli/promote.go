@@ -15,6 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/promote"
 	"github.com/imagefactory/imagefactory/pkg/report"
+	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
@@ -297,7 +298,7 @@ func promoteSummary(r *promote.Report, counts string) report.JobSummary {
 	}
 	for i := range r.Requests {
 		x := &r.Requests[i]
-		s.Rows = append(s.Rows, []string{strings.Join(x.Images, ", "), "pull request " + string(x.Action), strings.Join(shortRefs(x.Pins), ", "), x.URL})
+		s.Rows = append(s.Rows, []string{strings.Join(x.Images, ", "), "pull request " + string(x.Action), strings.Join(state.ShortRefs(x.Pins), ", "), x.URL})
 	}
 	return s
 }

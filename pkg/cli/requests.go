@@ -46,20 +46,12 @@ func changedRequests(list []propose.Result) int {
 	return n
 }
 
-func shortRefs(refs []string) []string {
-	out := make([]string, len(refs))
-	for i, ref := range refs {
-		out[i] = state.Short(ref)
-	}
-	return out
-}
-
 // printRequests prints the pull requests that a pass changed.
 func printRequests(env *Env, list []propose.Result, wide bool) error {
 	var rows [][]string
 	for i := range list {
 		if r := &list[i]; changed(r.Action) {
-			rows = append(rows, []string{r.Repo, r.Branch, string(r.Action), strings.Join(shortRefs(r.Pins), ", "), r.URL})
+			rows = append(rows, []string{r.Repo, r.Branch, string(r.Action), strings.Join(state.ShortRefs(r.Pins), ", "), r.URL})
 		}
 	}
 	if len(rows) == 0 {
@@ -80,7 +72,7 @@ func printPreview(env *Env, list []propose.Result) error {
 		if text == "" && r.Message == "" {
 			continue
 		}
-		for _, more := range []string{r.Message, r.URL, strings.Join(shortRefs(r.Pins), ", ")} {
+		for _, more := range []string{r.Message, r.URL, strings.Join(state.ShortRefs(r.Pins), ", ")} {
 			if more == "" {
 				continue
 			}

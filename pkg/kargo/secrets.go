@@ -61,7 +61,9 @@ func Secrets(cfg *config.Config) []Secret {
 			s.CredType = genericCredentials
 		}
 		u.Key = at.Key
-		s.Keys = append(s.Keys, u)
+		if !slices.Contains(s.Keys, u) { // images may share the key of a header
+			s.Keys = append(s.Keys, u)
+		}
 	}
 	started := startedAt(cfg)
 	for _, host := range slices.Sorted(maps.Keys(cfg.Factory.Credentials)) {
@@ -106,10 +108,7 @@ func Secrets(cfg *config.Config) []Secret {
 		}
 		for _, name := range slices.Sorted(maps.Keys(src.Webhook.Headers)) {
 			if h := src.Webhook.Headers[name]; h.Secret != nil {
-				use := SecretUse{Use: HeaderUse, Host: src.BuildHost(), Kargo: true}
-				if use.Key = h.Secret.Key; byName[h.Secret.Secret] == nil || !slices.Contains(byName[h.Secret.Secret].Keys, use) {
-					add(config.SecretKey{Secret: h.Secret.Secret, Key: h.Secret.Key}, use)
-				}
+				add(config.SecretKey{Secret: h.Secret.Secret, Key: h.Secret.Key}, SecretUse{Use: HeaderUse, Host: src.BuildHost(), Kargo: true})
 			}
 		}
 	}

@@ -72,10 +72,10 @@ func reasons(p *discover.Proposal, wide bool) string {
 
 // some joins a list; without wide, its first item stands for the others.
 func some(list []string, wide bool) string {
-	if len(list) > 1 && !wide {
-		return fmt.Sprintf("%s and %d more", list[0], len(list)-1)
+	if wide {
+		return strings.Join(list, ", ")
 	}
-	return strings.Join(list, ", ")
+	return plural.Listed(list, 1)
 }
 
 func notes(p *discover.Proposal, wide bool) string {

@@ -137,7 +137,7 @@ func (i *Image) changes(old *Image) (out []string) {
 	case r == nil && was != nil:
 		add("pull request %s is no longer open or needed", was.URL)
 	case r != nil && (was == nil || was.URL != r.URL || !slices.Equal(was.Pins, r.Pins)):
-		add("pull request %s brings %s", r.URL, listOf(shortRefs(r.Pins)))
+		add("pull request %s brings %s", r.URL, listOf(ShortRefs(r.Pins)))
 	case r != nil && r.Message != was.Message:
 		add("pull request %s%s", r.URL, because(r.Message))
 	}
@@ -182,7 +182,8 @@ func refsOf(uses []BaseUse) []string {
 	return out
 }
 
-func shortRefs(refs []string) []string {
+// ShortRefs returns references as [Short] does.
+func ShortRefs(refs []string) []string {
 	out := make([]string, len(refs))
 	for i, ref := range refs {
 		out[i] = Short(ref)
