@@ -52,10 +52,12 @@ type state struct {
 	context  *namedContext      // replaces the stage
 	commands []command          // with those of ONBUILD triggers in front
 	deps     []*state
+	own      int  // number of deps that come from its own commands
 	inherits bool // ONBUILD triggers of the parent are in commands
 	missing  []string
 	blank    bool   // the base cannot be resolved
 	rewrite  bool   // the base or the platform cannot be resolved
+	written  string // the reference in the file, with its tag
 	ref      string // of the image, empty if it is none
 	settled  bool   // ref is final
 	late     bool   // a source that was visited before it was known to be needed
@@ -442,9 +444,13 @@ func (p *plan) targets() []*state {
 }
 
 // needed returns the given stages and all stages that they depend on.
-func needed(queue ...*state) map[*state]bool {
+func needed(stages ...*state) map[*state]bool {
+	return reached(stages, func(s *state) []*state { return s.deps })
+}
+
+func reached(stages []*state, deps func(*state) []*state) map[*state]bool {
 	used := make(map[*state]bool)
-	queue = slices.Clone(queue)
+	queue := slices.Clone(stages)
 	for len(queue) > 0 {
 		s := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
@@ -455,7 +461,7 @@ func needed(queue ...*state) map[*state]bool {
 		if s.base != nil {
 			queue = append(queue, s.base)
 		}
-		queue = append(queue, s.deps...)
+		queue = append(queue, deps(s)...)
 	}
 	return used
 }
@@ -544,8 +550,8 @@ func (s *state) baseKey(in *input) baseKey {
 // addTriggers inserts ONBUILD triggers before the commands of a stage. It
 // reports whether they have sources.
 func (p *plan) addTriggers(s *state, triggers []trigger) (bool, error) {
-	own, deps := s.commands, len(s.deps)
-	s.commands = nil
+	own := s.commands
+	s.commands, s.own = nil, len(s.deps)
 	for _, t := range triggers {
 		if p.triggers++; p.triggers > maxInstructions {
 			return false, limitError(t.line, "runs more than %d ONBUILD triggers", maxInstructions)
@@ -562,7 +568,7 @@ func (p *plan) addTriggers(s *state, triggers []trigger) (bool, error) {
 		}
 	}
 	s.commands = append(s.commands, own...)
-	return len(s.deps) > deps, nil
+	return len(s.deps) > s.own, nil
 }
 
 // parseTrigger parses a trigger on its own: with the default escape
@@ -592,7 +598,8 @@ func (p *plan) resolveRefs() error {
 		if err != nil {
 			return refuse(s.line, "failed to parse stage name %q: %v", s.stage.BaseName, err)
 		}
-		s.ref = reference.TagNameOnly(named).String()
+		s.written = reference.TagNameOnly(named).String()
+		s.ref = s.written
 		s.settled = s.source || p.used[s]
 		s.late = s.source && !p.used[s]
 		if !p.used[s] {
@@ -628,6 +635,41 @@ func (p *plan) images() []Image {
 			}
 		}
 		images = append(images, img)
+	}
+	return append(images, p.lateImages()...)
+}
+
+// lateImages returns, for AllStages, the sources that a named context replaces in the build of one target but not in that of
+// another, which needs them through a trigger only.
+func (p *plan) lateImages() []Image {
+	if !p.in.opts.AllStages || p.triggers == 0 {
+		return nil
+	}
+	var images []Image
+	seen := map[*state]bool{}
+	targets := p.targets()
+	for _, target := range targets[:min(len(targets), maxTargets)] {
+		early := reached([]*state{target}, func(s *state) []*state {
+			if s.inherits {
+				return s.deps[:s.own]
+			}
+			return s.deps
+		})
+		all := needed(target)
+		for _, s := range p.states {
+			if !all[s] {
+				continue
+			}
+			for _, dep := range s.deps {
+				if s.context != nil || !dep.source || dep.kind == KindOnbuild || early[dep] || seen[dep] {
+					continue
+				}
+				seen[dep] = true
+				if ref := dep.written; ref != "" && ref != dep.ref {
+					images = append(images, Image{Ref: ref, Kind: dep.kind, Stage: dep.label, Line: dep.line})
+				}
+			}
+		}
 	}
 	return images
 }

@@ -96,7 +96,7 @@ func FuzzNextPage(f *testing.F) {
 }
 
 func FuzzParsePage(f *testing.F) {
-	for _, body := range []string{`{"name":"team/app","tags":["a","b"]}`, `{"name":"team/app","tags":null}`, `{"tags":[]}`, `{"name":"x/app","tags":[]}`, `{}`, `[]`, `null`, `{"tags":{}}`, `<html>`} {
+	for _, body := range []string{`{"name":"team/app","tags":["a","b"]}`, `{"name":"team/app","tags":null}`, `{"tags":[]}`, `{"name":"x/app","tags":[]}`, `{"name":"proxy/team/app","tags":["a"]}`, `{}`, `[]`, `null`, `{"tags":{}}`, `<html>`} {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -106,7 +106,7 @@ func FuzzParsePage(f *testing.F) {
 			assert.Nil(t, p)
 			return
 		}
-		assert.True(t, isOf(p.Name, "team/app"))
+		assert.True(t, isOf(p.Name, "team/app") || isOf("team/app", p.Name))
 		list := tagList{at: at, seen: map[string]bool{}, visited: map[string]bool{}}
 		_, err = list.add(&response{body: body, header: http.Header{}, url: "https://registry.example/"})
 		require.NoError(t, err)
