@@ -346,16 +346,31 @@ func given(src []byte, opts dockerfile.Options, res *dockerfile.Resolution) ([]b
 	return []byte(strings.Join(lines, "")), true
 }
 
-// replaceWord replaces the first whole word of some lines.
+// replaceWord replaces the first whole word of some lines. It compares bytes:
+// a word need not be valid UTF-8.
 func replaceWord(lines []string, word, by string) bool {
-	re := regexp.MustCompile(`(^|\s)` + regexp.QuoteMeta(word) + `(\s|\\|$)`)
 	for i, line := range lines {
-		if at := re.FindStringIndex(line); at != nil {
-			lines[i] = line[:at[0]] + strings.Replace(line[at[0]:], word, by, 1)
-			return true
+		for at := 0; at+len(word) <= len(line); at++ {
+			before, after := line[:at], line[at:]
+			if rest, ok := strings.CutPrefix(after, word); ok && mayStart(before) && mayEnd(rest) {
+				lines[i] = before + by + rest
+				return true
+			}
 		}
 	}
 	return false
+}
+
+const space = " \t\n\f\r"
+
+// mayStart reports whether a word may start after a text.
+func mayStart(before string) bool {
+	return before == "" || strings.IndexByte(space, before[len(before)-1]) >= 0
+}
+
+// mayEnd reports whether a word may end before a text.
+func mayEnd(rest string) bool {
+	return rest == "" || strings.IndexByte(space+`\`, rest[0]) >= 0
 }
 
 const someImage = "given.invalid/image:1"
