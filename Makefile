@@ -44,23 +44,36 @@ test-long: ## run in full the tests that `make test` shortens or skips
 race: ## run the tests of `make test` with the race detector
 	$(GO) test -race -short -timeout 30m ./...
 
-e2e: build ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
-	cd test/e2e && $(GO) build -o $(abspath .cache/e2e)/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
-	cd test/e2e && E2E_SERVERS=$(abspath .cache/e2e) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
+# Real servers of the tests, each built from its Go module, and where.
+PROGRAMS := $(abspath .cache)
+BUSYBOX  ?= /bin/busybox
 
-LOOP    := .cache/loop
-BUSYBOX ?= /bin/busybox
+.PHONY: cluster-programs loop-programs gitea-programs clocked
+cluster-programs:
+	cd test/e2e && $(GO) build -o $(PROGRAMS)/e2e/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
 
-loop: loop-programs ## build images with a real BuildKit while base tags move, as root (needs Debian's runc, busybox-static and docker-registry)
-	cd test/loop && GOFLAGS= LOOP_BIN=$(abspath $(LOOP)) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
+loop-programs: clocked
+	cd test/loop && GOFLAGS= CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(PROGRAMS)/loop/ tool
 
-loop-up: loop-programs ## start the servers of `make loop`, print their addresses, and leave them running until Ctrl-C
-	cd test/loop && GOFLAGS= $(GO) run ./up -bin $(abspath $(LOOP)) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(abspath $(LOOP))/up
+# Gitea needs files that its module keeps beside its source.
+gitea-programs: clocked
+	@mkdir -p $(PROGRAMS)/gitea
+	cd test/gitea && GOFLAGS= CGO_ENABLED=1 $(GO) build -tags='sqlite sqlite_unlock_notify' -ldflags='-s -w' -o $(PROGRAMS)/gitea/ tool
+	@rm -rf $(PROGRAMS)/gitea/static && mkdir $(PROGRAMS)/gitea/static
+	@cd test/gitea && cd "$$(GOFLAGS= $(GO) list -m -f '{{.Dir}}' code.gitea.io/gitea)" && cp -R --no-preserve=mode templates options $(PROGRAMS)/gitea/static/
 
-.PHONY: loop-programs
-loop-programs:
-	cd test/loop && GOFLAGS= CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(abspath $(LOOP))/ tool
-	CGO_ENABLED=0 $(GO) build -o $(LOOP)/imagefactory ./test/clocked
+# imagefactory with a clock that the tests set.
+clocked:
+	CGO_ENABLED=0 $(GO) build -o $(PROGRAMS)/loop/imagefactory ./test/clocked
+
+e2e: build cluster-programs ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
+	cd test/e2e && PROGRAMS=$(PROGRAMS) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
+
+loop: loop-programs gitea-programs cluster-programs ## run the whole way with real servers: Gitea, BuildKit, a registry and an API server, as root (needs Debian's runc, busybox-static and docker-registry)
+	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
+
+loop-up: loop-programs gitea-programs cluster-programs ## start the servers of `make loop`, print their addresses, and leave them running until Ctrl-C
+	cd test/parts && GOFLAGS= $(GO) run ./up -programs $(PROGRAMS) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(PROGRAMS)/loop/up
 
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages
 	cd test/monitoring && GOFLAGS= MONITORING_BINARY=$(abspath $(BIN)) $(GO) test -count=1 ./...
@@ -88,12 +101,8 @@ scanners: build ## test scan with Trivy and Grype, built from their Go modules (
 # Trivy does not build without this experiment. The same settings for all, so that they share what they compile.
 SCANNERS_ENV := GOFLAGS= GOEXPERIMENT=jsonv2 CGO_ENABLED=0
 
-GITEA := $(abspath .cache/gitea)
-gitea: ## test the provider gitea with a real Gitea, built from its Go module with cgo (needs git)
-	@mkdir -p $(GITEA)
-	cd test/gitea && GOFLAGS= CGO_ENABLED=1 $(GO) build -tags='sqlite sqlite_unlock_notify' -ldflags='-s -w' -o $(GITEA)/ tool
-	CGO_ENABLED=0 $(GO) build -o $(GITEA)/imagefactory ./test/clocked
-	cd test/gitea && GOFLAGS= GITEA=$(GITEA)/gitea GITEA_BINARY=$(GITEA)/imagefactory $(GO) test -count=1 ./...
+gitea: gitea-programs ## test the provider gitea with a real Gitea, built from its Go module with cgo (needs git)
+	cd test/gitea && GOFLAGS= PROGRAMS=$(PROGRAMS) $(GO) test -count=1 ./...
 
 githubapi: $(GITHUB_API) ## compare the requests to GitHub, and the responses of the test forge, with GitHub's description of its API
 	cd test/githubapi && GITHUB_API=$(abspath $(GITHUB_API)) $(GO) test -count=1 ./...
@@ -116,6 +125,7 @@ lint: $(TOOLS)/golangci-lint-$(GOLANGCI) ## run the linters
 	cd test/monitoring && $(abspath $<) run
 	cd test/scanners && $(SCANNERS_ENV) $(abspath $<) run
 	cd test/gitea && GOFLAGS= $(abspath $<) run
+	cd test/parts && GOFLAGS= $(abspath $<) run
 	cd test/loop && GOFLAGS= $(abspath $<) run
 	cd test/githubapi && $(abspath $<) run
 

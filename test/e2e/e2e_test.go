@@ -35,6 +35,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
 const (
@@ -45,22 +47,25 @@ const (
 	manager = "argocd-controller"
 )
 
-// What make e2e says: folders of the servers and of Kargo's CRDs, and the imagefactory binary.
+// What make e2e says: the folder of the programs that it builds, the imagefactory binary, and the folder of Kargo's CRDs.
 var (
-	servers = os.Getenv("E2E_SERVERS")
-	binary  = os.Getenv("E2E_BINARY")
-	schemas = os.Getenv("KARGO_SCHEMAS")
+	programs = os.Getenv("PROGRAMS")
+	binary   = os.Getenv("E2E_BINARY")
+	schemas  = os.Getenv("KARGO_SCHEMAS")
 )
 
-var here *cluster
+var (
+	cluster       *parts.Cluster
+	administrator *rest.Config
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
 func run(m *testing.M) int {
-	if servers == "" || binary == "" {
-		fmt.Fprintln(os.Stderr, "run `make e2e`: it builds the servers and the binary, and names them in E2E_SERVERS and E2E_BINARY")
+	if programs == "" || binary == "" {
+		fmt.Fprintln(os.Stderr, "run `make e2e`: it builds the servers and the binary, and names them in PROGRAMS and E2E_BINARY")
 		return 1
 	}
 	if schemas == "" {
@@ -69,9 +74,14 @@ func run(m *testing.M) int {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var err error
-	if here, err = startCluster(ctx, servers); err == nil {
-		defer here.stop()
+	dir, err := os.MkdirTemp("", "imagefactory-e2e-")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		cluster, err = parts.StartCluster(ctx, parts.Options{Programs: programs, Dir: dir})
+	}
+	if err == nil {
+		defer cluster.Stop()
+		administrator = &rest.Config{Host: cluster.Host, BearerToken: cluster.Token, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAFile: cluster.CAFile}}
 		err = installCRDs(ctx)
 	}
 	if err != nil {
@@ -113,7 +123,7 @@ func newAPI(config *rest.Config) (*api, error) {
 // admin is a client that may do everything.
 func admin(t testing.TB) *api {
 	t.Helper()
-	a, err := newAPI(here.admin)
+	a, err := newAPI(administrator)
 	require.NoError(t, err)
 	return a
 }
@@ -190,7 +200,7 @@ func parse(data []byte) ([]*unstructured.Unstructured, error) {
 }
 
 func installCRDs(ctx context.Context) error {
-	a, err := newAPI(here.admin)
+	a, err := newAPI(administrator)
 	if err != nil {
 		return err
 	}
@@ -505,7 +515,7 @@ func configOf(t *testing.T, a *api, namespace, account string) *rest.Config {
 	t.Helper()
 	token, err := a.typed.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	config := rest.AnonymousClientConfig(here.admin)
+	config := rest.AnonymousClientConfig(administrator)
 	config.BearerToken = token.Status.Token
 	return config
 }
@@ -605,7 +615,7 @@ func TestServiceAccountMayDoNothingElse(t *testing.T) {
 	assert.False(t, may(t, jobs, authorizationv1.ResourceAttributes{Namespace: project, Verb: "promote", Group: kargo, Version: "v1alpha1", Resource: "stages"}), "all Stages")
 
 	// What is allowed beyond what everybody who is signed in may do is this, and no more.
-	somebody := rest.CopyConfig(here.admin)
+	somebody := rest.CopyConfig(administrator)
 	somebody.Impersonate = rest.ImpersonationConfig{UserName: "somebody", Groups: []string{"system:authenticated"}}
 	anybody, err := newAPI(somebody)
 	require.NoError(t, err)

@@ -16,31 +16,37 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
-// The programs: `make gitea` builds Gitea, and imagefactory with a clock that IMAGEFACTORY_TEST_NOW sets.
+// programs is the folder in which `make gitea` builds Gitea, and imagefactory with a clock that IMAGEFACTORY_TEST_NOW sets.
 var (
-	program = os.Getenv("GITEA")
-	binary  = os.Getenv("GITEA_BINARY")
+	programs = os.Getenv("PROGRAMS")
+	binary   = filepath.Join(programs, "loop", "imagefactory")
 )
 
-var server *gitea
+var server *parts.Gitea
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if program == "" || binary == "" {
-		fmt.Fprintln(os.Stderr, "run `make gitea`: it builds Gitea and imagefactory, and names them in GITEA and GITEA_BINARY")
+	if programs == "" {
+		fmt.Fprintln(os.Stderr, "run `make gitea`: it builds Gitea and imagefactory, and names their folder in PROGRAMS")
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var err error
-	if server, err = startGitea(ctx, program); err != nil {
+	dir, err := os.MkdirTemp("", "imagefactory-gitea-")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		server, err = parts.StartGitea(ctx, parts.Options{Programs: programs, Dir: dir})
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer server.stop()
+	defer server.Stop()
 	return m.Run()
 }
 
@@ -54,7 +60,7 @@ type repository struct {
 func newRepository(t *testing.T, name string, files map[string]string) *repository {
 	t.Helper()
 	r := &repository{t, name}
-	require.NoError(t, server.call(t.Context(), http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil))
+	require.NoError(t, server.Call(t.Context(), http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil))
 	r.create(files)
 	return r
 }
@@ -68,7 +74,7 @@ func (r *repository) create(files map[string]string) {
 	for path, text := range files {
 		changes = append(changes, map[string]any{"operation": "create", "path": path, "content": base64.StdEncoding.EncodeToString([]byte(text))})
 	}
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodPost, r.path("/contents"), map[string]any{"branch": "main", "message": "Add files", "files": changes}, nil))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodPost, r.path("/contents"), map[string]any{"branch": "main", "message": "Add files", "files": changes}, nil))
 }
 
 // read returns a file of the branch main.
@@ -77,7 +83,7 @@ func (r *repository) read(path string) string {
 	var file struct {
 		Content []byte `json:"content"`
 	}
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/contents/"+path), nil, &file))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path), nil, &file))
 	return string(file.Content)
 }
 
@@ -95,8 +101,17 @@ func (r *repository) runs() []workflowRun {
 	var list struct {
 		Runs []workflowRun `json:"workflow_runs"`
 	}
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/actions/runs"), nil, &list))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/actions/runs"), nil, &list))
 	return list.Runs
+}
+
+// newToken returns a token of acme with some scopes.
+func newToken(t *testing.T, scopes string) string {
+	t.Helper()
+	out, err := server.Run(t.Context(), "admin", "user", "generate-access-token", "--username", "acme", "--token-name", scopes, "--scopes", scopes, "--raw")
+	require.NoError(t, err)
+	lines := strings.Fields(out)
+	return lines[len(lines)-1]
 }
 
 // factory is where imagefactory runs: nothing is kept there, all state is in the repository factory of acme.
@@ -110,18 +125,18 @@ type factory struct {
 
 func newFactory(t *testing.T, images string) *factory {
 	t.Helper()
-	f := &factory{t: t, dir: t.TempDir(), token: server.token, now: time.Now().UTC().Truncate(time.Second)}
+	f := &factory{t: t, dir: t.TempDir(), token: server.Token, now: time.Now().UTC().Truncate(time.Second)}
 	f.repo = newRepository(t, "factory-"+strings.ToLower(t.Name()), map[string]string{"images.yaml": images})
 	return f
 }
 
-func (f *factory) url() string { return "http://" + server.host + "/acme/" + f.repo.name + ".git" }
+func (f *factory) url() string { return "http://" + server.Host + "/acme/" + f.repo.name + ".git" }
 
 // try runs a command and returns its standard output.
 func (f *factory) try(args ...string) (string, error) {
 	cmd := exec.CommandContext(f.t.Context(), binary, args...)
 	cmd.Dir = f.dir
-	variable := strings.NewReplacer(".", "_", ":", "_").Replace(server.host)
+	variable := strings.NewReplacer(".", "_", ":", "_").Replace(server.Host)
 	cmd.Env = append(os.Environ(), "IMAGEFACTORY_TOKEN_"+variable+"="+f.token, "IMAGEFACTORY_TEST_NOW="+f.now.Format(time.RFC3339),
 		"IMAGEFACTORY_CACHE_DIR="+filepath.Join(f.dir, "cache"), "NO_COLOR=1")
 	var out, errOut strings.Builder
@@ -216,8 +231,8 @@ images:
     dockerfile: images/app/Dockerfile
     workflow: build.yml
     inputs: {rebuild: "{{promotion}}", base: "{{base}}@{{digest}}"}
-`, registry.host, server.host))
-	runner := newRunner(t, server)
+`, registry.host, server.Host))
+	runner := newRunner(t)
 
 	f.pass() // the image was never published
 	runs := app.runs()
@@ -258,7 +273,7 @@ images:
 - {name: other, repository: acme/other, source: {provider: gitea, host: "%[1]s", repo: acme/checked, workflow: none.yml}}
 - {name: inputs, repository: acme/inputs, source: {provider: gitea, host: "%[1]s", repo: acme/checked, branch: main, workflow: build.yml, inputs: {x: "1"}}}
 - {name: missing, repository: acme/missing, source: {provider: gitea, host: "%[1]s", repo: acme/none, workflow: build.yml}}
-`, server.host))
+`, server.Host))
 	f.dir = f.clone()
 	checks := func() map[string][]string {
 		out, err := f.try("doctor", "-o", "json")
@@ -274,8 +289,8 @@ images:
 		return found
 	}
 	found := checks()
-	require.Len(t, found["token "+server.host], 1)
-	assert.Regexp(t, "^ok: .* is valid; the workflow checks below show its permissions$", found["token "+server.host][0])
+	require.Len(t, found["token "+server.Host], 1)
+	assert.Regexp(t, "^ok: .* is valid; the workflow checks below show its permissions$", found["token "+server.Host][0])
 	assert.Equal(t, []string{`error: inputs sends the undeclared input "x"`}, found["workflow acme/checked build.yml"])
 	assert.Equal(t, []string{"error: no workflow none.yml on the branch main"}, found["workflow acme/checked none.yml"])
 	assert.Equal(t, []string{"error: no repository acme/none, or the token has no access to it"}, found["workflow acme/none build.yml"])
@@ -284,7 +299,7 @@ images:
 factory: {state: {url: "http://%[1]s/acme/factory-testdoctor.git"}}
 images:
 - {name: good, repository: acme/good, source: {provider: gitea, host: "%[1]s", repo: acme/checked, workflow: build.yml, inputs: {rebuild: "{{promotion}}"}}}
-`, server.host))
+`, server.Host))
 	assert.Equal(t, []string{"ok: enabled, and accepts the inputs that are sent, and the token can start it"}, checks()["workflow acme/checked build.yml"])
 
 	for scopes, want := range map[string]string{
@@ -293,11 +308,11 @@ images:
 		"read:repository": "warning: the token cannot start it (403: token does not have at least one of required scope(s), " +
 			"required=[write:repository], token scope=read:repository); Kargo uses its own token, but promote --direct cannot start builds",
 	} {
-		f.token = server.newToken(t, scopes)
+		f.token = newToken(t, scopes)
 		assert.Equal(t, []string{want}, checks()["workflow acme/checked build.yml"])
 	}
 	f.token = strings.Repeat("0", 40)
-	assert.Regexp(t, `^error: .* is invalid, revoked or expired \(401\)$`, checks()["token "+server.host][0])
+	assert.Regexp(t, `^error: .* is invalid, revoked or expired \(401\)$`, checks()["token "+server.Host][0])
 }
 
 func TestUnreadableDockerfiles(t *testing.T) {
@@ -308,7 +323,7 @@ func TestUnreadableDockerfiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"folder": "a folder, not a file", "none": "no such file in the branch", "big": "too large for a Dockerfile", "small-enough": "",
 	} {
-		f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, dockerfile: %s, workflow: w.yml}}`, registry.host, server.host, source.name, path))
+		f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, dockerfile: %s, workflow: w.yml}}`, registry.host, server.Host, source.name, path))
 		_, err := f.try("analyze")
 		if want == "" {
 			require.NoError(t, err)
@@ -316,7 +331,7 @@ func TestUnreadableDockerfiles(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 	}
-	f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, branch: devel/1, workflow: w.yml}}`, registry.host, server.host, source.name))
+	f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, branch: devel/1, workflow: w.yml}}`, registry.host, server.Host, source.name))
 	_, err := f.try("analyze")
 	require.ErrorContains(t, err, `no branch "devel/1" in the repository`)
 }

@@ -151,6 +151,7 @@ require (
 	github.com/hashicorp/go-version v1.9.0 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/huandu/xstrings v1.5.0 // indirect
+	github.com/imagefactory/imagefactory/test/parts v0.0.0
 	github.com/inbucket/html2text v1.0.0 // indirect
 	github.com/jaytaylor/html2text v0.0.0-20230321000545-74c2419ad056 // indirect
 	github.com/jbenet/go-context v0.0.0-20150711004518-d14ea06fba99 // indirect
@@ -289,3 +290,5 @@ replace github.com/Azure/azure-sdk-for-go/sdk/storage/azblob => github.com/Azure
 replace github.com/microsoft/go-mssqldb => github.com/microsoft/go-mssqldb v1.9.7
 
 tool code.gitea.io/gitea
+
+replace github.com/imagefactory/imagefactory/test/parts => ../parts

@@ -27,7 +27,7 @@ type pull struct {
 func (r *repository) pulls() []pull {
 	r.t.Helper()
 	var list []pull
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/pulls?state=all&sort=oldest"), nil, &list))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/pulls?state=all&sort=oldest"), nil, &list))
 	return list
 }
 
@@ -37,7 +37,7 @@ func (r *repository) at(ref, path string) string {
 	var file struct {
 		Content []byte `json:"content"`
 	}
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(ref)), nil, &file))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(ref)), nil, &file))
 	return string(file.Content)
 }
 
@@ -45,16 +45,16 @@ func (r *repository) at(ref, path string) string {
 func (r *repository) change(branch, path, text string) {
 	r.t.Helper()
 	var file struct{ SHA string }
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(branch)), nil, &file))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(branch)), nil, &file))
 	body := map[string]any{"branch": branch, "message": "Change " + path, "sha": file.SHA, "content": base64.StdEncoding.EncodeToString([]byte(text))}
-	require.NoError(r.t, server.call(r.t.Context(), http.MethodPut, r.path("/contents/"+path), body, nil))
+	require.NoError(r.t, server.Call(r.t.Context(), http.MethodPut, r.path("/contents/"+path), body, nil))
 }
 
 // merge merges a pull request, once Gitea has found out that it can be merged.
 func (r *repository) merge(number int) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
-		return server.call(r.t.Context(), http.MethodPost, r.path("/pulls/"+strconv.Itoa(number)+"/merge"), map[string]any{"Do": "merge"}, nil) == nil
+		return server.Call(r.t.Context(), http.MethodPost, r.path("/pulls/"+strconv.Itoa(number)+"/merge"), map[string]any{"Do": "merge"}, nil) == nil
 	}, 30*time.Second, 200*time.Millisecond)
 }
 
@@ -73,7 +73,7 @@ defaults: {registry: %[1]s, source: {provider: gitea, host: %[2]s, workflow: bui
 images:
 - {name: web, repository: web, source: {repo: acme/web}}
 - {name: api, repository: api, source: {repo: acme/api}}
-`, registry.host, server.host))
+`, registry.host, server.Host))
 	f.pass()
 	second := registry.push("base:1", "second")
 	f.now = f.now.Add(time.Hour)
@@ -104,7 +104,7 @@ images:
 	assert.Equal(t, from("base:1", second)+"LABEL a=b\r\n", web.read("Dockerfile"))
 	assert.NotContains(t, f.repo.read("state/images/web.yaml"), "pullRequest:")
 	assert.Empty(t, web.runs(), "the merge may have started a build")
-	runner := newRunner(t, server)
+	runner := newRunner(t)
 	f.now = f.now.Add(2 * time.Hour)
 	f.pass()
 	require.Len(t, web.runs(), 1)

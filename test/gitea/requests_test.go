@@ -21,11 +21,11 @@ func TestRequests(t *testing.T) {
 		{http.MethodPost, "repos/acme/pinned/labels", map[string]any{"name": "deps", "color": "#00aabb"}},
 		{http.MethodPut, "repos/acme/pinned/collaborators/bob", map[string]any{"permission": "write"}},
 	} {
-		require.NoError(t, server.call(t.Context(), step.method, step.path, step.body, nil))
+		require.NoError(t, server.Call(t.Context(), step.method, step.path, step.body, nil))
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run", "AtRealGitea$", "./pkg/forge")
 	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "GITEA_HOST="+server.host, "GITEA_TOKEN="+server.token, "GITEA_REPO=acme/pinned")
+	cmd.Env = append(os.Environ(), "GITEA_HOST="+server.Host, "GITEA_TOKEN="+server.Token, "GITEA_REPO=acme/pinned")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "--- PASS: TestRequestAtRealGitea")

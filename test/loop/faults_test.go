@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/imagefactory/imagefactory/test/loop/parts"
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
 // fault is something that happens while the build of a rebuild runs.

@@ -147,6 +147,7 @@ require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/hashicorp/hcl/v2 v2.24.0 // indirect
 	github.com/hiddeco/sshsig v0.2.0 // indirect
+	github.com/imagefactory/imagefactory/test/parts v0.0.0
 	github.com/in-toto/attestation v1.2.0 // indirect
 	github.com/in-toto/in-toto-golang v0.11.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -302,3 +303,5 @@ tool (
 	github.com/moby/buildkit/cmd/buildkitd
 	github.com/moby/buildkit/frontend/dockerfile/cmd/dockerfile-frontend
 )
+
+replace github.com/imagefactory/imagefactory/test/parts => ../parts

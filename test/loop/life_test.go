@@ -201,7 +201,7 @@ func (s *subject) unproven() bool {
 // TestLife plays two weeks of the fleet with each registry: tags move, builds with the lock stay on what has ripened, rebuilds
 // move on when it has, and a build without the lock is found out.
 func TestLife(t *testing.T) {
-	for name, host := range map[string]string{"docker-registry": servers.Docker.Host, "go-containerregistry": servers.Memory} {
+	for name, host := range map[string]string{"docker-registry": servers.Docker.Host, "go-containerregistry": memory} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			live(t, newFleet(t, host, subjects()))

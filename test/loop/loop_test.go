@@ -6,25 +6,34 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
+
 	"github.com/imagefactory/imagefactory/test/loop/content"
-	"github.com/imagefactory/imagefactory/test/loop/parts"
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
-// What `make loop` sets: the folder of BuildKit's programs, and of imagefactory with a clock; Debian's registry and busybox.
+// What `make loop` sets: the folder of the programs that it builds; Debian's registry and busybox.
 var (
-	bin      = os.Getenv("LOOP_BIN")
-	registry = os.Getenv("DOCKER_REGISTRY")
+	programs = os.Getenv("PROGRAMS")
+	docker   = os.Getenv("DOCKER_REGISTRY")
 	busybox  = os.Getenv("LOOP_BUSYBOX")
+
+	bin = filepath.Join(programs, "loop")
 )
 
 var update = flag.Bool("update", false, "write the table of cases into the documentation")
 
 var (
 	servers *parts.Parts
+	memory  string       // host of the registry of go-containerregistry, which runs in this process
 	shell   content.File // busybox
 
 	frontendProgram content.File // BuildKit's Dockerfile frontend
@@ -36,8 +45,8 @@ func TestMain(m *testing.M) {
 }
 
 func mainCode(m *testing.M) int {
-	if bin == "" || registry == "" || busybox == "" {
-		fmt.Fprintln(os.Stderr, "run `make loop`: it builds the programs and names them in LOOP_BIN, DOCKER_REGISTRY and LOOP_BUSYBOX")
+	if programs == "" || docker == "" || busybox == "" {
+		fmt.Fprintln(os.Stderr, "run `make loop`: it builds the programs and names them in PROGRAMS, DOCKER_REGISTRY and LOOP_BUSYBOX")
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -51,7 +60,10 @@ func mainCode(m *testing.M) int {
 		frontendProgram, err = content.Program(filepath.Join(bin, "dockerfile-frontend"))
 	}
 	if err == nil {
-		servers, err = parts.Start(ctx, parts.Options{Bin: bin, Registry: registry, Dir: dir})
+		inProcess := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+		defer inProcess.Close()
+		memory = strings.TrimPrefix(inProcess.URL, "http://")
+		servers, err = parts.Start(ctx, parts.Options{Programs: programs, Registry: docker, Dir: dir, Plain: []string{memory}})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -33,28 +33,29 @@ type BuildKit struct {
 	bin     string
 }
 
-func startBuildKit(ctx context.Context, o Options, mirror string, plain ...string) (*BuildKit, error) {
+// startBuildKit starts a daemon. The first of the registries, which all speak HTTP, is its mirror of the public ones.
+func startBuildKit(ctx context.Context, o Options, plain ...string) (*BuildKit, error) {
 	settings := filepath.Join(o.Dir, "buildkitd.toml")
-	if err := os.WriteFile(settings, []byte(buildkitConfig(mirror, plain)), 0o644); err != nil {
+	if err := os.WriteFile(settings, []byte(buildkitConfig(plain)), 0o644); err != nil {
 		return nil, err
 	}
 	socket := "unix://" + filepath.Join(o.Dir, "buildkitd.sock")
 	b := &BuildKit{
-		process: newProcess(o, "buildkitd", filepath.Join(o.Bin, "buildkitd"), "--config", settings, "--root", filepath.Join(o.Dir, "buildkit"), "--addr", socket),
-		Address: socket, bin: o.Bin,
+		process: newProcess(o, "buildkitd", o.program("loop/buildkitd"), "--config", settings, "--root", filepath.Join(o.Dir, "buildkit"), "--addr", socket),
+		Address: socket, bin: o.program("loop"),
 	}
 	return b, b.Start(ctx)
 }
 
 // buildkitConfig returns a configuration in which the registries on loopback speak HTTP.
-func buildkitConfig(mirror string, plain []string) string {
+func buildkitConfig(plain []string) string {
 	var b strings.Builder
 	b.WriteString("[worker.oci]\nenabled = true\nsnapshotter = \"native\"\ngc = false\n\n[worker.containerd]\nenabled = false\n")
-	for _, host := range append([]string{mirror}, plain...) {
+	for _, host := range plain {
 		fmt.Fprintf(&b, "\n[registry.%q]\nhttp = true\ninsecure = true\n", host)
 	}
 	for _, host := range mirrored {
-		fmt.Fprintf(&b, "\n[registry.%q]\nmirrors = [%q]\n", host, mirror+"/"+host)
+		fmt.Fprintf(&b, "\n[registry.%q]\nmirrors = [%q]\n", host, plain[0]+"/"+host)
 	}
 	return b.String()
 }
@@ -64,7 +65,7 @@ func (b *BuildKit) Start(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	return b.wait(ctx, func() error {
+	return b.wait(ctx, func(ctx context.Context) error {
 		_, err := b.Ctl(ctx, nil, "debug", "workers")
 		return err
 	})

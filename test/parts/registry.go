@@ -3,7 +3,6 @@ package parts
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,28 +37,5 @@ func (r *Registry) Start(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	return r.wait(ctx, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %s", resp.Status)
-		}
-		return nil
-	})
-}
-
-// freeAddress returns an unused address on loopback.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+	return r.wait(ctx, func(ctx context.Context) error { return answers(ctx, http.DefaultClient, "http://"+r.Host+"/v2/", "") })
 }

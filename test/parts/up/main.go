@@ -1,4 +1,4 @@
-// Command up starts the servers of the loop tests on loopback, prints their addresses, and runs until it is interrupted.
+// Command up starts real servers on loopback, prints their addresses as assignments of a shell, and runs until it is interrupted.
 package main
 
 import (
@@ -9,14 +9,14 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/imagefactory/imagefactory/test/loop/parts"
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
 func main() {
-	bin := flag.String("bin", "", "folder of the programs that `make loop` builds")
+	programs := flag.String("programs", ".cache", "folder of the programs that `make loop` builds")
 	registry := flag.String("registry", "docker-registry", "Debian's docker-registry")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: up -bin FOLDER FOLDER (the servers write to the last one)")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: up [flags] FOLDER (the servers write to the last one)")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -24,7 +24,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(parts.Options{Bin: *bin, Registry: *registry, Dir: flag.Arg(0)}); err != nil {
+	if err := run(parts.Options{Programs: *programs, Registry: *registry, Dir: flag.Arg(0)}); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		os.Exit(1)
 	}
@@ -41,7 +41,7 @@ func run(o parts.Options) error {
 	for _, line := range p.Addresses() {
 		fmt.Println(line)
 	}
-	fmt.Println("Press Ctrl-C to stop.")
+	fmt.Fprintln(os.Stderr, "Press Ctrl-C to stop.")
 	<-ctx.Done()
 	return nil
 }

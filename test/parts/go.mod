@@ -1,0 +1,3 @@
+module github.com/imagefactory/imagefactory/test/parts
+
+go 1.26.0

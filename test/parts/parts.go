@@ -1,0 +1,84 @@
+// Package parts runs real servers on loopback: BuildKit, image registries, Gitea, and the API server of Kubernetes. Tests and
+// `make loop-up` start the same ones.
+package parts
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Options names the programs.
+type Options struct {
+	Programs string   // folder in which the Makefile builds programs, .cache
+	Registry string   // Debian's docker-registry
+	Dir      string   // where the servers write; Start creates it
+	Plain    []string // hosts of further registries that speak HTTP
+}
+
+func (o Options) program(path string) string {
+	return filepath.Join(o.Programs, filepath.FromSlash(path))
+}
+
+// Parts are running servers.
+type Parts struct {
+	Options
+
+	Docker   *Registry // CNCF Distribution; BuildKit also uses it as the mirror of the public registries
+	BuildKit *BuildKit
+	Gitea    *Gitea
+	Cluster  *Cluster
+}
+
+// Start starts all servers and returns when they respond. They end with [Parts.Stop], or with this process.
+func Start(ctx context.Context, o Options) (*Parts, error) {
+	p := &Parts{Options: o}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	var errs [3]error
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if p.Docker, errs[0] = StartRegistry(ctx, o, "docker-registry"); errs[0] == nil {
+			p.BuildKit, errs[0] = startBuildKit(ctx, o, append([]string{p.Docker.Host}, o.Plain...)...)
+		}
+	})
+	wait.Go(func() { p.Gitea, errs[1] = StartGitea(ctx, o) })
+	wait.Go(func() { p.Cluster, errs[2] = StartCluster(ctx, o) })
+	wait.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Stop ends all servers.
+func (p *Parts) Stop() {
+	if p.Cluster != nil {
+		p.Cluster.Stop()
+	}
+	if p.Gitea != nil {
+		p.Gitea.Stop()
+	}
+	if p.BuildKit != nil {
+		p.BuildKit.Stop()
+	}
+	if p.Docker != nil {
+		p.Docker.Stop()
+	}
+}
+
+// Addresses returns what a person needs to use the servers, one assignment of a shell each.
+func (p *Parts) Addresses() []string {
+	return []string{
+		"BUILDKIT_HOST=" + p.BuildKit.Address,
+		"LOOP_REGISTRY=" + p.Docker.Host,
+		"LOOP_GITEA=" + p.Gitea.Host,
+		"LOOP_GITEA_TOKEN=" + p.Gitea.Token,
+		"KUBECONFIG=" + p.Cluster.Kubeconfig,
+		"LOOP_LOGS=" + p.Dir,
+	}
+}
