@@ -64,8 +64,8 @@ func lastOpen(text []byte) (line, column int) {
 			depth++
 		case '[', '{':
 			if depth--; depth < 0 {
-				before := string(text[:at])
-				return 1 + strings.Count(before, "\n"), 1 + utf8.RuneCountInString(before[strings.LastIndex(before, "\n")+1:])
+				before := lines(text[:at])
+				return len(before), 1 + utf8.RuneCountInString(before[len(before)-1])
 			}
 		}
 	}
@@ -150,8 +150,11 @@ func forbidden(r rune) bool {
 	return unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' && r != '\u0085'
 }
 
+var lineBreak = lazy.Regexp("\r\n|[\n\r\u0085\u2028\u2029]")
+
+// lines splits a text where the parser counts a line.
 func lines(text []byte) []string {
-	return strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	return lineBreak().Split(string(text), -1)
 }
 
 // opened reports whether the mistake is where a construct begins: a key without a colon, or an unclosed quote or bracket.

@@ -51,7 +51,7 @@ var broken = map[string]string{
 
 func TestPlaces(t *testing.T) {
 	for name, marked := range broken {
-		for _, ends := range []string{"\n", "\r\n"} {
+		for _, ends := range []string{"\n", "\r\n", "\r", "\u0085", "\u2028", "\u2029"} {
 			at := strings.Index(marked, "»")
 			text := strings.ReplaceAll(strings.Replace(marked, "»", "", 1), "\n", ends)
 			line := 1 + strings.Count(marked[:at], "\n")
@@ -59,7 +59,7 @@ func TestPlaces(t *testing.T) {
 			err := yaml.Unmarshal([]byte(text), new(yaml.Node))
 			require.Error(t, err, name)
 			p := yamlerr.Explain([]byte(text), err)
-			assert.Equal(t, [2]int{line, column}, [2]int{p.Line, p.Column}, "%s: %s", name, p.Message)
+			assert.Equal(t, [2]int{line, column}, [2]int{p.Line, p.Column}, "%s %q: %s", name, ends, p.Message)
 			assert.NotEmpty(t, p.Message, name)
 			assert.NotContains(t, p.Message, "line ", name)
 			assert.Equal(t, strings.Contains(text, "=======") || strings.Contains(text, "|||||||"), p.Conflict, name)
@@ -76,7 +76,7 @@ func TestTabs(t *testing.T) {
 		"a: @b\n":           "quote the value",
 		"a: 1\nb:\t@c\td\n": "quote the value",
 	} {
-		for _, ends := range []string{"\n", "\r\n"} {
+		for _, ends := range []string{"\n", "\r\n", "\r"} {
 			text := []byte(strings.ReplaceAll(text, "\n", ends))
 			err := yaml.Unmarshal(text, new(yaml.Node))
 			require.Error(t, err, "%q", text)
@@ -97,7 +97,9 @@ func TestValuesOfTheWrongType(t *testing.T) {
 // FuzzExplain: whatever the parser refuses has a place in the text.
 func FuzzExplain(f *testing.F) {
 	for _, marked := range broken {
-		f.Add([]byte(strings.Replace(marked, "»", "", 1)))
+		text := strings.Replace(marked, "»", "", 1)
+		f.Add([]byte(text))
+		f.Add([]byte(strings.ReplaceAll(text, "\n", "\r")))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		err := yaml.Unmarshal(text, new(yaml.Node))
