@@ -157,9 +157,26 @@ func text(v reflect.Value) string {
 	if v.IsZero() && v.Kind() != reflect.Bool {
 		return ""
 	}
+	if v.Kind() == reflect.Slice && target(reflect.New(v.Type().Elem()).Elem()).Kind() == reflect.Struct {
+		return entries(v)
+	}
 	data, err := json.Marshal(v.Interface())
 	if err != nil {
 		return fmt.Sprint(v.Interface())
 	}
 	return string(data)
+}
+
+// entries returns a list of mappings in one line, with the keys that are set.
+func entries(list reflect.Value) string {
+	var items []string
+	for i := range list.Len() {
+		item := list.Index(i)
+		var keys []string
+		for _, set := range nested(reflect.Zero(item.Type()), item, "") {
+			keys = append(keys, strings.TrimPrefix(set.Key, ".")+": "+set.To)
+		}
+		items = append(items, "{"+strings.Join(keys, ", ")+"}")
+	}
+	return "[" + strings.Join(items, ", ") + "]"
 }
