@@ -7,7 +7,13 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 )
+
+// maxMessage is the length of an error text, in characters: BuildKit repeats
+// expanded words in it, of many megabytes.
+const maxMessage = 2000
 
 // newError converts an error of BuildKit to an *Error.
 func newError(err error) *Error {
@@ -32,6 +38,7 @@ func newError(err error) *Error {
 		slices.Sort(names)
 		e.Msg = lintPrefix + strings.Join(names, ", ")
 	}
+	e.Msg = sanitize.Cut(e.Msg, maxMessage)
 	return e
 }
 
@@ -63,7 +70,7 @@ func located(err error, line int) *Error {
 }
 
 func refuse(line int, format string, args ...any) *Error {
-	return &Error{Line: line, Msg: fmt.Sprintf(format, args...)}
+	return &Error{Line: line, Msg: sanitize.Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 // atLine returns err as an *Error at the given line.

@@ -70,6 +70,16 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// BuildKit's error repeats a word that is expanded to 16 MiB.
+func TestErrorsAreShort(t *testing.T) {
+	for _, from := range []string{"FROM $A", "FROM --platform=$A a"} {
+		src := "ARG A=\x01\x02\x03\x04\n" + repeat(22, "ARG A=$A$A\n") + from + "\n"
+		_, err := dockerfile.Resolve(t.Context(), []byte(src), dockerfile.Options{})
+		require.ErrorContains(t, err, `"\x01\x02\x03\x04\x01`)
+		require.Less(t, len(err.Error()), 3000)
+	}
+}
+
 // What people write is far from the limits.
 func TestLimitsAreGenerous(t *testing.T) {
 	script := "RUN set -ex; for f in *; do echo \"${f%.*} ${f##*/} ${VERSION//./_}\"; done " + strings.Repeat("&& make all ", 100) + "\n"

@@ -44,8 +44,12 @@ func IsUnsafe(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.B
 
 // Cut returns the first most runes of s, followed by three dots if there are more.
 func Cut(s string, most int) string {
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "..."
+	count := 0
+	for at := range s {
+		if count == most {
+			return s[:at] + "..."
+		}
+		count++
 	}
 	return s
 }
