@@ -143,6 +143,8 @@ func FuzzBake(f *testing.F) {
 func FuzzMakefile(f *testing.F) {
 	f.Add("REG ?= ghcr.io/acme\nIMG := $(REG)/web\nA = $(A)$(A)\nall: build-x ; echo\nbuild-%: | dep\n\t@docker build -t $(IMG)-$* \\\n\t  . && \\\n\t  docker push $(IMG)-$*\ndep: $(A)\n\t$(MAKE) -C sub all\n")
 	f.Add("compose.yaml:\n\tdocker compose build --push\n")
+	f.Add("%:%:$($(%")
+	f.Add("all: a1\na%: a$(%)$*\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		check(t, discovered(t, config.GitHub, memory{"Makefile": text, "sub/Makefile": text, "Dockerfile": "FROM a\n", "compose.yaml": "services: {a: {image: '${X:-y}', build: {context: ., args: [A=b]}}}\n"}))
 	})

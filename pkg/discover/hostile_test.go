@@ -73,6 +73,28 @@ func TestDeepSubstitution(t *testing.T) {
 	require.Equal(t, []string{"$(...)"}, r.Items[0].Unresolved)
 }
 
+// An expression may hold the one before twice.
+func TestNestedExpressions(t *testing.T) {
+	m := &marks{}
+	text := "x"
+	for range 20 {
+		text = m.add("$(" + text + text + ")")
+	}
+	require.Less(t, len(m.show(text+text)), 3*maxWord)
+}
+
+// Make replaces the first % of a prerequisite only.
+func TestPrerequisiteWithTwoPercentSigns(t *testing.T) {
+	r := discovered(t, config.GitHub, memory{
+		"Dockerfile": "FROM alpine:3\n",
+		"Makefile": "push-%: image-%/%\nimage-web/%:\n\tdocker build -t ghcr.io/acme/right --push .\n" +
+			"image-web/web:\n\tdocker build -t ghcr.io/acme/wrong --push .\n",
+		".github/workflows/ci.yml": workflow("make push-web"),
+	})
+	require.Len(t, r.Items, 1)
+	require.Equal(t, "right", r.Items[0].Name)
+}
+
 func TestTokenInABuildArgument(t *testing.T) {
 	const token = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 	r := discovered(t, config.GitHub, memory{

@@ -232,13 +232,13 @@ func (m *images) rule(sh *shell, mk *makefile, env func(string) (string, bool), 
 			}
 		}
 	}
-	if r == nil || done[target] || len(done) > maxLoop {
+	if r == nil || done[target] || len(done) > maxLoop || mk.expansions > maxExpansions {
 		return
 	}
 	done[target] = true
 	auto := map[string]string{"@": target, "*": stem, "MAKE": "make"}
 	for _, need := range r.needs {
-		need = strings.ReplaceAll(need, "%", stem)
+		need = strings.Replace(need, "%", stem, 1) // as make does
 		for _, n := range strings.Fields(mk.expand(m.scan.marks, env, auto, need, 0)) {
 			m.rule(sh, mk, env, n, done)
 		}

@@ -22,7 +22,7 @@ type marks struct {
 
 // add returns the mark for an expression; the same one for the same text.
 func (m *marks) add(expression string) string {
-	expression = m.show(expression)
+	expression = limit(m.show(expression)) // each may hold others twice
 	i, found := m.index[expression]
 	if !found {
 		if len(m.expressions) >= maxMarks {
@@ -41,13 +41,13 @@ func (m *marks) add(expression string) string {
 // known reports whether a text holds no mark.
 func known(text string) bool { return !strings.Contains(text, markStart) }
 
-// show returns a text with its expressions as they are written.
+// show returns a text with its expressions as they are written, and ends it where they exceed maxWord.
 func (m *marks) show(text string) string {
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, markStart)
 		b.WriteString(before)
-		if !found {
+		if !found || b.Len() > maxWord {
 			return b.String()
 		}
 		number, after, _ := strings.Cut(rest, markEnd)
