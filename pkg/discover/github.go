@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlnode"
 )
 
 const (
@@ -37,9 +39,9 @@ func (s *scanner) gitHub() {
 		if root == nil {
 			continue
 		}
-		on := get(root, "on")
+		on := yamlnode.Get(root, "on")
 		if on == nil {
-			on = get(root, "true") // what YAML 1.1 makes of on
+			on = yamlnode.Get(root, "true") // what YAML 1.1 makes of on
 		}
 		triggers := triggersOf(on)
 		if len(triggers) == 1 && triggers[0] == "workflow_call" {
@@ -48,9 +50,9 @@ func (s *scanner) gitHub() {
 		w := &workflowRun{scan: s, file: file, top: file, startable: slices.Contains(triggers, dispatch)}
 		w.contexts = s.contexts(w.startable)
 		inputs := open{}
-		for _, p := range pairs(at(on, dispatch, "inputs")) {
-			if d := get(p.value, "default"); d != nil {
-				inputs[p.key.Value] = value(d)
+		for _, p := range yamlnode.Pairs(yamlnode.At(on, dispatch, "inputs")) {
+			if d := yamlnode.Get(p.Value, "default"); d != nil {
+				inputs[p.Key.Value] = value(d)
 			}
 		}
 		w.contexts = w.contexts.with("inputs", inputs)
@@ -64,13 +66,13 @@ func (s *scanner) gitHub() {
 func triggersOf(on *yaml.Node) []string {
 	var out []string
 	if on != nil && on.Kind == yaml.MappingNode {
-		for _, p := range pairs(on) {
-			out = append(out, p.key.Value)
+		for _, p := range yamlnode.Pairs(on) {
+			out = append(out, p.Key.Value)
 		}
 		return out
 	}
-	for _, n := range items(on) {
-		out = append(out, scalar(n))
+	for _, n := range yamlnode.Items(on) {
+		out = append(out, yamlnode.Scalar(n))
 	}
 	return out
 }
@@ -81,7 +83,7 @@ func (s *scanner) yaml(file string) *yaml.Node {
 	if text == nil {
 		return nil
 	}
-	root, line, err := parseYAML(text)
+	root, line, err := yamlnode.Parse(text)
 	if err != nil {
 		s.problem(Place{file, line}, err.Error())
 		return nil
@@ -114,8 +116,8 @@ func (s *scanner) contexts(startable bool) contexts {
 
 // run reads the jobs of a workflow, those first that others need.
 func (w *workflowRun) run(root *yaml.Node) {
-	w.env = w.environment(get(root, "env"), nil, w.contexts)
-	jobs := pairs(get(root, "jobs"))
+	w.env = w.environment(yamlnode.Get(root, "env"), nil, w.contexts)
+	jobs := yamlnode.Pairs(yamlnode.Get(root, "jobs"))
 	if len(jobs) > maxJobs {
 		w.scan.problem(Place{w.file, 0}, fmt.Sprintf("%d jobs; %d are read", len(jobs), maxJobs))
 		jobs = jobs[:maxJobs]
@@ -124,13 +126,13 @@ func (w *workflowRun) run(root *yaml.Node) {
 	for done := map[string]bool{}; len(done) < len(jobs); {
 		before := len(done)
 		for _, j := range jobs {
-			if done[j.key.Value] || slices.ContainsFunc(items(get(j.value, "needs")), func(n *yaml.Node) bool {
-				return !done[scalar(n)] && slices.ContainsFunc(jobs, func(p pair) bool { return p.key.Value == scalar(n) })
+			if done[j.Key.Value] || slices.ContainsFunc(yamlnode.Items(yamlnode.Get(j.Value, "needs")), func(n *yaml.Node) bool {
+				return !done[yamlnode.Scalar(n)] && slices.ContainsFunc(jobs, func(p yamlnode.Pair) bool { return p.Key.Value == yamlnode.Scalar(n) })
 			}) {
 				continue
 			}
-			done[j.key.Value] = true
-			needs[j.key.Value] = open{"outputs": w.job(j, needs), "result": "success"}
+			done[j.Key.Value] = true
+			needs[j.Key.Value] = open{"outputs": w.job(j, needs), "result": "success"}
 		}
 		if len(done) == before { // a cycle
 			return
@@ -146,9 +148,9 @@ func (w *workflowRun) environment(n *yaml.Node, before map[string]string, c cont
 	}
 	vars := anyMap(out) // each variable sees those before it
 	c = c.with("env", vars)
-	for _, p := range pairs(n) {
-		text := c.text(w.scan.marks, scalar(p.value))
-		out[p.key.Value], vars[p.key.Value] = text, text
+	for _, p := range yamlnode.Pairs(n) {
+		text := c.text(w.scan.marks, yamlnode.Scalar(p.Value))
+		out[p.Key.Value], vars[p.Key.Value] = text, text
 	}
 	return out
 }
@@ -162,29 +164,29 @@ func anyMap(m map[string]string) open {
 }
 
 // job reads a job once for each combination of its matrix, and returns its outputs.
-func (w *workflowRun) job(j pair, needs open) open {
+func (w *workflowRun) job(j yamlnode.Pair, needs open) open {
 	c := w.contexts.with("needs", needs)
 	outputs := open{}
-	for i, combination := range w.matrix(at(j.value, "strategy", "matrix"), c) {
+	for i, combination := range w.matrix(yamlnode.At(j.Value, "strategy", "matrix"), c) {
 		cm := c.with("matrix", combination)
-		env := w.environment(get(j.value, "env"), w.env, cm)
+		env := w.environment(yamlnode.Get(j.Value, "env"), w.env, cm)
 		cm = cm.with("env", anyMap(env))
-		skipped := w.skipped(get(j.value, "if"), cm)
-		if uses := get(j.value, "uses"); uses != nil {
+		skipped := w.skipped(yamlnode.Get(j.Value, "if"), cm)
+		if uses := yamlnode.Get(j.Value, "uses"); uses != nil {
 			w.call(j, uses, cm, skipped)
 			continue
 		}
 		r := w.newSteps(cm, env)
 		r.skipped = skipped
-		r.dir = w.workdir(at(j.value, "defaults", "run"), cm)
-		r.all(items(get(j.value, "steps")), 0)
+		r.dir = w.workdir(yamlnode.At(j.Value, "defaults", "run"), cm)
+		r.all(yamlnode.Items(yamlnode.Get(j.Value, "steps")), 0)
 		r.finish()
 		if i > 0 {
 			continue
 		}
-		for _, p := range pairs(get(j.value, "outputs")) {
-			if text := r.contexts.text(w.scan.marks, scalar(p.value)); known(text) {
-				outputs[p.key.Value] = text
+		for _, p := range yamlnode.Pairs(yamlnode.Get(j.Value, "outputs")) {
+			if text := r.contexts.text(w.scan.marks, yamlnode.Scalar(p.Value)); known(text) {
+				outputs[p.Key.Value] = text
 			}
 		}
 	}
@@ -194,7 +196,7 @@ func (w *workflowRun) job(j pair, needs open) open {
 // skipped returns the condition because of which something does not run when imagefactory starts the workflow; "" if it runs, or that is
 // not known.
 func (w *workflowRun) skipped(n *yaml.Node, c contexts) string {
-	text := strings.TrimSpace(scalar(n))
+	text := strings.TrimSpace(yamlnode.Scalar(n))
 	if text == "" {
 		return ""
 	}
@@ -218,17 +220,17 @@ func (w *workflowRun) matrix(n *yaml.Node, c contexts) []any {
 		return combinations(m)
 	}
 	m := map[string]any{}
-	for _, p := range pairs(n) {
-		v := value(p.value)
-		if p.value.Kind == yaml.ScalarNode {
-			if v = c.whole(w.scan.marks, p.value.Value); isUnknown(v) {
-				if p.key.Value == "include" {
+	for _, p := range yamlnode.Pairs(n) {
+		v := value(p.Value)
+		if p.Value.Kind == yaml.ScalarNode {
+			if v = c.whole(w.scan.marks, p.Value.Value); isUnknown(v) {
+				if p.Key.Value == "include" {
 					return []any{open{}}
 				}
 				continue
 			}
 		}
-		m[p.key.Value] = resolved(v, c, w.scan.marks)
+		m[p.Key.Value] = resolved(v, c, w.scan.marks)
 	}
 	return combinations(m)
 }
@@ -340,11 +342,11 @@ func fits(c open, more map[string]any, axes map[string]any) bool {
 }
 
 // call reads a workflow that a job calls.
-func (w *workflowRun) call(j pair, uses *yaml.Node, c contexts, skipped string) {
-	name := scalar(uses)
+func (w *workflowRun) call(j yamlnode.Pair, uses *yaml.Node, c contexts, skipped string) {
+	name := yamlnode.Scalar(uses)
 	file, local := strings.CutPrefix(name, "./")
 	if !local || w.depth >= maxUses {
-		if mentionsImage(get(j.value, "with")) {
+		if mentionsImage(yamlnode.Get(j.Value, "with")) {
 			w.scan.problem(Place{w.file, uses.Line}, fmt.Sprintf("calls the workflow %s of another repository, which is not read", w.scan.marks.show(name)))
 		}
 		return
@@ -354,13 +356,13 @@ func (w *workflowRun) call(j pair, uses *yaml.Node, c contexts, skipped string) 
 		return
 	}
 	inputs := map[string]any{}
-	for _, p := range pairs(at(get(root, "on"), "workflow_call", "inputs")) {
-		inputs[p.key.Value] = value(get(p.value, "default"))
+	for _, p := range yamlnode.Pairs(yamlnode.At(yamlnode.Get(root, "on"), "workflow_call", "inputs")) {
+		inputs[p.Key.Value] = value(yamlnode.Get(p.Value, "default"))
 	}
-	for _, p := range pairs(get(j.value, "with")) {
-		inputs[p.key.Value] = value(p.value)
-		if p.value.Kind == yaml.ScalarNode && p.value.Tag == "!!str" {
-			inputs[p.key.Value] = c.whole(w.scan.marks, p.value.Value)
+	for _, p := range yamlnode.Pairs(yamlnode.Get(j.Value, "with")) {
+		inputs[p.Key.Value] = value(p.Value)
+		if p.Value.Kind == yaml.ScalarNode && p.Value.Tag == "!!str" {
+			inputs[p.Key.Value] = c.whole(w.scan.marks, p.Value.Value)
 		}
 	}
 	inner := &workflowRun{scan: w.scan, file: file, top: w.top, depth: w.depth + 1, startable: w.startable}
@@ -377,8 +379,8 @@ func (w *workflowRun) call(j pair, uses *yaml.Node, c contexts, skipped string) 
 
 // mentionsImage reports whether the inputs of a workflow are about an image.
 func mentionsImage(with *yaml.Node) bool {
-	for _, p := range pairs(with) {
-		key := strings.ToLower(p.key.Value)
+	for _, p := range yamlnode.Pairs(with) {
+		key := strings.ToLower(p.Key.Value)
 		if strings.Contains(key, "image") || strings.Contains(key, "docker") || strings.Contains(key, "container") {
 			return true
 		}
@@ -401,7 +403,7 @@ func notRun(startable bool, condition string) string {
 }
 
 func (w *workflowRun) workdir(run *yaml.Node, c contexts) string {
-	if dir := scalar(get(run, "working-directory")); dir != "" {
+	if dir := yamlnode.Scalar(yamlnode.Get(run, "working-directory")); dir != "" {
 		return inside(".", c.text(w.scan.marks, dir))
 	}
 	return "."
@@ -434,12 +436,12 @@ func (r *steps) all(list []*yaml.Node, depth int) {
 	for _, n := range list {
 		r.refresh()
 		outer := r.env
-		r.env = r.environment(get(n, "env"), outer, r.contexts)
+		r.env = r.environment(yamlnode.Get(n, "env"), outer, r.contexts)
 		own := maps.Clone(r.env)
 		r.refresh()
 		before := len(r.builds)
 		r.step(n, depth)
-		condition := r.workflowRun.skipped(get(n, "if"), r.contexts)
+		condition := r.workflowRun.skipped(yamlnode.Get(n, "if"), r.contexts)
 		for _, b := range r.builds[before:] {
 			if condition != "" {
 				b.guesses = appendNew(b.guesses, notRun(r.startable, condition))
@@ -458,18 +460,18 @@ func (r *steps) all(list []*yaml.Node, depth int) {
 }
 
 func (r *steps) step(n *yaml.Node, depth int) {
-	id := scalar(get(n, "id"))
-	if run := get(n, "run"); run != nil {
+	id := yamlnode.Scalar(yamlnode.Get(n, "id"))
+	if run := yamlnode.Get(n, "run"); run != nil {
 		r.script(n, run, id)
 		return
 	}
-	uses := get(n, "uses")
-	name, _, _ := strings.Cut(scalar(uses), "@")
-	with := get(n, "with")
+	uses := yamlnode.Get(n, "uses")
+	name, _, _ := strings.Cut(yamlnode.Scalar(uses), "@")
+	with := yamlnode.Get(n, "with")
 	in := func(keys ...string) string {
 		for _, k := range keys {
-			if v := get(with, k); v != nil {
-				return r.contexts.text(r.workflowRun.scan.marks, scalar(v))
+			if v := yamlnode.Get(with, k); v != nil {
+				return r.contexts.text(r.workflowRun.scan.marks, yamlnode.Scalar(v))
 			}
 		}
 		return ""
@@ -496,14 +498,14 @@ func (r *steps) step(n *yaml.Node, depth int) {
 
 // script reads a step that runs a script.
 func (r *steps) script(n, run *yaml.Node, id string) {
-	switch shell := scalar(get(n, "shell")); {
+	switch shell := yamlnode.Scalar(yamlnode.Get(n, "shell")); {
 	case shell == "" || strings.Contains(shell, "sh") && !strings.HasPrefix(shell, "pwsh") && !strings.HasPrefix(shell, "powershell"):
 	default:
 		return
 	}
 	s := r.workflowRun.scan
 	dir := r.dir
-	if d := scalar(get(n, "working-directory")); d != "" {
+	if d := yamlnode.Scalar(yamlnode.Get(n, "working-directory")); d != "" {
 		dir = inside(".", r.contexts.text(s.marks, d))
 	}
 	vars := maps.Clone(r.env)
@@ -518,7 +520,7 @@ func (r *steps) script(n, run *yaml.Node, id string) {
 	vars["GITHUB_ENV"], vars["GITHUB_OUTPUT"] = envFile, outputFile
 	sh := s.newShell(vars, dir, lineOf(run)-1, r.command)
 	r.sh = sh
-	text := r.contexts.text(s.marks, scalar(run))
+	text := r.contexts.text(s.marks, yamlnode.Scalar(run))
 	s.script(sh, r.workflowRun.file, text)
 	outputs := open{}
 	for name, v := range sh.vars {
@@ -670,11 +672,11 @@ func (r *steps) localAction(n *yaml.Node, dir, id string, with *yaml.Node, depth
 		return
 	}
 	inputs := map[string]any{}
-	for _, p := range pairs(get(root, "inputs")) {
-		inputs[p.key.Value] = value(get(p.value, "default"))
+	for _, p := range yamlnode.Pairs(yamlnode.Get(root, "inputs")) {
+		inputs[p.Key.Value] = value(yamlnode.Get(p.Value, "default"))
 	}
-	for _, p := range pairs(with) {
-		inputs[p.key.Value] = r.contexts.text(s.marks, scalar(p.value))
+	for _, p := range yamlnode.Pairs(with) {
+		inputs[p.Key.Value] = r.contexts.text(s.marks, yamlnode.Scalar(p.Value))
 	}
 	outer := *r
 	workflow := *r.workflowRun
@@ -683,15 +685,15 @@ func (r *steps) localAction(n *yaml.Node, dir, id string, with *yaml.Node, depth
 	r.contexts = r.contexts.with("inputs", inputs)
 	r.outputs = open{}
 	before := len(r.builds)
-	r.all(items(at(root, "runs", "steps")), depth+1)
+	r.all(yamlnode.Items(yamlnode.At(root, "runs", "steps")), depth+1)
 	outputs := open{}
-	for _, p := range pairs(get(root, "outputs")) {
-		if text := r.contexts.text(s.marks, scalar(get(p.value, "value"))); known(text) {
-			outputs[p.key.Value] = text
+	for _, p := range yamlnode.Pairs(yamlnode.Get(root, "outputs")) {
+		if text := r.contexts.text(s.marks, yamlnode.Scalar(yamlnode.Get(p.Value, "value"))); known(text) {
+			outputs[p.Key.Value] = text
 		}
 	}
 	for _, b := range r.builds[before:] {
-		b.notes = appendNew(b.notes, fmt.Sprintf("called by %s", Place{outer.workflowRun.file, lineOf(get(n, "uses"))}))
+		b.notes = appendNew(b.notes, fmt.Sprintf("called by %s", Place{outer.workflowRun.file, lineOf(yamlnode.Get(n, "uses"))}))
 	}
 	r.workflowRun, r.images.file, r.dir, r.contexts, r.outputs = outer.workflowRun, outer.images.file, outer.dir, outer.contexts, outer.outputs
 	if id != "" {

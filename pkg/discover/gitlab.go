@@ -9,7 +9,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/imagefactory/imagefactory/pkg/buildfile"
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/internal/yamlnode"
 )
 
 const gitLabFile = ".gitlab-ci.yml"
@@ -24,7 +26,7 @@ type gitLabCI struct {
 	lines     map[*yaml.Node]string // file of each text
 	order     []string
 	defaults  *yaml.Node
-	variables []pair
+	variables []yamlnode.Pair
 	read      int
 }
 
@@ -52,23 +54,23 @@ func (ci *gitLabCI) file(name string, depth int) {
 		return
 	}
 	ci.note(root, name)
-	for _, n := range items(get(root, "include")) {
+	for _, n := range yamlnode.Items(yamlnode.Get(root, "include")) {
 		ci.include(name, n, depth)
 	}
-	for _, p := range pairs(root) {
-		switch key := p.key.Value; {
+	for _, p := range yamlnode.Pairs(root) {
+		switch key := p.Key.Value; {
 		case key == "variables":
-			ci.variables = append(ci.variables, pairs(p.value)...)
+			ci.variables = append(ci.variables, yamlnode.Pairs(p.Value)...)
 		case key == "default":
-			ci.defaults = mergeNodes(ci.defaults, p.value, 0)
+			ci.defaults = mergeNodes(ci.defaults, p.Value, 0)
 		case key == "before_script":
-			ci.defaults = mergeNodes(ci.defaults, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{p.key, p.value}}, 0)
-		case slices.Contains(gitLabKeys, key) || p.value.Kind != yaml.MappingNode:
+			ci.defaults = mergeNodes(ci.defaults, &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{p.Key, p.Value}}, 0)
+		case slices.Contains(gitLabKeys, key) || p.Value.Kind != yaml.MappingNode:
 		case len(ci.jobs) < maxJobs*5:
 			if ci.jobs[key] == nil {
 				ci.order = append(ci.order, key)
 			}
-			ci.jobs[key] = mergeNodes(ci.jobs[key], p.value, 0)
+			ci.jobs[key] = mergeNodes(ci.jobs[key], p.Value, 0)
 		}
 	}
 }
@@ -84,13 +86,13 @@ func (ci *gitLabCI) note(n *yaml.Node, file string) {
 }
 
 func (ci *gitLabCI) include(from string, n *yaml.Node, depth int) {
-	local := scalar(n)
+	local := yamlnode.Scalar(n)
 	if n.Kind == yaml.MappingNode {
-		local = scalar(get(n, "local"))
+		local = yamlnode.Scalar(yamlnode.Get(n, "local"))
 	}
 	if local == "" || strings.Contains(local, "://") {
 		for _, key := range []string{"project", "remote", "template", "component"} {
-			if v := scalar(get(n, key)); v != "" {
+			if v := yamlnode.Scalar(yamlnode.Get(n, key)); v != "" {
 				ci.scan.problem(Place{from, n.Line}, fmt.Sprintf("includes the %s %s, which is not read", key, v))
 			}
 		}
@@ -120,16 +122,16 @@ func mergeNodes(a, b *yaml.Node, depth int) *yaml.Node {
 		return b
 	}
 	out := &yaml.Node{Kind: yaml.MappingNode, Line: b.Line, Column: b.Column}
-	for _, p := range pairs(a) {
-		v := p.value
-		if over := get(b, p.key.Value); over != nil {
-			v = mergeNodes(p.value, over, depth+1)
+	for _, p := range yamlnode.Pairs(a) {
+		v := p.Value
+		if over := yamlnode.Get(b, p.Key.Value); over != nil {
+			v = mergeNodes(p.Value, over, depth+1)
 		}
-		out.Content = append(out.Content, p.key, v)
+		out.Content = append(out.Content, p.Key, v)
 	}
-	for _, p := range pairs(b) {
-		if get(a, p.key.Value) == nil {
-			out.Content = append(out.Content, p.key, p.value)
+	for _, p := range yamlnode.Pairs(b) {
+		if yamlnode.Get(a, p.Key.Value) == nil {
+			out.Content = append(out.Content, p.Key, p.Value)
 		}
 	}
 	return out
@@ -138,8 +140,8 @@ func mergeNodes(a, b *yaml.Node, depth int) *yaml.Node {
 // extended returns a job with what it extends.
 func (ci *gitLabCI) extended(n *yaml.Node, depth int) *yaml.Node {
 	var base *yaml.Node
-	for _, from := range items(get(n, "extends")) {
-		if parent := ci.jobs[scalar(from)]; parent != nil && depth < 11 { // GitLab's own limit
+	for _, from := range yamlnode.Items(yamlnode.Get(n, "extends")) {
+		if parent := ci.jobs[yamlnode.Scalar(from)]; parent != nil && depth < 11 { // GitLab's own limit
 			base = mergeNodes(base, ci.extended(parent, depth+1), 0)
 		}
 	}
@@ -148,17 +150,17 @@ func (ci *gitLabCI) extended(n *yaml.Node, depth int) *yaml.Node {
 
 func (ci *gitLabCI) job(name string) {
 	n := mergeNodes(ci.defaults, ci.extended(ci.jobs[name], 0), 0)
-	if at(n, "script") == nil {
+	if yamlnode.At(n, "script") == nil {
 		return
 	}
-	for _, combination := range ci.combinations(at(n, "parallel", "matrix")) {
+	for _, combination := range ci.combinations(yamlnode.At(n, "parallel", "matrix")) {
 		vars := ci.predefined()
-		for _, p := range slices.Concat(ci.variables, pairs(get(n, "variables"))) {
-			v := p.value
+		for _, p := range slices.Concat(ci.variables, yamlnode.Pairs(yamlnode.Get(n, "variables"))) {
+			v := p.Value
 			if v.Kind == yaml.MappingNode {
-				v = get(v, "value")
+				v = yamlnode.Get(v, "value")
 			}
-			vars[p.key.Value] = scalar(v)
+			vars[p.Key.Value] = yamlnode.Scalar(v)
 		}
 		maps.Copy(vars, combination)
 		vars = ci.resolve(vars)
@@ -167,11 +169,11 @@ func (ci *gitLabCI) job(name string) {
 		m.env = func(name string) (string, bool) { v, ok := sh.vars[name]; return v, ok }
 		m.sh = sh
 		for _, key := range []string{"before_script", "script", "after_script"} {
-			ci.commands(m, get(n, key), 0)
+			ci.commands(m, yamlnode.Get(n, key), 0)
 		}
 		for _, b := range m.finish() {
 			b.job = name
-			if scalar(get(n, "when")) == "manual" {
+			if yamlnode.Scalar(yamlnode.Get(n, "when")) == "manual" {
 				b.guesses = append(b.guesses, "the job is started by hand")
 			}
 			ci.scan.builds = append(ci.scan.builds, b)
@@ -187,12 +189,12 @@ func (ci *gitLabCI) commands(m *images, n *yaml.Node, depth int) {
 	if n.Tag == "!reference" && len(n.Content) > 1 {
 		to := ci.jobs[n.Content[0].Value]
 		for _, key := range n.Content[1:] {
-			to = get(to, key.Value)
+			to = yamlnode.Get(to, key.Value)
 		}
 		ci.commands(m, to, depth+1)
 		return
 	}
-	for _, item := range items(n) {
+	for _, item := range yamlnode.Items(n) {
 		if item.Kind == yaml.ScalarNode {
 			m.file, m.sh.line = ci.lines[item], lineOf(item)-1
 			ci.scan.script(m.sh, m.file, item.Value)
@@ -205,14 +207,14 @@ func (ci *gitLabCI) commands(m *images, n *yaml.Node, depth int) {
 // combinations returns the variables of each job that a matrix makes.
 func (ci *gitLabCI) combinations(n *yaml.Node) []map[string]string {
 	var out []map[string]string
-	for _, block := range items(n) {
+	for _, block := range yamlnode.Items(n) {
 		all := []map[string]string{{}}
-		for _, p := range pairs(block) {
+		for _, p := range yamlnode.Pairs(block) {
 			var values []string
-			for _, v := range items(p.value) {
-				values = append(values, scalar(v))
+			for _, v := range yamlnode.Items(p.Value) {
+				values = append(values, yamlnode.Scalar(v))
 			}
-			all = multiplied(all, p.key.Value, values)
+			all = multiplied(all, p.Key.Value, values)
 		}
 		out = append(out, all...)
 	}
@@ -250,10 +252,10 @@ func (ci *gitLabCI) resolve(vars map[string]string) map[string]string {
 		for name, v := range vars {
 			next[name] = v
 			if strings.Contains(v, "$") {
-				next[name] = substitute(v, func(ref string) (string, bool) {
+				next[name] = buildfile.Substitute(v, func(ref string) (string, bool) {
 					to, ok := vars[ref]
 					return to, ok && ref != name
-				}, ci.scan.marks)
+				}, ci.scan.marks.add)
 			}
 		}
 		vars = next

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/pkg/buildfile"
 )
 
 // Texts may hold marks: each stands for an expression whose value is not known. A mark is \x01, a number, \x02; YAML allows
@@ -36,6 +38,11 @@ func (m *marks) add(expression string) string {
 		m.index[expression] = i
 	}
 	return markStart + strconv.Itoa(i) + markEnd
+}
+
+// options returns how a bake or Compose file is read with marks.
+func (m *marks) options(env func(string) (string, bool)) buildfile.Options {
+	return buildfile.Options{Env: env, Unknown: func(x buildfile.Expression) string { return m.add(x.Text) }}
 }
 
 // known reports whether a text holds no mark.

@@ -29,7 +29,7 @@ var (
 	bin = filepath.Join(programs, "loop")
 )
 
-var update = flag.Bool("update", false, "write the table of cases into the documentation")
+var update = flag.Bool("update", false, "write the table of cases into the documentation, and record the answers of buildx")
 
 var (
 	servers *parts.Parts
