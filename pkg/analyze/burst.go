@@ -3,6 +3,7 @@ package analyze
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -20,14 +21,14 @@ import (
 //   - An analysis probes the registry for a few other images, and for twice as many again as long as it finds new ones. So a
 //     single new image costs a few requests, and a burst is found whole.
 //   - If it finds a burst, it first waits for a random time, and ends if another analysis has recorded its digest meanwhile.
-//     So few analyses do the same work at once.
+//     Short waits are rare: hundreds of analyses may wait, and few of them should do the same work at once.
 
 const (
 	probes    = 8 // images that are probed first
 	burstSize = 8 // new images that make a burst, besides the one of the event
 	// waitPerImage times the number of enrolled images bounds the wait in a burst, within minWait and maxWait: a few times as
 	// long as an analysis of all takes.
-	waitPerImage = 300 * time.Millisecond
+	waitPerImage = 200 * time.Millisecond
 	minWait      = 10 * time.Second
 	maxWait      = 90 * time.Second
 	waitStep     = 10 * time.Second // between looks at the state while waiting
@@ -123,8 +124,7 @@ type turn struct {
 
 // begin begins the wait.
 func (t *turn) begin(f *fleet.Fleet) {
-	most := min(max(time.Duration(len(f.Config.Images))*waitPerImage, minWait), maxWait)
-	t.left = max(t.o.Random(most), time.Second)
+	t.left = waitIn(len(f.Config.Images), t.o.Random())
 	if t.o.Inform != nil {
 		t.o.Inform(fmt.Sprintf("many images are new: waiting up to %s for another analysis to record them", t.left.Round(time.Second)))
 	}
@@ -138,5 +138,14 @@ func (t *turn) wait(ctx context.Context) error {
 	return t.o.Sleep(ctx, step)
 }
 
-// random returns a random duration below most.
-func random(most time.Duration) time.Duration { return rand.N(most) } //nolint:gosec // nobody gains by guessing it
+// waitIn returns how long an analysis waits in a burst, from a random number in (0, 1]. Short waits are rare, as in the feedback
+// timers of RFC 4654: if as many analyses wait as there are images, about one begins at once; if fewer do, the first begins later.
+// Either way few others begin while it works.
+func waitIn(images int, random float64) time.Duration {
+	most := min(max(time.Duration(images)*waitPerImage, minWait), maxWait)
+	part := 1 + math.Log(random)/math.Log(float64(max(images, 2)))
+	return max(time.Duration(part*float64(most)), time.Second)
+}
+
+// random returns a random number in (0, 1].
+func random() float64 { return 1 - rand.Float64() } //nolint:gosec // nobody gains by guessing it

@@ -105,7 +105,7 @@ type Options struct {
 
 	Inform func(text string)                          // prints why Run waits; may be nil
 	Sleep  func(context.Context, time.Duration) error // waits for another analysis; default: real time passes
-	Random func(most time.Duration) time.Duration     // how long it waits; default: a random duration below most
+	Random func() float64                             // decides how long it waits, from (0, 1]; default: a random number
 }
 
 // Run analyzes the fleet of a store and saves the change. If another writer changed the state in the meantime, the analysis

@@ -47,6 +47,7 @@ type lab struct {
 
 	entries strings.Builder
 	ids     map[string]*image
+	poll    string // interval of the Warehouses
 
 	asked, called int // requests to the forge and to Kubernetes at the last count
 
@@ -80,7 +81,7 @@ func newLab(t *testing.T, project string) *lab {
 	l := &lab{
 		t: t, project: project, run: run, binary: filepath.Join(run, "imagefactory", "imagefactory"),
 		git: gittest.NewServer(t, gittest.Options{User: "bot", Password: gitPassword}), registry: registrytest.New(t), forge: forgetest.New(t),
-		tags: map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{},
+		tags: map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s",
 	}
 	l.forge.Token = forgeToken
 	l.must("go", "build", "-o", l.binary, "../../cmd/imagefactory")
@@ -281,7 +282,7 @@ func (l *lab) start() {
 	text := fmt.Sprintf(`factory:
   project: %s
   state: {url: %q}
-  poll: {baseImages: 10s, images: 10s}
+  poll: {baseImages: %s, images: %[3]s}
   maxConcurrentRebuilds: 100
   credentials:
     %q: {api: {secret: forge, key: token}}
@@ -290,7 +291,7 @@ defaults:
   rebuildDelay: %s
   rebuildInterval: 0
 images:
-`, l.project, l.git.URL("fleet"), host, l.git.Host, delay) + l.entries.String()
+`, l.project, l.git.URL("fleet"), l.poll, host, l.git.Host, delay) + l.entries.String()
 	require.NoError(l.t, os.RemoveAll(l.folder("")))
 	for name, text := range map[string]string{
 		"credentials/api/" + host + "/token": forgeToken, "credentials/git/" + host + "/token": forgeToken,
@@ -438,8 +439,13 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 func within(t *testing.T, d time.Duration, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); !holds(); time.Sleep(time.Second) {
+	for end := time.Now().Add(d); ; {
+		begin := time.Now()
+		if holds() {
+			return
+		}
 		require.True(t, time.Now().Before(end), "not after %s: %s", d, what)
+		time.Sleep(max(time.Second, 4*time.Since(begin))) // looking must not take the time of what is looked at
 	}
 }
 

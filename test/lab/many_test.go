@@ -16,6 +16,7 @@ import (
 func TestManyAtOnce(t *testing.T) {
 	const images, bases = 300, 30
 	l := newLab(t, "lab-many")
+	l.poll = "1h" // Kargo is told of pushes instead, as by a webhook
 	defer l.end()
 	all := make([]*image, images)
 	for n := range all {
@@ -40,6 +41,7 @@ func TestManyAtOnce(t *testing.T) {
 		i.publish("")
 	}
 	begin = time.Now()
+	l.refresh()
 	within(t, 30*time.Minute, "all new versions are recorded", func() bool {
 		for _, i := range all {
 			if i.state().CurrentVersion != "1.0.2" {
@@ -59,6 +61,12 @@ func TestManyAtOnce(t *testing.T) {
 	commits := strings.TrimSpace(l.must("git", "-C", l.git.Dir("fleet"), "rev-list", "--count", "main"))
 	t.Logf("%s commits in all", commits)
 	l.must("git", "-C", l.git.Dir("fleet"), "fsck", "--full", "--strict")
+}
+
+// refresh has Kargo poll all registries at once, in the way in which its webhook receivers do.
+func (l *lab) refresh() {
+	l.t.Helper()
+	l.kubectl("annotate", "warehouses", "--all", "--overwrite", "kargo.akuity.io/refresh="+time.Now().Format(time.RFC3339Nano))
 }
 
 var requestTotal = regexp.MustCompile(`(?m)^apiserver_request_total\{.*\} ([0-9.e+]+)$`)
