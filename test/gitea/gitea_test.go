@@ -3,10 +3,8 @@ package gitea_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,57 +50,27 @@ func run(m *testing.M) int {
 
 // repository is a repository of acme.
 type repository struct {
-	t    *testing.T
-	name string
+	t *testing.T
+	*parts.Repository
 }
 
 // newRepository makes a repository with files on the branch main.
 func newRepository(t *testing.T, name string, files map[string]string) *repository {
 	t.Helper()
-	r := &repository{t, name}
-	require.NoError(t, server.Call(t.Context(), http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil))
-	r.create(files)
-	return r
-}
-
-func (r *repository) path(below string) string { return "repos/acme/" + r.name + below }
-
-// create commits new files.
-func (r *repository) create(files map[string]string) {
-	r.t.Helper()
-	var changes []any
-	for path, text := range files {
-		changes = append(changes, map[string]any{"operation": "create", "path": path, "content": base64.StdEncoding.EncodeToString([]byte(text))})
-	}
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodPost, r.path("/contents"), map[string]any{"branch": "main", "message": "Add files", "files": changes}, nil))
+	r, err := server.NewRepository(t.Context(), "acme", name, false)
+	require.NoError(t, err)
+	require.NoError(t, r.Commit(t.Context(), "main", "Add files", files))
+	return &repository{t, r}
 }
 
 // read returns a file of the branch main.
-func (r *repository) read(path string) string {
-	r.t.Helper()
-	var file struct {
-		Content []byte `json:"content"`
-	}
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path), nil, &file))
-	return string(file.Content)
-}
+func (r *repository) read(path string) string { return r.at("main", path) }
 
-// workflowRun is a run of a workflow.
-type workflowRun struct {
-	ID         int64  `json:"id"`
-	Title      string `json:"display_title"`
-	Status     string `json:"status"`
-	Conclusion string `json:"conclusion"`
-	URL        string `json:"html_url"`
-}
-
-func (r *repository) runs() []workflowRun {
+func (r *repository) runs() []parts.WorkflowRun {
 	r.t.Helper()
-	var list struct {
-		Runs []workflowRun `json:"workflow_runs"`
-	}
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/actions/runs"), nil, &list))
-	return list.Runs
+	runs, err := r.Runs(r.t.Context())
+	require.NoError(r.t, err)
+	return runs
 }
 
 // newToken returns a token of acme with some scopes.
@@ -130,8 +98,6 @@ func newFactory(t *testing.T, images string) *factory {
 	return f
 }
 
-func (f *factory) url() string { return "http://" + server.Host + "/acme/" + f.repo.name + ".git" }
-
 // try runs a command and returns its standard output.
 func (f *factory) try(args ...string) (string, error) {
 	cmd := exec.CommandContext(f.t.Context(), binary, args...)
@@ -152,7 +118,7 @@ func (f *factory) try(args ...string) (string, error) {
 // run runs a command that must succeed on the state in the repository.
 func (f *factory) run(args ...string) string {
 	f.t.Helper()
-	out, err := f.try(append(args, "--state-repo", f.url())...)
+	out, err := f.try(append(args, "--state-repo", f.repo.URL())...)
 	require.NoError(f.t, err)
 	return out
 }
@@ -168,7 +134,7 @@ func (f *factory) pass() {
 func (f *factory) clone() string {
 	f.t.Helper()
 	dir := filepath.Join(f.t.TempDir(), "checkout")
-	out, err := exec.CommandContext(f.t.Context(), "git", "clone", "--quiet", f.url(), dir).CombinedOutput()
+	out, err := exec.CommandContext(f.t.Context(), "git", "clone", "--quiet", f.repo.URL(), dir).CombinedOutput()
 	require.NoError(f.t, err, "%s", out)
 	return dir
 }
@@ -245,7 +211,7 @@ images:
 	first := runner.next(t)
 	assert.Equal(t, strings.TrimPrefix(runs[0].Title, "Build "), first.Context.Event.Inputs["rebuild"])
 	registry.build("app:latest", "base:1")
-	runner.end(t, first, true)
+	runner.end(t, first, parts.Success)
 	f.pass()
 	history := f.history("app")
 	require.Len(t, history, 1)
@@ -257,7 +223,7 @@ images:
 	require.Len(t, app.runs(), 2)
 	second := runner.next(t)
 	assert.Equal(t, registry.host+"/base:1@"+digest, second.Context.Event.Inputs["base"])
-	runner.end(t, second, false)
+	runner.end(t, second, parts.Failure)
 	f.pass()
 	history = f.history("app")
 	require.Len(t, history, 2)
@@ -323,7 +289,7 @@ func TestUnreadableDockerfiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"folder": "a folder, not a file", "none": "no such file in the branch", "big": "too large for a Dockerfile", "small-enough": "",
 	} {
-		f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, dockerfile: %s, workflow: w.yml}}`, registry.host, server.Host, source.name, path))
+		f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: %s, dockerfile: %s, workflow: w.yml}}`, registry.host, server.Host, source.Name, path))
 		_, err := f.try("analyze")
 		if want == "" {
 			require.NoError(t, err)
@@ -331,7 +297,7 @@ func TestUnreadableDockerfiles(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 	}
-	f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: acme/%s, branch: devel/1, workflow: w.yml}}`, registry.host, server.Host, source.name))
+	f.write("images.yaml", fmt.Sprintf(`- {name: a, registry: "%s", repository: acme/a, source: {provider: gitea, host: "%s", repo: %s, branch: devel/1, workflow: w.yml}}`, registry.host, server.Host, source.Name))
 	_, err := f.try("analyze")
 	require.ErrorContains(t, err, `no branch "devel/1" in the repository`)
 }

@@ -1,61 +1,36 @@
 package gitea_test
 
 import (
-	"encoding/base64"
 	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/test/parts"
 )
 
-// pull is a pull request.
-type pull struct {
-	Number int    `json:"number"`
-	State  string `json:"state"`
-	Merged bool   `json:"merged"`
-	Title  string `json:"title"`
-	Body   string `json:"body"`
-	Head   struct{ Ref, SHA string }
-}
-
 // pulls returns the pull requests, oldest first.
-func (r *repository) pulls() []pull {
+func (r *repository) pulls() []parts.Pull {
 	r.t.Helper()
-	var list []pull
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/pulls?state=all&sort=oldest"), nil, &list))
+	list, err := r.Pulls(r.t.Context())
+	require.NoError(r.t, err)
 	return list
 }
 
 // at returns a file at a branch or commit.
 func (r *repository) at(ref, path string) string {
 	r.t.Helper()
-	var file struct {
-		Content []byte `json:"content"`
-	}
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(ref)), nil, &file))
-	return string(file.Content)
+	text, err := r.Read(r.t.Context(), ref, path)
+	require.NoError(r.t, err)
+	return text
 }
 
 // change commits a new content of a file.
 func (r *repository) change(branch, path, text string) {
 	r.t.Helper()
-	var file struct{ SHA string }
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodGet, r.path("/contents/"+path+"?ref="+url.QueryEscape(branch)), nil, &file))
-	body := map[string]any{"branch": branch, "message": "Change " + path, "sha": file.SHA, "content": base64.StdEncoding.EncodeToString([]byte(text))}
-	require.NoError(r.t, server.Call(r.t.Context(), http.MethodPut, r.path("/contents/"+path), body, nil))
-}
-
-// merge merges a pull request, once Gitea has found out that it can be merged.
-func (r *repository) merge(number int) {
-	r.t.Helper()
-	require.Eventually(r.t, func() bool {
-		return server.Call(r.t.Context(), http.MethodPost, r.path("/pulls/"+strconv.Itoa(number)+"/merge"), map[string]any{"Do": "merge"}, nil) == nil
-	}, 30*time.Second, 200*time.Millisecond)
+	require.NoError(r.t, r.Commit(r.t.Context(), branch, "Change "+path, map[string]string{path: text}))
 }
 
 func TestPins(t *testing.T) {
@@ -90,7 +65,7 @@ images:
 	assert.Contains(t, request.Body, "The merge rebuilds web. Built on it, and next: api.")
 	assert.Equal(t, from("base:1", second), web.at(branch, "Dockerfile"))
 	f.pass()
-	assert.Equal(t, []pull{request}, web.pulls(), "nothing has changed")
+	assert.Equal(t, []parts.Pull{request}, web.pulls(), "nothing has changed")
 
 	web.change("main", "Dockerfile", from("base:1", first)+"LABEL a=b\r\n")
 	f.pass()
@@ -99,7 +74,7 @@ images:
 	assert.NotEqual(t, request.Head.SHA, web.pulls()[0].Head.SHA)
 	assert.Equal(t, from("base:1", second)+"LABEL a=b\r\n", web.at(branch, "Dockerfile"))
 
-	web.merge(1)
+	require.NoError(t, web.Merge(t.Context(), 1))
 	f.pass()
 	assert.Equal(t, from("base:1", second)+"LABEL a=b\r\n", web.read("Dockerfile"))
 	assert.NotContains(t, f.repo.read("state/images/web.yaml"), "pullRequest:")
@@ -110,7 +85,7 @@ images:
 	require.Len(t, web.runs(), 1)
 	build := runner.next(t)
 	registry.build("web:latest", "base:1")
-	runner.end(t, build, true)
+	runner.end(t, build, parts.Success)
 	f.pass()
 	assert.Equal(t, "succeeded", f.history("web")[0][0])
 

@@ -13,7 +13,7 @@ type runner struct{ *parts.Runner }
 
 func newRunner(t *testing.T) runner {
 	t.Helper()
-	r, err := server.NewRunner(t.Context())
+	r, err := server.NewRunner(t.Context(), "")
 	require.NoError(t, err)
 	return runner{r}
 }
@@ -27,8 +27,8 @@ func (r runner) next(t *testing.T) *parts.Task {
 	return task
 }
 
-// end ends a task as success or failure.
-func (r runner) end(t *testing.T, task *parts.Task, success bool) {
+// end ends a task.
+func (r runner) end(t *testing.T, task *parts.Task, result parts.Result) {
 	t.Helper()
-	require.NoError(t, r.End(t.Context(), task, success))
+	require.NoError(t, r.End(t.Context(), task, result))
 }

@@ -3,7 +3,6 @@ package parts
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -16,30 +15,42 @@ type Runner struct {
 
 // Task is a job of a workflow run.
 type Task struct {
-	ID       string `json:"id"`
-	Workflow []byte `json:"workflowPayload"` // the workflow with this job alone
+	ID       string            `json:"id"`
+	Workflow []byte            `json:"workflowPayload"` // the workflow with this job alone
+	Secrets  map[string]string `json:"secrets"`
 	Context  struct {
 		RunID      string `json:"run_id"`
+		RunNumber  string `json:"run_number"`
 		Repository string `json:"repository"`
 		SHA        string `json:"sha"`
+		Ref        string `json:"ref"`
+		RefName    string `json:"ref_name"`
+		EventName  string `json:"event_name"`
+		ServerURL  string `json:"server_url"`
+		Token      string `json:"token"` // for the duration of the job
 		Event      struct {
 			Inputs map[string]string `json:"inputs"`
 		} `json:"event"`
 	} `json:"context"`
 }
 
-// NewRunner registers a runner for the jobs of all repositories that run on ubuntu-latest.
-func (g *Gitea) NewRunner(ctx context.Context) (*Runner, error) {
-	secret, err := g.Run(ctx, "actions", "generate-runner-token")
-	if err != nil {
+// NewRunner registers a runner for jobs that run on ubuntu-latest: those of an organization, or of all repositories if it is empty.
+func (g *Gitea) NewRunner(ctx context.Context, organization string) (*Runner, error) {
+	owner := "admin"
+	if organization != "" {
+		owner = "orgs/" + organization
+	}
+	var registration struct {
+		Token string `json:"token"`
+	}
+	if err := g.Call(ctx, http.MethodPost, owner+"/actions/runners/registration-token", nil, &registration); err != nil {
 		return nil, err
 	}
-	lines := strings.Fields(secret)
 	r := &Runner{gitea: g}
 	var response struct {
 		Runner struct{ UUID, Token string } `json:"runner"`
 	}
-	err = r.call(ctx, "Register", map[string]any{"name": "test", "token": lines[len(lines)-1], "version": "test", "labels": []string{"ubuntu-latest"}}, &response)
+	err := r.call(ctx, "Register", map[string]any{"name": "test", "token": registration.Token, "version": "test", "labels": []string{"ubuntu-latest"}}, &response)
 	r.uuid, r.token = response.Runner.UUID, response.Runner.Token
 	return r, err
 }
@@ -67,12 +78,18 @@ func (r *Runner) Next(ctx context.Context) (*Task, error) {
 	return nil, nil
 }
 
-// End ends a task as success or failure.
-func (r *Runner) End(ctx context.Context, at *Task, success bool) error {
-	result := "RESULT_FAILURE"
-	if success {
-		result = "RESULT_SUCCESS"
-	}
+// Result is how a task ends.
+type Result string
+
+// The results of tasks.
+const (
+	Success Result = "RESULT_SUCCESS"
+	Failure Result = "RESULT_FAILURE"
+	Skipped Result = "RESULT_SKIPPED"
+)
+
+// End ends a task.
+func (r *Runner) End(ctx context.Context, at *Task, result Result) error {
 	now := time.Now().UTC().Format(time.RFC3339)
 	return r.call(ctx, "UpdateTask", map[string]any{
 		"state": map[string]any{"id": at.ID, "result": result, "startedAt": now, "stoppedAt": now},
