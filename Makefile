@@ -70,9 +70,10 @@ e2e: build cluster-programs ## apply dist to a real API server, built from its G
 	cd test/e2e && PROGRAMS=$(PROGRAMS) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
 
 loop: loop-programs gitea-programs cluster-programs ## run the whole way with real servers: Gitea, BuildKit, a registry and an API server, as root (needs Debian's runc, busybox-static and docker-registry)
+	cd test/parts && GOFLAGS= $(GO) test ./...
 	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
 
-loop-up: loop-programs gitea-programs cluster-programs ## start the servers of `make loop`, print their addresses, and leave them running until Ctrl-C
+loop-up: loop-programs gitea-programs cluster-programs ## start the servers of `make loop` and a runner of Gitea's workflows, print their addresses, and leave them running until Ctrl-C
 	cd test/parts && GOFLAGS= $(GO) run ./up -programs $(PROGRAMS) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(PROGRAMS)/loop/up
 
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages

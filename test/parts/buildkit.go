@@ -71,9 +71,12 @@ func (b *BuildKit) Start(ctx context.Context) error {
 	})
 }
 
+// Program returns the path of a program that is built beside BuildKit, such as buildx.
+func (b *BuildKit) Program(name string) string { return filepath.Join(b.bin, name) }
+
 // Command returns buildctl with arguments, to be started.
 func (b *BuildKit) Command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(b.bin, "buildctl"), append([]string{"--addr", b.Address}, args...)...)
+	return exec.CommandContext(ctx, b.Program("buildctl"), append([]string{"--addr", b.Address}, args...)...)
 }
 
 // Ctl runs buildctl, with variables added to the environment, and returns its output.
@@ -87,7 +90,7 @@ func (b *BuildKit) X(ctx context.Context, env []string, args ...string) (string,
 }
 
 func (b *BuildKit) run(ctx context.Context, program string, env, args []string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(b.bin, program), args...)
+	cmd := exec.CommandContext(ctx, b.Program(program), args...)
 	cmd.Env = append(os.Environ(), env...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut

@@ -1,16 +1,24 @@
-// Command up starts real servers on loopback, prints their addresses as assignments of a shell, and runs until it is interrupted.
+// Command up starts real servers on loopback, and a runner that builds what workflows at Gitea ask for. It prints the addresses as
+// assignments of a shell, and runs until it is interrupted.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/imagefactory/imagefactory/test/parts"
+	"github.com/imagefactory/imagefactory/test/parts/buildrunner"
 )
+
+// source is the repository of imagefactory, seen from the module's folder.
+const source = "../.."
 
 func main() {
 	programs := flag.String("programs", ".cache", "folder of the programs that `make loop` builds")
@@ -38,10 +46,40 @@ func run(o parts.Options) error {
 		return err
 	}
 	defer p.Stop()
+	stopBuilds, err := build(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer stopBuilds()
 	for _, line := range p.Addresses() {
 		fmt.Println(line)
 	}
 	fmt.Fprintln(os.Stderr, "Press Ctrl-C to stop.")
 	<-ctx.Done()
 	return nil
+}
+
+// build runs the jobs of all repositories at Gitea until ctx is done. stop waits for that.
+func build(ctx context.Context, p *parts.Parts) (stop func(), err error) {
+	log, err := os.Create(filepath.Join(p.Dir, "builds.log"))
+	if err != nil {
+		return nil, err
+	}
+	runner, err := buildrunner.New(ctx, buildrunner.Options{
+		Parts: p, Source: source, Program: filepath.Join(p.Programs, "loop", "imagefactory"), Log: log,
+		Environ: func() []string { return []string{"IMAGEFACTORY_TEST_NOW=" + time.Now().Format(time.RFC3339)} },
+	})
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	done := make(chan struct{})
+	go func() {
+		runner.Serve(ctx)
+		close(done)
+	}()
+	return func() {
+		<-done
+		runner.Close()
+		_ = log.Close()
+	}, nil
 }

@@ -1,0 +1,245 @@
+package buildrunner
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// inputs are the inputs of an action, and which of them it has read.
+type inputs struct {
+	values map[string]string
+	read   map[string]bool
+}
+
+func (in inputs) get(name string) string {
+	in.read[name] = true
+	return in.values[name]
+}
+
+// lines returns the lines of an input that are not empty.
+func (in inputs) lines(name string) []string {
+	return strings.FieldsFunc(in.get(name), func(r rune) bool { return r == '\n' })
+}
+
+// unread returns an error if there is an input that the action has not read.
+func (in inputs) unread() error {
+	for name := range in.values {
+		if !in.read[name] {
+			return fmt.Errorf("unknown input %q", name)
+		}
+	}
+	return nil
+}
+
+// exec runs a program in the workspace.
+func (j *job) exec(ctx context.Context, env []string, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir, cmd.Env = j.workspace, slices.Concat(j.environ, env)
+	var out bytes.Buffer
+	cmd.Stdout = io.MultiWriter(&out, j.Log)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, &out)
+	}
+	return nil
+}
+
+// checkout is actions/checkout: the commit of the task alone.
+func (j *job) checkout(ctx context.Context, in inputs) error {
+	if in.get("persist-credentials") != "false" {
+		return fmt.Errorf("input persist-credentials: only false is known")
+	}
+	c := &j.task.Context
+	header := "http.extraHeader=Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+c.Token))
+	for _, args := range [][]string{
+		{"init", "--quiet"},
+		{"-c", header, "fetch", "--quiet", "--depth=1", strings.TrimSuffix(c.ServerURL, "/") + "/" + c.Repository + ".git", c.SHA},
+		{"checkout", "--quiet", "--detach", c.SHA},
+	} {
+		if err := j.exec(ctx, nil, "git", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setupQEMU is docker/setup-qemu-action. Images of the tests have the same programs on all platforms, so nothing is emulated.
+func (*job) setupQEMU(context.Context, inputs) error { return nil }
+
+// setupBuildx is docker/setup-buildx-action.
+func (j *job) setupBuildx(ctx context.Context, _ inputs) error {
+	return j.exec(ctx, nil, j.docker(), "buildx", "create", "--use", "--name", "builder", "--driver", "remote", j.Parts.BuildKit.Address)
+}
+
+func (j *job) docker() string { return filepath.Join(j.dir, "bin", "docker") }
+
+// login is docker/login-action.
+func (j *job) login(_ context.Context, in inputs) error {
+	registry, user, password := in.get("registry"), in.get("username"), in.get("password")
+	if registry == "" || user == "" || password == "" {
+		return fmt.Errorf("the inputs registry, username and password are required")
+	}
+	config, err := json.Marshal(map[string]any{"auths": map[string]any{
+		registry: map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))},
+	}})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(j.dir, "docker", "config.json"), config, 0o600)
+}
+
+// buildPush is docker/build-push-action, which names the run as the builder in the provenance.
+func (j *job) buildPush(ctx context.Context, in inputs) error {
+	c := &j.task.Context
+	if in.get("context") == "" || in.get("push") != "true" || in.get("provenance") == "" {
+		return fmt.Errorf("only builds of a context that are pushed, with provenance, are known")
+	}
+	args := []string{
+		"buildx", "build", "--progress", "plain", "--push",
+		"--attest", fmt.Sprintf("type=provenance,%s,builder-id=%s/%s/actions/runs/%s", in.get("provenance"), strings.TrimSuffix(c.ServerURL, "/"), c.Repository, c.RunID),
+	}
+	for flag, name := range map[string]string{"--file": "file", "--target": "target", "--platform": "platforms"} {
+		if value := in.get(name); value != "" {
+			args = append(args, flag, value)
+		}
+	}
+	for flag, name := range map[string]string{"--tag": "tags", "--build-arg": "build-args", "--build-context": "build-contexts"} {
+		for _, value := range in.lines(name) {
+			args = append(args, flag, value)
+		}
+	}
+	return j.exec(ctx, nil, j.docker(), append(args, in.get("context"))...)
+}
+
+// composite runs the steps of an action of imagefactory.
+func (j *job) composite(ctx context.Context, name, ref, id string, in inputs) error {
+	folder, err := filepath.Abs(filepath.Join(j.Source, name))
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(folder, "action.yml"))
+	if err != nil {
+		return err
+	}
+	var action struct {
+		Inputs map[string]struct {
+			Default  string `json:"default"`
+			Required bool   `json:"required"`
+		} `json:"inputs"`
+		Outputs map[string]struct {
+			Value string `json:"value"`
+		} `json:"outputs"`
+		Runs struct {
+			Using string `json:"using"`
+			Steps []step `json:"steps"`
+		} `json:"runs"`
+	}
+	if err := yaml.Unmarshal(data, &action); err != nil {
+		return fmt.Errorf("reading action.yml: %w", err)
+	}
+	v := values{"github.action_ref": ref}
+	for key, value := range j.values {
+		if strings.HasPrefix(key, "github.") && key != "github.action_ref" {
+			v[key] = value
+		}
+	}
+	for key, def := range action.Inputs {
+		value, given := in.values[key]
+		in.read[key] = true
+		switch {
+		case given:
+			v["inputs."+key] = value
+		case def.Required:
+			return fmt.Errorf("input %q is required", key)
+		default:
+			v["inputs."+key] = def.Default
+		}
+	}
+	if err := in.unread(); err != nil {
+		return err
+	}
+	if err := j.steps(ctx, v, action.Runs.Steps, folder); err != nil {
+		return err
+	}
+	for key, output := range action.Outputs {
+		if j.values["steps."+id+".outputs."+key], err = v.expand(output.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// script runs the commands of a step, and takes over the variables, outputs and folders of PATH that they write.
+func (j *job) script(ctx context.Context, v values, s step, text string, env map[string]string, actionPath string) error {
+	if s.Shell != "" && s.Shell != "bash" {
+		return fmt.Errorf("unknown shell %q", s.Shell)
+	}
+	var variables []string
+	for name, value := range env {
+		variables = append(variables, name+"="+value)
+	}
+	files := map[string]string{}
+	for _, name := range []string{"ENV", "OUTPUT", "PATH"} {
+		files[name] = filepath.Join(j.dir, "temp", "written-"+strings.ToLower(name))
+		if err := os.WriteFile(files[name], nil, 0o600); err != nil {
+			return err
+		}
+		variables = append(variables, "GITHUB_"+name+"="+files[name])
+	}
+	if actionPath != "" {
+		variables = append(variables, "GITHUB_ACTION_PATH="+actionPath)
+	}
+	if err := j.exec(ctx, variables, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text); err != nil {
+		return err
+	}
+	return j.takeOver(v, s.ID, files)
+}
+
+// takeOver reads the files that a step has written for later ones.
+func (j *job) takeOver(v values, id string, files map[string]string) error {
+	for name, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(data)) {
+			line = strings.TrimSuffix(line, "\n")
+			if name == "PATH" {
+				j.environ = append(j.environ, "PATH="+line+":"+j.path())
+				continue
+			}
+			key, value, found := strings.Cut(line, "=")
+			switch {
+			case !found || strings.Contains(key, "<<"):
+				return fmt.Errorf("unknown line %q in GITHUB_%s", line, name)
+			case name == "ENV":
+				j.environ = append(j.environ, line)
+			default:
+				v["steps."+id+".outputs."+key] = value
+			}
+		}
+	}
+	return nil
+}
+
+// path returns the PATH of the next step.
+func (j *job) path() string {
+	path := ""
+	for _, variable := range j.environ {
+		if value, found := strings.CutPrefix(variable, "PATH="); found {
+			path = value
+		}
+	}
+	return path
+}
