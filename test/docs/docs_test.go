@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"github.com/imagefactory/imagefactory/pkg/cli"
 )
@@ -295,4 +296,32 @@ func hasTest(t *testing.T, pkg, name string) bool {
 	files, err := filepath.Glob(filepath.Join(root, pkg, "*_test.go"))
 	require.NoError(t, err)
 	return slices.ContainsFunc(files, func(file string) bool { return strings.Contains(read(t, file), "\nfunc "+name+"(") })
+}
+
+// TestEveryModuleIsUpdated compares the Go modules with those that Dependabot updates.
+func TestEveryModuleIsUpdated(t *testing.T) {
+	var modules []string
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if d.Name() == "go.mod" {
+			modules = append(modules, "/"+strings.Trim(strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), root), "/"))
+		}
+		return err
+	}))
+	var config struct {
+		Updates []struct {
+			Ecosystem   string   `json:"package-ecosystem"`
+			Directories []string `json:"directories"`
+		} `json:"updates"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, root+"/.github/dependabot.yml")), &config))
+	for _, u := range config.Updates {
+		if u.Ecosystem == "gomod" {
+			assert.ElementsMatch(t, modules, u.Directories)
+			return
+		}
+	}
+	require.Fail(t, "no Go modules in dependabot.yml")
 }
