@@ -86,6 +86,19 @@ func Push(ref string, img Image) (string, error) {
 	return digest.String(), remote.WriteIndex(r, idx)
 }
 
+// Digest returns the digest that a tag holds.
+func Digest(ref string) (string, error) {
+	r, err := name.ParseReference(ref)
+	if err != nil {
+		return "", err
+	}
+	head, err := remote.Head(r)
+	if err != nil {
+		return "", err
+	}
+	return head.Digest.String(), nil
+}
+
 func (img *Image) build(platform string) (v1.Image, *v1.Platform, error) {
 	p, err := v1.ParsePlatform(platform)
 	if err != nil {
