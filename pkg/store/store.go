@@ -189,7 +189,7 @@ func (s *Repository) open(ctx context.Context, t gitrepo.Tree) (*fleet.Fleet, er
 		}
 		data, err := fs.ReadFile(from, s.Config)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading images.yaml: no file %q in %s%s (set --config and --config-ref)",
+			return nil, fmt.Errorf("reading images.yaml: no file %q in %s%s (commit and push it, or set --config and --config-ref)",
 				s.Config, s.Repo, atRef(s.ConfigRef))
 		}
 		if err != nil {
