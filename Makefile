@@ -48,7 +48,7 @@ race: ## run the tests of `make test` with the race detector
 PROGRAMS := $(abspath .cache)
 BUSYBOX  ?= /bin/busybox
 
-.PHONY: cluster-programs loop-programs gitea-programs clocked
+.PHONY: cluster-programs loop-programs gitea-programs scanners-programs clocked
 cluster-programs:
 	cd test/e2e && $(GO) build -o $(PROGRAMS)/e2e/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
 
@@ -62,6 +62,12 @@ gitea-programs: clocked
 	@rm -rf $(PROGRAMS)/gitea/static && mkdir $(PROGRAMS)/gitea/static
 	@cd test/gitea && cd "$$(GOFLAGS= $(GO) list -m -f '{{.Dir}}' code.gitea.io/gitea)" && cp -R --no-preserve=mode templates options $(PROGRAMS)/gitea/static/
 
+# Trivy does not build without this experiment. The same settings for all, so that they share what they compile.
+SCANNERS_ENV := GOFLAGS= GOEXPERIMENT=jsonv2 CGO_ENABLED=0
+scanners-programs:
+	@mkdir -p $(PROGRAMS)/scanners
+	cd test/scanners && $(SCANNERS_ENV) $(GO) build -ldflags='-s -w' -o $(PROGRAMS)/scanners/ tool ./databases
+
 # imagefactory with a clock that the tests set.
 clocked:
 	CGO_ENABLED=0 $(GO) build -o $(PROGRAMS)/loop/imagefactory ./test/clocked
@@ -69,7 +75,7 @@ clocked:
 e2e: build cluster-programs ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && PROGRAMS=$(PROGRAMS) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
 
-loop: loop-programs gitea-programs cluster-programs ## run the whole way with real servers: Gitea, BuildKit, a registry and an API server, as root (needs Debian's runc, busybox-static and docker-registry)
+loop: loop-programs gitea-programs cluster-programs scanners-programs ## run the whole way with real servers and Trivy: Gitea, BuildKit, a registry and an API server, as root (needs Debian's runc, busybox-static and docker-registry)
 	cd test/parts && GOFLAGS= $(GO) test ./...
 	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
 
@@ -94,13 +100,8 @@ picture: build ## take the picture of the page for its documentation
 	cd bin/fleet && $(abspath $(BIN)) report
 	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1280 -height 900 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 
-SCANNERS := $(abspath .cache/scanners)
-scanners: build ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata/real)
-	@mkdir -p $(SCANNERS)
-	cd test/scanners && $(SCANNERS_ENV) $(GO) build -ldflags='-s -w' -o $(SCANNERS)/ tool
-	cd test/scanners && $(SCANNERS_ENV) SCANNERS=$(SCANNERS) SCANNERS_BINARY=$(abspath $(BIN)) $(GO) test -count=1 . $(UPDATE)
-# Trivy does not build without this experiment. The same settings for all, so that they share what they compile.
-SCANNERS_ENV := GOFLAGS= GOEXPERIMENT=jsonv2 CGO_ENABLED=0
+scanners: build scanners-programs ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata/real)
+	cd test/scanners && $(SCANNERS_ENV) PROGRAMS=$(PROGRAMS) SCANNERS_BINARY=$(abspath $(BIN)) $(GO) test -count=1 . $(UPDATE)
 
 gitea: gitea-programs ## test the provider gitea with a real Gitea, built from its Go module with cgo (needs git)
 	cd test/gitea && GOFLAGS= PROGRAMS=$(PROGRAMS) $(GO) test -count=1 ./...

@@ -6,16 +6,17 @@ import (
 	"io"
 	"log"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 )
 
 var discard = log.New(io.Discard, "", 0)
 
 // The folder of the scanners and the binary of imagefactory: `make scanners` names both.
 var (
-	scanners = os.Getenv("SCANNERS")
+	scanners = filepath.Join(os.Getenv("PROGRAMS"), "scanners")
 	binary   = os.Getenv("SCANNERS_BINARY")
 )
 
@@ -24,8 +25,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	if scanners == "" || binary == "" {
-		fmt.Fprintln(os.Stderr, "run `make scanners`: it builds the scanners and the binary, and names them in SCANNERS and SCANNERS_BINARY")
+	if os.Getenv("PROGRAMS") == "" || binary == "" {
+		fmt.Fprintln(os.Stderr, "run `make scanners`: it builds the scanners and the binary, and names them in PROGRAMS and SCANNERS_BINARY")
 		return 1
 	}
 	cache, err := os.MkdirTemp("", "scanners")
@@ -42,31 +43,15 @@ func run(m *testing.M) int {
 
 // useDatabases makes both databases below cache. Scanners started from now on use them, and ask nobody for another.
 func useDatabases(cache string) error {
-	at := time.Now().UTC().Truncate(time.Hour)
-	trivy, grype := filepath.Join(cache, "trivy"), filepath.Join(cache, "grype")
-	if err := trivyDatabase(trivy, holes, at); err != nil {
-		return fmt.Errorf("making the database of Trivy: %w", err)
+	settings, err := exec.Command(filepath.Join(scanners, "databases"), cache).Output()
+	if err != nil {
+		return fmt.Errorf("making the databases: %w", err)
 	}
-	if err := grypeDatabase(grype, holes, at); err != nil {
-		return fmt.Errorf("making the database of Grype: %w", err)
-	}
-	for key, value := range map[string]string{
-		"TRIVY_CACHE_DIR":                  trivy,
-		"TRIVY_SKIP_DB_UPDATE":             "true",
-		"TRIVY_SKIP_JAVA_DB_UPDATE":        "true",
-		"TRIVY_SKIP_VEX_REPO_UPDATE":       "true",
-		"TRIVY_OFFLINE_SCAN":               "true",
-		"TRIVY_DISABLE_TELEMETRY":          "true",
-		"TRIVY_SKIP_VERSION_CHECK":         "true",
-		"GRYPE_DB_CACHE_DIR":               grype,
-		"GRYPE_DB_AUTO_UPDATE":             "false",
-		"GRYPE_CHECK_FOR_APP_UPDATE":       "false",
-		"GRYPE_REGISTRY_INSECURE_USE_HTTP": "true",
-		"PATH":                             scanners + string(os.PathListSeparator) + os.Getenv("PATH"),
-	} {
+	for setting := range strings.Lines(string(settings)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(setting), "=")
 		if err := os.Setenv(key, value); err != nil {
 			return err
 		}
 	}
-	return nil
+	return os.Setenv("PATH", scanners+string(os.PathListSeparator)+os.Getenv("PATH"))
 }

@@ -1,6 +1,9 @@
-package scanners
+// Command databases makes a small vulnerability database for Trivy and for Grype, and prints the settings with which the scanners
+// use them and ask nobody for others, one assignment of a shell each.
+package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,6 +32,33 @@ func (h hole) ecosystem() string {
 	return "go-module"
 }
 
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: databases FOLDER")
+		os.Exit(2)
+	}
+	trivy, grype, at := filepath.Join(os.Args[1], "trivy"), filepath.Join(os.Args[1], "grype"), time.Now().UTC().Truncate(time.Hour)
+	if err := errors.Join(trivyDatabase(trivy, at), grypeDatabase(grype, at)); err != nil {
+		fmt.Fprintln(os.Stderr, "databases:", err)
+		os.Exit(1)
+	}
+	for _, setting := range []string{
+		"TRIVY_CACHE_DIR=" + trivy,
+		"TRIVY_SKIP_DB_UPDATE=true",
+		"TRIVY_SKIP_JAVA_DB_UPDATE=true",
+		"TRIVY_SKIP_VEX_REPO_UPDATE=true",
+		"TRIVY_OFFLINE_SCAN=true",
+		"TRIVY_DISABLE_TELEMETRY=true",
+		"TRIVY_SKIP_VERSION_CHECK=true",
+		"GRYPE_DB_CACHE_DIR=" + grype,
+		"GRYPE_DB_AUTO_UPDATE=false",
+		"GRYPE_CHECK_FOR_APP_UPDATE=false",
+		"GRYPE_REGISTRY_INSECURE_USE_HTTP=true",
+	} {
+		fmt.Println(setting)
+	}
+}
+
 // The holes in both databases. No real vulnerability has these IDs.
 var holes = []hole{
 	{id: "CVE-2099-1001", severity: "critical", pkg: "openssl", fixed: "3.0.13-1~deb12u1"},
@@ -45,7 +75,7 @@ var (
 )
 
 // trivyDatabase writes the holes as a database of Trivy below its cache folder.
-func trivyDatabase(cache string, holes []hole, at time.Time) error {
+func trivyDatabase(cache string, at time.Time) error {
 	dir := filepath.Join(cache, "db")
 	if err := db.Init(dir); err != nil {
 		return err
@@ -96,7 +126,7 @@ func putTrivy(tx *bolt.Tx, h hole, at time.Time) error {
 }
 
 // grypeDatabase writes the holes as a database of Grype below its cache folder.
-func grypeDatabase(cache string, holes []hole, at time.Time) error {
+func grypeDatabase(cache string, at time.Time) error {
 	dir := filepath.Join(cache, strconv.Itoa(grypedb.ModelVersion))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
