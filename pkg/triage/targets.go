@@ -129,7 +129,7 @@ func (t *targets) ofBase(img *config.Image, dep *graph.Dep, base *state.Base, on
 		}
 	}
 	for _, s := range newer[max(0, len(newer)-maxCandidates):] {
-		t.add(of, s, platforms)
+		t.add(of, s, slices.DeleteFunc(slices.Clone(platforms), s.Lacks)) // an incomplete candidate gets the others later
 	}
 }
 

@@ -105,6 +105,23 @@ func options(s triage.Scanner) triage.Options {
 	return triage.Options{Scanner: s, Parallel: 2, Now: func() time.Time { return now }}
 }
 
+// TestIncompleteCandidate scans a candidate for the platforms that it has.
+func TestIncompleteCandidate(t *testing.T) {
+	f := folder(t, 1)
+	st := stateOf(t, f)
+	require.NoError(t, os.WriteFile(f.Paths.Config, []byte(strings.Replace(entry, "workflow: build.yml", "workflow: build.yml, platforms: [linux/amd64, linux/arm64]", 1)), 0o600))
+	base := st.Bases["node-22"]
+	base.Baseline.Platforms = state.Platforms{"linux/amd64": digest(10), "linux/arm64": digest(11)}
+	base.Candidates[0].Platforms = state.Platforms{"linux/amd64": digest(12)}
+	files, err := st.Encode()
+	require.NoError(t, err)
+	require.NoError(t, state.WriteFiles(f.Paths.StateDir, files))
+	s := &scanner{answer: func(string) (*scan.Report, error) { return report("CVE-2026-1"), nil }}
+	_, _, err = triage.Run(t.Context(), f, options(s))
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{node + "@" + digest(10), node + "@" + digest(11), node + "@" + digest(12), web + "@" + published, web + "@" + published}, s.asked)
+}
+
 // TestBadAnswers: a digest that is gone from the registry and a scan without packages keep the findings from before, and stop no other.
 func TestBadAnswers(t *testing.T) {
 	f := folder(t, 2)
