@@ -79,6 +79,7 @@ type description struct {
 	History []struct {
 		ID      string `json:"id"`
 		Status  string `json:"status"`
+		Reason  string `json:"reason"`
 		Message string `json:"message"`
 	} `json:"history"`
 }

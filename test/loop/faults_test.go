@@ -52,17 +52,23 @@ func TestFaults(t *testing.T) {
 		survive(t, servers.Docker.Host, fault{"pushing layers", servers.Docker.Kill, func() { require.NoError(t, servers.Docker.Start(ctx)) }})
 	})
 	t.Run("registry out of space in a push", func(t *testing.T) {
-		const name = "small-registry"
-		data := filepath.Join(servers.Dir, name)
-		require.NoError(t, os.Mkdir(data, 0o755))
-		require.NoError(t, syscall.Mount("tmpfs", data, "tmpfs", 0, "size=256m"))
-		t.Cleanup(func() { assert.NoError(t, syscall.Unmount(data, syscall.MNT_DETACH)) })
-		small, err := parts.StartRegistry(t.Context(), servers.Options, name)
-		require.NoError(t, err)
-		t.Cleanup(small.Stop)
-		filler := filepath.Join(data, "filler")
+		small, filler := smallRegistry(t)
 		survive(t, small.Host, fault{"RUN sleep", func() { fill(t, filler) }, func() { require.NoError(t, os.Remove(filler)) }})
 	})
+}
+
+// smallRegistry starts a registry on a file system of its own. A file fills that.
+func smallRegistry(t *testing.T) (r *parts.Registry, filler string) {
+	t.Helper()
+	name := "small-registry-" + strings.ReplaceAll(t.Name(), "/", "-")
+	data := filepath.Join(servers.Dir, name)
+	require.NoError(t, os.Mkdir(data, 0o755))
+	require.NoError(t, syscall.Mount("tmpfs", data, "tmpfs", 0, "size=256m"))
+	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(data, syscall.MNT_DETACH)) })
+	r, err := parts.StartRegistry(t.Context(), servers.Options, name)
+	require.NoError(t, err)
+	t.Cleanup(r.Stop)
+	return r, filepath.Join(data, "filler")
 }
 
 // fill writes a file until its file system is full.
