@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -74,13 +75,31 @@ func (b buildkit) resolve(src []byte, opts dockerfile.Options) ([]string, error)
 func nameStages(src []byte) []byte {
 	lines := strings.SplitAfter(string(src), "\n")
 	for i, st := range parseStages(src) {
-		if n := len(st.Location); st.Name == "" && n > 0 {
-			last := &lines[st.Location[n-1].Start.Line-1]
-			*last = strings.TrimRight(*last, " \t\r\n") + fmt.Sprintf(" AS oracle-%d\n", i)
+		for _, at := range slices.Backward(st.Location) {
+			line := &lines[at.Start.Line-1]
+			if end := endOfWords(*line); st.Name == "" && end > 0 {
+				*line = (*line)[:end] + fmt.Sprintf(" AS oracle-%d", i) + (*line)[end:]
+				break
+			}
 		}
 	}
 	return []byte(strings.Join(lines, ""))
 }
+
+// endOfWords returns the length of a line up to its last word: without the
+// character that continues it on the next line, and 0 for a comment.
+func endOfWords(line string) int {
+	words := strings.TrimRightFunc(line, unicode.IsSpace)
+	if last := len(words) - 1; last >= 0 && (words[last] == '\\' || words[last] == '`') {
+		words = strings.TrimRightFunc(words[:last], unicode.IsSpace)
+	}
+	if isComment(words) {
+		return 0
+	}
+	return len(words)
+}
+
+func isComment(line string) bool { return strings.HasPrefix(strings.TrimSpace(line), "#") }
 
 func parseStages(src []byte) []instructions.Stage {
 	tree, err := parser.Parse(bytes.NewReader(src))
@@ -338,18 +357,35 @@ func given(src []byte, opts dockerfile.Options, res *dockerfile.Resolution) ([]b
 	platform := cmp.Or(opts.Platform, "linux/amd64")
 	lines := strings.SplitAfter(string(src), "\n")
 	for _, u := range res.Unresolved {
-		rest := lines[u.Line-1:]
-		if !replaceWord(rest, u.Text, someImage) && !replaceWord(rest, "--platform="+u.Text, "--platform="+platform) {
+		from, to := instructionAt(src, u.Line)
+		own := lines[from-1 : to]
+		if !replaceWord(own, u.Text, someImage) && !replaceWord(own, "--platform="+u.Text, "--platform="+platform) {
 			return nil, false
 		}
 	}
 	return []byte(strings.Join(lines, "")), true
 }
 
-// replaceWord replaces the first whole word of some lines. It compares bytes:
+// instructionAt returns the first and the last line of the instruction at a line.
+func instructionAt(src []byte, line int) (from, to int) {
+	tree, err := parser.Parse(bytes.NewReader(src))
+	if err == nil {
+		for _, n := range tree.AST.Children {
+			if n.StartLine <= line && line <= n.EndLine {
+				return n.StartLine, n.EndLine
+			}
+		}
+	}
+	return line, line
+}
+
+// replaceWord replaces the first whole word of some lines that is not in a comment. It compares bytes:
 // a word need not be valid UTF-8.
 func replaceWord(lines []string, word, by string) bool {
 	for i, line := range lines {
+		if isComment(line) {
+			continue
+		}
 		for at := 0; at+len(word) <= len(line); at++ {
 			before, after := line[:at], line[at:]
 			if rest, ok := strings.CutPrefix(after, word); ok && mayStart(before) && mayEnd(rest) {
