@@ -66,6 +66,7 @@ type CronJobSpec struct {
 	Schedule                   string      `json:"schedule"`
 	StartingDeadlineSeconds    int         `json:"startingDeadlineSeconds"`
 	SuccessfulJobsHistoryLimit int         `json:"successfulJobsHistoryLimit"`
+	Suspend                    bool        `json:"suspend"` // written out, so that Argo CD resumes what was suspended by hand
 	TimeZone                   string      `json:"timeZone,omitempty"`
 }
 
