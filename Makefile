@@ -48,9 +48,9 @@ race: ## run the tests of `make test` with the race detector
 PROGRAMS := $(abspath .cache)
 BUSYBOX  ?= /bin/busybox
 
-.PHONY: cluster-programs loop-programs gitea-programs scanners-programs clocked
+.PHONY: cluster-programs loop-programs gitea-programs scanners-programs argocd-programs clocked
 cluster-programs:
-	cd test/e2e && $(GO) build -o $(PROGRAMS)/e2e/ ./etcd k8s.io/kubernetes/cmd/kube-apiserver
+	cd test/e2e && $(GO) build -o $(PROGRAMS)/e2e/ ./etcd ./garbagecollector k8s.io/kubernetes/cmd/kube-apiserver
 
 loop-programs: clocked
 	cd test/loop && GOFLAGS= CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(PROGRAMS)/loop/ tool
@@ -68,6 +68,14 @@ scanners-programs:
 	@mkdir -p $(PROGRAMS)/scanners
 	cd test/scanners && $(SCANNERS_ENV) $(GO) build -ldflags='-s -w' -o $(PROGRAMS)/scanners/ tool ./databases
 
+# Argo CD needs a newer Go, which the go command downloads, and files that its module keeps beside its source.
+argocd-programs:
+	@rm -rf $(PROGRAMS)/argocd/crds $(PROGRAMS)/argocd/config && mkdir -p $(PROGRAMS)/argocd/crds $(PROGRAMS)/argocd/config
+	cd test/argocd && GOFLAGS= GOTOOLCHAIN=auto CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o $(PROGRAMS)/argocd/ . tool
+	@cd test/argocd && cd "$$(GOFLAGS= GOTOOLCHAIN=auto $(GO) list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)" && \
+		cp --no-preserve=mode manifests/crds/*-crd.yaml $(PROGRAMS)/argocd/crds/ && cp --no-preserve=mode manifests/base/config/*-cm.yaml $(PROGRAMS)/argocd/config/ && \
+		install -m 755 hack/git-verify-wrapper.sh $(PROGRAMS)/argocd/
+
 # imagefactory with a clock that the tests set.
 clocked:
 	CGO_ENABLED=0 $(GO) build -o $(PROGRAMS)/loop/imagefactory ./test/clocked
@@ -75,11 +83,11 @@ clocked:
 e2e: build cluster-programs ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && PROGRAMS=$(PROGRAMS) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...
 
-loop: loop-programs gitea-programs cluster-programs scanners-programs ## run the whole way with real servers and Trivy: Gitea, BuildKit, a registry and an API server, as root (needs Debian's runc, busybox-static and docker-registry)
+loop: loop-programs gitea-programs cluster-programs scanners-programs argocd-programs ## run the whole way with real servers and Trivy: Gitea, BuildKit, a registry, an API server and Argo CD, as root (needs Debian's runc, busybox-static, docker-registry and redis-server, and KARGO_SCHEMAS)
 	cd test/parts && GOFLAGS= $(GO) test ./...
 	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
 
-loop-up: loop-programs gitea-programs cluster-programs ## start the servers of `make loop` and a runner of Gitea's workflows, print their addresses, and leave them running until Ctrl-C
+loop-up: loop-programs gitea-programs cluster-programs argocd-programs ## start the servers of `make loop` and a runner of Gitea's workflows, print their addresses, and leave them running until Ctrl-C
 	cd test/parts && GOFLAGS= $(GO) run ./up -programs $(PROGRAMS) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(PROGRAMS)/loop/up
 
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages

@@ -20,11 +20,13 @@ import (
 	"github.com/imagefactory/imagefactory/test/parts"
 )
 
-// What `make loop` sets: the folder of the programs that it builds; Debian's registry and busybox.
+// What `make loop` sets: the folder of the programs that it builds; Debian's registry and busybox. KARGO_SCHEMAS is the folder with
+// Kargo's CRDs.
 var (
 	programs = os.Getenv("PROGRAMS")
 	docker   = os.Getenv("DOCKER_REGISTRY")
 	busybox  = os.Getenv("LOOP_BUSYBOX")
+	schemas  = os.Getenv("KARGO_SCHEMAS")
 
 	bin = filepath.Join(programs, "loop")
 )
@@ -45,8 +47,8 @@ func TestMain(m *testing.M) {
 }
 
 func mainCode(m *testing.M) int {
-	if programs == "" || docker == "" || busybox == "" {
-		fmt.Fprintln(os.Stderr, "run `make loop`: it builds the programs and names them in PROGRAMS, DOCKER_REGISTRY and LOOP_BUSYBOX")
+	if programs == "" || docker == "" || busybox == "" || schemas == "" {
+		fmt.Fprintln(os.Stderr, "run `make loop`: it builds the programs and names them in PROGRAMS, DOCKER_REGISTRY and LOOP_BUSYBOX. KARGO_SCHEMAS names a folder with Kargo's CRDs")
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -63,7 +65,7 @@ func mainCode(m *testing.M) int {
 		inProcess := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 		defer inProcess.Close()
 		memory = strings.TrimPrefix(inProcess.URL, "http://")
-		servers, err = parts.Start(ctx, parts.Options{Programs: programs, Registry: docker, Dir: dir, Plain: []string{memory}})
+		servers, err = parts.Start(ctx, parts.Options{Programs: programs, Registry: docker, Kargo: schemas, Dir: dir, Plain: []string{memory}})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

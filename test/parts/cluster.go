@@ -1,18 +1,22 @@
 package parts
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Cluster is etcd and kube-apiserver on loopback, with Kubernetes' default admission and RBAC. No controller runs.
@@ -79,14 +83,132 @@ func (c *Cluster) Stop() {
 }
 
 func (c *Cluster) ready(ctx context.Context) error {
-	ca, err := os.ReadFile(c.CAFile) // it writes this when it starts for the first time
+	client, err := c.client()
 	if err != nil {
-		return err
+		return err // the server writes its certificate when it starts for the first time
+	}
+	return answers(ctx, client, c.Host+"/readyz", "Bearer "+c.Token)
+}
+
+// client returns a client that trusts the certificate of the API server.
+func (c *Cluster) client() (*http.Client, error) {
+	ca, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, DisableKeepAlives: true}}
-	return answers(ctx, &client, c.Host+"/readyz", "Bearer "+c.Token)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, DisableKeepAlives: true}}, nil
+}
+
+// Content types of what [Cluster.Call] sends.
+const (
+	YAML       = "application/yaml"
+	Apply      = "application/apply-patch+yaml"
+	MergePatch = "application/merge-patch+json"
+)
+
+// StatusError is a response of the API server that is no success.
+type StatusError struct {
+	Code int
+	Text string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Code, e.Text) }
+
+// Call sends a request to the API server as the administrator, and decodes the response unless into is nil.
+func (c *Cluster) Call(ctx context.Context, method, path, contentType string, body []byte, into any) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.Host+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + c.Token}, "Accept": {"application/json"}, "Content-Type": {contentType}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode >= http.StatusMultipleChoices:
+		return fmt.Errorf("%s %s: %w", method, path, &StatusError{resp.StatusCode, string(text)})
+	case into == nil:
+		return nil
+	}
+	return json.Unmarshal(text, into)
+}
+
+// Create creates the object in a YAML file unless it exists.
+func (c *Cluster) Create(ctx context.Context, collection, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	err = c.Call(ctx, http.MethodPost, collection, YAML, data, nil)
+	if status := (*StatusError)(nil); errors.As(err, &status) && status.Code == http.StatusConflict {
+		return nil
+	}
+	return err
+}
+
+// applyAll applies objects, by path, that are given as YAML.
+func (c *Cluster) applyAll(ctx context.Context, objects map[string]string) error {
+	for path, object := range objects {
+		if err := c.Call(ctx, http.MethodPatch, path+"?fieldManager=parts&force=true", Apply, []byte(object), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+// Define adds the CustomResourceDefinitions in the YAML files of folders, and returns when the API server serves them.
+func (c *Cluster) Define(ctx context.Context, folders ...string) error {
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+		if err != nil || len(files) == 0 {
+			return fmt.Errorf("no CustomResourceDefinitions in %s: %w", folder, err)
+		}
+		for _, file := range files {
+			if err := c.Create(ctx, definitions, file); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+		}
+	}
+	return c.api.wait(ctx, func(ctx context.Context) error {
+		if err := c.established(ctx); err != nil {
+			return err
+		}
+		// It is computed for the first request, which on a busy machine takes longer than other clients wait.
+		return c.Call(ctx, http.MethodGet, "/openapi/v2", "", nil, nil)
+	})
+}
+
+// established returns an error as long as the API server does not serve all CustomResourceDefinitions.
+func (c *Cluster) established(ctx context.Context) error {
+	type condition struct{ Type, Status string }
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct{ Conditions []condition }
+		}
+	}
+	if err := c.Call(ctx, http.MethodGet, definitions, "", nil, &list); err != nil {
+		return err
+	}
+	for _, crd := range list.Items {
+		if !slices.Contains(crd.Status.Conditions, condition{"Established", "True"}) {
+			return fmt.Errorf("%s is not established", crd.Metadata.Name)
+		}
+	}
+	return nil
 }
 
 // answers returns an error if a URL cannot be read.

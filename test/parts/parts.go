@@ -1,5 +1,5 @@
-// Package parts runs real servers on loopback: BuildKit, image registries, Gitea, and the API server of Kubernetes. Tests and
-// `make loop-up` start the same ones.
+// Package parts runs real servers on loopback: BuildKit, image registries, Gitea, the API server of Kubernetes, and Argo CD. Tests
+// and `make loop-up` start the same ones.
 package parts
 
 import (
@@ -16,6 +16,7 @@ type Options struct {
 	Registry string   // Debian's docker-registry
 	Dir      string   // where the servers write; Start creates it
 	Plain    []string // hosts of further registries that speak HTTP
+	Kargo    string   // folder with the CustomResourceDefinitions of Kargo in crds and of Argo Rollouts in rollouts-crds; empty for none
 }
 
 func (o Options) program(path string) string {
@@ -30,6 +31,7 @@ type Parts struct {
 	BuildKit *BuildKit
 	Gitea    *Gitea
 	Cluster  *Cluster
+	ArgoCD   *ArgoCD // works on Cluster
 }
 
 // Start starts all servers and returns when they respond. They end with [Parts.Stop], or with this process.
@@ -46,7 +48,11 @@ func Start(ctx context.Context, o Options) (*Parts, error) {
 		}
 	})
 	wait.Go(func() { p.Gitea, errs[1] = StartGitea(ctx, o) })
-	wait.Go(func() { p.Cluster, errs[2] = StartCluster(ctx, o) })
+	wait.Go(func() {
+		if p.Cluster, errs[2] = StartCluster(ctx, o); errs[2] == nil {
+			p.ArgoCD, errs[2] = StartArgoCD(ctx, o, p.Cluster)
+		}
+	})
 	wait.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		p.Stop()
@@ -57,6 +63,9 @@ func Start(ctx context.Context, o Options) (*Parts, error) {
 
 // Stop ends all servers.
 func (p *Parts) Stop() {
+	if p.ArgoCD != nil {
+		p.ArgoCD.Stop()
+	}
 	if p.Cluster != nil {
 		p.Cluster.Stop()
 	}

@@ -23,6 +23,7 @@ const source = "../.."
 func main() {
 	programs := flag.String("programs", ".cache", "folder of the programs that `make loop` builds")
 	registry := flag.String("registry", "docker-registry", "Debian's docker-registry")
+	kargo := flag.String("kargo", os.Getenv("KARGO_SCHEMAS"), "folder with Kargo's CustomResourceDefinitions in crds and rollouts-crds")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: up [flags] FOLDER (the servers write to the last one)")
 		flag.PrintDefaults()
@@ -32,7 +33,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(parts.Options{Programs: *programs, Registry: *registry, Dir: flag.Arg(0)}); err != nil {
+	if err := run(parts.Options{Programs: *programs, Registry: *registry, Kargo: *kargo, Dir: flag.Arg(0)}); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		os.Exit(1)
 	}
