@@ -17,7 +17,7 @@ FUZZTIME ?= 30s
 FLEET    := --source-dir testdata/fleet --offline
 
 .DEFAULT_GOAL := help
-.PHONY: help build image demo test test-long race e2e loop loop-up monitoring scanners gitea lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
+.PHONY: help build image demo test test-long race e2e loop loop-up pictures monitoring scanners gitea lab lint lint-actions release-check snapshot release reproducible size vuln fuzz bench bench-go generate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ loop: loop-programs gitea-programs cluster-programs scanners-programs argocd-pro
 loop-up: loop-programs gitea-programs cluster-programs argocd-programs ## start the servers of `make loop` and a runner of Gitea's workflows, print their addresses, and leave them running until Ctrl-C
 	cd test/parts && GOFLAGS= $(GO) run ./up -programs $(PROGRAMS) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(PROGRAMS)/loop/up
 
+pictures: ## make the recorded terminal of the README and the pictures in docs from a run of `make loop`
+	$(MAKE) loop LOOPFLAGS='-run TestPictures -update'
+	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1280 -height 560 -full -crop 1520 $(abspath bin/pictures.html) $(abspath docs/img/report.png)
+
 monitoring: build ## test metrics, alert rules and the dashboard with a Pushgateway and with Prometheus' own packages
 	cd test/monitoring && GOFLAGS= MONITORING_BINARY=$(abspath $(BIN)) $(GO) test -count=1 ./...
 
@@ -101,12 +105,6 @@ $(AXE):
 	npm pack --silent --pack-destination $(@D) axe-core@$(AXE_CORE)
 	tar -xzf $(@D)/axe-core-$(AXE_CORE).tgz -C $(@D) --strip-components=1 package/axe.min.js
 	mv $(@D)/axe.min.js $@
-
-picture: build ## take the picture of the page for its documentation
-	rm -rf bin/fleet
-	cd test/browser && $(GO) run ./fleet $(abspath bin/fleet) 24 6
-	cd bin/fleet && $(abspath $(BIN)) report
-	cd test/browser && $(GO) run ./shoot -chromium '$(or $(CHROMIUM),chromium)' -width 1280 -height 900 $(abspath bin/fleet)/imagefactory.html $(abspath docs/img/report.png)
 
 scanners: build scanners-programs ## test scan with Trivy and Grype, built from their Go modules (UPDATE=-update writes the reports in pkg/scan/testdata/real)
 	cd test/scanners && $(SCANNERS_ENV) PROGRAMS=$(PROGRAMS) SCANNERS_BINARY=$(abspath $(BIN)) $(GO) test -count=1 . $(UPDATE)
@@ -190,8 +188,7 @@ generate: build ## regenerate every generated file: schema, state and dist of th
 	$(BIN) synth
 	$(GO) test ./pkg/policy -run Simulation -update
 	$(GO) test ./pkg/cli -run TestSchemas -update
-	$(GO) test ./pkg/report -run TestPictures -update
-	$(GO) run ./test/demo -svg docs/img/demo.svg bin/demo
+	$(GO) test ./pkg/report -run TestDrawings -update
 
 check: build ## fail if a generated file in git is out of date
 	$(BIN) synth --check

@@ -18,10 +18,10 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
-var update = flag.Bool("update", false, "write the pictures of docs/graph.md")
+var update = flag.Bool("update", false, "write the drawings in testdata")
 
-// TestPictures draws the sample fleet as docs/graph.md shows it: with statuses and digests made up, since nobody publishes it.
-func TestPictures(t *testing.T) {
+// TestDrawings draws the sample fleet, with statuses and digests made up, since nobody publishes it.
+func TestDrawings(t *testing.T) {
 	cfg, err := config.LoadFile("../../images.yaml")
 	require.NoError(t, err)
 	st, err := state.Load(os.DirFS("../../state"), "state")
@@ -56,13 +56,13 @@ func TestPictures(t *testing.T) {
 	} {
 		var b bytes.Buffer
 		require.NoError(t, picture.model.SVG(&b, picture.options))
-		file := "../../docs/img/" + name + ".svg"
+		file := "testdata/" + name + ".svg"
 		if *update {
 			require.NoError(t, os.WriteFile(file, b.Bytes(), 0o644))
 		}
 		want, err := os.ReadFile(file)
 		require.NoError(t, err)
-		assert.Equal(t, string(want), b.String(), "%s is out of date: run go test ./pkg/report -run TestPictures -update", file)
+		assert.Equal(t, string(want), b.String(), "%s is out of date: run go test ./pkg/report -run TestDrawings -update", file)
 	}
 }
 

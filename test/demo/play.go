@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,18 +66,7 @@ type demo struct {
 	repos    []*forgetest.Workflows
 	finished map[string]bool // by URL of the run
 	builds   int
-
-	scenes []scene
 }
-
-// scene is a group of commands on one day.
-type scene struct {
-	title string
-	steps []step
-}
-
-// step is a command with its output.
-type step struct{ command, output string }
 
 func newDemo(o *outcome, sources, dir string, out io.Writer) (*demo, error) {
 	d := &demo{
@@ -225,7 +215,6 @@ func (d *demo) later(by time.Duration) { d.now = d.now.Add(by) }
 
 // scene runs commands and prints their output.
 func (d *demo) scene(title string, commands ...[]string) error {
-	s := scene{title: title}
 	_, _ = fmt.Fprintf(d.out, "\n# %s\n", title)
 	for _, args := range commands {
 		command := strings.ReplaceAll("imagefactory "+strings.Join(args, " "), d.file(""), "")
@@ -235,13 +224,13 @@ func (d *demo) scene(title string, commands ...[]string) error {
 		if err != nil {
 			return err
 		}
-		s.steps = append(s.steps, step{command, output})
 	}
-	d.scenes = append(d.scenes, s)
 	return nil
 }
 
-// shown returns output as this terminal shows it: the recording always has colours.
+var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// shown returns output as this terminal shows it.
 func (d *demo) shown(output string) string {
 	if progress.IsTerminal(d.out) && os.Getenv("NO_COLOR") == "" {
 		return output

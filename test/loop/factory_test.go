@@ -48,16 +48,21 @@ func (f *factory) run(args ...string) string {
 func (f *factory) try(args ...string) (string, error) {
 	cmd := exec.CommandContext(f.t.Context(), filepath.Join(bin, "imagefactory"), args...)
 	cmd.Dir = f.dir
-	cmd.Env = append(os.Environ(), append([]string{
-		"IMAGEFACTORY_TEST_NOW=" + f.now.Format(time.RFC3339), "IMAGEFACTORY_CREDENTIALS=" + filepath.Join(f.dir, "credentials"),
-		"IMAGEFACTORY_CACHE_DIR=" + filepath.Join(f.dir, "cache"), "NO_COLOR=1",
-	}, f.env...)...)
+	cmd.Env = f.environ()
 	var out, errOut strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("imagefactory %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), errOut.String())
 	}
 	return out.String(), nil
+}
+
+// environ returns the environment of a command.
+func (f *factory) environ() []string {
+	return append(os.Environ(), append([]string{
+		"IMAGEFACTORY_TEST_NOW=" + f.now.Format(time.RFC3339), "IMAGEFACTORY_CREDENTIALS=" + filepath.Join(f.dir, "credentials"),
+		"IMAGEFACTORY_CACHE_DIR=" + filepath.Join(f.dir, "cache"), "NO_COLOR=1",
+	}, f.env...)...)
 }
 
 func (f *factory) analyze() { f.t.Helper(); f.run("analyze", "--source-dir", "sources") }

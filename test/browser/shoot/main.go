@@ -1,12 +1,16 @@
 // Command shoot takes a picture of a page in headless Chromium:
 //
-//	shoot [-chromium PROGRAM] [-width 1280] [-height 800] [-dark] [-full | -pdf] [-hash '#image/web'] PAGE PICTURE
+//	shoot [-chromium PROGRAM] [-width 1280] [-height 800] [-dark] [-full [-crop 1500] | -pdf] [-hash '#image/web'] PAGE PICTURE
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"image"
+	"image/draw"
+	"image/png"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,6 +33,7 @@ func run() error {
 	height := flag.Int64("height", 800, "height of the window")
 	dark := flag.Bool("dark", false, "prefer dark colours")
 	full := flag.Bool("full", false, "take the whole page")
+	crop := flag.Int("crop", 0, "keep so many `pixels` from the top; 0 for all")
 	pdf := flag.Bool("pdf", false, "print the page as PDF")
 	hash := flag.String("hash", "", "`fragment` of the URL")
 	script := flag.String("eval", "", "`JavaScript` to run before the picture")
@@ -74,10 +79,26 @@ func run() error {
 		take = chromedp.FullScreenshot(100)
 	}
 	picture, err := chromedp.Run(ctx, take)
+	if err == nil && *crop > 0 {
+		picture, err = top(picture, *crop)
+	}
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(flag.Arg(1), picture, 0o600)
+}
+
+// top returns the upper part of a picture.
+func top(picture []byte, height int) ([]byte, error) {
+	whole, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return nil, err
+	}
+	part := image.NewRGBA(image.Rect(0, 0, whole.Bounds().Dx(), height))
+	draw.Draw(part, part.Bounds(), whole, whole.Bounds().Min, draw.Src)
+	var out bytes.Buffer
+	err = png.Encode(&out, part)
+	return out.Bytes(), err
 }
 
 // settle waits until the graph is drawn.
