@@ -20,7 +20,7 @@ const (
 	baseDebian = "base/debian:12"
 
 	fromDebian = "FROM REGISTRY/base/debian:12\nCOPY own /\n"
-	debian     = `FROM REGISTRY/base/os:13
+	debianFile = `FROM REGISTRY/base/os:13
 COPY <<EOF /etc/os-release
 NAME="Debian GNU/Linux"
 VERSION_ID="12"
@@ -61,7 +61,7 @@ func (l *fleet) debian(packages map[string]string, platforms ...string) string {
 		fmt.Fprintf(&status, "Package: %s\nStatus: install ok installed\nMaintainer: A <a@example.com>\nArchitecture: all\nVersion: %s\nDescription: test\n\n", p, packages[p])
 	}
 	dir := l.t.TempDir()
-	require.NoError(l.t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(l.expand(debian)), 0o644))
+	require.NoError(l.t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(l.expand(debianFile)), 0o644))
 	require.NoError(l.t, os.WriteFile(filepath.Join(dir, "status"), []byte(status.String()), 0o644))
 	_, err := servers.BuildKit.Ctl(l.t.Context(), nil, "build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", "context="+dir, "--local", "dockerfile="+dir,
 		"--opt", "platform="+strings.Join(platforms, ","), "--opt", "build-arg:SOURCE_DATE_EPOCH=0", "--opt", "attest:provenance=mode=max",
