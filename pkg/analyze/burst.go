@@ -26,18 +26,18 @@ import (
 const (
 	probes    = 8 // images that are probed first
 	burstSize = 8 // new images that make a burst, besides the one of the event
-	// waitPerImage times the number of enrolled images bounds the wait in a burst, within minWait and maxWait: a few times as
-	// long as an analysis of all takes.
-	waitPerImage = 200 * time.Millisecond
-	minWait      = 10 * time.Second
-	maxWait      = 90 * time.Second
-	waitStep     = 10 * time.Second // between looks at the state while waiting
+	// waitWorks is how many times as long as an analysis of all images takes the longest wait in a burst is, within minWait and maxWait.
+	waitWorks = 6
+	minWait   = 30 * time.Second
+	maxWait   = 5 * time.Minute
+	waitStep  = 10 * time.Second // between looks at the state while waiting
 )
 
 // probed is the result of probing registries for new images.
 type probed struct {
 	chosen map[string]*publicationResult // by image
 	fresh  []string                      // images that are new
+	took   time.Duration
 }
 
 // probe reads the newest tags of scope.Expected and of scope.Neighbors. Of the latter it reads a few, and twice as many again
@@ -52,6 +52,7 @@ func (s *Scope) probe(ctx context.Context, f *fleet.Fleet, clients Clients, all 
 	clients.Progress = nil // the analysis shows its own
 	a := newAnalysis(f, *s, clients)
 	s.chosen = map[string]*publicationResult{}
+	begin := time.Now()
 	batch, rest := s.Expected, s.Neighbors
 	for size := probes; ; size *= 2 {
 		n := min(size, len(rest))
@@ -68,6 +69,7 @@ func (s *Scope) probe(ctx context.Context, f *fleet.Fleet, clients Clients, all 
 		}
 		batch = nil
 	}
+	s.took = time.Since(begin)
 	slices.Sort(s.fresh)
 	s.Dockerfiles = union(s.Dockerfiles, s.fresh)
 	s.Published = union(s.Published, s.Expected, s.fresh)
@@ -123,8 +125,10 @@ type turn struct {
 }
 
 // begin begins the wait.
-func (t *turn) begin(f *fleet.Fleet) {
-	t.left = waitIn(len(f.Config.Images), t.o.Random())
+func (t *turn) begin(f *fleet.Fleet, found *probed) {
+	images := len(f.Config.Images)
+	work := 2 * found.took * time.Duration(images) / time.Duration(max(len(found.chosen), 1)) // an analysis also reads what was built
+	t.left = waitIn(images, min(max(waitWorks*work, minWait), maxWait), t.o.Random())
 	if t.o.Inform != nil {
 		t.o.Inform(fmt.Sprintf("many images are new: waiting up to %s for another analysis to record them", t.left.Round(time.Second)))
 	}
@@ -138,11 +142,10 @@ func (t *turn) wait(ctx context.Context) error {
 	return t.o.Sleep(ctx, step)
 }
 
-// waitIn returns how long an analysis waits in a burst, from a random number in (0, 1]. Short waits are rare, as in the feedback
-// timers of RFC 4654: if as many analyses wait as there are images, about one begins at once; if fewer do, the first begins later.
-// Either way few others begin while it works.
-func waitIn(images int, random float64) time.Duration {
-	most := min(max(time.Duration(images)*waitPerImage, minWait), maxWait)
+// waitIn returns how long an analysis waits in a burst, from the longest wait and a random number in (0, 1]. Short waits are rare, as
+// in the feedback timers of RFC 4654: if as many analyses wait as there are images, about one begins at once; if fewer do, the first
+// begins later. Either way few others begin while it works.
+func waitIn(images int, most time.Duration, random float64) time.Duration {
 	part := 1 + math.Log(random)/math.Log(float64(max(images, 2)))
 	return max(time.Duration(part*float64(most)), time.Second)
 }

@@ -165,7 +165,7 @@ func (t *turn) run(ctx context.Context, s store.Store) (*Report, store.Saved, er
 		}
 		scope.probe(within, f, clients, t.over)
 		if !t.over && len(scope.fresh) >= burstSize {
-			t.begin(f)
+			t.begin(f, &scope.probed)
 			return nil, nil
 		}
 		if report, err = Fleet(within, f, scope, clients); err != nil {
