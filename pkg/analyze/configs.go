@@ -126,8 +126,10 @@ func configDigest(s state.Snapshot, platform string) string {
 // resolveAgain resolves a Dockerfile that was read before with the configs known by now.
 func (a *analysis) resolveAgain(ctx context.Context, name string) *dockerfileResult {
 	old := a.files[name]
-	d := &dockerfileResult{file: old.file, before: old.before, revert: old.revert}
-	d.resolve(ctx, a.Config.Find(name), a.baseConfig(d))
+	d := &dockerfileResult{
+		file: old.file, before: old.before, revert: old.revert, img: old.img, build: old.build, parts: old.parts, linkWarnings: old.linkWarnings,
+	}
+	d.resolve(ctx, a.baseConfig(d))
 	return d
 }
 

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imagefactory/imagefactory/pkg/buildfile"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/dockerfile"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/source"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
@@ -33,6 +35,11 @@ type dockerfileResult struct {
 	whole   bool                     // a lookup needed more than triggers
 	kept    bool                     // uses includes some of an earlier analysis
 	foreign bool                     // the file is written for another frontend
+
+	img          *config.Image // with what its bake or Compose file says
+	build        *state.Build  // what the bake or Compose file says; nil without one
+	parts        []*part       // the Dockerfile of the image, then those of other targets that are contexts
+	linkWarnings []string
 }
 
 // dockerfiles reads and resolves the Dockerfiles of the named images and records the result.
@@ -58,15 +65,25 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	if !img.Managed() {
 		return d
 	}
+	d.img = img
+	if file, _ := img.Source.BuildFile(); file != "" {
+		if d.err = a.readBuild(ctx, d, img); d.err != nil {
+			return d
+		}
+		img = d.img
+	} else {
+		d.parts = []*part{{path: img.Source.Dockerfile, target: img.Source.Target, args: img.Source.BuildArgs, contexts: img.Source.BuildContexts}}
+	}
 	known := source.Known{}
 	if facts := a.State.Images[img.Name]; facts != nil && facts.Dockerfile != nil &&
 		facts.Dockerfile.Repo == img.Source.Repo && facts.Dockerfile.Path == img.Source.Dockerfile {
 		known = source.Known{Commit: facts.Dockerfile.Commit, Digest: facts.Dockerfile.Digest}
 		d.before = facts.BaseImages
 	}
-	if d.file, d.err = a.Source.Dockerfile(ctx, img, known); d.err == nil {
+	if d.file, d.err = a.readFile(ctx, img, known); d.err == nil {
+		d.parts[0].file = d.file
 		if !a.reuseAnalysis(d, img) {
-			d.resolve(ctx, img, a.baseConfig(d))
+			d.resolve(ctx, a.baseConfig(d))
 		}
 	} else if text, ok := source.Problem(d.err); ok {
 		d.answer = img.Source.Dockerfile + ": " + text
@@ -74,76 +91,111 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 	return d
 }
 
+// readFile reads the Dockerfile of an image.
+func (a *analysis) readFile(ctx context.Context, img *config.Image, known source.Known) (*source.File, error) {
+	if file, _ := img.Source.BuildFile(); file != "" {
+		return source.Other(ctx, a.Source, img, img.Source.Dockerfile, img.Source.BuildKey(), known)
+	}
+	return a.Source.Dockerfile(ctx, img, known)
+}
+
 // resolveTimeout bounds the work for one Dockerfile. The limits of pkg/dockerfile allow a few seconds per platform.
 const resolveTimeout = 30 * time.Second
 
 // resolve determines the images that a build uses, for each platform.
-func (d *dockerfileResult) resolve(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
+func (d *dockerfileResult) resolve(ctx context.Context, base dockerfile.BaseFunc) {
 	within, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	d.resolvePlatforms(within, img, base)
+	d.resolvePlatforms(within, base)
 	if ctx.Err() == nil && errors.Is(d.err, context.DeadlineExceeded) {
 		d.err = fmt.Errorf("%s: resolving took longer than %s (split it, or build fewer platforms)", d.file.Path, resolveTimeout)
 	}
 }
 
-func (d *dockerfileResult) resolvePlatforms(ctx context.Context, img *config.Image, base dockerfile.BaseFunc) {
-	var kept []state.BaseUse
-	byUse := map[useKey][]string{} // platforms, by use
-	final := map[string]bool{}     // by reference: whether the final stage is built on it
-	missing := map[string]state.Missing{}
-	for _, platform := range img.Source.Platforms {
-		res, err := dockerfile.Resolve(ctx, d.file.Content, dockerfile.Options{
-			BuildArgs: img.Source.BuildArgs, Contexts: img.Source.BuildContexts, Target: img.Source.Target, Platform: platform,
-			Base: base,
-		})
-		if err == nil {
-			err = normalize(res)
-		}
-		if err != nil {
-			if d.err = positioned(d.file.Path, err); ctx.Err() == nil {
-				d.answer = positioned(img.Source.Dockerfile, err).Error()
+func (d *dockerfileResult) resolvePlatforms(ctx context.Context, base dockerfile.BaseFunc) {
+	platforms := d.img.Source.Platforms
+	c := &collected{byUse: map[useKey][]string{}, final: map[string]bool{}, missing: map[string]state.Missing{}}
+	d.warnings = slices.Clone(d.linkWarnings)
+	for _, platform := range platforms {
+		final := map[string]bool{} // the targets that the image is built on, as contexts
+		for _, p := range d.parts {
+			res, err := p.resolve(ctx, platform, base)
+			if err == nil {
+				err = normalize(res)
 			}
-			return
-		}
-		kept = append(kept, d.keeps(res)...)
-		d.foreign = d.foreign || res.Foreign
-		for _, b := range res.Unknown {
-			d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
-		}
-		for _, i := range res.Images {
-			ref, err := state.ParseRef(i.Ref)
 			if err != nil {
-				d.err = positioned(d.file.Path, &dockerfile.Error{Line: i.Line, Msg: err.Error()})
+				if d.err = positioned(p.file.Path, err); ctx.Err() == nil {
+					d.answer = positioned(p.path, err).Error()
+				}
 				return
 			}
-			k := useKey{ref: ref.String(), use: state.Use{Kind: string(i.Kind), Stage: i.Stage, Line: i.Line}.Key()}
-			on := platform
-			if i.Platform != "" {
-				on = i.Platform
+			inFinal := p.name == "" || final[linkedRef(p.name)]
+			for ref, isFinal := range takeLinks(res) {
+				final[ref] = final[ref] || isFinal && inFinal
 			}
-			if !slices.Contains(byUse[k], on) {
-				byUse[k] = append(byUse[k], on)
-			}
-			final[k.ref] = final[k.ref] || i.Final
-		}
-		for _, u := range res.Unresolved {
-			missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
-		}
-		for _, w := range res.Warnings {
-			if text := placeOf(d.file.Path, w.Line) + ": " + w.Message; !slices.Contains(d.warnings, text) {
-				d.warnings = append(d.warnings, text)
+			if d.err = d.collect(c, p, res, platform, inFinal); d.err != nil {
+				return
 			}
 		}
 	}
-	d.kept = len(kept) > 0
-	d.uses = withKept(baseUses(byUse, final, img.Source.Platforms), kept)
-	d.unresolved = slices.SortedFunc(maps.Values(missing), func(x, y state.Missing) int {
+	d.kept = len(c.kept) > 0
+	d.uses = withKept(baseUses(c.byUse, c.final, platforms), c.kept)
+	d.unresolved = slices.SortedFunc(maps.Values(c.missing), func(x, y state.Missing) int {
 		if x.Line != y.Line {
 			return x.Line - y.Line
 		}
 		return strings.Compare(x.Text, y.Text)
 	})
+}
+
+// collected is what the Dockerfiles of a build use, on all platforms.
+type collected struct {
+	kept    []state.BaseUse
+	byUse   map[useKey][]string // platforms, by use
+	final   map[string]bool     // by reference: whether the final stage is built on it
+	missing map[string]state.Missing
+}
+
+// collect adds what a Dockerfile uses on a platform. inFinal is set if the image is built on the result of this Dockerfile.
+func (d *dockerfileResult) collect(c *collected, p *part, res *dockerfile.Resolution, platform string, inFinal bool) error {
+	file := ""
+	if p.name != "" && p.path != d.parts[0].path {
+		file = p.path
+	}
+	if file == "" {
+		c.kept = append(c.kept, d.keeps(res)...)
+	}
+	d.foreign = d.foreign || res.Foreign
+	for _, b := range res.Unknown {
+		d.unknown = append(d.unknown, configKey{b.Ref, b.Platform})
+	}
+	for _, i := range res.Images {
+		ref, err := state.ParseRef(i.Ref)
+		if err != nil {
+			return positioned(p.file.Path, &dockerfile.Error{Line: i.Line, Msg: err.Error()})
+		}
+		k := useKey{ref: ref.String(), use: state.Use{Kind: string(i.Kind), File: file, Stage: i.Stage, Line: i.Line}.Key()}
+		on := platform
+		if i.Platform != "" {
+			on = i.Platform
+		}
+		if !slices.Contains(c.byUse[k], on) {
+			c.byUse[k] = append(c.byUse[k], on)
+		}
+		c.final[k.ref] = c.final[k.ref] || i.Final && inFinal
+	}
+	for _, u := range res.Unresolved {
+		if file != "" {
+			return positioned(p.file.Path, &dockerfile.Error{Line: u.Line, Msg: fmt.Sprintf("%s cannot be resolved: no value for %s", u.Text, strings.Join(u.Missing, ", "))})
+		}
+		c.missing[fmt.Sprintf("%d %s", u.Line, u.Text)] = state.Missing{Text: u.Text, Line: u.Line, Variables: u.Missing}
+	}
+	for _, w := range res.Warnings {
+		if text := placeOf(p.file.Path, w.Line) + ": " + w.Message; !slices.Contains(d.warnings, text) {
+			d.warnings = append(d.warnings, text)
+		}
+	}
+	return nil
 }
 
 // normalize writes references in the canonical form of state. It returns an error for a reference that state cannot hold.
@@ -168,6 +220,9 @@ func normalize(res *dockerfile.Resolution) error {
 }
 
 func positioned(path string, err error) error {
+	if described := (*buildfile.Error)(nil); errors.As(err, &described) {
+		return err
+	}
 	var refused *dockerfile.Error
 	if errors.As(err, &refused) {
 		return fmt.Errorf("%s: %s", placeOf(path, refused.Line), refused.Msg)
@@ -265,7 +320,7 @@ func (a *analysis) recordDockerfile(img *config.Image, d *dockerfileResult) {
 	facts := a.ImageState(img)
 	facts.AnalysisError = ""
 	if !img.Managed() {
-		facts.Dockerfile = nil // left from when it was managed
+		facts.Dockerfile, facts.Build = nil, nil // left from when it was managed
 		return
 	}
 	old := *facts
@@ -274,10 +329,14 @@ func (a *analysis) recordDockerfile(img *config.Image, d *dockerfileResult) {
 	}
 	d.revert = func() {
 		facts.Dockerfile, facts.BaseImages, facts.Unresolved, facts.Published = old.Dockerfile, old.BaseImages, old.Unresolved, old.Published
+		facts.Build = old.Build
+		fleet.SetBuild(img, facts)
 	}
+	facts.SetBuild(d.build)
 	facts.SetDockerfile(state.Dockerfile{
-		Repo: img.Source.Repo, Path: img.Source.Dockerfile, Commit: d.file.Commit, Digest: contentDigest(d.file.Content),
+		Repo: img.Source.Repo, Path: d.img.Source.Dockerfile, Commit: d.file.Commit, Digest: contentDigest(d.file.Content),
 	}, d.uses, d.unresolved)
+	fleet.SetBuild(img, facts)
 	if err := facts.Writable(); err != nil {
 		d.revert()
 		d.err = positioned(d.file.Path, err)

@@ -22,13 +22,14 @@ func TestResolvingIsBounded(t *testing.T) {
 		return nil
 	}
 	synctest.Test(t, func(t *testing.T) {
-		d := &dockerfileResult{file: &source.File{Path: "Dockerfile", Content: []byte("FROM alpine")}}
-		d.resolve(t.Context(), img, slow)
+		file := &source.File{Path: "Dockerfile", Content: []byte("FROM alpine")}
+		d := &dockerfileResult{file: file, img: img, parts: []*part{{path: "Dockerfile", file: file}}}
+		d.resolve(t.Context(), slow)
 		require.EqualError(t, d.err, "Dockerfile: resolving took longer than 30s (split it, or build fewer platforms)")
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		d.resolve(ctx, img, slow)
+		d.resolve(ctx, slow)
 		require.ErrorIs(t, d.err, context.Canceled)
 	})
 }

@@ -47,7 +47,7 @@ func (a *analysis) reuseAnalysis(d *dockerfileResult, img *config.Image) bool {
 		return false
 	}
 	answers := a.recordedAnswers(img, facts.BaseImages)
-	if facts.Dockerfile.Analysis != analysisKey(img, facts.Dockerfile.Digest, facts.BaseImages, answers) {
+	if facts.Dockerfile.Analysis != analysisKey(img, facts.Dockerfile.Digest, facts.BaseImages, answers, d.linkInputs()) {
 		return false
 	}
 	a.configs.mu.Lock()
@@ -118,7 +118,7 @@ func sortAnswers(answers []baseAnswer) {
 }
 
 // analysisKey returns the hash of all inputs of an analysis and of its result.
-func analysisKey(img *config.Image, digest string, uses []state.BaseUse, answers []baseAnswer) string {
+func analysisKey(img *config.Image, digest string, uses []state.BaseUse, answers []baseAnswer, links []string) string {
 	hash := sha256.New()
 	_ = json.NewEncoder(hash).Encode(struct { // none of these types can fail to encode, nor can a hash fail
 		Version             int
@@ -127,7 +127,8 @@ func analysisKey(img *config.Image, digest string, uses []state.BaseUse, answers
 		BuildArgs, Contexts map[string]string
 		Uses                []state.BaseUse
 		Answers             []baseAnswer
-	}{dockerfile.Version, digest, img.Source.Target, img.Source.Platforms, img.Source.BuildArgs, img.Source.BuildContexts, uses, answers})
+		Links               []string `json:",omitempty"`
+	}{dockerfile.Version, digest, img.Source.Target, img.Source.Platforms, img.Source.BuildArgs, img.Source.BuildContexts, uses, answers, links})
 	return hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
@@ -151,7 +152,7 @@ func (a *analysis) recordAnalyses(ctx context.Context) {
 
 func (a *analysis) recordAnalysis(ctx context.Context, img *config.Image, facts *state.Image, d *dockerfileResult) {
 	answers := a.recordedAnswers(img, facts.BaseImages)
-	key := analysisKey(img, facts.Dockerfile.Digest, facts.BaseImages, answers)
+	key := analysisKey(img, facts.Dockerfile.Digest, facts.BaseImages, answers, d.linkInputs())
 	switch {
 	case facts.Dockerfile.Analysis == key:
 		return
@@ -159,8 +160,8 @@ func (a *analysis) recordAnalysis(ctx context.Context, img *config.Image, facts 
 		facts.Dockerfile.Analysis = key
 		return
 	}
-	again := &dockerfileResult{file: d.file, before: facts.BaseImages}
-	again.resolve(ctx, img, func(_ context.Context, text, platform string, whole bool) *dockerfile.BaseConfig {
+	again := &dockerfileResult{file: d.file, before: facts.BaseImages, img: d.img, parts: d.parts, linkWarnings: d.linkWarnings}
+	again.resolve(ctx, func(_ context.Context, text, platform string, whole bool) *dockerfile.BaseConfig {
 		ref, err := state.ParseRef(text)
 		if err != nil {
 			return nil

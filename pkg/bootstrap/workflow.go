@@ -173,6 +173,9 @@ func (b *workflowBuilder) render(name string, value any) (*Workflow, error) {
 
 // checkBuild returns an error if an image cannot be built as a workflow with BuildKit on Linux does.
 func (b *workflowBuilder) checkBuild(img *config.Image) error {
+	if file, target := img.Source.BuildFile(); file != "" {
+		return fleet.Usagef("%q: %s of %s describes the build, and no workflow for bake or Compose files is written (write it yourself; both build with the lock)", img.Name, target, file)
+	}
 	if i := slices.IndexFunc(img.Source.Platforms, func(p string) bool { return !strings.HasPrefix(p, "linux/") }); i >= 0 {
 		return fleet.Usagef("%q: platform %s is not built on a Linux runner; write its workflow yourself", img.Name, img.Source.Platforms[i])
 	}

@@ -169,10 +169,23 @@ func (r *reading) inherits(f *Bake, name string, seen map[string]bool) error {
 	return nil
 }
 
-// ComposeService returns how `docker compose build` builds a service of a Compose file. env returns the variables of the file .env
-// beside it. The error is an [*Error].
-func ComposeService(file string, text []byte, service string, env func(string) (string, bool)) (*Build, error) {
+// ComposeService returns how `docker compose build` builds a service of a Compose file. dotEnv is the text of the file .env beside it;
+// usesEnv reports whether the result depends on that. The error is an [*Error].
+func ComposeService(file string, text []byte, service string, dotEnv []byte) (b *Build, usesEnv bool, err error) {
 	r := &reading{file: file}
+	vars := DotEnv(string(dotEnv), func(text string) string {
+		return r.unknown(Expression{Text: text, Why: "the variable has no value in the file .env"})
+	})
+	env := func(name string) (string, bool) {
+		usesEnv = true
+		v, ok := vars[name]
+		return v, ok
+	}
+	b, err = r.compose(text, service, env)
+	return b, usesEnv, err
+}
+
+func (r *reading) compose(text []byte, service string, env func(string) (string, bool)) (*Build, error) {
 	if len(text) > MaxCompose {
 		return nil, r.refuse(0, 0, "Compose file larger than %d KiB", MaxCompose>>10)
 	}

@@ -136,11 +136,9 @@ services:
   base:
     build: .
 `
-	env := func(name string) (string, bool) {
-		return map[string]string{"VERSION": "3", "A": "1"}[name], name == "VERSION" || name == "A"
-	}
-	b, err := buildfile.ComposeService("deploy/compose.yaml", []byte(file), "web", env)
+	b, usesEnv, err := buildfile.ComposeService("deploy/compose.yaml", []byte(file), "web", []byte("VERSION=3\nA=1\n"))
 	require.NoError(t, err)
+	assert.True(t, usesEnv)
 	assert.Equal(t, "web/Dockerfile", b.Dockerfile)
 	assert.Equal(t, []string{"linux/arm64"}, b.Platforms)
 	assert.Equal(t, map[string]string{"VERSION": "3", "NAME": "x", "A": "b"}, b.Args)
@@ -162,7 +160,7 @@ func TestComposeServiceErrors(t *testing.T) {
 		"no text":     {"services:\n  a:\n    build: \"\x01\"", `x.yaml: contains control characters`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := buildfile.ComposeService("x.yaml", []byte(test.file), "a", nil)
+			_, _, err := buildfile.ComposeService("x.yaml", []byte(test.file), "a", nil)
 			require.EqualError(t, err, test.want)
 		})
 	}

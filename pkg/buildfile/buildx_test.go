@@ -69,7 +69,8 @@ func TestAsBuildx(t *testing.T) {
 
 func read(file string, text []byte, name string) (*buildfile.Build, error) {
 	if slices.Contains([]string{".yaml", ".yml"}, path.Ext(file)) {
-		return buildfile.ComposeService(file, text, name, nil)
+		b, _, err := buildfile.ComposeService(file, text, name, nil)
+		return b, err
 	}
 	return buildfile.BakeTarget(file, text, ".", name)
 }

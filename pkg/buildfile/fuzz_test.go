@@ -79,8 +79,7 @@ func FuzzCompose(f *testing.F) {
 	seeds(f, ".yaml")
 	f.Add("services: {web: {build: {context: '${A:-${B}}', args: [X, Y=$Z], additional_contexts: {a: 'service:web'}}}}")
 	f.Fuzz(func(t *testing.T, text string) {
-		vars := buildfile.DotEnv(text, func(string) string { return "" })
-		b, err := buildfile.ComposeService("compose.yaml", []byte(text), "web", func(name string) (string, bool) { v, ok := vars[name]; return v, ok })
+		b, _, err := buildfile.ComposeService("compose.yaml", []byte(text), "web", []byte(text))
 		sound(t, b, err)
 	})
 }

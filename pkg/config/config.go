@@ -176,9 +176,11 @@ type Source struct {
 	Branch        string            `yaml:"branch" jsonschema_description:"Branch that is built. Default main."`
 	Dockerfile    string            `yaml:"dockerfile" jsonschema_description:"Path of the Dockerfile in the repository. Default Dockerfile."`
 	Target        string            `yaml:"target" jsonschema_description:"Stage that is built. Default: the last."`
-	BuildArgs     map[string]string `yaml:"buildArgs" jsonschema_description:"Build arguments that the workflow passes."`
+	Bake          *BakeTarget       `yaml:"bake" jsonschema_description:"Target of a Docker Bake file that says how the image is built, instead of dockerfile, target and buildContexts."`
+	Compose       *ComposeService   `yaml:"compose" jsonschema_description:"Service of a Compose file that says how the image is built, instead of dockerfile, target and buildContexts."`
+	BuildArgs     map[string]string `yaml:"buildArgs" jsonschema_description:"Build arguments that the workflow passes. They override those of a bake or Compose file."`
 	BuildContexts map[string]string `yaml:"buildContexts" jsonschema_description:"Named build contexts that the workflow passes."`
-	Platforms     []string          `yaml:"platforms" jsonschema_description:"Platforms that are built. Default linux/amd64. A Windows platform may name its version: windows(10.0.20348)/amd64."`
+	Platforms     []string          `yaml:"platforms" jsonschema_description:"Platforms that are built. Default: those of the bake or Compose file, or linux/amd64. A Windows platform may name its version: windows(10.0.20348)/amd64."`
 	Workflow      string            `yaml:"workflow" jsonschema_description:"Workflow file of GitHub Actions, Gitea Actions or Forgejo Actions."`
 	Job           string            `yaml:"job" jsonschema_description:"GitLab job, passed to the pipeline as IMAGEFACTORY_JOB so that its rules can select it."`
 	Variables     map[string]string `yaml:"variables" jsonschema_description:"GitLab pipeline variables, with the same placeholders as inputs."`
@@ -190,6 +192,9 @@ type Source struct {
 
 	WorkflowRepo   string `yaml:"workflowRepo" jsonschema_description:"Repository at the same host whose workflow or pipeline builds. Default: repo."`
 	WorkflowBranch string `yaml:"workflowBranch" jsonschema_description:"Branch of workflowRepo whose workflow runs. Default main."`
+
+	ownPlatforms bool    // the entry sets its platforms itself
+	written      *Source // without what a bake or Compose file says; nil if there is none
 }
 
 // UpdatePins is how pinned references are moved.

@@ -321,7 +321,10 @@ func (s *Source) applyDefaults(d *SourceDefault) {
 	if s.WorkflowRepo != "" { // the branch of one repository says nothing about another
 		setDefault(&s.WorkflowBranch, DefaultBranch)
 	}
-	setDefault(&s.Dockerfile, "Dockerfile")
+	if s.ownPlatforms = len(s.Platforms) > 0; s.Bake == nil && s.Compose == nil {
+		setDefault(&s.Dockerfile, "Dockerfile")
+	}
+	s.applyBuildDefaults()
 	if s.Webhook != nil {
 		setDefault(&s.Webhook.Method, http.MethodPost)
 	}

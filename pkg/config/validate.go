@@ -384,6 +384,7 @@ func (v *validator) source(img *Image, n *yaml.Node, at string) {
 	v.repo(n, at, &effective)
 	v.branch(child(n, "branch"), at+".branch", s.Branch)
 	v.file(child(n, "dockerfile"), at+".dockerfile", s.Dockerfile)
+	v.build(n, at, s)
 	v.platforms(child(n, "platforms"), at+".platforms", s.Platforms)
 	v.updatePins(n, at, s, &effective)
 	if key := effective.MissingKey(); key != "" && (img.AutoRebuild == nil || *img.AutoRebuild) {

@@ -2,6 +2,7 @@ package describe
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -110,7 +111,7 @@ func usesOf(facts *state.Image, uses []state.Use) []Use {
 	}
 	out := make([]Use, len(uses))
 	for i, u := range uses {
-		out[i] = Use{Kind: u.Kind, Stage: u.Stage, Platform: u.Platform, Place: Place{file, u.Line}}
+		out[i] = Use{Kind: u.Kind, Stage: u.Stage, Platform: u.Platform, Place: Place{cmp.Or(u.File, file), u.Line}}
 	}
 	return out
 }

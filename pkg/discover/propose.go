@@ -420,7 +420,10 @@ func (p *proposer) compare(out *Proposal, have, img *config.Image, b *build) {
 	s := img.Source
 	source.Provider, source.Repo = s.Provider, s.Repo
 	source.Host = cmp.Or(s.Host, config.HomeHost(s.Provider))
-	source.Dockerfile, source.Target = cmp.Or(s.Dockerfile, "Dockerfile"), s.Target
+	file, _ := source.BuildFile()
+	if file == "" {
+		source.Dockerfile, source.Target = cmp.Or(s.Dockerfile, "Dockerfile"), s.Target
+	}
 	source.Branch = cmp.Or(s.Branch, source.Branch, p.config.Defaults.Source.Branch, config.DefaultBranch)
 	if b.workflow != "" {
 		source.Workflow = b.workflow
@@ -428,10 +431,10 @@ func (p *proposer) compare(out *Proposal, have, img *config.Image, b *build) {
 	if b.job != "" && source.Job != "" {
 		source.Job = b.job
 	}
-	if len(b.platforms) > 0 && len(s.Platforms) > 0 {
+	if file == "" && len(b.platforms) > 0 && len(s.Platforms) > 0 {
 		source.Platforms = s.Platforms
 	}
-	if len(s.BuildArgs) > 0 {
+	if file == "" && len(s.BuildArgs) > 0 {
 		source.BuildArgs = s.BuildArgs
 	}
 	want.Source = &source

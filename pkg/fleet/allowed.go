@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -26,6 +27,7 @@ func (f *Fleet) notAllowed(img *config.Image, facts *state.Image) []string {
 			place = facts.Dockerfile.Path
 		}
 		if len(use.Uses) > 0 && use.Uses[0].Line > 0 {
+			place = cmp.Or(use.Uses[0].File, place)
 			place += fmt.Sprintf(":%d", use.Uses[0].Line)
 		}
 		out = append(out, fmt.Sprintf("%s uses %s, which is from none of the allowed registries", place, ref))

@@ -74,6 +74,7 @@ func open(p Paths, files fs.FS, loadState stateLoader, load func() (*config.Conf
 	for _, base := range st.Bases {
 		f.setDemand(base)
 	}
+	setBuilds(cfg, st)
 	f.Graph = graph.Build(cfg, st)
 	if err := Cycles(cfg, f.Graph).Err(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,7 +99,7 @@ func (f *Fleet) placeOf(image, base string) string {
 	}
 	for _, dep := range f.Graph.Deps(image) {
 		if dep.Base == base {
-			return fmt.Sprintf("%s:%d", at, dep.Uses[0].Line)
+			return fmt.Sprintf("%s:%d", cmp.Or(dep.Uses[0].File, at), dep.Uses[0].Line)
 		}
 	}
 	return at

@@ -48,13 +48,24 @@ func pinned(ctx context.Context, src []byte, builds []dockerfile.Options) ([]sta
 			return nil, fmt.Errorf("reading the Dockerfile: %w", err)
 		}
 		for _, img := range res.Images {
-			if ref, err := state.ParseRef(img.Ref); err == nil && ref.Pinned() && ref.Tag != "" {
+			if ref, err := state.ParseRef(img.Ref); err == nil && ref.Pinned() && ref.Tag != "" && !isContext(ref, o.Contexts) {
 				out = append(out, ref)
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b state.Ref) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(out), nil
+}
+
+// isContext reports whether a reference is the value of a named context: then it is written elsewhere.
+func isContext(ref state.Ref, contexts map[string]string) bool {
+	for _, value := range contexts {
+		text, isImage := strings.CutPrefix(value, "docker-image://")
+		if context, err := state.ParseRef(text); isImage && err == nil && context == ref {
+			return true
+		}
+	}
+	return false
 }
 
 // check adds a problem for each pin that should have moved and has not.

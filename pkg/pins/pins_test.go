@@ -301,3 +301,12 @@ func checkEdit(t *testing.T, src []byte, got *pins.Edit) {
 	}
 	require.Len(t, got.Changes, differ)
 }
+
+// The pin of a named context is written where the context is: in a bake file, or in images.yaml.
+func TestPinOfAContext(t *testing.T) {
+	build := dockerfile.Options{Contexts: map[string]string{"base": "docker-image://node:22@sha256:" + a, "src": "."}}
+	edit, err := pins.Dockerfile(t.Context(), []byte("FROM base\nCOPY --from=debian:12@sha256:"+a+" /a /a\n"), []dockerfile.Options{build}, lockOf)
+	require.NoError(t, err)
+	assert.Empty(t, edit.Problems)
+	assert.Equal(t, "FROM base\nCOPY --from=debian:12@sha256:"+c+" /a /a\n", string(edit.Content))
+}

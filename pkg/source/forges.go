@@ -174,6 +174,8 @@ func escapePath(p string) string {
 }
 
 const (
+	errNotInCheckout = problem("no such file: check source.dockerfile")
+
 	errNotThere  = problem("no such file in the branch; was it moved or deleted? Set source.dockerfile")
 	errSubmodule = problem("a submodule: set source.repo to that repository, and source.dockerfile to the path in it")
 	errLargeFile = problem("stored in Git LFS, which is not read: exclude Dockerfiles from the filter in .gitattributes")

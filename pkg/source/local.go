@@ -45,7 +45,7 @@ func (l *Local) Dockerfile(_ context.Context, img *config.Image, _ Known) (*File
 	info, err := root.Stat(name) // before opening it: opening a pipe blocks
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("reading %q: %w of %q, or --source-dir", shown, problem("no such file: check source.dockerfile"), img.Name)
+		return nil, fmt.Errorf("reading %q: %w of %q, or --source-dir", shown, errNotInCheckout, img.Name)
 	case err != nil:
 		return nil, fmt.Errorf("reading %q: %w", shown, err)
 	case !info.Mode().IsRegular():

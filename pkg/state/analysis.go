@@ -51,6 +51,18 @@ func (i *Image) SetDockerfile(d Dockerfile, uses []BaseUse, unresolved []Missing
 	i.BaseImages, i.Unresolved = uses, unresolved
 }
 
+// SetBuild records how the bake or Compose file says that the image is built; nil if there is none. The commit stays the one at which
+// this was first seen.
+func (i *Image) SetBuild(b *Build) {
+	if old := i.Build; b != nil && old != nil {
+		b.Extra = old.Extra
+		if old.File == b.File && old.Digest == b.Digest && old.Commit != "" {
+			b.Commit = old.Commit
+		}
+	}
+	i.Build = b
+}
+
 // Use returns how the Dockerfile uses a reference, or nil.
 func (i *Image) Use(ref string) *BaseUse {
 	for n := range i.BaseImages {
@@ -99,19 +111,19 @@ func (m Missing) same(o Missing) bool {
 
 // UseKey is a Use without its platform; unlike a Use it can be compared.
 type UseKey struct {
-	kind, stage string
-	line        int
+	kind, file, stage string
+	line              int
 }
 
 // Key returns the use without its platform.
-func (u Use) Key() UseKey { return UseKey{u.Kind, u.Stage, u.Line} }
+func (u Use) Key() UseKey { return UseKey{u.Kind, u.File, u.Stage, u.Line} }
 
 // Use returns the use for a platform; "" means all platforms of the image.
 func (k UseKey) Use(platform string) Use {
-	return Use{Kind: k.kind, Stage: k.stage, Line: k.line, Platform: platform}
+	return Use{Kind: k.kind, File: k.file, Stage: k.stage, Line: k.line, Platform: platform}
 }
 
-// Compare orders uses by line, then kind, stage and platform.
+// Compare orders uses by file, line, then kind, stage and platform.
 func (u Use) Compare(o Use) int {
-	return cmp.Or(cmp.Compare(u.Line, o.Line), cmp.Compare(u.Kind, o.Kind), cmp.Compare(u.Stage, o.Stage), cmp.Compare(u.Platform, o.Platform))
+	return cmp.Or(cmp.Compare(u.File, o.File), cmp.Compare(u.Line, o.Line), cmp.Compare(u.Kind, o.Kind), cmp.Compare(u.Stage, o.Stage), cmp.Compare(u.Platform, o.Platform))
 }

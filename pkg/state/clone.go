@@ -5,7 +5,7 @@ import "slices"
 // Clone returns a copy that shares no data with the original that a method changes in place.
 func (i *Image) Clone() *Image {
 	out := *i
-	out.Dockerfile, out.Tags, out.Rebuild = clonePointer(i.Dockerfile), clonePointer(i.Tags), clonePointer(i.Rebuild)
+	out.Dockerfile, out.Build, out.Tags, out.Rebuild = clonePointer(i.Dockerfile), clonePointer(i.Build), clonePointer(i.Tags), clonePointer(i.Rebuild)
 	out.PullRequest = clonePointer(i.PullRequest)
 	out.BaseImages = slices.Clone(i.BaseImages)
 	for j := range out.BaseImages {

@@ -137,6 +137,7 @@ type Image struct {
 	Name           string       `yaml:"name" json:"name"`
 	Repository     string       `yaml:"repository" json:"repository"` // with its registry
 	Dockerfile     *Dockerfile  `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
+	Build          *Build       `yaml:"build,omitempty" json:"build,omitempty"`
 	AnalysisError  string       `yaml:"analysisError,omitempty" json:"analysisError,omitempty"` // why the last analysis of the Dockerfile failed
 	BaseImages     []BaseUse    `yaml:"baseImages,omitempty" json:"baseImages,omitempty"`
 	Unresolved     []Missing    `yaml:"unresolved,omitempty" json:"unresolved,omitempty"`
@@ -168,6 +169,21 @@ type Dockerfile struct {
 	Extra    Extra  `yaml:",inline" json:"-"`
 }
 
+// Build is how the bake or Compose file of an image says that it is built. Commit is the one at which this was first seen; it is empty
+// for a file from a working tree.
+type Build struct {
+	File      string            `yaml:"file" json:"file"`
+	Target    string            `yaml:"target" json:"target"` // of the bake file, or service
+	Commit    string            `yaml:"commit,omitempty" json:"commit,omitempty"`
+	Digest    string            `yaml:"digest" json:"digest"`               // sha256 of the content
+	Env       string            `yaml:"env,omitempty" json:"env,omitempty"` // sha256 of the file .env, if the service depends on it
+	Stage     string            `yaml:"stage,omitempty" json:"stage,omitempty"`
+	Args      map[string]string `yaml:"args,omitempty" json:"args,omitempty"`
+	Contexts  map[string]string `yaml:"contexts,omitempty" json:"contexts,omitempty"`
+	Platforms []string          `yaml:"platforms,omitempty" json:"platforms,omitempty"`
+	Extra     Extra             `yaml:",inline" json:"-"`
+}
+
 // BaseUse is an image that the Dockerfile uses, with the instructions that use it.
 type BaseUse struct {
 	Ref   string `yaml:"ref" json:"ref"`
@@ -196,7 +212,8 @@ type PullRequest struct {
 
 // Use is one instruction that uses a base image.
 type Use struct {
-	Kind     string `yaml:"kind" json:"kind"` // from, copy, mount, onbuild, syntax
+	Kind     string `yaml:"kind" json:"kind"`                     // from, copy, mount, onbuild, syntax
+	File     string `yaml:"file,omitempty" json:"file,omitempty"` // Dockerfile of another target of the bake file, or service; default: the image's own
 	Stage    string `yaml:"stage,omitempty" json:"stage,omitempty"`
 	Line     int    `yaml:"line" json:"line"`
 	Platform string `yaml:"platform,omitempty" json:"platform,omitempty"` // if it is not the image's own

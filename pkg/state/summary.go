@@ -119,6 +119,13 @@ func (i *Image) changes(old *Image) (out []string) {
 	} else if refs := refsOf(i.BaseImages); !slices.Equal(refs, refsOf(old.BaseImages)) {
 		add("uses %s", listOf(refs))
 	}
+	if b := i.Build; b != nil && (old.Build == nil || b.Digest != old.Build.Digest || b.Env != old.Build.Env) {
+		at := ""
+		if b.Commit != "" {
+			at = " at " + shortCommit(b.Commit)
+		}
+		add("%s%s builds %s", b.File, at, b.Target)
+	}
 	if i.AnalysisError != old.AnalysisError && i.AnalysisError != "" {
 		add("analysis failed: %s", i.AnalysisError)
 	}
