@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -63,7 +64,7 @@ func (a *analysis) readBuild(ctx context.Context, d *dockerfileResult, img *conf
 		err = noSecrets(name, b)
 	}
 	if err != nil {
-		if _, transient := err.(*unreadError); !transient { //nolint:errorlint // as evaluate returns it
+		if unread := (*unreadError)(nil); !errors.As(err, &unread) {
 			d.answer = err.Error()
 		}
 		return err
@@ -231,7 +232,7 @@ func takeLinks(res *dockerfile.Resolution) (final map[string]bool) {
 	return final
 }
 
-// digests returns the digests of the Dockerfiles of other targets, and what they are built with; nil if there are none.
+// linkInputs returns the digests of the Dockerfiles of other targets, and what they are built with; nil if there are none.
 func (d *dockerfileResult) linkInputs() []string {
 	var out []string
 	for _, p := range d.parts {

@@ -2,7 +2,6 @@ package buildfile_test
 
 import (
 	"encoding/json"
-	"errors"
 	"maps"
 	"os"
 	"path"
@@ -107,7 +106,7 @@ func same(t *testing.T, name string, want printed, got *buildfile.Build) {
 		assert.Equal(t, platforms, got.Platforms, name)
 	} else {
 		var refused *buildfile.Error
-		assert.True(t, errors.As(got.Platform, &refused))
+		assert.ErrorAs(t, got.Platform, &refused)
 		assert.Contains(t, want.Platforms, "local", "%s: %s", name, got.Platform)
 	}
 }
