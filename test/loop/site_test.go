@@ -25,6 +25,7 @@ import (
 type site struct {
 	*factory
 	org    string
+	host   string // of the registry
 	state  *parts.Repository
 	code   map[string]*parts.Repository
 	runner *buildrunner.Runner
@@ -35,7 +36,13 @@ type site struct {
 // newSite returns a site with an organization of its own, whose name is also that of a namespace in the registry.
 func newSite(t *testing.T, org, images string) *site {
 	t.Helper()
-	s := &site{factory: newFactory(t), org: org, code: map[string]*parts.Repository{}}
+	return newSiteAt(t, servers.Docker.Host, org, images)
+}
+
+// newSiteAt returns a site whose images are in another registry.
+func newSiteAt(t *testing.T, host, org, images string) *site {
+	t.Helper()
+	s := &site{factory: newFactory(t), org: org, host: host, code: map[string]*parts.Repository{}}
 	require.NoError(t, servers.Gitea.NewOrganization(t.Context(), org))
 	var err error
 	s.state, err = servers.Gitea.NewRepository(t.Context(), org, "factory", true)
@@ -64,7 +71,7 @@ func (s *site) enroll(images string) {
 }
 
 func (s *site) expand(text string) string {
-	return strings.NewReplacer("GITEA", servers.Gitea.Host, "REGISTRY", servers.Docker.Host, "ORG", s.org).Replace(text)
+	return strings.NewReplacer("GITEA", servers.Gitea.Host, "REGISTRY", s.host, "ORG", s.org).Replace(text)
 }
 
 // git runs git in the checkout of the state, as acme.
@@ -92,7 +99,7 @@ func (s *site) push(tag, version string) string {
 }
 
 // ref returns a reference in the organization's namespace.
-func (s *site) ref(tag string) string { return servers.Docker.Host + "/" + s.org + "/" + tag }
+func (s *site) ref(tag string) string { return s.host + "/" + s.org + "/" + tag }
 
 // commit commits files, in which it replaces GITEA, REGISTRY and ORG, to a repository of code.
 func (s *site) commit(repo string, files map[string]string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -33,6 +34,9 @@ func (g *Gitea) NewRepository(ctx context.Context, owner, name string, private b
 
 // URL returns the URL for git.
 func (r *Repository) URL() string { return "http://" + r.gitea.Host + "/" + r.Name + ".git" }
+
+// Dir returns the folder of the repository on Gitea's disk.
+func (r *Repository) Dir() string { return filepath.Join(r.gitea.dir, "repositories", r.Name+".git") }
 
 // Call sends a request to the API, with a path below that of the repository.
 func (r *Repository) Call(ctx context.Context, method, path string, body, into any) error {
