@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -281,7 +282,7 @@ images:
 	require.NoError(t, err)
 	for round := range rounds {
 		s.later(time.Hour)
-		s.push("os:13", fmt.Sprint(round+1))
+		s.push("os:13", strconv.Itoa(round+1))
 		s.observe()
 		var errs [2]error
 		var wait sync.WaitGroup
