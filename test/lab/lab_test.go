@@ -19,7 +19,6 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/test/forgetest"
-	"github.com/imagefactory/imagefactory/test/gittest"
 	"github.com/imagefactory/imagefactory/test/registrytest"
 )
 
@@ -41,7 +40,7 @@ type lab struct {
 	project  string
 	run      string // folder of the lab
 	binary   string
-	git      *gittest.Server
+	repo     *repository
 	registry *registrytest.Registry
 	forge    *forgetest.Server
 
@@ -80,10 +79,11 @@ func newLab(t *testing.T, project string) *lab {
 	}
 	l := &lab{
 		t: t, project: project, run: run, binary: filepath.Join(run, "imagefactory", "imagefactory"),
-		git: gittest.NewServer(t, gittest.Options{User: "bot", Password: gitPassword}), registry: registrytest.New(t), forge: forgetest.New(t),
+		registry: registrytest.New(t), forge: forgetest.New(t),
 		tags: map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s",
 	}
 	l.forge.Token = forgeToken
+	l.repo = l.newRepository()
 	l.must("go", "build", "-o", l.binary, "../../cmd/imagefactory")
 	return l
 }
@@ -291,16 +291,16 @@ defaults:
   rebuildDelay: %s
   rebuildInterval: 0
 images:
-`, l.project, l.git.URL("fleet"), l.poll, host, l.git.Host, delay) + l.entries.String()
+`, l.project, l.repo.url, l.poll, host, l.repo.host, delay) + l.entries.String()
 	require.NoError(l.t, os.RemoveAll(l.folder("")))
 	for name, text := range map[string]string{
 		"credentials/api/" + host + "/token": forgeToken, "credentials/git/" + host + "/token": forgeToken,
-		"credentials/git/" + l.git.Host + "/token": "bot:" + gitPassword,
+		"credentials/git/" + l.repo.host + "/token": l.repo.login,
 	} {
 		require.NoError(l.t, os.MkdirAll(filepath.Dir(l.folder(name)), 0o750))
 		require.NoError(l.t, os.WriteFile(l.folder(name), []byte(text), 0o600))
 	}
-	l.git.Init("fleet", map[string]string{"images.yaml": text})
+	require.NoError(l.t, l.repo.commit(map[string]string{"images.yaml": text}, "Enroll images"))
 	l.t.Log(l.imagefactory("analyze", "--all"))
 	l.clear() // of an earlier run
 	l.apply()
@@ -361,19 +361,16 @@ func (l *lab) work(ctx context.Context) {
 // imagefactory runs the binary on the state repository, as CI does.
 func (l *lab) imagefactory(command string, args ...string) string {
 	l.t.Helper()
-	return l.must(l.binary, append([]string{command, "--state-repo", l.git.URL("fleet"), "--push", "--config", "images.yaml"}, args...)...)
+	return l.must(l.binary, append([]string{command, "--state-repo", l.repo.url, "--push", "--config", "images.yaml"}, args...)...)
 }
 
-// checkout clones the state repository.
-func (l *lab) checkout() string {
-	dir := l.t.TempDir()
-	l.must("git", "clone", "-q", l.git.Dir("fleet"), dir)
-	return dir
-}
-
-// apply generates dist from the state repository and applies it, the Project first, as Argo CD does.
+// apply generates dist from the state repository and applies it: Argo CD does, or kubectl as Argo CD would, the Project first.
 func (l *lab) apply() {
 	l.t.Helper()
+	if argoCD != "" {
+		l.sync()
+		return
+	}
 	dist := l.dist()
 	l.applyProject(dist[0])
 	l.applyObjects(dist[1:])
@@ -392,7 +389,7 @@ func (l *lab) applyProject(project string) {
 // dist generates the resources, in their order.
 func (l *lab) dist() []string {
 	l.t.Helper()
-	dir := l.checkout()
+	dir := l.repo.clone()
 	l.must(l.binary, "synth", "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist"))
 	return written(l.t, dir)
 }
@@ -451,7 +448,7 @@ func within(t *testing.T, d time.Duration, what string, holds func() bool) {
 
 // read decodes a file of the state repository; it reports whether the file exists.
 func (l *lab) read(file string, into any) bool {
-	out, err := l.try("git", "-C", l.git.Dir("fleet"), "cat-file", "blob", "main:state/"+file)
+	out, err := l.repo.git("cat-file", "blob", "main:state/"+file)
 	if err != nil {
 		return false
 	}
@@ -481,7 +478,7 @@ func (i *image) builtOn(ref string) (string, state.Evidence) {
 
 // base returns the state of a base image, found by its reference.
 func (l *lab) base(ref string) *state.Base {
-	names, err := l.try("git", "-C", l.git.Dir("fleet"), "ls-tree", "--name-only", "main:state/base-images")
+	names, err := l.repo.git("ls-tree", "--name-only", "main:state/base-images")
 	if err != nil {
 		return &state.Base{}
 	}

@@ -62,13 +62,13 @@ func TestManyAtOnce(t *testing.T) {
 	commits := l.commits() - before
 	t.Logf("%d commits", commits)
 	assert.Less(t, commits, 10, "not one for each image: promote, which runs every 15 seconds here, may record some of them")
-	l.must("git", "-C", l.git.Dir("fleet"), "fsck", "--full", "--strict")
+	l.repo.must("fsck", "--full", "--strict")
 }
 
 // commits returns the number of commits of the state repository.
 func (l *lab) commits() int {
 	l.t.Helper()
-	n, err := strconv.Atoi(strings.TrimSpace(l.must("git", "-C", l.git.Dir("fleet"), "rev-list", "--count", "main")))
+	n, err := strconv.Atoi(strings.TrimSpace(l.repo.must("rev-list", "--count", "main")))
 	require.NoError(l.t, err)
 	return n
 }
@@ -91,7 +91,7 @@ func (l *lab) counts(t *testing.T) {
 		total += n
 	}
 	pushes := 0
-	git := l.git.Requests()
+	git := l.repo.requests()
 	for _, r := range git {
 		if strings.HasPrefix(r, "POST") && strings.HasSuffix(r, "git-receive-pack") {
 			pushes++

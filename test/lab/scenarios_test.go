@@ -3,7 +3,6 @@ package lab_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -578,7 +577,7 @@ func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
 	for name, i := range l.ids {
 		runs[name] = len(i.runs())
 	}
-	before := l.must("git", "-C", l.git.Dir("fleet"), "rev-parse", "main")
+	before := l.repo.must("rev-parse", "main")
 	l.clear()
 	l.apply()
 	l.secrets()
@@ -587,7 +586,7 @@ func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
 	for name, i := range l.ids {
 		assert.Len(t, i.runs(), runs[name], name)
 	}
-	changed := l.must("git", "-C", l.git.Dir("fleet"), "diff", "--stat", strings.TrimSpace(before), "main")
+	changed := l.repo.must("diff", "--stat", strings.TrimSpace(before), "main")
 	assert.Empty(t, changed, "nothing is new")
 	two := l.tag("j/current:1", "2")
 	i.succeeds(t, 1, "j/current:1", two.Digest)
@@ -602,7 +601,7 @@ func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
 
 // status returns the output of `imagefactory status` for an image.
 func (l *lab) status(name string) string {
-	dir := l.checkout()
+	dir := l.repo.clone()
 	out, err := l.try(l.binary, "status", name, "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"))
 	require.NoError(l.t, err)
 	return out
@@ -612,7 +611,7 @@ func (l *lab) status(name string) string {
 func (l *lab) later(t *testing.T, name string, d time.Duration) {
 	t.Helper()
 	eventually(t, "time passes for "+name, func() bool {
-		dir := l.checkout()
+		dir := l.repo.clone()
 		st, err := state.Load(os.DirFS(filepath.Join(dir, "state")), "state")
 		require.NoError(t, err)
 		r := st.Images[name].Rebuild
@@ -621,10 +620,6 @@ func (l *lab) later(t *testing.T, name string, d time.Duration) {
 		require.NoError(t, err)
 		file := "images/" + name + ".yaml"
 		require.NoError(t, state.WriteFiles(filepath.Join(dir, "state"), map[string][]byte{file: files[file]}))
-		git := func(args ...string) error {
-			_, err := l.try("git", append([]string{"-C", dir, "-c", "user.name=Time", "-c", "user.email=time@example.com"}, args...)...)
-			return err
-		}
-		return errors.Join(git("commit", "-qam", "Let time pass for "+name), git("push", "-q", "origin", "HEAD:main")) == nil
+		return l.repo.push(dir, "Let time pass for "+name) == nil
 	})
 }

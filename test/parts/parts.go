@@ -88,6 +88,7 @@ func (p *Parts) Addresses() []string {
 		"LOOP_GITEA=" + p.Gitea.Host,
 		"LOOP_GITEA_TOKEN=" + p.Gitea.Token,
 		"KUBECONFIG=" + p.Cluster.Kubeconfig,
+		"LOOP_ARGOCD=" + p.Cluster.Kubeconfig, // also where KUBECONFIG names another cluster
 		"LOOP_LOGS=" + p.Dir,
 	}
 }
