@@ -271,7 +271,7 @@ func (e *evaluator) leaf(v cty.Value) (text string, ok bool) {
 	case v.Type() == cty.Bool:
 		return strconv.FormatBool(v.True()), true
 	case v.Type() == cty.Number:
-		return v.AsBigFloat().Text('g', -1), true
+		return v.AsBigFloat().Text('f', -1), true
 	}
 	return "", false
 }
