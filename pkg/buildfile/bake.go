@@ -318,10 +318,11 @@ func (f *Bake) Names(wanted []string) []string {
 			return
 		}
 		seen[name] = true
-		if f.Targets[name] != nil && f.Groups[name] == nil {
+		members, isGroup := f.Groups[name]
+		if f.Targets[name] != nil && (!isGroup || slices.Contains(members, name)) { // a member with the name of the group is the target
 			out = append(out, name)
 		}
-		for _, member := range f.Groups[name] {
+		for _, member := range members {
 			visit(member)
 		}
 	}

@@ -196,6 +196,9 @@ func (r *reading) compose(text []byte, service string, env func(string) (string,
 	if err != nil {
 		return nil, r.refuse(line, 0, "%v", err)
 	}
+	if yamlnode.Documents(text) > 1 {
+		return nil, r.refuse(0, 0, "has several documents, which are not merged (write one)")
+	}
 	return r.service(yamlnode.Get(root, "services"), service, Options{Env: env, Unknown: r.unknown, Strict: true})
 }
 

@@ -80,6 +80,26 @@ func TestPlatformsThatAreNotKnown(t *testing.T) {
 	}
 }
 
+// A target with the name of a group is built if the group has it as a member.
+func TestGroupWithTheNameOfATarget(t *testing.T) {
+	const file = `
+group "default" { targets = ["default", "b"] }
+group "a" { targets = ["a"] }
+group "b" { targets = ["c"] }
+target "default" { target = "default" }
+target "a" { target = "a" }
+target "b" { target = "b" }
+target "c" { target = "c" }
+`
+	_, err := buildfile.BakeTarget("x.hcl", []byte(file), ".", "default")
+	require.EqualError(t, err, `x.hcl: "default" is a group of several targets: name one of them (default, c)`)
+	for name, want := range map[string]string{"a": "a", "b": "c"} {
+		b, err := buildfile.BakeTarget("x.hcl", []byte(file), ".", name)
+		require.NoError(t, err)
+		assert.Equal(t, want, b.Target, name)
+	}
+}
+
 // What a file costs grows with its size only.
 func TestHostileBake(t *testing.T) {
 	var doubling, inherits, contexts, values strings.Builder
@@ -157,6 +177,7 @@ func TestComposeServiceErrors(t *testing.T) {
 		"remote":      {"services:\n  a:\n    build: https://github.com/acme/web.git", `x.yaml:3:12: context of service "a" is "https://github.com/acme/web.git", which is not read (enroll the image with the repository that its Dockerfile is in: source.repo and source.dockerfile)`},
 		"no variable": {"services:\n  a:\n    build: ./${DIR}", `x.yaml:3:12: context of service "a" cannot be evaluated: ${DIR}: the variable has no value and no default (give the variable a default, or write the value)`},
 		"no service":  {"services:\n  a:\n    build: {additional_contexts: {b: \"service:b\"}}", `x.yaml: no service "b" (services: a)`},
+		"documents":   {"services: {a: {build: x}}\n---\nservices: {a: {build: {target: y}}}", `x.yaml: has several documents, which are not merged (write one)`},
 		"no text":     {"services:\n  a:\n    build: \"\x01\"", `x.yaml: contains control characters`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package buildfile
 
 import (
+	"fmt"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -123,9 +124,20 @@ func (c *composer) mapping(n *yaml.Node) map[string]string {
 			fromEnv(p.Key.Value, p.Key)
 			continue
 		}
-		out[p.Key.Value] = c.text(p.Value)
+		out[p.Key.Value] = c.printed(p.Value)
 	}
 	return out
+}
+
+// printed returns the text of a value of a mapping. Compose prints what YAML reads: 1.20 is 1.2 unless it is quoted.
+func (c *composer) printed(n *yaml.Node) string {
+	var v any
+	if err := n.Decode(&v); n.Kind == yaml.ScalarNode && err == nil {
+		if _, isText := v.(string); !isText {
+			return fmt.Sprint(v)
+		}
+	}
+	return c.text(n)
 }
 
 // Substitute replaces $NAME, ${NAME} and ${NAME:-default} as Compose does; $$ is a dollar sign. unknown returns the text for what has

@@ -41,6 +41,22 @@ func Parse(text []byte) (*yaml.Node, int, error) {
 	return root, 0, nil
 }
 
+// Documents returns how many documents of a text are not empty, of the first ten.
+func Documents(text []byte) int {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	documents := 0
+	for range 10 {
+		var doc yaml.Node
+		if dec.Decode(&doc) != nil {
+			break
+		}
+		if len(doc.Content) > 0 && doc.Content[0].Tag != "!!null" {
+			documents++
+		}
+	}
+	return documents
+}
+
 // Get returns the value of a key of a mapping, also of one that it merges; nil if there is none.
 func Get(n *yaml.Node, key string) *yaml.Node {
 	if n == nil || n.Kind != yaml.MappingNode {
