@@ -63,6 +63,7 @@ func (a *analysis) readBuild(ctx context.Context, d *dockerfileResult, img *conf
 	if err == nil {
 		err = noSecrets(name, b)
 	}
+	err = withoutSecret(err)
 	if err != nil {
 		if unread := (*unreadError)(nil); !errors.As(err, &unread) {
 			d.answer = err.Error()
@@ -122,6 +123,14 @@ func noSecrets(file string, b *buildfile.Build) error {
 		}
 	}
 	return nil
+}
+
+// withoutSecret returns the error of a file without its text if that quotes a value that has the form of a token: state holds it.
+func withoutSecret(err error) error {
+	if described := (*buildfile.Error)(nil); errors.As(err, &described) && config.HoldsSecret(described.Message) {
+		return &buildfile.Error{File: described.File, Line: described.Line, Column: described.Column, Message: "the value is not valid here, and has the form of a token (let the build read it from a secret)"}
+	}
+	return err
 }
 
 // linkedContexts returns the contexts of a build with references for those that are other targets.

@@ -3,6 +3,8 @@ package analyze
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -99,6 +101,38 @@ func TestFilesOfABuildChange(t *testing.T) {
 		assert.Contains(t, refs(f.State.Images["bake"].BaseImages), step.want, step.file)
 		w.state, err = f.State.Encode()
 		require.NoError(t, err)
+	}
+}
+
+// State holds neither tokens nor an error without the file that it is about.
+func TestRefusedBuilds(t *testing.T) {
+	var large strings.Builder
+	large.WriteString("variable \"V\" { default = \"" + strings.Repeat("x", 3000) + "\" }\ntarget \"default\" {\n  context = \"app\"\n  args = {\n")
+	for i := range 500 {
+		fmt.Fprintf(&large, "    A%d = V\n", i)
+	}
+	large.WriteString("  }\n}\n")
+	for name, test := range map[string]struct{ bake, want string }{
+		"token in a context": {
+			"target \"default\" {\n  context = \"https://x:ghp_0123456789abcdef@github.com/acme/app.git\"\n}",
+			"docker-bake.hcl:2:13: the value is not valid here, and has the form of a token (let the build read it from a secret)",
+		},
+		"token in an argument": {
+			"target \"default\" {\n  args = { T = \"ghp_0123456789abcdef\" }\n}",
+			`docker-bake.hcl:1:1: T of "default" has the form of a token (let the build read it from a secret)`,
+		},
+		"too large": {large.String(), "app/Dockerfile: state file too large: 1471 KiB (limit 1024 KiB)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := fstest.MapFS{"docker-bake.hcl": {Data: []byte(test.bake)}, "app/Dockerfile": {Data: []byte("FROM alpine:3\n")}}
+			w := &world{images: `[{name: bake, registry: ghcr.io, repository: acme/bake, source: {provider: github, repo: acme/app, workflow: b.yml, bake: {}}}]`}
+			f := w.open(t)
+			report, err := Fleet(t.Context(), f, everything(f), Clients{Source: repository{MapFS: files}, Now: time.Now})
+			require.NoError(t, err)
+			require.Equal(t, 1, report.Failed)
+			assert.Equal(t, test.want, report.Images[0].Error)
+			assert.Equal(t, test.want, f.State.Images["bake"].AnalysisError)
+		})
 	}
 }
 

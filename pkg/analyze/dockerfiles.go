@@ -340,7 +340,7 @@ func (a *analysis) recordDockerfile(img *config.Image, d *dockerfileResult) {
 	if err := facts.Writable(); err != nil {
 		d.revert()
 		d.err = positioned(d.file.Path, err)
-		facts.AnalysisError = state.Text(positioned(img.Source.Dockerfile, err).Error())
+		facts.AnalysisError = state.Text(positioned(d.img.Source.Dockerfile, err).Error())
 	}
 }
 
