@@ -104,6 +104,20 @@ func TestFilesOfABuildChange(t *testing.T) {
 	}
 }
 
+// A context is pinned by NAME:TAG@DIGEST, which looks like USER:PASSWORD@HOST in a URL.
+func TestPinnedContext(t *testing.T) {
+	ref := "busybox:1.36@sha256:" + strings.Repeat("a", 64)
+	files := fstest.MapFS{
+		"docker-bake.hcl": {Data: []byte(`target "default" { contexts = { base = "docker-image://` + ref + `" } }`)}, "Dockerfile": {Data: []byte("FROM base\n")},
+	}
+	w := &world{images: `[{name: bake, registry: ghcr.io, repository: acme/bake, source: {provider: github, repo: acme/app, workflow: b.yml, bake: {}}}]`}
+	f := w.open(t)
+	report, err := Fleet(t.Context(), f, everything(f), Clients{Source: repository{MapFS: files}, Now: time.Now})
+	require.NoError(t, err)
+	assert.Empty(t, report.Images[0].Error)
+	assert.Equal(t, []string{"docker.io/library/" + ref}, refs(f.State.Images["bake"].BaseImages))
+}
+
 // State holds neither tokens nor an error without the file that it is about.
 func TestRefusedBuilds(t *testing.T) {
 	var large strings.Builder

@@ -391,6 +391,7 @@ var (
 	// secretForm matches tokens of well-known forms, private keys, credentials of docker, and URLs with a password.
 	secretForm = lazy.Regexp(`(?i)gh[opsur]_\w{10}|github_pat_\w|gl[a-z]{2,5}-[\w-]{10}|dckr_(pat|oat)_\w|xox[abprs]-\w|npm_\w{20}|AKIA[0-9A-Z]{12}|` +
 		`eyJ[\w-]{10,}\.[\w-]+\.|-----BEGIN [A-Z ]*PRIVATE KEY|"auths"|://[^/?#\s]*:[^/?#\s]*@|[?&](access_|private_)?token=`)
+	imageScheme = lazy.Regexp(`\b(docker-image|oci-layout)://`)
 )
 
 // holdsSecret reports whether a variable's name or value looks like a secret.
@@ -398,6 +399,7 @@ func holdsSecret(name, value string) bool {
 	if value == "" {
 		return false
 	}
+	value = imageScheme().ReplaceAllString(value, "$1 ") // NAME:TAG@DIGEST of a named context is not USER:PASSWORD@HOST
 	return secretName().MatchString(name) && !placeName().MatchString(name) || secretForm().MatchString(value)
 }
 

@@ -1,6 +1,7 @@
 package describe
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -42,8 +43,9 @@ func (d *Describer) Image(name string) *Image {
 
 func sourceOf(img *config.Image) *Source {
 	s := img.Source
+	file, _ := s.BuildFile() // until it is read, it stands for the Dockerfile
 	return &Source{
-		Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Workflow: s.Workflow,
+		Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: cmp.Or(s.Dockerfile, file), Workflow: s.Workflow,
 		WorkflowRepo: s.WorkflowRepo, WorkflowBranch: s.WorkflowBranch, Platforms: s.Platforms,
 		AutoRebuild: img.Rebuilds(), RebuildPolicy: img.RebuildPolicy, RebuildDelay: img.Delay(), MaxRebuildDelay: img.MaxDelay(), PinBases: s.PinsBases(),
 	}

@@ -1,6 +1,7 @@
 package kargo
 
 import (
+	"cmp"
 	"maps"
 	"net/url"
 	"strings"
@@ -25,7 +26,8 @@ func imageLinks(img *config.Image) Annotations {
 		return nil
 	}
 	src := img.Source
-	return Annotations{dockerfileURL: config.FilePage(src.Provider, src.WebURL()+"/"+src.Repo, src.Branch, src.Dockerfile)}
+	file, _ := src.BuildFile() // until it is read, it stands for the Dockerfile
+	return Annotations{dockerfileURL: config.FilePage(src.Provider, src.WebURL()+"/"+src.Repo, src.Branch, cmp.Or(src.Dockerfile, file))}
 }
 
 // stageLinks returns the links that Kargo's UI shows for each Stage: its Dockerfile, state file and report. URLs that differ only in
