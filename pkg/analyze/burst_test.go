@@ -12,7 +12,7 @@ import (
 func TestFewAnalyzeAtOnce(t *testing.T) {
 	const images, work, repeats = 300, 10 * time.Second, 200
 	const most = waitWorks * work
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same waits in every run
+	r := rand.New(rand.NewPCG(1, 2))
 	for _, waiting := range []int{8, 30, 100, 300} {
 		var began int
 		var first time.Duration

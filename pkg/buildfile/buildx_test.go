@@ -106,7 +106,7 @@ func same(t *testing.T, name string, want printed, got *buildfile.Build) {
 		assert.Equal(t, platforms, got.Platforms, name)
 	} else {
 		var refused *buildfile.Error
-		assert.ErrorAs(t, got.Platform, &refused)
+		require.ErrorAs(t, got.Platform, &refused)
 		assert.Contains(t, want.Platforms, "local", "%s: %s", name, got.Platform)
 	}
 }

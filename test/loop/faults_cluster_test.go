@@ -82,11 +82,15 @@ func newDoor(t *testing.T) *door {
 // fillSteps adds steps to a Promotion, as Kargo's webhook does.
 func fillSteps(t *testing.T, r *http.Request) {
 	var promotion map[string]any
-	assert.NoError(t, json.NewDecoder(r.Body).Decode(&promotion))
+	if !assert.NoError(t, json.NewDecoder(r.Body).Decode(&promotion)) {
+		return
+	}
 	spec, _ := promotion["spec"].(map[string]any)
 	spec["steps"] = []any{map[string]any{"uses": "compose-output"}}
 	body, err := json.Marshal(promotion)
-	assert.NoError(t, err)
+	if !assert.NoError(t, err) {
+		return
+	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 }
