@@ -68,20 +68,23 @@ func isContext(ref state.Ref, contexts map[string]string) bool {
 	return false
 }
 
-// check adds a problem for each pin that should have moved and has not.
+// check adds a problem for each pin that should have moved and has not, unless there are problems already, which may be the reason.
 func (e *Edit) check(ctx context.Context, before []state.Ref, builds []dockerfile.Options, lock Lock) error {
 	after, err := pinned(ctx, e.Content, builds)
 	if err != nil {
 		return fmt.Errorf("with moved pins: %w", err)
+	}
+	if len(e.Problems) > 0 {
+		return nil
 	}
 	for _, ref := range before {
 		to := lock(ref)
 		if to == ref || !slices.Contains(after, ref) && slices.Contains(after, to) {
 			continue
 		}
-		if len(e.Problems) == 0 {
-			e.Problems = append(e.Problems, Problem{Text: fmt.Sprintf("%s is not written in the Dockerfile in one piece (it may come from a build argument or a base image)", short(ref))})
-		}
+		e.Problems = append(e.Problems, Problem{
+			Text: fmt.Sprintf("%s is not written in the Dockerfile in one piece (it may come from a build argument or a base image)", short(ref)), Ref: ref,
+		})
 	}
 	return nil
 }

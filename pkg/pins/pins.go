@@ -35,6 +35,7 @@ type Change struct {
 type Problem struct {
 	Line int // 0 if it is not known
 	Text string
+	Ref  state.Ref // pin that the file uses and that is not written in it; else empty
 }
 
 func (p Problem) String() string {
@@ -90,7 +91,7 @@ func (e *editor) finish() *Edit {
 func (e *editor) line(at int) int { return 1 + bytes.Count(e.src[:at], []byte("\n")) }
 
 func (e *editor) problem(at int, format string, args ...any) {
-	e.out.Problems = append(e.out.Problems, Problem{e.line(at), fmt.Sprintf(format, args...)})
+	e.out.Problems = append(e.out.Problems, Problem{Line: e.line(at), Text: fmt.Sprintf(format, args...)})
 }
 
 // word moves the pins in a part of the file that is an instruction's word, a string or a marked line.

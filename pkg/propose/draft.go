@@ -75,6 +75,8 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 		}
 	}
 	d := &Draft{Files: map[string][]byte{}, images: map[string][]string{}}
+	missing := map[string][]pins.Problem{} // by file: the pins that are not written in it
+	moved := map[state.Ref]bool{}
 	found := map[string]policy.PinUpdate{} // by both references: images of different delays can move one pin to different digests
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		e := files[file]
@@ -97,6 +99,10 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 			continue
 		}
 		for _, p := range result.Problems {
+			if p.Ref != (state.Ref{}) {
+				missing[file] = append(missing[file], p)
+				continue
+			}
 			d.Problems = append(d.Problems, file+": "+p.String())
 		}
 		if len(result.Changes) == 0 {
@@ -105,6 +111,7 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 		d.Files[file] = result.Content
 		d.Diff += udiff.Unified("a/"+file, "b/"+file, string(before), string(result.Content))
 		for _, c := range result.Changes {
+			moved[c.From] = moved[c.From] || !e.docker
 			from, to := c.From.String(), c.To.String()
 			for _, m := range e.members {
 				p := m.pin(c.From)
@@ -115,6 +122,13 @@ func (g *Group) draft(ctx context.Context, repo forge.Repository, commit string,
 				if p.To == to {
 					found[from+" "+to] = *p
 				}
+			}
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(missing)) {
+		for _, p := range missing[file] {
+			if !moved[p.Ref] { // in the bake file that gives it to the Dockerfile
+				d.Problems = append(d.Problems, file+": "+p.String())
 			}
 		}
 	}

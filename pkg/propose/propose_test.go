@@ -374,3 +374,31 @@ func TestPinThatCannotBeMovedIsReported(t *testing.T) {
 	assert.Equal(t, []string{"Dockerfile: no such file on branch main"}, r.Problems)
 	assert.Equal(t, []string{node + "@" + digest("b")}, r.Pins, "the other Dockerfile")
 }
+
+// A Dockerfile gets the pin from a build argument: it moves where that is written.
+func TestPinInABakeFile(t *testing.T) {
+	for file, text := range map[string]string{
+		"docker-bake.hcl":  `variable "BASE" { default = "node:22@%s" }`,
+		"docker-bake.json": `{"variable": {"BASE": {"default": "node:22@%s"}}}`,
+		"compose.yaml":     "services: {app: {build: {args: {BASE: \"node:22@%s\"}}}}\n",
+		"other.hcl":        `variable "BASE" {} # %s`,
+	} {
+		t.Run(file, func(t *testing.T) {
+			w := newWorld(t, config.GitHub, "")
+			src := w.fleet.Config.Find("app").Source
+			src.BuildArgs, src.PinFiles = map[string]string{"BASE": "node:22@" + digest("a")}, []string{file}
+			w.repo.Commit("Dockerfile", "ARG BASE\nFROM ${BASE}\n")
+			w.repo.Commit(file, fmt.Sprintf(text, digest("a")))
+			w.seen("b", 9)
+			r := w.pass()
+			assert.Equal(t, propose.Opened, r.Action)
+			if file == "other.hcl" {
+				require.Len(t, r.Problems, 1)
+				assert.Contains(t, r.Problems[0], "it may come from a build argument")
+				return
+			}
+			assert.Empty(t, r.Problems)
+			assert.Equal(t, fmt.Sprintf(text, digest("b")), w.repo.File(branch, file))
+		})
+	}
+}
