@@ -121,6 +121,10 @@ func TestHostileBake(t *testing.T) {
 		"variables": {values.String(), "too large to be evaluated"},
 		"inherits":  {inherits.String(), ""},
 		"contexts":  {contexts.String(), "more than 50 targets"},
+		"number":    {`target "t0-0" { target = 1e99999999 }`, "too large to be evaluated"},
+		"template":  {`target "t0-0" { target = "${1e-99999999}" }`, "too large to be evaluated"},
+		"argument":  {`target "t0-0" { target = upper(1e99999999) }`, "too large to be evaluated"},
+		"product":   {"variable \"V\" { default = 1e300 }\ntarget \"t0-0\" { target = \"${V" + strings.Repeat("*V", 4000) + "}\" }\n", "too large to be evaluated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := buildfile.BakeTarget("x.hcl", []byte(test.file), ".", "t0-0")
@@ -131,6 +135,16 @@ func TestHostileBake(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHugeNumbersInJSON(t *testing.T) {
+	for _, value := range []string{`1e99999999`, `1e-99999999`, `"${1e99999999}"`, `"${upper( -1.5E+99999999)}"`} {
+		_, err := buildfile.BakeTarget("x.json", []byte(`{"target": {"a": {"target": `+value+`}}}`), ".", "a")
+		require.ErrorContains(t, err, "too large to be evaluated", value)
+	}
+	got, err := buildfile.BakeTarget("x.json", []byte(`{"target": {"a": {"args": {"B": "sha256:1e99999999", "C": "a 1e99999999"}}}}`), ".", "a")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"B": "sha256:1e99999999", "C": "a 1e99999999"}, got.Args)
 }
 
 func TestDeepJSON(t *testing.T) {

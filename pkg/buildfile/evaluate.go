@@ -1,7 +1,9 @@
 package buildfile
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -20,6 +22,7 @@ const (
 	maxArguments = 1 << 10 // bytes of the arguments of a function: what it returns cannot grow without end
 	maxValue     = 4 << 10 // bytes of the value of a variable
 	maxSource    = 8 << 10 // bytes of an expression
+	maxExponent  = 1 << 10 // of a number, in bits
 	maxCalls     = 5_000   // of the functions that a file defines
 	maxDepth     = 20      // of such calls, and of variables that refer to each other
 )
@@ -217,25 +220,57 @@ func (e *evaluator) prepareFunction(name string) {
 	e.prepare(result)
 }
 
-// loopsInText matches the beginnings of loops in the expressions of a JSON file.
-var loopsInText = lazy.Regexp(`[\[{]\s*for\s|\[\*\]|\.\*`)
+var (
+	// loopsInText matches the beginnings of loops in the expressions of a JSON file.
+	loopsInText = lazy.Regexp(`[\[{]\s*for\s|\[\*\]|\.\*`)
+	// hugeInText matches numbers with an exponent of four digits or more in the expressions of a JSON file.
+	hugeInText = lazy.Regexp(`[$%]\{[^}]*?\b[\d.]+[eE][+-]?0*[1-9]\d{3,}`)
+)
 
 // isLarge reports whether the evaluation of an expression could take long.
 func isLarge(x hcl.Expression, text []byte) bool {
-	r, loops := x.Range(), 0
+	r, loops, huge := x.Range(), 0, false
 	if node, ok := x.(hclsyntax.Expression); ok {
 		_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
-			switch n.(type) {
+			switch n := n.(type) {
 			case *hclsyntax.ForExpr, *hclsyntax.SplatExpr:
 				loops++
+			case *hclsyntax.LiteralValueExpr:
+				huge = huge || sizeOf(n.Val) > maxValue
 			}
 			return nil
 		})
 	} else {
 		source := text[min(r.Start.Byte, len(text)):min(r.End.Byte, len(text))]
 		loops = len(loopsInText().FindAllIndex(source, -1))
+		huge = hasHugeNumber(source)
 	}
-	return r.End.Byte-r.Start.Byte > maxSource || loops > 1
+	return r.End.Byte-r.Start.Byte > maxSource || loops > 1 || huge
+}
+
+// hasHugeNumber reports whether a JSON value has a number, or an expression with one, whose text could be of any length.
+func hasHugeNumber(source []byte) bool {
+	decoder := json.NewDecoder(bytes.NewReader(source))
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		switch t := token.(type) {
+		case string:
+			if hugeInText().MatchString(t) {
+				return true
+			}
+		case json.Number:
+			if _, err := t.Float64(); err != nil {
+				return true
+			}
+			if _, exponent, ok := strings.Cut(strings.ToLower(t.String()), "e-"); ok && len(strings.TrimLeft(exponent, "0")) > 3 {
+				return true
+			}
+		}
+	}
 }
 
 // sizeOf returns the size of a value in about bytes.
@@ -246,6 +281,11 @@ func sizeOf(v cty.Value) int {
 		return 1
 	case v.Type() == cty.String:
 		return 1 + len(v.AsString())
+	case v.Type() == cty.Number:
+		if exponent := v.AsBigFloat().MantExp(nil); max(exponent, -exponent) > maxExponent {
+			return maxValue + 1 // its text could be of any length
+		}
+		return 8
 	case !v.CanIterateElements():
 		return 8
 	}
