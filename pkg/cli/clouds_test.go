@@ -55,6 +55,15 @@ func (c *clouds) count(what string) {
 	c.asked[what]++
 }
 
+// taken returns what was asked for since the last call, sorted.
+func (c *clouds) taken() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	what := slices.Sorted(maps.Keys(c.asked))
+	c.asked = map[string]int{}
+	return what
+}
+
 // serve answers the requests to all hosts.
 func (c *clouds) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
@@ -202,7 +211,6 @@ func TestCloudIdentities(t *testing.T) {
 		t.Run(registry, func(t *testing.T) {
 			work := t.TempDir()
 			writeFiles(t, work, map[string]string{"images.yaml": "[{name: db, registry: " + registry + ", repository: library/db, tags: '1'}]\n", "state/.gitkeep": ""})
-			c.asked = map[string]int{}
 			cmd := exec.CommandContext(t.Context(), "imagefactory", "analyze", "--config", work+"/images.yaml", "--state-dir", work+"/state")
 			cmd.Env = append([]string{
 				nowVariable + "=" + scriptNow, "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "HTTPS_PROXY=" + tunnelAll(t, strings.TrimPrefix(server.URL, "https://")), "NO_PROXY=127.0.0.1", "SSL_CERT_FILE=" + dir + "/ca.crt",
@@ -211,7 +219,7 @@ func TestCloudIdentities(t *testing.T) {
 			require.NoError(t, err, string(out))
 			assert.NotContains(t, string(out), identity)
 			assert.FileExists(t, work+"/state/images/db.yaml")
-			assert.Equal(t, tt.want, slices.Sorted(maps.Keys(c.asked)))
+			assert.Equal(t, tt.want, c.taken())
 		})
 	}
 }
