@@ -51,9 +51,7 @@ func (a *analysis) readBuild(ctx context.Context, d *dockerfileResult, img *conf
 	}
 	file, err := source.Other(ctx, a.Source, img, name, key+".file", known)
 	if err != nil {
-		if text, ok := source.Problem(err); ok {
-			d.answer = name + ": " + text
-		}
+		d.unread(name, err)
 		return err
 	}
 	b, env, err := a.evaluate(ctx, img, file.Content, name, target)
@@ -151,9 +149,7 @@ func (a *analysis) readLinks(ctx context.Context, d *dockerfileResult, b *buildf
 		}
 		file, err := source.Other(ctx, a.Source, d.img, link.Dockerfile, d.img.Source.BuildKey(), source.Known{})
 		if err != nil {
-			if text, ok := source.Problem(err); ok {
-				d.answer = link.Dockerfile + ": " + text
-			}
+			d.unread(link.Dockerfile, err)
 			return err
 		}
 		p := &part{

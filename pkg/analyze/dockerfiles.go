@@ -85,10 +85,17 @@ func (a *analysis) readDockerfile(ctx context.Context, img *config.Image) *docke
 		if !a.reuseAnalysis(d, img) {
 			d.resolve(ctx, a.baseConfig(d))
 		}
-	} else if text, ok := source.Problem(d.err); ok {
-		d.answer = img.Source.Dockerfile + ": " + text
+	} else {
+		d.unread(img.Source.Dockerfile, d.err)
 	}
 	return d
+}
+
+// unread keeps what an error says about a file of the repository, if it says anything about it.
+func (d *dockerfileResult) unread(path string, err error) {
+	if text, ok := source.Problem(err); ok {
+		d.answer = path + ": " + text
+	}
 }
 
 // readFile reads the Dockerfile of an image.

@@ -2,7 +2,7 @@ package buildfile
 
 import (
 	"crypto/md5"  //nolint:gosec // a function of bake files, not for security
-	"crypto/sha1" //nolint:gosec // as above
+	"crypto/sha1" //nolint:gosec // a function of bake files, not for security
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
