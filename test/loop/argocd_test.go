@@ -2,7 +2,6 @@ package loop_test
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -61,7 +60,8 @@ func newDeployment(t *testing.T, project string, synth []string) *deployment {
 		_, err := content.Push(d.ref(name), content.Image{Platforms: []string{"linux/amd64"}, Files: map[string]content.File{"etc/name": content.Text(name)}})
 		require.NoError(t, err)
 	}
-	newRepository(t, project, nil)
+	empty := map[string]any{"name": project, "default_branch": "main"}
+	require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "user/repos", empty, nil))
 	for name, base := range map[string]string{"base": d.ref("node:22"), "web": d.ref("base:latest"), "worker": d.ref("base:latest")} {
 		newRepository(t, project+"-"+name, map[string]string{"Dockerfile": "FROM " + base + "\n"})
 	}
@@ -79,7 +79,7 @@ func (d *deployment) ref(name string) string {
 }
 
 func (d *deployment) url() string {
-	return "http://" + servers.Gitea.Host + "/acme/" + d.project + ".git"
+	return servers.Gitea.Repository("acme/" + d.project).URL()
 }
 
 // images returns an images.yaml with redis and the named images. workflow is that of web.
@@ -102,23 +102,7 @@ images:
 
 func (d *deployment) git(args ...string) string {
 	d.t.Helper()
-	args = append([]string{"-c", "user.name=acme", "-c", "user.email=acme@acme.example", "-c", "http.extraHeader=Authorization: token " + servers.Gitea.Token}, args...)
-	cmd := exec.CommandContext(d.t.Context(), "git", args...)
-	cmd.Dir = d.dir
-	out, err := cmd.CombinedOutput()
-	require.NoError(d.t, err, "git %s: %s", args, out)
-	return strings.TrimSpace(string(out))
-}
-
-// newRepository makes a repository of acme, with files on the branch main; without files, an empty one.
-func newRepository(t *testing.T, name string, files map[string]string) {
-	t.Helper()
-	body := map[string]any{"name": name, "default_branch": "main", "auto_init": files != nil}
-	require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "user/repos", body, nil))
-	for path, text := range files {
-		body := map[string]any{"content": base64.StdEncoding.EncodeToString([]byte(text)), "branch": "main"}
-		require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "repos/acme/"+name+"/contents/"+path, body, nil))
-	}
+	return git(d.t, d.dir, args...)
 }
 
 // publish writes dist, commits everything and pushes it. It returns the commit.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -166,9 +165,9 @@ func (m *many) enroll() {
 			n, servers.Gitea.Host, at)
 	}
 	for at, files := range repositories {
-		m.repository(fmt.Sprintf("many-%d", at), files)
+		newRepository(m.t, fmt.Sprintf("many-%d", at), files)
 	}
-	m.repository("many", map[string]string{"images.yaml": images.String()})
+	newRepository(m.t, "many", map[string]string{"images.yaml": images.String()})
 }
 
 const manyWorkflow = `name: build
@@ -184,46 +183,26 @@ jobs:
     - run: "true"
 `
 
-// repository makes a repository of acme with files on the branch main.
-func (m *many) repository(name string, files map[string]string) {
-	m.t.Helper()
-	var changes []any
-	for path, text := range files {
-		changes = append(changes, map[string]any{"operation": "create", "path": path, "content": base64.StdEncoding.EncodeToString([]byte(text))})
-	}
-	m.call(http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil)
-	if len(changes) > 0 {
-		m.call(http.MethodPost, "repos/acme/"+name+"/contents", map[string]any{"branch": "main", "message": "Add files", "files": changes}, nil)
-	}
-}
-
 func (m *many) call(method, path string, body, into any) {
 	m.t.Helper()
 	require.NoError(m.t, servers.Gitea.Call(m.t.Context(), method, path, body, into))
 }
 
 func (m *many) url(repository string) string {
-	return "http://" + servers.Gitea.Host + "/acme/" + repository + ".git"
-}
-
-func (m *many) git(args ...string) string {
-	m.t.Helper()
-	out, err := exec.CommandContext(m.t.Context(), "git", args...).CombinedOutput()
-	require.NoError(m.t, err, "%s", out)
-	return string(out)
+	return servers.Gitea.Repository("acme/" + repository).URL()
 }
 
 func (m *many) clone(repository string) string {
 	m.t.Helper()
 	dir := filepath.Join(m.t.TempDir(), repository)
-	m.git("clone", "--quiet", m.url(repository), dir)
+	git(m.t, "", "clone", "--quiet", m.url(repository), dir)
 	return dir
 }
 
 // commits returns the number of commits of imagefactory in the state repository.
 func (m *many) commits() int {
 	m.t.Helper()
-	return strings.Count(m.git("-C", m.clone("many"), "log", "--format=%an"), "imagefactory")
+	return strings.Count(git(m.t, m.clone("many"), "log", "--format=%an"), "imagefactory")
 }
 
 // asked is what one step asked of each server.
@@ -330,8 +309,8 @@ func (m *many) jobs() {
 // copyTo copies the state repository.
 func (m *many) copyTo(name string) {
 	m.t.Helper()
-	m.repository(name, nil)
-	m.git("-C", m.dir, "push", "--quiet", "--force", strings.Replace(m.url(name), "http://", "http://acme:"+servers.Gitea.Token+"@", 1), "HEAD:main")
+	newRepository(m.t, name, nil)
+	git(m.t, m.dir, "push", "--quiet", "--force", m.url(name), "HEAD:main")
 }
 
 // promoteDirect starts the builds at Gitea.

@@ -1,11 +1,9 @@
 package loop_test
 
 import (
-	"encoding/base64"
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -77,15 +75,7 @@ func (s *site) expand(text string) string {
 // git runs git in the checkout of the state, as acme.
 func (s *site) git(args ...string) {
 	s.t.Helper()
-	cmd := exec.CommandContext(s.t.Context(), "git", append([]string{"-c", "http.extraHeader=" + authorization()}, args...)...)
-	cmd.Dir = s.dir
-	out, err := cmd.CombinedOutput()
-	require.NoError(s.t, err, "git %v: %s", args, out)
-}
-
-// authorization is the header with which git signs in as acme.
-func authorization() string {
-	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("acme:"+servers.Gitea.Token))
+	git(s.t, s.dir, args...)
 }
 
 // push moves the tag of a base image below the organization's namespace, and returns the digest.

@@ -7,11 +7,9 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -108,14 +106,6 @@ const (
 	MergePatch = "application/merge-patch+json"
 )
 
-// StatusError is a response of the API server that is no success.
-type StatusError struct {
-	Code int
-	Text string
-}
-
-func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Code, e.Text) }
-
 // Call sends a request to the API server as the administrator, and decodes the response unless into is nil.
 func (c *Cluster) Call(ctx context.Context, method, path, contentType string, body []byte, into any) error {
 	client, err := c.client()
@@ -127,21 +117,7 @@ func (c *Cluster) Call(ctx context.Context, method, path, contentType string, bo
 		return err
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + c.Token}, "Accept": {"application/json"}, "Content-Type": {contentType}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return err
-	case resp.StatusCode >= http.StatusMultipleChoices:
-		return fmt.Errorf("%s %s: %w", method, path, &StatusError{resp.StatusCode, string(text)})
-	case into == nil:
-		return nil
-	}
-	return json.Unmarshal(text, into)
+	return exchange(client, req, into)
 }
 
 // Create creates the object in a YAML file unless it exists.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -184,19 +183,5 @@ func callJSON(ctx context.Context, method, url string, header http.Header, body,
 	}
 	req.Header = header
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return err
-	case resp.StatusCode >= http.StatusMultipleChoices:
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, text)
-	case into == nil:
-		return nil
-	}
-	return json.Unmarshal(text, into)
+	return exchange(http.DefaultClient, req, into)
 }

@@ -17,6 +17,9 @@ type Repository struct {
 	Name string // OWNER/NAME
 }
 
+// Repository returns the repository OWNER/NAME, which may not exist yet.
+func (g *Gitea) Repository(name string) *Repository { return &Repository{g, name} }
+
 // NewOrganization makes an organization.
 func (g *Gitea) NewOrganization(ctx context.Context, name string) error {
 	return g.Call(ctx, http.MethodPost, "orgs", map[string]any{"username": name}, nil)
@@ -29,7 +32,7 @@ func (g *Gitea) NewRepository(ctx context.Context, owner, name string, private b
 		path = "orgs/" + owner + "/repos"
 	}
 	body := map[string]any{"name": name, "auto_init": true, "default_branch": "main", "private": private}
-	return &Repository{g, owner + "/" + name}, g.Call(ctx, http.MethodPost, path, body, nil)
+	return g.Repository(owner + "/" + name), g.Call(ctx, http.MethodPost, path, body, nil)
 }
 
 // URL returns the URL for git.
