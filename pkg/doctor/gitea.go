@@ -81,7 +81,7 @@ func (d *doctor) giteaStartable(ctx context.Context, api *forgeapi.Gitea, s *con
 	_, err := api.Send(ctx, http.MethodPost, api.Repo(s.Repo, "actions", "workflows", s.Workflow, "dispatches"), nil,
 		map[string]any{"ref": "imagefactory..doctor"}, nil) // two dots are invalid in the name of a branch
 	switch e := forgeapi.As(err); {
-	case e != nil && strings.Contains(e.Message, "disabled"):
+	case e != nil && e.Disabled():
 		return bad("enable it on the Actions page of the repository", "not enabled (%s)", e.Message)
 	case forgeapi.HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) && !e.Limited:
 		token, _ := d.token(ctx, credentials.API, s.Host) // it was found above

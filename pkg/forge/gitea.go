@@ -68,6 +68,8 @@ func (g *gitea) start(ctx context.Context, d Dispatch) (Run, error) {
 func (g *gitea) advice(e *forgeapi.Error) string {
 	repo, branch := g.src.BuilderKeys()
 	switch {
+	case e.Disabled():
+		return "enable the workflow in the Actions of " + g.src.Repo
 	case strings.Contains(e.Message, "workflow"):
 		return "check source.workflow: the file must be on the branch " + g.src.Branch
 	case strings.Contains(e.Message, "ref"):

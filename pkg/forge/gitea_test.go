@@ -156,6 +156,7 @@ func TestRefusedWorkflowOfGiteaHasHint(t *testing.T) {
 	}{
 		"branch":     {func(_ *forgetest.GiteaWorkflows, s *config.Source) { s.Branch = "dev" }, []string{`ref "dev" doesn't exist`, "correct source.branch"}},
 		"workflow":   {func(_ *forgetest.GiteaWorkflows, s *config.Source) { s.Workflow = "x.yml" }, []string{`workflow "x.yml" doesn't exist`, "check source.workflow"}},
+		"disabled":   {func(f *forgetest.GiteaWorkflows, _ *config.Source) { f.Disabled = true }, []string{"workflow is disabled", "enable the workflow in the Actions of team/app"}},
 		"repository": {func(f *forgetest.GiteaWorkflows, _ *config.Source) { f.Gone = true }, []string{"The target couldn't be found", "check source.repo", "the scope write:repository"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,6 +40,8 @@ func TestGiteaPromotion(t *testing.T) {
 		{"Forgejo, cancelled", []answer{created}, []answer{forgejo("blocked"), forgejo("cancelled")}, false, "Failed", "https://git.example.com/run ended as cancelled"},
 		{"older server", []answer{{204, nil}}, nil, true, "Skipped", ""},
 		{"no such workflow", []answer{{404, body{"message": `workflow "my build.yml" doesn't exist`, "url": swagger}}}, nil, false, "Skipped", `workflow "my build.yml" doesn't exist`},
+		{"disabled workflow", []answer{{403, body{"message": "workflow is disabled", "url": swagger}}}, nil, false, "Skipped", "workflow is disabled"},
+		{"missing scope", []answer{{403, body{"message": "token does not have at least one of required scope(s)", "url": swagger}}, gitea}, []answer{run("completed", "success")}, true, "Succeeded", ""},
 		{"gateway", []answer{{404, "<html>"}, {404, body{"message": "no Route matched with those values"}}, {502, nil}, gitea}, []answer{run("completed", "success")}, true, "Succeeded", ""},
 		{"token is being replaced", []answer{{401, body{"message": "invalid token", "url": swagger}}, gitea}, []answer{run("completed", "success")}, true, "Succeeded", ""},
 	}

@@ -35,9 +35,10 @@ const (
 	refusal = "string(response.body.message ?? response.body.error)"
 )
 
-// refusedByGitea matches permanent errors of Gitea and Forgejo: each links to the description of the API.
-const refusedByGitea = "response.status >= 400 && response.status < 500 && !(response.status in [401, 403, 408, 429]) && " +
-	isMap + " && (response.body.url ?? '') endsWith '/api/swagger'"
+// refusedByGitea matches permanent errors of Gitea and Forgejo: each links to the description of the API. Gitea answers 403 for a
+// workflow that somebody has disabled.
+const refusedByGitea = "response.status >= 400 && response.status < 500 && !(response.status in [401, 408, 429]) && " +
+	isMap + " && (response.body.url ?? '') endsWith '/api/swagger' && (response.status != 403 || " + refusal + " contains 'is disabled')"
 
 // dispatchRetry bounds the attempts to start a run.
 func dispatchRetry() *Retry { return &Retry{ErrorThreshold: 100, Timeout: "2h"} }

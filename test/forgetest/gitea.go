@@ -26,9 +26,10 @@ func giteaError(w http.ResponseWriter, r *http.Request, status int, message stri
 
 // GiteaWorkflows is a repository at Gitea or Forgejo with one workflow, build.yml on main. It accepts any input.
 type GiteaWorkflows struct {
-	Kind  Kind
-	Title func(map[string]string) string // its run-name
-	Gone  bool                           // the repository is hidden from the token
+	Kind     Kind
+	Title    func(map[string]string) string // its run-name
+	Gone     bool                           // the repository is hidden from the token
+	Disabled bool                           // by a person
 
 	runs
 	repo string
@@ -76,6 +77,9 @@ func (f *GiteaWorkflows) dispatch(w http.ResponseWriter, r *http.Request) {
 	switch err := json.NewDecoder(r.Body).Decode(&body); {
 	case err != nil:
 		giteaError(w, r, http.StatusUnprocessableEntity, err.Error())
+		return
+	case f.Disabled:
+		giteaError(w, r, http.StatusForbidden, "workflow is disabled")
 		return
 	case r.PathValue("file") != "build.yml":
 		giteaError(w, r, http.StatusNotFound, fmt.Sprintf("workflow %q doesn't exist", r.PathValue("file")))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -228,6 +229,16 @@ images:
 	history = f.history("app")
 	require.Len(t, history, 2)
 	assert.Equal(t, [2]string{"failed", app.runs()[0].URL + " ended as failure"}, history[0])
+
+	require.NoError(t, app.Call(t.Context(), http.MethodPut, "/actions/workflows/build.yml/disable", nil, nil))
+	f.now = f.now.Add(24 * time.Hour)
+	_, err := f.try("promote", "--push", "--direct", "--state-repo", f.repo.URL())
+	require.ErrorContains(t, err, "workflow is disabled (enable the workflow in the Actions of acme/app)")
+	require.Len(t, app.runs(), 2)
+	history = f.history("app")
+	require.Len(t, history, 3)
+	assert.Equal(t, "failed", history[0][0], "nobody waits for a workflow that a person has disabled")
+	assert.Contains(t, history[0][1], "workflow is disabled")
 }
 
 func TestDoctor(t *testing.T) {

@@ -67,11 +67,16 @@ func (e *Error) MaybeDone() bool { return !e.NotSent && !e.Limited && e.Temporar
 // replaced or get more permissions. Package kargo has the same rule.
 func (e *Error) Permanent() bool {
 	switch e.Status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
 		return false
+	case http.StatusForbidden:
+		return e.Disabled()
 	}
 	return e.FromAPI() && e.Status >= http.StatusMultipleChoices && !e.Limited && !e.Temporary()
 }
+
+// Disabled reports whether somebody has switched off what the request is about: Gitea answers 403 for such a workflow.
+func (e *Error) Disabled() bool { return e.described && strings.Contains(e.Message, "is disabled") }
 
 // FromAPI reports whether the response came from the API of a forge, which explains a failure in JSON. The message of a 404
 // of GitHub or GitLab always contains "not found"; that of Gitea has a link to its description. Gateways without a route also answer
@@ -195,7 +200,7 @@ func (e *Endpoint) failed(resp *http.Response, body []byte) *Error {
 			after = limitWait
 		}
 		out.Limited, out.Until, out.Hint = true, now.Add(after), e.limitHint()
-	case out.Status == http.StatusForbidden:
+	case out.Status == http.StatusForbidden && !out.Disabled():
 		out.Hint = "the token needs " + e.needs + "; " + e.Hint()
 	}
 	return out
