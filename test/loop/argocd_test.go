@@ -60,7 +60,7 @@ func newDeployment(t *testing.T, project string, synth []string) *deployment {
 		_, err := content.Push(d.ref(name), content.Image{Platforms: []string{"linux/amd64"}, Files: map[string]content.File{"etc/name": content.Text(name)}})
 		require.NoError(t, err)
 	}
-	empty := map[string]any{"name": project, "default_branch": "main"}
+	empty := map[string]any{"name": project, "default_branch": "main", "private": true}
 	require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "user/repos", empty, nil))
 	for name, base := range map[string]string{"base": d.ref("node:22"), "web": d.ref("base:latest"), "worker": d.ref("base:latest")} {
 		newRepository(t, project+"-"+name, map[string]string{"Dockerfile": "FROM " + base + "\n"})
@@ -335,6 +335,7 @@ func (d *deployment) first() {
 	out, err := exec.CommandContext(d.t.Context(), filepath.Join(programs, "argocd", "kustomize"), "build", filepath.Join(d.dir, "deploy")).Output()
 	require.NoError(d.t, err)
 	d.apply(d.permissions())
+	d.apply(d.credentials())
 	for _, o := range decode(d.t, string(out)) {
 		if o.text("kind") == "Application" {
 			o["spec"].(map[string]any)["project"] = d.project
@@ -355,6 +356,16 @@ func (d *deployment) permissions() object {
 			"destinations":             []map[string]string{{"server": "https://kubernetes.default.svc", "namespace": d.project}},
 			"clusterResourceWhitelist": []map[string]string{{"group": "", "kind": "Namespace"}, {"group": "kargo.akuity.io", "kind": "Project"}},
 		},
+	}
+}
+
+// credentials returns the Secret with which Argo CD reads the repository, which is private.
+func (d *deployment) credentials() object {
+	return object{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{
+			"name": d.project + "-repository", "namespace": parts.ArgoCDNamespace, "labels": map[string]string{"argocd.argoproj.io/secret-type": "repository"},
+		},
+		"stringData": map[string]string{"type": "git", "url": d.url(), "username": "acme", "password": servers.Gitea.Token},
 	}
 }
 

@@ -114,7 +114,7 @@ func argoCDEnvironment(o Options, c *Cluster) ([]string, error) {
 		"TMPDIR": "tmp", "HOME": "home", "ARGOCD_TLS_DATA_PATH": "tls", "ARGOCD_SSH_DATA_PATH": "ssh", "ARGOCD_GNUPGHOME": "gpg/keys",
 		"ARGOCD_GPG_DATA_PATH": "gpg/source", "ARGOCD_PLUGINSOCKFILEPATH": "plugins",
 	}
-	env := append(os.Environ(), "ARGOCD_GPG_ENABLED=false", "ARGOCD_FAKE_IN_CLUSTER=true", "KUBECONFIG="+c.Kubeconfig, "PATH="+o.program("argocd")+string(os.PathListSeparator)+os.Getenv("PATH"))
+	env := append(os.Environ(), "ARGOCD_ASK_PASS_SOCK="+filepath.Join(dir, "askpass.sock"), "ARGOCD_GPG_ENABLED=false", "ARGOCD_FAKE_IN_CLUSTER=true", "KUBECONFIG="+c.Kubeconfig, "PATH="+o.program("argocd")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	for name, folder := range folders {
 		path := filepath.Join(dir, filepath.FromSlash(folder))
 		if err := os.MkdirAll(path, 0o700); err != nil {
