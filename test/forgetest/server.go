@@ -3,8 +3,13 @@
 package forgetest
 
 import (
+	"bytes"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -33,6 +38,7 @@ type Request struct {
 	Method string
 	Path   string // with the query
 	Status int    // of the response; 0 without one
+	Body   []byte // of a POST
 }
 
 // Fault is a response that replaces the normal one.
@@ -50,6 +56,19 @@ func New(t testing.TB) *Server { return start(t, httptest.NewServer) }
 
 // NewTLS starts a server with the certificate of package httptest, which names example.com and this machine.
 func NewTLS(t testing.TB) *Server { return start(t, httptest.NewTLSServer) }
+
+// Before starts a server that passes requests on to another forge, at a host without TLS.
+func Before(t testing.TB, host string) *Server {
+	s := New(t)
+	s.mux.Handle("/", &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: host})
+			r.Out.Host = r.In.Host // the URLs in its responses lead back here
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // of clients that do not wait
+	})
+	return s
+}
 
 func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Server {
 	s := &Server{t: t, mux: http.NewServeMux()}
@@ -156,10 +175,15 @@ func (s *Server) fault(r *http.Request) *Fault {
 
 // note records a request, and returns a writer that records the status of its response.
 func (s *Server) note(r *http.Request) func(status int) {
+	var body []byte
+	if r.Method == http.MethodPost {
+		body, _ = io.ReadAll(r.Body) // who handles the request gets what was read
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := len(s.requests)
-	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.RequestURI()})
+	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.RequestURI(), Body: body})
 	return func(status int) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

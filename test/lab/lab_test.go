@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +32,7 @@ const (
 
 	gitPassword = "lab-git-password"
 	forgeToken  = "lab-forge-token"
+	gitlabToken = "lab-gitlab-token"
 )
 
 // lab is a Kargo Project on the running lab, with a team's servers around it.
@@ -42,7 +43,9 @@ type lab struct {
 	binary   string
 	repo     *repository
 	registry *registrytest.Registry
-	forge    *forgetest.Server
+	forge    *forge
+	gitlab   *forge
+	space    string // namespace of the images in the registry, and of their repositories at the forge
 
 	entries strings.Builder
 	ids     map[string]*image
@@ -53,21 +56,8 @@ type lab struct {
 	mu   sync.Mutex
 	tags map[string]registrytest.Content // current content of each tag
 	all  map[string]registrytest.Content // everything pushed, by digest
-}
-
-// image is an enrolled image with its repository at the forge.
-type image struct {
-	*lab
-	name      string
-	from      []string // references without registry, the final one first
-	workflows *forgetest.Workflows
-	pipelines *forgetest.Pipelines
-	latest    bool // publishes the tag latest, and else semantic versions
-	pinned    bool // builds with the digest in its inputs, otherwise with the current digest of the tag
-
-	mu      sync.Mutex
-	builds  int
-	outcome string // of the next runs: success, failure, never; or silent, which succeeds and publishes nothing
+	away string                          // requests to the registry with this prefix are refused; empty for none
+	held map[string]chan struct{}        // posts to the registry that wait, by path
 }
 
 // newLab starts the servers of a project. It skips the test if no lab is running.
@@ -79,10 +69,13 @@ func newLab(t *testing.T, project string) *lab {
 	}
 	l := &lab{
 		t: t, project: project, run: run, binary: filepath.Join(run, "imagefactory", "imagefactory"),
-		registry: registrytest.New(t), forge: forgetest.New(t),
-		tags: map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s",
+		registry: registrytest.New(t), space: "lab",
+		forge:  &forge{Server: forgetest.New(t), provider: "github", repos: "/api/v3/repos/", token: forgeToken},
+		gitlab: &forge{Server: forgetest.New(t), provider: "gitlab", token: gitlabToken},
+		tags:   map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s",
+		held: map[string]chan struct{}{},
 	}
-	l.forge.Token = forgeToken
+	l.forge.Token, l.gitlab.Token = forgeToken, gitlabToken
 	l.repo = l.newRepository()
 	l.must("go", "build", "-o", l.binary, "../../cmd/imagefactory")
 	return l
@@ -167,118 +160,10 @@ func (l *lab) holds(ref string) registrytest.Content {
 	return l.tags[ref]
 }
 
-// enroll adds an image to images.yaml and to the forge. Settings are further lines of the entry.
-func (l *lab) enroll(name string, from []string, settings ...string) *image {
-	return l.enrolAt("github", name, from, settings...)
-}
-
-func (l *lab) enrolAt(provider, name string, from []string, settings ...string) *image {
-	l.t.Helper()
-	i := &image{lab: l, name: name, from: from, outcome: "success"}
-	repo := "lab/" + name
-	fmt.Fprintf(&l.entries, "- name: %s\n  registry: %q\n  repository: lab/%s\n", name, l.registry.Host, name)
-	var source strings.Builder
-	fmt.Fprintf(&source, "  source:\n    provider: %s\n    host: %q\n    repo: %s\n", provider, l.forge.Host, repo)
-	var dockerfile strings.Builder
-	for n, ref := range from[1:] {
-		fmt.Fprintf(&dockerfile, "FROM %s/%s AS part%d\n", l.registry.Host, ref, n)
-	}
-	fmt.Fprintf(&dockerfile, "FROM %s/%s\n", l.registry.Host, from[0])
-	for n := range from[1:] {
-		fmt.Fprintf(&dockerfile, "COPY --from=part%d /a /a\n", n)
-	}
-	if provider == "gitlab" {
-		i.pipelines = l.forge.Pipelines(repo)
-		l.forge.GitLab(repo).Commit("Dockerfile", dockerfile.String())
-		source.WriteString("    variables: {DIGEST: \"{{digest}}\"}\n")
-	} else {
-		i.workflows = l.forge.Workflows(repo)
-		i.workflows.Inputs = []string{"digest"}
-		l.forge.GitHub(repo).Commit("Dockerfile", dockerfile.String())
-		source.WriteString("    workflow: build.yml\n")
-		if !slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(s, "source.inputs:") }) {
-			source.WriteString("    inputs: {digest: \"{{digest}}\"}\n")
-		}
-	}
-	for _, s := range settings {
-		if inner, ok := strings.CutPrefix(s, "source."); ok {
-			i.pinned = i.pinned || inner == "pinBases: true"
-			source.WriteString("    " + inner + "\n")
-			continue
-		}
-		i.latest = i.latest || s == "tags: latest"
-		l.entries.WriteString("  " + s + "\n")
-	}
-	l.entries.WriteString(source.String())
-	l.ids[name] = i
-	return i
-}
-
-// publish pushes an image that is built on the current digests of its bases, or on the given digest of the final base.
-func (i *image) publish(digest string) {
-	i.mu.Lock()
-	i.builds++
-	version := fmt.Sprintf("1.0.%d", i.builds)
-	i.mu.Unlock()
-	final := i.holds(i.from[0])
-	if digest != "" {
-		i.lab.mu.Lock()
-		final = i.all[digest]
-		i.lab.mu.Unlock()
-	}
-	built := registrytest.Built{Version: version, From: &final, Provenance: true}
-	for _, ref := range i.from[1:] {
-		built.Used = append(built.Used, i.holds(ref))
-	}
-	ref := "lab/" + i.name + ":" + version
-	if i.latest {
-		ref = "lab/" + i.name + ":latest"
-	}
-	i.put(ref, i.registry.Publish(ref, built))
-}
-
-// runs returns the builds that were started at the forge.
-func (i *image) runs() []forgetest.Run {
-	if i.pipelines != nil {
-		return i.pipelines.Runs()
-	}
-	return i.workflows.Runs()
-}
-
-// ends sets the outcome of the next runs.
-func (i *image) ends(outcome string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.outcome = outcome
-}
-
-// build plays the forge's runners: it builds each queued run, and ends it.
-func (i *image) build() {
-	for _, run := range i.runs() {
-		if run.Status != "queued" && run.Status != "created" {
-			continue
-		}
-		i.mu.Lock()
-		outcome := i.outcome
-		i.mu.Unlock()
-		if outcome == "never" {
-			continue
-		}
-		if outcome == "success" {
-			i.publish(map[bool]string{true: run.Values["digest"]}[i.pinned])
-		}
-		if i.pipelines != nil {
-			i.pipelines.Finish(run.ID, map[bool]string{true: "failed", false: "success"}[outcome == "failure"])
-		} else {
-			i.workflows.Finish(run.ID, strings.Replace(outcome, "silent", "success", 1))
-		}
-	}
-}
-
 // start sets the project up: it analyzes, generates dist and applies it, as CI and Argo CD do.
 func (l *lab) start() {
 	l.t.Helper()
-	host := l.forge.Host
+	l.registry.Break(l.fault)
 	text := fmt.Sprintf(`factory:
   project: %s
   state: {url: %q}
@@ -286,15 +171,17 @@ func (l *lab) start() {
   maxConcurrentRebuilds: 100
   credentials:
     %q: {api: {secret: forge, key: token}}
+    %q: {api: {secret: forge, key: gitlab}}
     %q: {git: {secret: git, key: token}}
 defaults:
   rebuildDelay: %s
   rebuildInterval: 0
 images:
-`, l.project, l.repo.url, l.poll, host, l.repo.host, delay) + l.entries.String()
+`, l.project, l.repo.url, l.poll, l.forge.Host, l.gitlab.Host, l.repo.host, delay) + l.entries.String()
 	require.NoError(l.t, os.RemoveAll(l.folder("")))
 	for name, text := range map[string]string{
-		"credentials/api/" + host + "/token": forgeToken, "credentials/git/" + host + "/token": forgeToken,
+		"credentials/api/" + l.forge.Host + "/token": l.forge.token, "credentials/git/" + l.forge.Host + "/token": l.forge.token,
+		"credentials/api/" + l.gitlab.Host + "/token": l.gitlab.token, "credentials/git/" + l.gitlab.Host + "/token": l.gitlab.token,
 		"credentials/git/" + l.repo.host + "/token": l.repo.login,
 	} {
 		require.NoError(l.t, os.MkdirAll(filepath.Dir(l.folder(name)), 0o750))
@@ -302,16 +189,56 @@ images:
 	}
 	require.NoError(l.t, l.repo.commit(map[string]string{"images.yaml": text}, "Enroll images"))
 	l.t.Log(l.imagefactory("analyze", "--all"))
+	l.buildFirst()
 	l.clear() // of an earlier run
 	l.apply()
 	l.secrets()
 	go l.work(l.t.Context())
 }
 
+// fault keeps a request from the registry if a scenario wants that.
+func (l *lab) fault(w http.ResponseWriter, r *http.Request) bool {
+	l.mu.Lock()
+	away, held := l.away, l.held[r.URL.Path]
+	l.mu.Unlock()
+	if away != "" && strings.HasPrefix(r.URL.Path, away) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	if held != nil && r.Method == http.MethodPost {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+		}
+	}
+	return false
+}
+
+// refuseRequests has the registry refuse requests with a prefix; empty for none.
+func (l *lab) refuseRequests(prefix string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = prefix
+}
+
+// hold has posts to a path of the registry wait, or go on.
+func (l *lab) hold(path string, wait bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch held := l.held[path]; {
+	case wait && held == nil:
+		l.held[path] = make(chan struct{})
+	case !wait && held != nil:
+		close(held)
+		delete(l.held, path)
+	}
+}
+
 // secrets creates the Secret that Kargo reads and the files that the Jobs use instead of Secrets, as a team does by hand.
 func (l *lab) secrets() {
 	l.t.Helper()
-	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forge","namespace":%q,"labels":{"kargo.akuity.io/cred-type":"generic"}},"stringData":{"token":%q}}`, l.project, forgeToken)
+	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forge","namespace":%q,"labels":{"kargo.akuity.io/cred-type":"generic"}},"stringData":{"token":%q,"gitlab":%q}}`,
+		l.project, l.forge.token, l.gitlab.token)
 	_, err := l.input(secret, "kubectl", "apply", "-f", "-")
 	require.NoError(l.t, err)
 	l.serviceAccount()
@@ -340,7 +267,9 @@ func (l *lab) work(ctx context.Context) {
 	last := time.Time{}
 	for ctx.Err() == nil {
 		for _, i := range l.ids {
-			i.build()
+			if s, ok := i.builder.(interface{ work() }); ok {
+				s.work()
+			}
 		}
 		if time.Since(last) > 15*time.Second {
 			last = time.Now()

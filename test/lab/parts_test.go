@@ -1,11 +1,8 @@
 package lab_test
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,11 +16,12 @@ import (
 )
 
 // What `make loop-up` prints: the addresses of real servers, which take the place of those in this process. Without them a test has
-// a git server of its own, and kubectl applies what synth writes.
+// a git server, a forge and a registry of its own, and kubectl applies what synth writes.
 var (
-	gitea      = os.Getenv("LOOP_GITEA")
-	giteaToken = os.Getenv("LOOP_GITEA_TOKEN")
-	argoCD     = os.Getenv("LOOP_ARGOCD") // kubeconfig of the cluster in which Argo CD runs
+	gitea        = os.Getenv("LOOP_GITEA")
+	giteaToken   = os.Getenv("LOOP_GITEA_TOKEN")
+	loopRegistry = os.Getenv("LOOP_REGISTRY") // in which the runner of LOOP_GITEA publishes
+	argoCD       = os.Getenv("LOOP_ARGOCD")   // kubeconfig of the cluster in which Argo CD runs
 )
 
 // repository is the git repository with images.yaml and state.
@@ -49,38 +47,14 @@ func (l *lab) newRepository() *repository {
 		}
 	}
 	name := l.project
-	_ = l.atGitea(http.MethodDelete, "repos/acme/"+name, nil) // of an earlier run
-	require.NoError(l.t, l.atGitea(http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}))
+	_ = l.callGitea(http.MethodDelete, "repos/acme/"+name, nil, nil) // of an earlier run
+	require.NoError(l.t, l.callGitea(http.MethodPost, "user/repos", map[string]any{"name": name, "auto_init": true, "default_branch": "main"}, nil))
 	r := &repository{
 		url: "http://" + gitea + "/acme/" + name + ".git", host: gitea, login: "acme:" + giteaToken, requests: func() []string { return nil },
 		l: l, dir: filepath.Join(l.t.TempDir(), "fleet.git"), fetched: time.Now(),
 	}
 	l.must("git", "clone", "-q", "--mirror", r.url, r.dir)
 	return r
-}
-
-// atGitea sends a request to the API of Gitea.
-func (l *lab) atGitea(method, path string, body any) error {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+gitea+"/api/v1/"+path, bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "token "+giteaToken)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
-	}
-	return err
 }
 
 // git runs git in the repository, or in a copy that is at most a second old.

@@ -4,7 +4,6 @@ package lab_test
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +32,9 @@ type scenario struct {
 // TestScenarios runs scenarios of one team beside each other, and then those that shake the whole installation.
 func TestScenarios(t *testing.T) {
 	l := newLab(t, "lab-scenarios")
+	if loopRegistry != "" {
+		l.buildAtGitea()
+	}
 	defer l.end()
 	var beside []scenario
 	for _, enroll := range []func(*lab) scenario{
@@ -43,6 +45,7 @@ func TestScenarios(t *testing.T) {
 	}
 	current := l.upToDate("j-current", "j/current:1")
 	killed := l.upToDate("l-poll", "l/node:1")
+	due, built := l.upToDate("p-due", "p/due:1"), l.upToDate("p-built", "p/built:1")
 	waits, runs := l.upToDate("h-waits", "h/waits:1", "rebuildDelay: 1h"), l.upToDate("h-runs", "h/runs:1")
 	l.start()
 	l.observedWithin(t, patience)
@@ -60,6 +63,7 @@ func TestScenarios(t *testing.T) {
 		assert.Equal(t, "1.0.1", current.state().CurrentVersion)
 	})
 	t.Run("a controller that is killed while it polls", func(t *testing.T) { controllerKilled(t, killed) })
+	t.Run("an API server that is gone for a minute", func(t *testing.T) { apiServerGone(t, due, built) })
 	t.Run("no drift", func(t *testing.T) { noDrift(t, l) })
 	t.Run("everything deleted and applied again", func(t *testing.T) { appliedAgain(t, l, current, waits, runs) })
 }
@@ -170,7 +174,7 @@ func newDigest(l *lab) scenario {
 		s := i.state()
 		assert.GreaterOrEqual(t, s.Rebuild.RequestedAt.Sub(seen.FirstSeen.Time), delay)
 		assert.Equal(t, two.Digest, i.runs()[0].Values["digest"])
-		i.links(t, i.workflows.URL(i.runs()[0].ID))
+		i.links(t, i.url(i.runs()[0].ID))
 		assert.Equal(t, "1.0.2", s.CurrentVersion)
 		assert.Equal(t, s.Rebuild.ID, i.promotions()[0].Metadata.Labels["imagefactory/rebuild"])
 	}}
@@ -245,19 +249,19 @@ func diamond(l *lab) scenario {
 		i.publish("")
 		return i
 	}
-	left, right := child("d-left", "lab/d-root:latest"), child("d-right", "lab/d-root:latest")
-	tip := child("d-tip", "lab/d-left:latest", "lab/d-right:latest")
+	left, right := child("d-left", l.own("d-root")), child("d-right", l.own("d-root"))
+	tip := child("d-tip", l.own("d-left"), l.own("d-right"))
 	return scenario{"a diamond is rebuilt once, in order", func(t *testing.T) {
 		two := l.tag("d/os:1", "2")
 		root.succeeds(t, 1, "d/os:1", two.Digest)
 		for _, i := range []*image{left, right} {
-			i.succeeds(t, 1, "lab/d-root:latest", l.holds("lab/d-root:latest").Digest)
+			i.succeeds(t, 1, l.own("d-root"), l.digest(l.own("d-root")))
 			assert.True(t, i.runs()[0].Created.After(root.runs()[0].Created), i.name)
 			assert.False(t, tipBefore(tip, i), i.name)
 		}
-		tip.succeeds(t, 1, "lab/d-left:latest", l.holds("lab/d-left:latest").Digest)
-		on, _ := tip.builtOn("lab/d-right:latest")
-		assert.Equal(t, l.holds("lab/d-right:latest").Digest, on)
+		tip.succeeds(t, 1, l.own("d-left"), l.digest(l.own("d-left")))
+		on, _ := tip.builtOn(l.own("d-right"))
+		assert.Equal(t, l.digest(l.own("d-right")), on)
 		tip.quiet(t, 1)
 		for _, i := range []*image{root, left, right} {
 			assert.Len(t, i.runs(), 1, i.name)
@@ -273,15 +277,15 @@ func tipBefore(tip, parent *image) bool {
 
 func chain(l *lab) scenario {
 	one := l.upToDate("d-one", "d/chain:1", "tags: latest")
-	two := l.enroll("d-two", []string{"lab/d-one:latest"}, "tags: latest")
+	two := l.enroll("d-two", []string{l.own("d-one")}, "tags: latest")
 	two.publish("")
-	three := l.enroll("d-three", []string{"lab/d-two:latest"})
+	three := l.enroll("d-three", []string{l.own("d-two")})
 	three.publish("")
 	return scenario{"a chain is rebuilt once, in order", func(t *testing.T) {
 		next := l.tag("d/chain:1", "2")
 		one.succeeds(t, 1, "d/chain:1", next.Digest)
-		two.succeeds(t, 1, "lab/d-one:latest", l.holds("lab/d-one:latest").Digest)
-		three.succeeds(t, 1, "lab/d-two:latest", l.holds("lab/d-two:latest").Digest)
+		two.succeeds(t, 1, l.own("d-one"), l.digest(l.own("d-one")))
+		three.succeeds(t, 1, l.own("d-two"), l.digest(l.own("d-two")))
 		three.quiet(t, 1)
 		assert.Len(t, one.runs(), 1)
 		assert.Len(t, two.runs(), 1)
@@ -292,21 +296,21 @@ func badGateway(l *lab) scenario {
 	i := l.upToDate("e-502", "e/gateway:1")
 	return scenario{"a forge that answers 502 for a while", func(t *testing.T) {
 		for range 3 {
-			l.forge.Fail(forgetest.Fault{Match: "POST /api/v3/repos/lab/e-502/actions/", Status: 502})
+			l.forge.Fail(forgetest.Fault{Match: "POST " + i.path() + "/actions/", Status: 502})
 		}
 		two := l.tag("e/gateway:1", "2")
 		i.succeeds(t, 1, "e/gateway:1", two.Digest)
-		assert.Len(t, l.forge.Requests("POST /api/v3/repos/lab/e-502/actions/"), 4)
+		assert.Len(t, l.forge.Requests("POST "+i.path()+"/actions/"), 4)
 	}}
 }
 
 func refused(l *lab) scenario {
 	i := l.upToDate("e-422", "e/refused:1")
-	i.workflows.Disabled = true
 	return scenario{"a forge that refuses", func(t *testing.T) {
+		words := i.refuse()
 		l.tag("e/refused:1", "2")
 		eventually(t, "the refusal is recorded", func() bool { return i.state().Rebuild.Status == state.Failed })
-		assert.Contains(t, i.state().Rebuild.Message, "disabled workflow")
+		assert.Contains(t, i.state().Rebuild.Message, words)
 		assert.Equal(t, 1, i.state().Rebuild.Failures)
 		i.quiet(t, 0)
 		assert.Len(t, i.promotions(), 1, "not tried again at once")
@@ -363,13 +367,13 @@ func optedOut(l *lab) scenario {
 
 func gitlab(l *lab) scenario {
 	l.tag("i/node:1", "1")
-	i := l.enrolAt("gitlab", "i-gitlab", []string{"i/node:1"})
+	i := l.enrolAt(l.gitlab, "i-gitlab", []string{"i/node:1"})
 	i.publish("")
 	return scenario{"GitLab", func(t *testing.T) {
 		two := l.tag("i/node:1", "2")
 		i.succeeds(t, 1, "i/node:1", two.Digest)
 		assert.Equal(t, two.Digest, i.runs()[0].Values["DIGEST"])
-		i.links(t, i.pipelines.URL(i.runs()[0].ID))
+		i.links(t, i.url(i.runs()[0].ID))
 	}}
 }
 
@@ -377,7 +381,7 @@ func neverPublished(l *lab) scenario {
 	l.tag("j/node:1", "1")
 	i := l.enroll("j-new", []string{"j/node:1"})
 	return scenario{"an image that was never published", func(t *testing.T) {
-		i.succeeds(t, 1, "j/node:1", l.holds("j/node:1").Digest)
+		i.succeeds(t, 1, "j/node:1", l.digest("j/node:1"))
 		assert.Equal(t, "1.0.1", i.state().CurrentVersion)
 	}}
 }
@@ -423,15 +427,9 @@ func twoBases(l *lab) scenario {
 	i := l.enroll("o-two", []string{"o/one:1", "o/two:1"})
 	i.publish("")
 	return scenario{"two bases at once are one rebuild", func(t *testing.T) {
-		l.registry.Break(func(w http.ResponseWriter, r *http.Request) bool { // both appear at once
-			if strings.HasPrefix(r.URL.Path, "/v2/o/") {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return true
-			}
-			return false
-		})
+		l.refuseRequests("/v2/o/") // both appear at once
 		one, two := l.tag("o/one:1", "2"), l.tag("o/two:1", "2")
-		l.registry.Break(nil)
+		l.refuseRequests("")
 		i.succeeds(t, 1, "o/one:1", one.Digest)
 		on, _ := i.builtOn("o/two:1")
 		assert.Equal(t, two.Digest, on)
@@ -443,7 +441,6 @@ func twoBases(l *lab) scenario {
 func oddInputs(l *lab) scenario {
 	const code = "${ { secret('forge').token } } ${% secret('forge').token %} }} '\"`\\ $(HOME) é"
 	i := l.upToDate("q-odd", "q/node:1", fmt.Sprintf("source.inputs: {code: %q, number: \"1.10\", yes: \"true\", note: \"{{base}}@{{digest}}\"}", code))
-	i.workflows.Inputs = []string{"code", "number", "yes", "note"}
 	return scenario{"inputs that mean something to Kargo are sent as they are", func(t *testing.T) {
 		two := l.tag("q/node:1", "2")
 		i.succeeds(t, 1, "q/node:1", two.Digest)
@@ -458,17 +455,34 @@ func controllerKilled(t *testing.T, i *image) {
 	i.ends("never")
 	two := i.tag("l/node:1", "2")
 	eventually(t, "the run is polled", func() bool {
-		return len(i.forge.Requests("GET /api/v3/repos/lab/l-poll/actions/runs/")) > 0
+		return len(i.forge.Requests("GET "+i.path()+"/actions/runs/")) > 0
 	})
 	time.Sleep(5 * time.Second) // Kargo keeps what a step has put out once the step that follows has returned
-	i.restart("kargo-controller")
+	i.kill("kargo-controller")()
 	i.ends("success")
 	i.succeeds(t, 1, "l/node:1", two.Digest)
-	assert.Len(t, i.forge.Requests("POST /api/v3/repos/lab/l-poll/actions/"), 1, "dispatched once")
+	assert.Len(t, i.forge.Requests("POST "+i.path()+"/actions/"), 1, "dispatched once")
 }
 
-// restart kills a process of the lab and starts it again as it was.
-func (l *lab) restart(name string) {
+// apiServerGone takes the API server of Kubernetes away for a minute, in which a digest becomes due and a build ends.
+func apiServerGone(t *testing.T, due, built *image) {
+	l := due.lab
+	built.ends("never")
+	two := l.tag("p/built:1", "2")
+	eventually(t, "the build has started", func() bool { return len(built.runs()) == 1 })
+	young := l.tag("p/due:1", "2")
+	l.candidate(t, "p/due:1", young.Digest)
+	l.observedWithin(t, patience) // no Job of an analysis runs: the lab does not report twice how one ended
+	start := l.kill("apiserver")
+	built.ends("success")
+	time.Sleep(time.Minute)
+	start()
+	due.succeeds(t, 1, "p/due:1", young.Digest)
+	built.succeeds(t, 1, "p/built:1", two.Digest)
+}
+
+// kill kills a process of the lab, which start starts again as it was.
+func (l *lab) kill(name string) (start func()) {
 	l.t.Helper()
 	file := filepath.Join(l.run, "pids", name)
 	text, err := os.ReadFile(file)
@@ -482,13 +496,16 @@ func (l *lab) restart(name string) {
 	}
 	args, env := proc("cmdline"), proc("environ")
 	require.NoError(l.t, syscall.Kill(pid, syscall.SIGKILL))
-	log, err := os.OpenFile(filepath.Join(l.run, "logs", name+".log"), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
-	require.NoError(l.t, err)
-	cmd := exec.Command(args[0], args[1:]...) // it outlives the test
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = l.run, env, log, log
-	require.NoError(l.t, cmd.Start())
-	require.NoError(l.t, os.WriteFile(file, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600))
-	go func() { _ = cmd.Wait() }()
+	return func() {
+		l.t.Helper()
+		log, err := os.OpenFile(filepath.Join(l.run, "logs", name+".log"), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+		require.NoError(l.t, err)
+		cmd := exec.Command(args[0], args[1:]...) // it outlives the test
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = l.run, env, log, log
+		require.NoError(l.t, cmd.Start())
+		require.NoError(l.t, os.WriteFile(file, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600))
+		go func() { _ = cmd.Wait() }()
+	}
 }
 
 // TestStoredAsWritten has the API server and Kargo's webhooks say what they would store of fleets that use every kind of
@@ -572,7 +589,7 @@ func appliedAgain(t *testing.T, l *lab, i, waits, running *image) {
 	young, ripe := l.tag("h/waits:1", "2"), l.tag("h/runs:1", "2")
 	l.candidate(t, "h/waits:1", young.Digest)
 	eventually(t, "the build is recorded", func() bool { return len(running.runs()) == 1 && running.state().Rebuild.Status == state.Running })
-	running.links(t, running.workflows.URL(running.runs()[0].ID))
+	running.links(t, running.url(running.runs()[0].ID))
 	runs := map[string]int{}
 	for name, i := range l.ids {
 		runs[name] = len(i.runs())

@@ -3,6 +3,8 @@
 package registrytest
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +12,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -51,14 +55,29 @@ type Content struct {
 }
 
 // New starts an empty registry; it stops with the test.
-func New(t testing.TB) *Registry { return start(t, httptest.NewServer) }
+func New(t testing.TB) *Registry { return start(t, httptest.NewServer, newRegistry()) }
 
 // NewTLS starts a registry with the certificate of package httptest, which names example.com and this machine.
-func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer) }
+func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer, newRegistry()) }
 
-func start(t testing.TB, listen func(http.Handler) *httptest.Server) *Registry {
+// Before starts a registry that keeps its images in another one, at a host without TLS.
+func Before(t testing.TB, host string) *Registry {
+	return start(t, httptest.NewServer, &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: host})
+			r.Out.Host = r.In.Host // the URLs in its responses lead back here
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // of clients that do not wait
+	})
+}
+
+// newRegistry returns a registry without images.
+func newRegistry() http.Handler {
+	return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
+}
+
+func start(t testing.TB, listen func(http.Handler) *httptest.Server, inner http.Handler) *Registry {
 	r := &Registry{t: t}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
 	server := listen(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		pushing, fault := r.pushing > 0, r.fault
@@ -240,7 +259,7 @@ func (r *Registry) image(base v1.Image, platform, text string) v1.Image {
 	if base == nil {
 		base = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	}
-	img, err := mutate.AppendLayers(base, static.NewLayer([]byte(text), types.OCILayer))
+	img, err := mutate.AppendLayers(base, static.NewLayer(archive(text), types.OCIUncompressedLayer))
 	require.NoError(r.t, err)
 	cfg, err := img.ConfigFile()
 	require.NoError(r.t, err)
@@ -250,6 +269,16 @@ func (r *Registry) image(base v1.Image, platform, text string) v1.Image {
 	img, err = mutate.ConfigFile(img, cfg)
 	require.NoError(r.t, err)
 	return img
+}
+
+// archive returns a layer with a text in the file /a.
+func archive(text string) []byte {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	_ = w.WriteHeader(&tar.Header{Name: "a", Mode: 0o644, Size: int64(len(text))}) // a buffer has no errors
+	_, _ = w.Write([]byte(text))
+	_ = w.Close()
+	return out.Bytes()
 }
 
 // attestation returns SLSA provenance v1 like BuildKit's, reduced to the images that the build used.

@@ -10,12 +10,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/imagefactory/imagefactory/test/parts"
 	"github.com/imagefactory/imagefactory/test/parts/buildrunner"
 )
+
+// builds is the number of jobs that run at the same time.
+const builds = 4
 
 // source is the repository of imagefactory, seen from the module's folder.
 const source = "../.."
@@ -73,13 +77,12 @@ func build(ctx context.Context, p *parts.Parts) (stop func(), err error) {
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	done := make(chan struct{})
-	go func() {
-		runner.Serve(ctx)
-		close(done)
-	}()
+	var serving sync.WaitGroup
+	for range builds {
+		serving.Go(func() { runner.Serve(ctx) })
+	}
 	return func() {
-		<-done
+		serving.Wait()
 		runner.Close()
 		_ = log.Close()
 	}, nil
