@@ -35,22 +35,43 @@ type Build struct {
 	Links map[string]*Build
 }
 
-// BakeTarget returns how `docker buildx bake`, run in the folder dir of a repository, builds a target of a bake file. A group with one
-// target stands for that target. The error is an [*Error].
-func BakeTarget(file string, text []byte, dir, target string) (*Build, error) {
+// BakeFile is a bake file whose targets are read as [BakeTarget] does.
+type BakeFile struct {
+	bake    *Bake
+	reading reading
+}
+
+// ReadBake reads a bake file. The error is an [*Error].
+func ReadBake(file string, text []byte) (*BakeFile, error) {
 	r := &reading{file: file}
 	f, err := ParseBake(file, text, Options{Unknown: r.unknown, Strict: true})
 	if err != nil {
 		return nil, err
 	}
-	names := f.Names([]string{target})
+	return &BakeFile{f, *r}, nil
+}
+
+// BakeTarget returns how `docker buildx bake`, run in the folder dir of a repository, builds a target of a bake file. A group with one
+// target stands for that target. The error is an [*Error].
+func BakeTarget(file string, text []byte, dir, target string) (*Build, error) {
+	f, err := ReadBake(file, text)
+	if err != nil {
+		return nil, err
+	}
+	return f.Build(dir, target)
+}
+
+// Build returns how a target is built, as [BakeTarget] does.
+func (f *BakeFile) Build(dir, target string) (*Build, error) {
+	r := f.reading
+	names := f.bake.Names([]string{target})
 	switch {
 	case len(names) == 0:
-		return nil, r.refuse(0, 0, "no target %q (targets: %s)", target, list(maps.Keys(f.Targets)))
+		return nil, r.refuse(0, 0, "no target %q (targets: %s)", target, list(maps.Keys(f.bake.Targets)))
 	case len(names) > 1:
 		return nil, r.refuse(0, 0, "%q is a group of several targets: name one of them (%s)", target, strings.Join(names, ", "))
 	}
-	return r.bake(f, names[0], dir)
+	return r.bake(f.bake, names[0], dir)
 }
 
 func list(names func(func(string) bool)) string {
@@ -169,23 +190,41 @@ func (r *reading) inherits(f *Bake, name string, seen map[string]bool) error {
 	return nil
 }
 
+// ComposeFile is a Compose file whose services are read as [ComposeService] does.
+type ComposeFile struct {
+	services *yaml.Node
+	env      map[string]string
+	reading  reading
+}
+
 // ComposeService returns how `docker compose build` builds a service of a Compose file. dotEnv is the text of the file .env beside it;
 // usesEnv reports whether the result depends on that. The error is an [*Error].
 func ComposeService(file string, text []byte, service string, dotEnv []byte) (b *Build, usesEnv bool, err error) {
-	r := &reading{file: file}
-	vars := DotEnv(string(dotEnv), func(text string) string {
-		return r.unknown(Expression{Text: text, Why: "the variable has no value in the file .env"})
-	})
+	f, err := ReadCompose(file, text, dotEnv)
+	if err != nil {
+		return nil, false, err
+	}
+	return f.Build(service)
+}
+
+// Build returns how a service is built, as [ComposeService] does.
+func (f *ComposeFile) Build(service string) (b *Build, usesEnv bool, err error) {
 	env := func(name string) (string, bool) {
 		usesEnv = true
-		v, ok := vars[name]
+		v, ok := f.env[name]
 		return v, ok
 	}
-	b, err = r.compose(text, service, env)
+	r := f.reading
+	b, err = r.service(f.services, service, Options{Env: env, Unknown: r.unknown, Strict: true})
 	return b, usesEnv, err
 }
 
-func (r *reading) compose(text []byte, service string, env func(string) (string, bool)) (*Build, error) {
+// ReadCompose reads a Compose file. dotEnv is the text of the file .env beside it. The error is an [*Error].
+func ReadCompose(file string, text, dotEnv []byte) (*ComposeFile, error) {
+	r := &reading{file: file}
+	env := DotEnv(string(dotEnv), func(text string) string {
+		return r.unknown(Expression{Text: text, Why: "the variable has no value in the file .env"})
+	})
 	if len(text) > MaxCompose {
 		return nil, r.refuse(0, 0, "Compose file larger than %d KiB", MaxCompose>>10)
 	}
@@ -199,7 +238,7 @@ func (r *reading) compose(text []byte, service string, env func(string) (string,
 	if yamlnode.Documents(text) > 1 {
 		return nil, r.refuse(0, 0, "has several documents, which are not merged (write one)")
 	}
-	return r.service(yamlnode.Get(root, "services"), service, Options{Env: env, Unknown: r.unknown, Strict: true})
+	return &ComposeFile{yamlnode.Get(root, "services"), env, *r}, nil
 }
 
 func (r *reading) service(services *yaml.Node, name string, o Options) (*Build, error) {
@@ -343,13 +382,22 @@ func (r *reading) platforms(b *Build, d described) {
 			b.Platform = r.refuse(x.Line, x.Column, "platforms of %s %q cannot be evaluated: %s (set source.platforms)", d.kind, d.name, x)
 			return
 		}
-		p, err := platforms.Parse(text)
-		if err != nil || text == "local" {
+		normal, ok := Platform(text)
+		if !ok {
 			b.Platform = r.refuse(line, column, "platform %s of %s %q does not say what is built (set source.platforms)", shortened(text), d.kind, d.name)
 			return
 		}
-		if text = platforms.FormatAll(platforms.Normalize(p)); !slices.Contains(b.Platforms, text) {
-			b.Platforms = append(b.Platforms, text)
+		if !slices.Contains(b.Platforms, normal) {
+			b.Platforms = append(b.Platforms, normal)
 		}
 	}
+}
+
+// Platform returns a platform in its usual spelling. ok is false if the text does not say which platform is built, as local does not.
+func Platform(text string) (normal string, ok bool) {
+	p, err := platforms.Parse(text)
+	if err != nil || text == "local" {
+		return text, false
+	}
+	return platforms.FormatAll(platforms.Normalize(p)), true
 }

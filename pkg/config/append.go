@@ -33,6 +33,8 @@ type EntrySource struct {
 	Host       string            `json:"host,omitempty"`
 	Repo       string            `json:"repo,omitempty"`
 	Branch     string            `json:"branch,omitempty"`
+	Bake       *EntryBake        `json:"bake,omitempty"`
+	Compose    *EntryCompose     `json:"compose,omitempty"`
 	Dockerfile string            `json:"dockerfile,omitempty"`
 	Target     string            `json:"target,omitempty"`
 	BuildArgs  map[string]string `json:"buildArgs,omitempty"`
@@ -42,6 +44,19 @@ type EntrySource struct {
 	Job        string            `json:"job,omitempty"`
 	PinBases   *bool             `json:"pinBases,omitempty"`
 	UpdatePins UpdatePins        `json:"updatePins,omitempty"`
+}
+
+// EntryBake is a [BakeTarget] of an [Entry].
+type EntryBake struct {
+	File    string `json:"file,omitempty"`
+	Target  string `json:"target,omitempty"`
+	Workdir string `json:"workdir,omitempty"`
+}
+
+// EntryCompose is a [ComposeService] of an [Entry].
+type EntryCompose struct {
+	File    string `json:"file,omitempty"`
+	Service string `json:"service"`
 }
 
 type entryTags struct {
@@ -57,7 +72,7 @@ func EntryOf(img *Image) Entry {
 	}
 	if s := img.Source; s != nil {
 		e.Source = &EntrySource{
-			Provider: s.Provider, Host: s.Host, Repo: s.Repo, Branch: s.Branch, Dockerfile: s.Dockerfile, Target: s.Target,
+			Provider: s.Provider, Host: s.Host, Repo: s.Repo, Branch: s.Branch, Bake: (*EntryBake)(s.Bake), Compose: (*EntryCompose)(s.Compose), Dockerfile: s.Dockerfile, Target: s.Target,
 			BuildArgs: s.BuildArgs, Contexts: s.BuildContexts, Platforms: s.Platforms, Workflow: s.Workflow, Job: s.Job, PinBases: s.PinBases, UpdatePins: s.UpdatePins,
 		}
 	}

@@ -13,9 +13,9 @@ import (
 
 // Names of the files that describe builds, where images.yaml names none.
 const (
-	defaultBakeFile    = "docker-bake.hcl"
+	DefaultBakeFile    = "docker-bake.hcl"
 	defaultBakeTarget  = "default"
-	defaultComposeFile = "compose.yaml"
+	DefaultComposeFile = "compose.yaml"
 )
 
 // BakeTarget is a target of a Docker Bake file, which says how an image is built.
@@ -97,14 +97,14 @@ func HoldsSecret(value string) bool { return holdsSecret("", value) }
 func (s *Source) applyBuildDefaults() {
 	if s.Bake != nil {
 		b := *s.Bake
-		setDefault(&b.File, defaultBakeFile)
+		setDefault(&b.File, DefaultBakeFile)
 		setDefault(&b.Target, defaultBakeTarget)
 		b.File = path.Clean(b.File)
 		s.Bake = &b
 	}
 	if s.Compose != nil {
 		c := *s.Compose
-		setDefault(&c.File, defaultComposeFile)
+		setDefault(&c.File, DefaultComposeFile)
 		c.File = path.Clean(c.File)
 		s.Compose = &c
 	}

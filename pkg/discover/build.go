@@ -26,6 +26,8 @@ type build struct {
 	guesses    []string // what was assumed
 	workflow   string   // file in .github/workflows
 	job        string   // of GitLab
+
+	described *described // the target or service that it is made from; nil if there is none
 }
 
 // locate sets context and Dockerfile from the texts of a build: paths are seen from dir, and a Dockerfile that is not named is in the

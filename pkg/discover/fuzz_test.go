@@ -136,7 +136,10 @@ func FuzzBake(f *testing.F) {
 		if isJSON {
 			name = "docker-bake.json"
 		}
-		check(t, discovered(t, config.GitHub, memory{name: text, "Dockerfile": "FROM a\n", ".github/workflows/a.yml": "on: workflow_dispatch\njobs: {a: {steps: [{run: docker buildx bake --push}]}}\n"}))
+		files := memory{name: text, "Dockerfile": "ARG K\nFROM a:${K}\n", ".github/workflows/a.yml": "on: workflow_dispatch\njobs: {a: {steps: [{run: A=y docker buildx bake --push}]}}\n"}
+		r := discovered(t, config.GitHub, files)
+		check(t, r)
+		readAsFound(t, files, r)
 	})
 }
 

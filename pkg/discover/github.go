@@ -541,7 +541,7 @@ func (r *steps) buildPush(place Place, name string, in func(...string) string) {
 	b := &build{by: name, place: place, target: in("target")}
 	context, file := in("context"), in("file")
 	sub := "."
-	if rest, ok := strings.CutPrefix(context, "{{defaultContext}}"); ok { // git: the Dockerfile is inside of the context
+	if rest, ok := strings.CutPrefix(context, defaultContext); ok { // git: the Dockerfile is inside of the context
 		context = strings.TrimPrefix(rest, ":")
 		sub, context = inside(".", context), ""
 		if sub == "" {

@@ -259,7 +259,7 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 		out.Confidence = Medium
 	}
 	if g.known && r.repo.remote {
-		if have := p.enrolled(img); have != nil {
+		if have := p.enrolled(img, b.described); have != nil {
 			out.Name = have.Name
 			p.compare(&out, have, img, b)
 			return out
@@ -267,6 +267,10 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 	}
 	out.Name = p.name(img, g)
 	img.Name = out.Name
+	d, why := g.described()
+	if d != nil && why == "" {
+		d.replace(img.Source)
+	}
 	out.Unresolved = compact(out.Unresolved)
 	p.names[img.Name] = true
 	if len(lacks) == 0 {
@@ -280,6 +284,9 @@ func (p *proposer) proposal(r *reading, g *group, shared bool) Proposal {
 			out.Notes = slices.Insert(out.Notes, i, "not known: "+l)
 		}
 		return out
+	}
+	if why != "" {
+		out.Notes = append(out.Notes, "copied from "+d.file+": "+r.marks.show(why))
 	}
 	out.Entry = new(config.EntryOf(img))
 	return out
@@ -395,19 +402,27 @@ func fromArgs(text []byte) map[string]bool {
 	return used
 }
 
-// enrolled returns the entry for an image, or nil.
-func (p *proposer) enrolled(img *config.Image) *config.Image {
+// enrolled returns the entry for an image, or nil. d is the target or service that it is built from, nil if there is none.
+func (p *proposer) enrolled(img *config.Image, d *described) *config.Image {
 	var found *config.Image
 	for i := range p.config.Images {
 		have := &p.config.Images[i]
 		if have.Registry != img.Registry || have.Repository != img.Repository {
 			continue
 		}
-		if found == nil || have.Managed() && have.Source.Target == img.Source.Target && have.Source.Dockerfile == cmp.Or(img.Source.Dockerfile, "Dockerfile") {
+		if found == nil || have.Managed() && isFrom(have.Source, img.Source, d) {
 			found = have
 		}
 	}
 	return found
+}
+
+// isFrom reports whether an enrolled source is the one that was found.
+func isFrom(have, found *config.Source, d *described) bool {
+	if file, name := have.BuildFile(); file != "" {
+		return d != nil && d.file == file && d.name == name
+	}
+	return have.Target == found.Target && have.Dockerfile == cmp.Or(found.Dockerfile, "Dockerfile")
 }
 
 // compare fills in the status of an image that is enrolled.
@@ -547,7 +562,7 @@ func (p *proposer) link() {
 			}
 			continue
 		}
-		if !p.own[namespace(registry, repository)] || p.enrolled(&config.Image{Registry: registry, Repository: repository, Source: &config.Source{}}) != nil {
+		if !p.own[namespace(registry, repository)] || p.enrolled(&config.Image{Registry: registry, Repository: repository, Source: &config.Source{}}, nil) != nil {
 			continue
 		}
 		if p.parents[u.ref] == nil {
