@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aymanbagabas/go-udiff"
 
@@ -87,18 +88,27 @@ const (
 	maxLines   = 100 // in the body of a commit message
 )
 
-// Message returns the commit message of the change.
+// Message returns the commit message of the change. The subject is its first fact, cut if it is long; a line that only says that a file
+// was updated is none.
 func (c *Change) Message() string {
 	lines := c.Summary()
 	for i := range lines {
 		lines[i] = sanitize.Line(lines[i])
 	}
-	if len(lines) == 1 && len(lines[0]) <= maxSubject {
-		return lines[0] + "\n"
+	if len(lines) == 0 {
+		return "Update " + plural.Count(len(c.Changed), "state file") + "\n"
 	}
-	subject := "Update " + plural.Count(len(c.Changed), "state file")
-	if more := fmt.Sprintf(" and %d more", len(lines)-1); len(lines) > 1 && len(lines[0]+more) <= maxSubject {
-		subject = lines[0] + more
+	first := max(0, slices.IndexFunc(lines, func(line string) bool { return !strings.HasSuffix(line, ": updated") }))
+	more := ""
+	if len(lines) > 1 {
+		more = fmt.Sprintf(" and %d more", len(lines)-1)
+	}
+	subject := lines[first]
+	if utf8.RuneCountInString(subject+more) > maxSubject {
+		subject = sanitize.Cut(subject, maxSubject-len(more)-len("..."))
+	}
+	if subject += more; subject == lines[0] {
+		return subject + "\n"
 	}
 	if more := len(lines) - maxLines; more > 0 {
 		lines = append(lines[:maxLines], fmt.Sprintf("and %d more", more))

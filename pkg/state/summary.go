@@ -58,9 +58,9 @@ func parse(data []byte, v any) bool { return data == nil || decode(data, v) == n
 func (b *Base) changes(old *Base) (out []string) {
 	add := func(format string, args ...any) { out = append(out, Short(b.Ref())+": "+fmt.Sprintf(format, args...)) }
 	switch {
-	case b.Baseline == nil:
+	case b.Baseline == nil && old.Repository == "":
 		add("in use")
-	case old.Baseline == nil:
+	case b.Baseline != nil && old.Baseline == nil:
 		add("holds %s", ShortDigest(b.CurrentDigest))
 	case b.CurrentDigest != old.CurrentDigest:
 		add("moved from %s to %s", ShortDigest(old.CurrentDigest), ShortDigest(b.CurrentDigest))
