@@ -64,6 +64,16 @@ func (o *Options) branch() string {
 	return cmp.Or(f.Config.Ref, f.State.Branch, config.DefaultBranch)
 }
 
+// sameRepo reports whether state is in the repository with images.yaml.
+func (o *Options) sameRepo() bool {
+	return strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
+}
+
+// elsewhere reports whether state is on another branch than images.yaml, or in another repository.
+func (o *Options) elsewhere() bool {
+	return !o.sameRepo() || o.branch() != cmp.Or(o.Config.Factory.State.Branch, config.DefaultBranch)
+}
+
 // Placeholder stands for every value that the team fills in.
 const Placeholder = "REPLACE-ME"
 
@@ -82,6 +92,9 @@ const (
 
 // Files renders all files: path in the repository to content. The same options give the same bytes.
 func Files(o Options) (map[string][]byte, error) {
+	if o.PullRequest && slices.Contains(o.CI, Gitea) {
+		return nil, errors.New("--pull-request is for CI at GitHub and GitLab, and that of this repository is at Gitea or Forgejo: there, CI pushes dist")
+	}
 	v, err := newView(&o)
 	if err != nil {
 		return nil, err
@@ -168,8 +181,8 @@ func newView(o *Options) (*view, error) {
 		ShellImage: "ghcr.io/imagefactory/imagefactory:" + o.Version + "-shell",
 		PushToken:  credentials.Variable(credentials.Git, state.Host),
 	}
-	v.SameRepo = strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
-	if v.Elsewhere = !v.SameRepo || v.Branch != v.StateBranch; v.Elsewhere {
+	v.SameRepo = o.sameRepo()
+	if v.Elsewhere = o.elsewhere(); v.Elsewhere {
 		v.StateDir = path.Join("../imagefactory-state", o.Location.StatePath)
 	} else if v.StateDir == "" {
 		return nil, errors.New("the state folder is outside the repository: set factory.state, so that init --full can write its paths")

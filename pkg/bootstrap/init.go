@@ -43,8 +43,9 @@ type InitOptions struct {
 
 // InitPlan lists the files that Init would write.
 type InitPlan struct {
-	Note  string // what may not be intended
-	files []planned
+	Note      string // what may not be intended
+	Elsewhere bool   // state is on another branch than images.yaml, or in another repository
+	files     []planned
 }
 
 // planned is a file to write.
@@ -153,6 +154,7 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 	if here, want := options.CheckedOut, options.branch(); here != "" && here != want {
 		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD read images.yaml and dist from branch %q, but this checkout is on %q (to use another branch, set factory.config.ref and factory.state.branch)", want, here)
 	}
+	plan.Elsewhere = options.elsewhere()
 	before := len(plan.files)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := plan.add(filepath.Join(root, filepath.FromSlash(name)), files[name]); err != nil {

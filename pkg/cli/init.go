@@ -113,27 +113,32 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	case len(written) == 0:
 		return env.infof("all files exist already")
 	}
-	return printNext(env, o.Direct)
+	return printNext(env, o.Direct, plan.Elsewhere)
 }
 
-// printNext prints the next steps.
-func printNext(env *Env, direct bool) error {
+// printNext prints the next steps. elsewhere says that state is not in the checkout of images.yaml.
+func printNext(env *Env, direct, elsewhere bool) error {
+	analyze, first := "imagefactory analyze", "imagefactory analyze && imagefactory synth"
+	if elsewhere {
+		analyze = "imagefactory analyze --push"
+		first = analyze + ", check the state out (docs/install.md), imagefactory synth"
+	}
 	lines := []string{
 		"next:",
-		"  1. imagefactory analyze && imagefactory synth, then commit and push everything",
+		"  1. " + first + ", then commit and push everything",
 		"  2. kubectl apply -f " + bootstrap.NamespaceFile,
 		"  3. copy " + bootstrap.SecretsFile + " to a place outside of git, fill it in, kubectl apply -f it",
 		"     (or fill in " + bootstrap.ExternalSecretsFile + ")",
 		"  4. kubectl apply -k deploy: Argo CD starts to apply dist",
-		"  5. imagefactory workflow NAME for each image: it writes the workflow that builds with the lock",
+		"  5. imagefactory workflow NAME --write DIR for each image: the workflow that builds with the lock; commit and push it",
 		"  6. run imagefactory doctor: it lists what is still missing",
 	}
 	if direct {
 		lines = []string{
 			"next:",
-			"  1. imagefactory analyze, then commit and push everything",
+			"  1. " + analyze + ", then commit and push everything",
 			"  2. create the secrets that the CI configuration names",
-			"  3. imagefactory workflow NAME for each image: it writes the workflow that builds with the lock",
+			"  3. imagefactory workflow NAME --write DIR for each image: the workflow that builds with the lock; commit and push it",
 			"  4. run it once by hand; imagefactory status shows the images, and doctor --direct lists what is still missing",
 		}
 	}

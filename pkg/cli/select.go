@@ -81,13 +81,17 @@ func openSelected(env *Env, paths *pathFlags, open opener, s fleet.Selection) (*
 }
 
 // openToShow opens the fleet for a command that only shows it. If state files cannot be read, it prints that and returns the rest.
+// Without state, because that is elsewhere, there is nothing to show.
 func openToShow(env *Env, paths *pathFlags, open opener) (*fleet.Fleet, error) {
 	f, err := open(paths.paths())
 	var partial *fleet.StateError
-	if !errors.As(err, &partial) {
-		return f, err
+	switch {
+	case errors.As(err, &partial):
+		return partial.Rest, env.printLeftOut(partial.Rest)
+	case err != nil:
+		return nil, err
 	}
-	return partial.Rest, env.printLeftOut(partial.Rest)
+	return f, f.StateElsewhere()
 }
 
 // printLeftOut prints, once, which state files were left out of a fleet, if any. The command then ends with exit code 2.

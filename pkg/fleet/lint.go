@@ -271,10 +271,15 @@ func (p Paths) command(args string) string {
 	if p.Config != config.DefaultConfigFile {
 		line += " --config " + p.Config
 	}
-	if p.StateDir != filepath.Join(filepath.Dir(p.Config), config.DefaultStateFolder) {
+	if p.StateDir != p.defaultState() {
 		line += " --state-dir " + p.StateDir
 	}
 	return line
+}
+
+// defaultState returns the state folder beside images.yaml.
+func (p Paths) defaultState() string {
+	return filepath.Join(filepath.Dir(p.Config), config.DefaultStateFolder)
 }
 
 // lintState reports unused state files.

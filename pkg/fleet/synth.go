@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/checkout"
@@ -105,18 +106,46 @@ func (f *Fleet) placeOf(image, base string) string {
 	return at
 }
 
-// needState returns an error if the state folder is missing: treated as empty, it would remove the Warehouse of every base
-// image from dist.
+// needState returns an error if the state folder is missing, or empty while state is kept elsewhere: treated as empty, it would remove
+// the Warehouse of every base image from dist.
 func (f *Fleet) needState() error {
+	if err := f.StateElsewhere(); err != nil {
+		return err
+	}
 	if _, err := os.Stat(f.Paths.StateDir); !errors.Is(err, fs.ErrNotExist) {
 		return nil // another problem was reported when the state was read
 	}
-	for i := range f.Config.Images {
-		if f.Config.Images[i].Managed() {
-			return Usagef("no state folder %q (run `imagefactory analyze` first, or pass --state-dir)", f.Paths.StateDir)
-		}
+	if f.manages() {
+		return Usagef("no state folder %q (run `imagefactory analyze` first, or pass --state-dir)", f.Paths.StateDir)
 	}
 	return nil
+}
+
+// manages reports whether an image is managed.
+func (f *Fleet) manages() bool {
+	return slices.ContainsFunc(f.Config.Images, func(img config.Image) bool { return img.Managed() })
+}
+
+// StateElsewhere returns an error if the state folder beside images.yaml holds nothing, and images.yaml says that state is on another
+// branch or in another repository. A folder that was named is taken as it is.
+func (f *Fleet) StateElsewhere() error {
+	if f.Paths.StateDir != f.Paths.defaultState() || len(f.State.Images)+len(f.State.Bases)+len(f.lost) > 0 || !f.manages() {
+		return nil
+	}
+	at := &f.Config.Factory
+	branch, where := cmp.Or(at.State.Branch, config.DefaultBranch), ""
+	if co, _, err := checkout.Find(filepath.Dir(f.Paths.Config)); err == nil && at.State.URL != "" && co.Origin != "" && !sameRepository(at.State.URL, co.Origin) {
+		where = fmt.Sprintf(" of %s", at.State.URL)
+	}
+	if where == "" && (at.Config.Ref == "" || at.Config.Ref == branch) {
+		return nil
+	}
+	return Usagef("no state in %q: it is on the branch %q%s (check that out, and name its folder with --state-dir or IMAGEFACTORY_STATE_DIR; "+
+		"if it does not exist yet, run `imagefactory analyze --push`)", f.Paths.StateDir, branch, where)
+}
+
+func sameRepository(a, b string) bool {
+	return strings.TrimSuffix(a, ".git") == strings.TrimSuffix(b, ".git")
 }
 
 // Synth returns the files of dist with the Kargo resources, by name: one file, or one per resource if split is set. The
