@@ -173,13 +173,14 @@ func (b *workflowBuilder) render(name string, value any) (*Workflow, error) {
 
 // checkBuild returns an error if an image cannot be built as a workflow with BuildKit on Linux does.
 func (b *workflowBuilder) checkBuild(img *config.Image) error {
-	if file, target := img.Source.BuildFile(); file != "" {
-		return fleet.Usagef("%q: %s of %s describes the build, and no workflow for bake or Compose files is written (write it yourself; both build with the lock)", img.Name, target, file)
+	if file, _ := img.Source.BuildFile(); file != "" && b.Context != "." {
+		return fleet.Usagef("%q: %s says its build context: leave --context out", img.Name, file)
 	}
 	if i := slices.IndexFunc(img.Source.Platforms, func(p string) bool { return !strings.HasPrefix(p, "linux/") }); i >= 0 {
 		return fleet.Usagef("%q: platform %s is not built on a Linux runner; write its workflow yourself", img.Name, img.Source.Platforms[i])
 	}
-	for _, list := range []map[string]string{img.Source.BuildArgs, img.Source.BuildContexts} {
+	own := img.Source.Written()
+	for _, list := range []map[string]string{own.BuildArgs, own.BuildContexts} {
 		for _, key := range slices.Sorted(maps.Keys(list)) {
 			if strings.TrimSpace(key) != key || strings.ContainsAny(key, "=\"\r\n") {
 				return fleet.Usagef("%q: a workflow cannot pass the build argument or context %q: its name contains =, a quote or a line break, or has spaces around it", img.Name, key)
@@ -277,6 +278,7 @@ var actions = map[string]string{
 	"docker/setup-buildx-action": "37fe631027851001ddb9b187196cc803df7f5f0e # v4.3.0",
 	"docker/login-action":        "4907a6ddec9925e35a0a9e82d7399ccc52663121 # v4.1.0",
 	"docker/build-push-action":   "53b7df96c91f9c12dcc8a07bcb9ccacbed38856a # v7.3.0",
+	"docker/bake-action":         "a66e1c87e2eca0503c343edf1d208c716d54b8a8 # v7.1.0",
 }
 
 // withVersions adds the versions of actions. Those of the present file stay: a bot may have updated them. Lines of other texts,

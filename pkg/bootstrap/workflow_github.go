@@ -55,6 +55,7 @@ type gitHubStep struct {
 	Name string            `yaml:"name,omitempty"`
 	Uses string            `yaml:"uses"`
 	With map[string]string `yaml:"with,omitempty"`
+	Env  map[string]string `yaml:"env,omitempty"`
 }
 
 // gitHub returns the workflow of GitHub Actions, or of Gitea Actions, that builds the images. It runs no script: no text of an entry is read by a shell.
@@ -174,13 +175,17 @@ func (b *workflowBuilder) gitHubJob(img *config.Image) (*gitHubJob, error) {
 	if err != nil {
 		return nil, err
 	}
+	bake, err := bakeOf(img)
+	if err != nil {
+		return nil, err
+	}
 	src := img.Source
 	job := &gitHubJob{RunsOn: "ubuntu-latest", Timeout: 60, Permissions: map[string]string{"contents": "read"}}
 	add := func(name, uses string, with map[string]string) {
-		job.Steps = append(job.Steps, gitHubStep{name, uses, with})
+		job.Steps = append(job.Steps, gitHubStep{Name: name, Uses: uses, With: with})
 	}
 	add("", "actions/checkout", map[string]string{"persist-credentials": "false"})
-	if slices.ContainsFunc(src.Platforms, emulated) {
+	if emulates(src) {
 		add("", "docker/setup-qemu-action", nil)
 	}
 	add("", "docker/setup-buildx-action", nil)
@@ -191,6 +196,10 @@ func (b *workflowBuilder) gitHubJob(img *config.Image) (*gitHubJob, error) {
 	}
 	add("", "docker/login-action", login)
 	job.Steps = append(job.Steps, *pin)
+	if bake != nil {
+		job.Steps = append(job.Steps, bake.step(references))
+		return job, nil
+	}
 	build := map[string]string{
 		"context": verbatim(b.Context), "file": verbatim(src.Dockerfile), "platforms": strings.Join(src.Platforms, ","), "push": "true",
 		"provenance": "mode=max", "tags": strings.Join(references, "\n"),
@@ -224,5 +233,5 @@ func (b *workflowBuilder) pinStep(img *config.Image) (*gitHubStep, error) {
 	if lock := inputsWith(img.Source.Inputs, onlyLock()); len(lock) > 0 {
 		with["lock"] = "${{ inputs." + lock[0] + " }}"
 	}
-	return &gitHubStep{"Fetch the lock", ownAction, with}, nil
+	return &gitHubStep{Name: "Fetch the lock", Uses: ownAction, With: with}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
@@ -61,6 +60,10 @@ func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 	if err != nil {
 		return nil, err
 	}
+	bake, err := bakeOf(img)
+	if err != nil {
+		return nil, err
+	}
 	src, pin := img.Source, "pin-"+img.Name
 	for _, text := range []string{src.Branch, src.Job} { // they become text of a rule
 		if strings.ContainsAny(text, `"$\`) {
@@ -84,41 +87,82 @@ func (b *workflowBuilder) gitLab(img *config.Image) (*Workflow, error) {
 		},
 		ResourceGroup: "build-" + img.Name, Timeout: "1h", Variables: map[string]any{"DOCKER_TLS_CERTDIR": "/certs"},
 	}
-	command := []string{"docker buildx build --push --provenance=mode=max"}
-	argument := func(flag, variable string, value any) {
-		job.Variables[variable] = value
-		command = append(command, strings.TrimSpace(flag+` "$`+variable+`"`))
+	var commands []string
+	if bake != nil {
+		commands = bake.commands(job.Variables, references)
+	} else {
+		commands = b.buildCommand(job.Variables, src, references)
 	}
-	literal := func(flag, variable, value string) {
-		if value != "" {
-			argument(flag, variable, literalVariable{Value: value})
-		}
-	}
-	literal("--file", "BUILD_FILE", src.Dockerfile)
-	literal("--platform", "BUILD_PLATFORMS", strings.Join(src.Platforms, ","))
-	literal("--target", "BUILD_TARGET", src.Target)
-	for i, pair := range pairs(src.BuildArgs) {
-		literal("--build-arg", fmt.Sprintf("BUILD_ARG_%d", i+1), pair)
-	}
-	for i, pair := range pairs(src.BuildContexts) {
-		literal("--build-context", fmt.Sprintf("BUILD_CONTEXT_%d", i+1), pair)
-	}
-	for i, reference := range references { // a tag of the command line may contain variables of the pipeline
-		argument("--tag", fmt.Sprintf("BUILD_TAG_%d", i+1), reference)
-	}
-	literal("", "BUILD_CONTEXT", b.Context)
 	job.Variables["REGISTRY"] = literalVariable{Value: img.Registry}
 	user, password := "REGISTRY_USERNAME", "REGISTRY_PASSWORD"
 	if img.Registry == "registry."+src.Host {
 		user, password = "CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"
 	}
 	job.Script = []string{fmt.Sprintf(`printf '%%s' "$%s" | docker login --username "$%s" --password-stdin "$REGISTRY"`, password, user)}
-	if slices.ContainsFunc(src.Platforms, emulated) {
+	if emulates(src) {
 		job.Script = append(job.Script, "docker run --rm --privileged "+binfmtImage+" --install all")
 	}
-	job.Script = append(job.Script, "docker context create builder", "docker buildx create --use builder", strings.Join(command, " "))
+	job.Script = append(job.Script, "docker context create builder", "docker buildx create --use builder")
+	job.Script = append(job.Script, commands...)
 	b.note("include the file from .gitlab-ci.yml: {local: /%s}", b.file)
 	return b.render(img.Name, map[string]any{"include": []gitLabInclude{*include}, "build-" + img.Name: job})
+}
+
+// gitLabCommand is a command whose arguments are variables of the job.
+type gitLabCommand struct {
+	words     []string
+	variables map[string]any
+}
+
+func (c *gitLabCommand) argument(flag, variable string, value any) {
+	c.variables[variable] = value
+	c.words = append(c.words, strings.TrimSpace(flag+` "$`+variable+`"`))
+}
+
+// literal adds an argument that GitLab does not expand, unless it is empty.
+func (c *gitLabCommand) literal(flag, variable, value string) {
+	if value != "" {
+		c.argument(flag, variable, literalVariable{Value: value})
+	}
+}
+
+// buildCommand returns the command that builds a Dockerfile, and sets its variables.
+func (b *workflowBuilder) buildCommand(variables map[string]any, src *config.Source, references []string) []string {
+	c := gitLabCommand{[]string{"docker buildx build --push --provenance=mode=max"}, variables}
+	c.literal("--file", "BUILD_FILE", src.Dockerfile)
+	c.literal("--platform", "BUILD_PLATFORMS", strings.Join(src.Platforms, ","))
+	c.literal("--target", "BUILD_TARGET", src.Target)
+	for i, pair := range pairs(src.BuildArgs) {
+		c.literal("--build-arg", fmt.Sprintf("BUILD_ARG_%d", i+1), pair)
+	}
+	for i, pair := range pairs(src.BuildContexts) {
+		c.literal("--build-context", fmt.Sprintf("BUILD_CONTEXT_%d", i+1), pair)
+	}
+	for i, reference := range references { // a tag of the command line may contain variables of the pipeline
+		c.argument("--tag", fmt.Sprintf("BUILD_TAG_%d", i+1), reference)
+	}
+	c.literal("", "BUILD_CONTEXT", b.Context)
+	return []string{strings.Join(c.words, " ")}
+}
+
+// commands returns the commands that build, and sets their variables. The lock is named as seen from the folder of the project.
+func (b *bakeBuild) commands(variables map[string]any, references []string) []string {
+	variables[noEnvironment], variables["BUILDX_BAKE_ENTITLEMENTS_FS"] = "1", "0" // a context may be outside of the folder
+	c := gitLabCommand{[]string{"docker buildx bake --push --provenance=mode=max"}, variables}
+	c.literal("--file", "BUILD_FILE", b.file)
+	for i, override := range b.set {
+		c.literal("--set", fmt.Sprintf("BUILD_SET_%d", i+1), override)
+	}
+	for i, override := range b.tagged(references) {
+		c.argument("--set", fmt.Sprintf("BUILD_TAG_%d", i+1), override)
+	}
+	c.literal("", "BUILD_TARGET", b.target)
+	command := strings.Join(c.words, " ")
+	if b.folder == "." {
+		return []string{command}
+	}
+	variables["BUILD_FOLDER"] = literalVariable{Value: b.folder}
+	return []string{`export EXPERIMENTAL_BUILDKIT_SOURCE_POLICY="$CI_PROJECT_DIR/$EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"`, `cd "./$BUILD_FOLDER"`, command}
 }
 
 func gitLabWorkflow(name string) string { return path.Join(".gitlab", name+".gitlab-ci.yml") }

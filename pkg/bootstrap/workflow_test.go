@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -95,6 +96,98 @@ func evaluateNothing(t *testing.T, provider config.Provider) {
 		}
 	})
 	assert.Positive(t, written, "all entries are invalid")
+}
+
+// TestBakeWorkflowsEvaluateNothingOfAnEntry: whatever an entry with a bake file holds reaches buildx as it is.
+func TestBakeWorkflowsEvaluateNothingOfAnEntry(t *testing.T) {
+	for _, provider := range []config.Provider{config.GitHub, config.GitLab} {
+		t.Run(string(provider), func(t *testing.T) { bakeNothing(t, provider) })
+	}
+}
+
+func bakeNothing(t *testing.T, provider config.Provider) {
+	dir, written := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		evil := rapid.SliceOfN(rapid.SampledFrom([]string{"file", "target", "workdir", "value", "name"}), 1, 2).Draw(t, "evil")
+		text := func(name string) string {
+			if slices.Contains(evil, name) {
+				return hostile().Draw(t, name)
+			}
+			return rapid.StringMatching(`[a-z]{3}`).Draw(t, name)
+		}
+		source := map[string]any{
+			"provider": string(provider), "repo": "acme/web", "platforms": []string{"linux/arm64"},
+			"bake":      map[string]string{"file": text("file") + ".hcl", "target": text("target"), "workdir": text("workdir")},
+			"buildArgs": map[string]string{"ARG": text("value"), text("name"): "x"},
+		}
+		if provider == config.GitHub {
+			source["workflow"] = "build.yml"
+		}
+		f := enrolled(t, dir, source)
+		if f == nil {
+			return
+		}
+		w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: "."})
+		if usage := (*fleet.UsageError)(nil); err != nil {
+			require.ErrorAs(t, err, &usage)
+			return
+		}
+		var doc map[string]any
+		require.NoError(t, yaml.UnmarshalStrict(w.Content, &doc), "%s", w.Content)
+		src := f.Config.Find("web").Source
+		written++
+		want := []string{"*.platform=linux/arm64", "*.tags=ghcr.io/acme/web:latest"}
+		for name, value := range src.BuildArgs {
+			want = append(want, src.Bake.Target+".args."+name+"="+value)
+		}
+		var set []string
+		folder, file, target := "", "", ""
+		if provider == config.GitHub {
+			set, folder, file, target = bakeInputs(t, doc)
+		} else {
+			set, folder, file, target = bakeVariables(t, doc)
+		}
+		assert.ElementsMatch(t, want, set)
+		assert.Equal(t, src.Bake.File, path.Join(folder, file))
+		assert.Equal(t, path.Clean(src.Bake.Workdir), path.Clean(folder))
+		assert.Equal(t, src.Bake.Target, target)
+	})
+	assert.Positive(t, written, "all entries are invalid")
+}
+
+// bakeInputs returns the inputs of docker/bake-action.
+func bakeInputs(t *rapid.T, doc map[string]any) (set []string, folder, file, target string) {
+	steps := doc["jobs"].(map[string]any)["build-web"].(map[string]any)["steps"].([]any)
+	step := steps[len(steps)-1].(map[string]any)
+	require.Regexp(t, "^docker/bake-action@", step["uses"])
+	with := step["with"].(map[string]any)
+	for _, value := range with {
+		for _, e := range expression.FindAllString(value.(string), -1) {
+			assert.Regexp(t, expressions, e)
+		}
+	}
+	return strings.Split(unescaped(with["set"].(string)), "\n"), with["source"].(string), with["files"].(string), with["targets"].(string)
+}
+
+// bakeVariables returns what the job of GitLab gives to docker buildx bake.
+func bakeVariables(t *rapid.T, doc map[string]any) (set []string, folder, file, target string) {
+	job := doc["build-web"].(map[string]any)
+	for _, line := range job["script"].([]any) {
+		assert.Regexp(t, `^[-\w\s/:.="$|'%]+$`, line)
+	}
+	literals := map[string]string{"BUILD_FOLDER": "."}
+	for name, value := range job["variables"].(map[string]any) {
+		if text, expanded := value.(string); expanded && name == "BUILD_TAG_1" {
+			set = append(set, text)
+		} else if v, literal := value.(map[string]any); literal {
+			assert.Equal(t, false, v["expand"])
+			literals[name] = v["value"].(string)
+			if strings.HasPrefix(name, "BUILD_SET_") {
+				set = append(set, literals[name])
+			}
+		}
+	}
+	return set, literals["BUILD_FOLDER"], literals["BUILD_FILE"], literals["BUILD_TARGET"]
 }
 
 func checkGitHub(t *rapid.T, doc map[string]any, src *config.Source) {

@@ -29,8 +29,8 @@ func newWorkflow(env *Env, paths *pathFlags) *cobra.Command {
 		Use:   "workflow NAME | --check DIR",
 		Short: "Write the workflow that builds an image with its lock",
 		Long: `Workflow prints the workflow of GitHub or Gitea, or the GitLab CI configuration, that builds an image as it is enrolled: its Dockerfile,
-target, build arguments, contexts and platforms, with the lock, and with provenance from which imagefactory reads what the
-image was built on. Builds of an image run one after the other, and the title of a run names the rebuild that it is for.
+target, build arguments, contexts and platforms, or the target of its bake file or the service of its Compose file, with the lock, and
+with provenance from which imagefactory reads what the image was built on. Builds of an image run one after the other, and the title of a run names the rebuild that it is for.
 
 A workflow that several entries name has a job for each of them; an input that they share selects one.
 

@@ -44,8 +44,13 @@ func (in inputs) unread() error {
 
 // exec runs a program in the workspace.
 func (j *job) exec(ctx context.Context, env []string, program string, args ...string) error {
+	return j.execIn(ctx, ".", env, program, args...)
+}
+
+// execIn runs a program in a folder of the workspace.
+func (j *job) execIn(ctx context.Context, folder string, env []string, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir, cmd.Env = j.workspace, slices.Concat(j.environ, env)
+	cmd.Dir, cmd.Env = filepath.Join(j.workspace, folder), slices.Concat(j.environ, env)
 	var out bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&out, j.Log)
 	cmd.Stderr = cmd.Stdout
@@ -101,14 +106,10 @@ func (j *job) login(_ context.Context, in inputs) error {
 
 // buildPush is docker/build-push-action, which names the run as the builder in the provenance.
 func (j *job) buildPush(ctx context.Context, in inputs) error {
-	c := &j.task.Context
 	if in.get("context") == "" || in.get("push") != "true" || in.get("provenance") == "" {
 		return fmt.Errorf("only builds of a context that are pushed, with provenance, are known")
 	}
-	args := []string{
-		"buildx", "build", "--progress", "plain", "--push",
-		"--attest", fmt.Sprintf("type=provenance,%s,builder-id=%s/%s/actions/runs/%s", in.get("provenance"), strings.TrimSuffix(c.ServerURL, "/"), c.Repository, c.RunID),
-	}
+	args := []string{"buildx", "build", "--progress", "plain", "--push", "--attest", "type=provenance," + j.provenance(in)}
 	for flag, name := range map[string]string{"--file": "file", "--target": "target", "--platform": "platforms"} {
 		if value := in.get(name); value != "" {
 			args = append(args, flag, value)
@@ -120,6 +121,32 @@ func (j *job) buildPush(ctx context.Context, in inputs) error {
 		}
 	}
 	return j.exec(ctx, nil, j.docker(), append(args, in.get("context"))...)
+}
+
+// provenance returns the attributes of the provenance, with the run as the builder.
+func (j *job) provenance(in inputs) string {
+	c := &j.task.Context
+	return fmt.Sprintf("%s,builder-id=%s/%s/actions/runs/%s", in.get("provenance"), strings.TrimSuffix(c.ServerURL, "/"), c.Repository, c.RunID)
+}
+
+// bake is docker/bake-action with a folder of the workspace, which allows what the file asks of the file system.
+func (j *job) bake(ctx context.Context, in inputs, variables map[string]string) error {
+	source := in.get("source")
+	if source != "." && !strings.HasPrefix(source, "./") || in.get("push") != "true" || in.get("provenance") == "" {
+		return fmt.Errorf("only builds in a folder that are pushed, with provenance, are known")
+	}
+	args := []string{"buildx", "bake", "--progress", "plain", "--allow", "fs=*", "--push", "--provenance", j.provenance(in)}
+	for _, file := range in.lines("files") {
+		args = append(args, "--file", file)
+	}
+	for _, override := range in.lines("set") {
+		args = append(args, "--set", override)
+	}
+	var env []string
+	for name, value := range variables {
+		env = append(env, name+"="+value)
+	}
+	return j.execIn(ctx, source, env, j.docker(), append(args, in.lines("targets")...)...)
 }
 
 // composite runs the steps of an action of imagefactory.

@@ -80,6 +80,8 @@ func TestUnknown(t *testing.T) {
 		"[{uses: docker/setup-qemu-action@v3, with: {platforms: all}}]":          `unknown input "platforms"`,
 		"[{uses: docker/login-action@v3, with: {registry: a, username: b}}]":     "required",
 		"[{uses: docker/build-push-action@v6, with: {context: ., push: false}}]": "only builds of a context that are pushed",
+		"[{uses: docker/bake-action@v7, with: {push: true}}]":                    "only builds in a folder that are pushed",
+		"[{uses: docker/login-action@v3, env: {A: b}}]":                          "uses together with run or env",
 		"[{uses: imagefactory/imagefactory/pin@v1}]":                             `input "image" is required`,
 		"[{uses: imagefactory/imagefactory/pin@v1, with: {image: a, img: b}}]":   `unknown input "img"`,
 		"[{run: 'true', shell: pwsh}]":                                           `unknown shell "pwsh"`,

@@ -244,16 +244,17 @@ func (j *job) step(ctx context.Context, v values, s step, actionPath string) err
 		}
 		return j.script(ctx, v, s, script, env, actionPath)
 	}
-	if s.Run != "" || len(env) > 0 {
+	name, ref, _ := strings.Cut(strings.TrimPrefix(s.Uses, "https://github.com/"), "@")
+	if s.Run != "" || len(env) > 0 && name != "docker/bake-action" {
 		return errors.New("uses together with run or env")
 	}
-	name, ref, _ := strings.Cut(strings.TrimPrefix(s.Uses, "https://github.com/"), "@")
 	run := map[string]func(context.Context, inputs) error{
 		"actions/checkout":              j.checkout,
 		"docker/setup-qemu-action":      j.setupQEMU,
 		"docker/setup-buildx-action":    j.setupBuildx,
 		"docker/login-action":           j.login,
 		"docker/build-push-action":      j.buildPush,
+		"docker/bake-action":            func(ctx context.Context, in inputs) error { return j.bake(ctx, in, env) },
 		"imagefactory/imagefactory/pin": func(ctx context.Context, in inputs) error { return j.composite(ctx, "pin", ref, s.ID, in) },
 	}[name]
 	if run == nil {
