@@ -124,7 +124,7 @@ type Defaults struct {
 	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How old a new digest of a base image must be before it triggers a rebuild. 0 rebuilds at once."`
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay."`
-	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of an image, urgent ones excepted. 0: none."`
+	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of an image, urgent ones and those for a release by hand excepted. 0: none."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild."`
 	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities. Without it, scans only show them."`
 	Owner           string            `yaml:"owner" jsonschema:"maxLength=63,pattern=^@?[A-Za-z0-9]([-A-Za-z0-9_./@]*[A-Za-z0-9])?$" jsonschema_description:"Team or person that owns images without an owner."`
@@ -155,7 +155,7 @@ type Image struct {
 	RebuildDelay    *Duration         `yaml:"rebuildDelay" jsonschema_description:"How old a new digest of a base image must be before it triggers a rebuild. Default 7d; 0 rebuilds at once."`
 	MaxRebuildDelay *Duration         `yaml:"maxRebuildDelay" jsonschema_description:"Longest wait under the policy settle. Default four times rebuildDelay."`
 	RebuildPolicy   RebuildPolicy     `yaml:"rebuildPolicy" jsonschema:"enum=mature,enum=settle" jsonschema_description:"mature: rebuild on the newest digest that is older than rebuildDelay. settle: wait until the tag has not moved for rebuildDelay. Default: mature with pinBases, else settle."`
-	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of the image, urgent ones excepted. Default 1d; 0: none."`
+	RebuildInterval *Duration         `yaml:"rebuildInterval" jsonschema_description:"Least time between two automatic rebuilds of the image, urgent ones and those for a release by hand excepted. Default 1d; 0: none."`
 	Windows         []Window          `yaml:"windows" jsonschema_description:"When its rebuilds may start, together with the windows of the factory."`
 	AutoRebuild     *bool             `yaml:"autoRebuild" jsonschema_description:"false: watch and show only, never rebuild. Default true."`
 	Urgent          *Urgent           `yaml:"urgent" jsonschema_description:"When a scan releases a candidate that fixes vulnerabilities; keys that are left out come from defaults."`

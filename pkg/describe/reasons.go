@@ -259,7 +259,7 @@ func (c *chain) image() {
 	case dec.Stop == policy.StopWindow:
 		c.rule([]string{"windows"}, "rebuilds start only while the windows of the image and of the factory are open")
 	case dec.Stop == policy.StopInterval:
-		c.rule([]string{"rebuildInterval"}, "two automatic rebuilds are at least %s apart, urgent ones excepted", c.img.Interval())
+		c.rule([]string{"rebuildInterval"}, "two automatic rebuilds are at least %s apart, urgent ones and those for a release excepted", c.img.Interval())
 	}
 	status := strings.ToLower(string(dec.Status))
 	if dec.Status == policy.OptedOut {

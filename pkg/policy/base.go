@@ -59,7 +59,7 @@ func (d *decider) parent(b *BaseDecision, dep *graph.Dep, on *state.BuiltOn, fac
 		if b.Due {
 			b.Since = pastOnly(published.Since, d.clock)
 			b.Outdated = b.Since
-			b.Urgent = urgentSince(d.st.Images[dep.Parent], builtAt(facts))
+			b.Urgent, b.released = d.passedOn(dep.Parent, builtAt(facts))
 		}
 	}
 }
@@ -308,7 +308,7 @@ func (d *decider) upstream(b *BaseDecision, img *config.Image, base *state.Base,
 		b.Lock, b.Origin = v.list[ripe].Snapshot, FromRipe
 		b.Released = v.releasedNow(&v.list[ripe]) && !v.aged(&v.list[ripe], v.delay())
 		if b.Due, b.Since = v.triggered(from, ripe); b.Due {
-			b.Urgent, b.fixes, b.byHand = v.verdicts(from, ripe)
+			b.Urgent, b.fixes, b.released = v.verdicts(from, ripe)
 		}
 	case older >= 0:
 		ripe = older
@@ -450,7 +450,7 @@ func (v *view) leave(b *BaseDecision, to int, from *candidate) {
 		b.Waiting, b.Moved, b.Until = b.Lock.Digest, time.Time{}, due
 	default:
 		b.Due, b.Since = true, due
-		b.byHand = from.held
+		b.left = from.held
 		b.Waiting, b.Moved, b.Until = "", time.Time{}, time.Time{}
 	}
 }

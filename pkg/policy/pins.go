@@ -33,7 +33,7 @@ func (d *decider) pinned(b *BaseDecision, img *config.Image, dep *graph.Dep, fac
 	platforms := PlatformsOf(img, dep.Uses)
 	pin := pinOf(facts, dep)
 	to := d.pinTarget(b, img, dep, facts, pin, platforms)
-	b.Lock, b.Origin, b.Due, b.Since, b.byHand = state.Snapshot{Digest: dep.Ref.Digest}, FromPin, false, time.Time{}, time.Time{}
+	b.Lock, b.Origin, b.Due, b.Since, b.left = state.Snapshot{Digest: dep.Ref.Digest}, FromPin, false, time.Time{}, time.Time{}
 	if to != nil {
 		b.Pin = to
 	}
@@ -174,7 +174,8 @@ func (d *decider) pinnedParent(b *BaseDecision, dep *graph.Dep, facts *state.Ima
 	to.Digest = p.Digest
 	since := pastOnly(p.Since, d.clock)
 	b.Outdated = since
-	return &PinUpdate{From: b.Ref, To: to.String(), Parent: dep.Parent, Since: since, Seen: since, Urgent: urgentSince(parent, builtAt(facts))}
+	urgent, _ := d.passedOn(dep.Parent, builtAt(facts))
+	return &PinUpdate{From: b.Ref, To: to.String(), Parent: dep.Parent, Since: since, Seen: since, Urgent: urgent}
 }
 
 // isLater reports whether a version is a later release than a tag of the same form.

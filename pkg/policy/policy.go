@@ -87,6 +87,7 @@ type Decision struct {
 	PinsStop string `json:"pinsStop,omitempty"`
 
 	pinsUrgent bool
+	released   bool // it brings a digest that a person has released since the last automatic rebuild
 }
 
 // Origin is the source of a digest in the lock.
@@ -132,8 +133,9 @@ type BaseDecision struct {
 	// Merged is until when an image whose pin has moved is left to the build that the merge started.
 	Merged time.Time `json:"merged,omitzero"`
 
-	byHand time.Time // when a person's release or hold made it due
-	fixes  string    // reason of a release by a scan
+	released time.Time // when a person released a digest that makes it due, or a parent published one
+	left     time.Time // when the digest that the image is built on was held, if that makes it due
+	fixes    string    // reason of a release by a scan
 }
 
 // tag returns the reference as people write it, without a digest.

@@ -12,7 +12,9 @@ import (
 
 // Begin records the rebuild of a due decision before it is started. Overdue rebuilds must be closed already.
 func Begin(st *state.State, dec Decision, now time.Time) {
-	st.Images[dec.Image].Request(state.Rebuild{ID: dec.Rebuild, Reason: dec.Reason, Bases: dec.Targets, Urgent: dec.Urgent, RequestedAt: state.At(now)})
+	st.Images[dec.Image].Request(state.Rebuild{
+		ID: dec.Rebuild, Reason: dec.Reason, Bases: dec.Targets, Urgent: dec.Urgent, Released: dec.released, RequestedAt: state.At(now),
+	})
 }
 
 // Reconsider returns the decision on an image as if its rebuild, which was recorded but never started, were not recorded.

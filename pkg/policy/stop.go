@@ -29,8 +29,10 @@ func (d *decider) stop(dec *Decision, img *config.Image, facts *state.Image) boo
 		dec.Reason = p.String() + "; " + dec.Reason
 		return true
 	}
+	last := lastAutomatic(facts, d.clock)
+	dec.released = dec.releasedSince(last)
 	earliest := d.now
-	if next := d.afterInterval(dec, img, facts); next.After(d.now) {
+	if next := afterInterval(dec, img, last); next.After(d.now) {
 		earliest = next
 	}
 	opening := img.OpenWindows().NextOpen(earliest, len(dec.Urgent) > 0)
@@ -65,17 +67,17 @@ func windowReason(o window.Opening, now time.Time) string {
 // afterInterval returns when rebuildInterval has passed since the last automatic rebuild of an image; the zero time if it does
 // not apply. Only rebuilds that published something count: failed ones are repeated with a backoff of their own. It does not
 // apply to urgent rebuilds, and not to those that a person asked for since then, by a release or a hold.
-func (d *decider) afterInterval(dec *Decision, img *config.Image, facts *state.Image) time.Time {
-	last := lastAutomatic(facts, d.clock)
-	if last.IsZero() || len(dec.Urgent) > 0 {
+func afterInterval(dec *Decision, img *config.Image, last time.Time) time.Time {
+	leaves := func(b BaseDecision) bool { return b.Due && b.left.After(last) }
+	if last.IsZero() || len(dec.Urgent) > 0 || dec.released || slices.ContainsFunc(dec.Bases, leaves) {
 		return time.Time{}
 	}
-	for i := range dec.Bases {
-		if b := &dec.Bases[i]; b.Due && b.byHand.After(last) {
-			return time.Time{}
-		}
-	}
 	return last.Add(img.Interval().Std())
+}
+
+// releasedSince reports whether a person released a digest that makes the image due since the last automatic rebuild.
+func (dec *Decision) releasedSince(last time.Time) bool {
+	return slices.ContainsFunc(dec.Bases, func(b BaseDecision) bool { return b.Due && b.released.After(last) })
 }
 
 // idPrefix begins the IDs of automatic rebuilds. A rebuild that a person started has the name of its Promotion as its ID.
@@ -112,21 +114,25 @@ func builtAt(facts *state.Image) time.Time {
 	return facts.LastBuilt.Time
 }
 
-// urgentSince returns the findings of the urgent rebuilds that a parent has published since a time.
-func urgentSince(parent *state.Image, since time.Time) []string {
-	var out []string
-	for _, r := range rebuildsOf(parent) {
-		if len(r.Urgent) > 0 && r.Status.CountsAsBuilt() && r.FinishedAt.After(since) {
-			out = append(out, r.Urgent...)
+// passedOn returns what the rebuilds that a parent has published since a time pass on to its children: the findings of urgent
+// ones, and when the last one was published that brought a digest which a person had released.
+func (d *decider) passedOn(parent string, since time.Time) (urgent []string, released time.Time) {
+	for _, r := range rebuildsOf(d.st.Images[parent]) {
+		if !r.Status.CountsAsBuilt() || !r.FinishedAt.After(since) {
+			continue
+		}
+		urgent = append(urgent, r.Urgent...)
+		if r.Released {
+			released = later(released, pastOnly(r.FinishedAt, d.clock))
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	slices.Sort(urgent)
+	return slices.Compact(urgent), released
 }
 
 // verdicts returns the findings for which scans released candidates, with the reason of the last one, and when a person last
 // released one.
-func (v *view) verdicts(from, to int) (urgent []string, reason string, byHand time.Time) {
+func (v *view) verdicts(from, to int) (urgent []string, reason string, released time.Time) {
 	for i := from; i <= to; i++ {
 		c := &v.list[i]
 		switch {
@@ -134,8 +140,8 @@ func (v *view) verdicts(from, to int) (urgent []string, reason string, byHand ti
 		case len(c.urgent) > 0:
 			urgent, reason = append(urgent, c.urgent...), c.reason
 		default:
-			byHand = later(byHand, c.released)
+			released = later(released, c.released)
 		}
 	}
-	return urgent, reason, byHand
+	return urgent, reason, released
 }

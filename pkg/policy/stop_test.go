@@ -257,6 +257,67 @@ func TestUrgencyIsInherited(t *testing.T) {
 	assert.Equal(t, []string{"CVE-1"}, f.decide()["child"].Urgent, "another rebuild came after it")
 }
 
+// What a person released is rebuilt on all levels, whatever rebuildInterval says. Windows and pauses still stop it.
+func TestReleasePassesOn(t *testing.T) {
+	f := enroll(t, mature, map[string][]string{"base": {ref}, "middle": {"ghcr.io/acme/base:latest"}, "top": {"ghcr.io/acme/middle:latest"}}, nil)
+	for child, parent := range map[string]string{"middle": "base", "top": "middle"} {
+		f.st.Images[child].SetBuiltOn(state.BuiltOn{Ref: "ghcr.io/acme/" + parent + ":latest", Snapshot: state.Snapshot{Digest: dig(parent)}, Evidence: state.Provenance})
+	}
+	f.tag(ref, cand("1", 1, released(0.1)))
+	f.on("base", ref, "0")
+	for _, name := range []string{"base", "middle", "top"} {
+		f.rebuilt(name, "r-"+name, 0.2)
+	}
+	at := now
+	for i, name := range []string{"base", "middle", "top"} {
+		dec := policy.Decide(f.cfg, f.st, f.graph(), at)[i] // parents first
+		require.Equal(t, policy.Due, dec.Status, dec.Reason)
+		policy.Begin(f.st, dec, at)
+		assert.True(t, f.st.Images[name].Rebuild.Released)
+		at = at.Add(time.Minute)
+		f.st.Images[name].ObservePublished("latest", state.Snapshot{Digest: dig("new " + name)}, at)
+		policy.RecordPublication(f.cfg.Find(name), f.st, f.graph(), policy.Publication{Version: "latest", Digest: dig("new " + name)}, at)
+	}
+
+	child := func(change func(f *fleet)) policy.Decision {
+		f := family(t)
+		f.rebuilt("child", "r-0", 0.4)
+		f.rebuilt("parent", "r-1", 0.2)
+		f.st.Images["parent"].Rebuild.Released = true
+		f.st.Images["parent"].ObservePublished("latest", state.Snapshot{Digest: dig("new")}, now)
+		change(f)
+		return f.decide()["child"]
+	}
+	assert.Equal(t, policy.Due, child(func(*fleet) {}).Status)
+	assert.Equal(t, policy.Due, child(func(f *fleet) {
+		f.rebuilt("parent", "r-2", 0.1)
+	}).Status, "another rebuild came after it")
+	assert.Equal(t, policy.StopInterval, child(func(f *fleet) {
+		f.st.Images["parent"].Rebuild.Released = false
+	}).Stop, "nobody asked for it")
+	assert.Equal(t, policy.StopInterval, child(func(f *fleet) {
+		f.rebuilt("child", "r-2", 0.1)
+		f.rebuilt("parent", "r-3", 0.05)
+	}).Stop, "the child has had it")
+	assert.Equal(t, policy.StopInterval, child(func(f *fleet) {
+		f.st.Images["parent"].Rebuild.Status = state.Failed
+	}).Stop, "it failed")
+	assert.Equal(t, policy.StopPause, child(func(f *fleet) { f.st.Pause(state.Pause{Reason: "freeze", At: ago(1)}) }).Stop)
+}
+
+// A hold makes images leave the digest, and their children wait for rebuildInterval.
+func TestHoldDoesNotPassOn(t *testing.T) {
+	f := family(t)
+	f.tag(ref, cand("1", 20), cand("2", 9, held(0.1)))
+	f.on("parent", ref, "2")
+	f.lock("parent")
+	f.rebuilt("parent", "r-1", 0.2)
+	dec := f.decide()["parent"]
+	require.Equal(t, policy.Due, dec.Status, dec.Reason)
+	policy.Begin(f.st, dec, now)
+	assert.False(t, f.st.Images["parent"].Rebuild.Released)
+}
+
 func TestUrgentFindings(t *testing.T) {
 	f := enroll(t, urgently, map[string][]string{"app": {ref, python}}, nil)
 	f.tag(ref, cand("1", 2, released(1), urgentFor("CVE-2", "CVE-1")), cand("2", 1, released(0), urgentFor("CVE-3", "CVE-1")))

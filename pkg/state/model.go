@@ -323,6 +323,7 @@ type Rebuild struct {
 	FinishedAt  Time          `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
 	Failures    int           `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
 	Urgent      []string      `yaml:"urgent,omitempty" json:"urgent,omitempty"`     // IDs of the findings that made it urgent
+	Released    bool          `yaml:"released,omitempty" json:"released,omitempty"` // it brings a digest that a person has released
 	Extra       Extra         `yaml:",inline" json:"-"`
 }
 
