@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/lazy"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
@@ -44,6 +45,7 @@ type Options struct {
 	Location kargo.Options // where the Jobs find state and images.yaml
 
 	RepoURL    string // of the repository with images.yaml and dist
+	Guessed    bool   // RepoURL comes from an ssh remote at a host that images.yaml does not name
 	CheckedOut string // its branch here, if any
 	ConfigPath string // in it
 	StatePath  string // empty when it is outside
@@ -66,7 +68,7 @@ func (o *Options) branch() string {
 
 // sameRepo reports whether state is in the repository with images.yaml.
 func (o *Options) sameRepo() bool {
-	return strings.TrimSuffix(o.RepoURL, ".git") == strings.TrimSuffix(o.Location.StateURL, ".git")
+	return hostname.SameRepository(o.RepoURL, o.Location.StateURL)
 }
 
 // elsewhere reports whether state is on another branch than images.yaml, or in another repository.
@@ -360,10 +362,8 @@ func pattern(host string) string { return "^" + regexp.QuoteMeta(host) + "/" }
 func (v *view) provider(host string) config.Provider { return providerOf(v.Config, host) }
 
 func providerOf(cfg *config.Config, host string) config.Provider {
-	for i := range cfg.Images {
-		if s := cfg.Images[i].Source; s != nil && s.Host == host && s.HasAPI() {
-			return s.Provider
-		}
+	if s := cfg.ForgeAt(host); s != nil {
+		return s.Provider
 	}
 	if p := config.ProviderAt(host); p != "" {
 		return p

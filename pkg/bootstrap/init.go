@@ -43,8 +43,8 @@ type InitOptions struct {
 
 // InitPlan lists the files that Init would write.
 type InitPlan struct {
-	Note      string // what may not be intended
-	Elsewhere bool   // state is on another branch than images.yaml, or in another repository
+	Notes     []string // what may not be intended
+	Elsewhere bool     // state is on another branch than images.yaml, or in another repository
 	files     []planned
 }
 
@@ -93,6 +93,11 @@ func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
 	}
 	slices.SortFunc(plan.files, func(a, b planned) int { return strings.Compare(a.path, b.path) })
 	return plan, nil
+}
+
+// note adds a note.
+func (plan *InitPlan) note(format string, args ...any) {
+	plan.Notes = append(plan.Notes, "note: "+fmt.Sprintf(format, args...))
 }
 
 // add plans a file, unless the present one is equal, apart from line endings.
@@ -152,7 +157,14 @@ func (plan *InitPlan) addFull(p fleet.Paths, o InitOptions, isNew bool) error {
 		return fleet.Usagef("%s", err)
 	}
 	if here, want := options.CheckedOut, options.branch(); here != "" && here != want {
-		plan.Note = fmt.Sprintf("note: CI, the Jobs and Argo CD read images.yaml and dist from branch %q, but this checkout is on %q (to use another branch, set factory.config.ref and factory.state.branch)", want, here)
+		plan.note("CI, the Jobs and Argo CD read images.yaml and dist from branch %q, but this checkout is on %q (to use another branch, set factory.config.ref and factory.state.branch)", want, here)
+	}
+	if options.Guessed {
+		fix := "set factory.state.url"
+		if cfg.Factory.State.URL != "" { // which names another repository
+			fix = "give the remote its https URL"
+		}
+		plan.note("%s is guessed from the ssh remote origin, which does not name the port of the web server (if it is wrong, %s and run init --full --force)", options.RepoURL, fix)
 	}
 	plan.Elsewhere = options.elsewhere()
 	before := len(plan.files)
@@ -184,9 +196,9 @@ func around(f *fleet.Fleet, o InitOptions) (root string, _ Options, err error) {
 		return "", Options{}, err
 	}
 	out := Options{
-		Config: f.Config, Location: location, RepoURL: co.Origin, CheckedOut: co.Branch, Direct: o.Direct, PullRequest: o.PullRequest, Version: o.Version, Commit: o.Commit, ArgoCDNamespace: o.ArgoCDNamespace,
+		Config: f.Config, Location: location, CheckedOut: co.Branch, Direct: o.Direct, PullRequest: o.PullRequest, Version: o.Version, Commit: o.Commit, ArgoCDNamespace: o.ArgoCDNamespace,
 	}
-	if out.RepoURL == "" {
+	if out.RepoURL, out.Guessed = f.Config.OriginURL(co.Origin, co.SSH); out.RepoURL == "" {
 		out.RepoURL = location.StateURL
 	}
 	root = filepath.Dir(f.Paths.Config)

@@ -19,6 +19,7 @@ import (
 type Checkout struct {
 	Root   string // folder that holds .git
 	Origin string // https URL of the remote origin, without credentials; empty if there is none
+	SSH    bool   // the remote is an ssh URL, so the port of its https URL is unknown
 	Branch string // that is checked out; empty for a detached HEAD
 }
 
@@ -33,7 +34,9 @@ func Find(dir string) (c Checkout, found bool, err error) {
 		gitDir, err := resolveGitDir(filepath.Join(dir, ".git"))
 		if err == nil {
 			c.Root, c.Branch = dir, branchOf(filepath.Join(dir, ".git"))
-			c.Origin, err = originOf(gitDir)
+			remote, err := originOf(gitDir)
+			c.Origin = HTTPSURL(remote)
+			c.SSH = c.Origin != "" && !strings.HasPrefix(remote, "http")
 			return c, true, err
 		}
 		if !errors.Is(err, os.ErrNotExist) {
@@ -97,6 +100,7 @@ func branchOf(p string) string {
 	return name
 }
 
+// originOf returns the remote origin as git knows it.
 func originOf(gitDir string) (string, error) {
 	f, err := os.Open(filepath.Join(gitDir, "config"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -110,7 +114,7 @@ func originOf(gitDir string) (string, error) {
 	if err := config.NewDecoder(f).Decode(cfg); err != nil {
 		return "", fmt.Errorf("reading git configuration %q: %w", f.Name(), err)
 	}
-	return HTTPSURL(cfg.Section("remote").Subsection("origin").Option("url")), nil
+	return cfg.Section("remote").Subsection("origin").Option("url"), nil
 }
 
 var scpForm = lazy.Regexp(`^(?:[^@/]+@)?([A-Za-z0-9][-A-Za-z0-9.]*):([^/].*)$`)

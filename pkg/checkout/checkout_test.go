@@ -65,5 +65,5 @@ func TestFind(t *testing.T) {
 	c, found, err = checkout.Find(worktree)
 	require.NoError(t, err)
 	assert.True(t, found)
-	assert.Equal(t, checkout.Checkout{Root: worktree, Origin: "https://git.example.com/team/fleet.git"}, c)
+	assert.Equal(t, checkout.Checkout{Root: worktree, Origin: "https://git.example.com/team/fleet.git", SSH: true}, c)
 }

@@ -73,8 +73,8 @@ func runInit(env *Env, paths *pathFlags, o *initOptions) error {
 	if err != nil {
 		return err
 	}
-	if plan.Note != "" {
-		if err := env.infof("%s", plan.Note); err != nil {
+	for _, note := range plan.Notes {
+		if err := env.infof("%s", note); err != nil {
 			return err
 		}
 	}

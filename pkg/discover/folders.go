@@ -138,17 +138,20 @@ func repositoryOf(dir string, f *folder, cfg *config.Config) (Repository, error)
 		return repo, err
 	}
 	repo.Branch = defaultBranch(dir, c.Branch)
-	rest, ok := strings.CutPrefix(c.Origin, "https://")
+	origin, _ := cfg.OriginURL(c.Origin, c.SSH)
+	_, rest, ok := strings.Cut(origin, "://")
 	if !ok {
-		if rest, ok = strings.CutPrefix(c.Origin, "http://"); !ok {
-			return repo, nil
-		}
+		return repo, nil
 	}
 	host, name, _ := strings.Cut(strings.TrimSuffix(strings.TrimRight(rest, "/"), ".git"), "/")
 	repo.Host, repo.Name, repo.remote = host, name, name != ""
-	repo.Provider = providerOf(host, f)
+	if s := cfg.ForgeAt(host); s != nil {
+		repo.Provider = s.Provider
+	} else {
+		repo.Provider = providerOf(host, f)
+	}
 	if repo.Provider == config.Git {
-		repo.Name = c.Origin
+		repo.Name = origin
 	}
 	return repo, nil
 }

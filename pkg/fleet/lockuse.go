@@ -12,6 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/checkout"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 )
 
 // BuildsWithoutLock reports whether a GitHub workflow builds images and visibly does not use the lock. It returns false if another
@@ -58,7 +59,7 @@ func containsAny(s string, parts []string) bool {
 
 // BuiltFrom reports whether the workflow of an image is in the repository at a URL.
 func BuiltFrom(img *config.Image, repository string) bool {
-	return img.Managed() && strings.EqualFold(strings.TrimSuffix(repository, ".git"), "https://"+img.Source.Host+"/"+img.Source.Builder().Repo)
+	return img.Managed() && hostname.SameRepository(repository, img.Source.Builder().GitURL())
 }
 
 // maxWorkflow is the largest workflow file that is read, in bytes.

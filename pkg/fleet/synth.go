@@ -15,6 +15,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/checkout"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/finding"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
@@ -180,9 +181,9 @@ func (f *Fleet) Location() (kargo.Options, error) {
 			if co.Origin == "" {
 				return opts, finding.List{f.noStateRepo(found)}
 			}
-			opts.StateURL = co.Origin
+			opts.StateURL, _ = f.Config.OriginURL(co.Origin, co.SSH)
 		}
-		if found && repo.URL == "" || co.Origin == repo.URL {
+		if found && repo.URL == "" || hostname.SameRepository(co.Origin, repo.URL) {
 			opts.StatePath = OrPath(opts.StatePath, co.Root, f.Paths.StateDir)
 			opts.ConfigPath = OrPath(opts.ConfigPath, co.Root, f.Paths.Config)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/checkout"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
+	"github.com/imagefactory/imagefactory/pkg/internal/hostname"
 	"github.com/imagefactory/imagefactory/pkg/source"
 )
 
@@ -35,7 +36,7 @@ func (s *sources) path(img *config.Image) (name string, ok bool) {
 // root returns the folder of the checkout of a source, as source.Local does for a source folder.
 func (s *sources) root(src *config.Source) (dir string, ok bool) {
 	if s.dir == "" {
-		return ".", s.co.Origin != "" && strings.TrimSuffix(src.GitURL(), ".git") == strings.TrimSuffix(s.co.Origin, ".git")
+		return ".", hostname.SameRepository(src.GitURL(), s.co.Origin)
 	}
 	if dir = fleet.OrPath("", s.co.Root, s.dir); dir == "" {
 		return "", false // outside of the checkout

@@ -69,6 +69,30 @@ func URL(text string) string {
 	return text
 }
 
+// SameRepository reports whether two URLs are those of one git repository. Scheme and port do not count, because a server has others for
+// ssh than for https.
+func SameRepository(a, b string) bool {
+	hostA, pathA := repositoryAt(a)
+	hostB, pathB := repositoryAt(b)
+	return hostA != "" && hostA == hostB && strings.EqualFold(pathA, pathB)
+}
+
+// repositoryAt returns the name of the host of a repository and its path there; "" for a local path.
+func repositoryAt(text string) (host, path string) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", ""
+	}
+	return strings.ToLower(u.Hostname()), strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git")
+}
+
+// SameServer reports whether two hosts differ in their ports at most.
+func SameServer(a, b string) bool {
+	nameA, _ := split(a)
+	nameB, _ := split(b)
+	return nameA != "" && strings.EqualFold(nameA, nameB)
+}
+
 // IsLoopback reports whether a host, with a port or without, is this machine.
 func IsLoopback(host string) bool {
 	name, _ := split(strings.ToLower(host))

@@ -96,3 +96,19 @@ func TestIsPrivate(t *testing.T) {
 		assert.Equal(t, want, hostname.IsPrivate(host), host)
 	}
 }
+
+func TestSame(t *testing.T) {
+	const repo = "https://git.example.com:8443/acme/web.git"
+	for other, want := range map[string]bool{
+		"https://git.example.com/acme/web": true, "http://Git.Example.com:3000/Acme/web.git/": true, "ssh://git@git.example.com:2222/acme/web.git": true,
+		"https://git.example.com/acme/web2": false, "https://example.com/acme/web.git": false, "/acme/web.git": false, "": false,
+	} {
+		assert.Equal(t, want, hostname.SameRepository(repo, other), other)
+		assert.Equal(t, want, hostname.SameRepository(other, repo), other)
+	}
+	assert.False(t, hostname.SameRepository("/srv/a.git", "/srv/a.git"), "no server")
+	assert.True(t, hostname.SameServer("git.example.com:8443", "Git.example.com"))
+	assert.True(t, hostname.SameServer("[::1]:8443", "[::1]"))
+	assert.False(t, hostname.SameServer("git.example.com", "example.com"))
+	assert.False(t, hostname.SameServer("", ""))
+}
