@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,29 +90,47 @@ var commitForm = lazy.Regexp(`^[0-9a-f]{40}$`)
 // usesLine is a step that uses an action: its name, and its version with the comment beside.
 var usesLine = lazy.Regexp(`(?m)^ *(?:- )?uses: ([^\s@=]+)@([^\s=]+(?: # \S+)?)$`)
 
-// WorkflowsIn returns the images whose workflows imagefactory wrote into a checkout: one for each file.
-func WorkflowsIn(f *fleet.Fleet, dir string) ([]string, error) {
+// WorkflowsIn returns the images whose workflows imagefactory wrote into a checkout: one for each file. Where there is none, reasons
+// say for each image that the repository builds why its workflow cannot be compared. It fails if the repository builds no image, or has
+// no workflow for those that it builds.
+func WorkflowsIn(f *fleet.Fleet, dir string) (names, reasons []string, err error) {
 	co, _, err := checkout.Find(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if co.Origin == "" {
-		return nil, fleet.Usagef("%q is in no git checkout with a remote origin: name the image", dir)
+		return nil, nil, fleet.Usagef("%q is in no git checkout with a remote origin: name the image", dir)
 	}
-	found := map[string]string{} // by file
+	found, missing := map[string]string{}, "" // by file
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
+		if !fleet.BuiltFrom(img, co.Origin) {
+			continue
+		}
 		file, err := WorkflowPath(f, img.Name, dir)
-		if err != nil || !fleet.BuiltFrom(img, co.Origin) {
+		if err != nil {
+			reasons = append(reasons, err.Error())
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(file)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading the present workflow: %w", err)
-		}
-		if name, _, written := ParseWorkflow(text); written && (found[file] == "" || name == img.Name) {
+		switch name, _, written := ParseWorkflow(text); {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = cmp.Or(missing, fmt.Sprintf("%q has no workflow of %s, which is %s (write it: imagefactory workflow %s --write %s)", dir, img.Name, file, img.Name, dir))
+		case err != nil:
+			return nil, nil, fmt.Errorf("reading the present workflow: %w", err)
+		case !written:
+			reasons = append(reasons, fmt.Sprintf("imagefactory did not write %s, the workflow of %s", file, img.Name))
+		case found[file] == "" || name == img.Name:
 			found[file] = img.Name
 		}
 	}
-	return slices.Sorted(maps.Values(found)), nil
+	switch {
+	case len(found) > 0:
+		return slices.Sorted(maps.Values(found)), nil, nil
+	case missing != "":
+		return nil, nil, errors.New(missing)
+	case len(reasons) == 0:
+		return nil, nil, fleet.Usagef("nothing to check in %q: its origin is %s, and no image of %s is built from there (enroll it, correct its source.host and source.repo, or name the image)", dir, co.Origin, f.Config.File())
+	}
+	return nil, reasons, nil
 }
