@@ -127,7 +127,7 @@ func checksOf(p config.Provider) provider {
 const (
 	gitHubNeeds = "read and write access to Actions, and read access to Contents"
 	gitLabNeeds = "the scope api"
-	giteaNeeds  = "the scope write:repository, and write access to the Actions of the repository"
+	giteaNeeds  = "the scope write:repository and write access to the repository, where Actions must be enabled"
 )
 
 // checkToken checks that a token is valid, and that it can start builds if it must.

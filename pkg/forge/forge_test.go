@@ -162,6 +162,7 @@ func TestStartStatuses(t *testing.T) {
 		"odd JSON":     {forgetest.Fault{Status: 404, Body: `{"code":404}`}, false, []string{"404 Not Found", "not an API response"}},
 		"moved":        {forgetest.Fault{Status: 307, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"307", "has moved", "source.repo"}},
 		"moved to GET": {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/elsewhere"}}, Body: movedBody}, true, []string{"301", "has moved"}},
+		"renamed":      {forgetest.Fault{Status: 301, Header: http.Header{"Location": {"/api/v1/repos/team/renamed/actions"}}}, false, []string{"301", "has moved", "source.repo"}},
 		"sign in":      {forgetest.Fault{Status: 302, Header: http.Header{"Location": {"/login"}}}, false, []string{"302", "not an API response"}},
 		"long wait": {
 			forgetest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}}}, false, []string{"rate limit reached", "retry after 2026-03-01T11:00:00Z"},

@@ -19,7 +19,7 @@ const (
 	giteaPages = 5
 )
 
-const giteaNeeds = "the scope write:repository, and write access to the Actions of the repository"
+const giteaNeeds = "the scope write:repository and write access to the repository, where Actions must be enabled"
 
 // gitea is a repository at Gitea or Forgejo.
 type gitea struct {

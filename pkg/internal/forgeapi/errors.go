@@ -226,10 +226,19 @@ func (e *Endpoint) moved(resp *http.Response, body []byte) *Error {
 	if resp != nil {
 		out.Status = resp.StatusCode
 	}
-	if body != nil && !out.FromAPI() {
+	if body != nil && !out.FromAPI() && !within(resp) {
 		out.Hint = notAPI
 	}
 	return out
+}
+
+// within reports whether a redirect leads to another path of the same API. Gitea's for a repository with a new name have no body.
+func within(resp *http.Response) bool {
+	if resp == nil || resp.Request == nil {
+		return false
+	}
+	to, err := resp.Location()
+	return err == nil && to.Host == resp.Request.URL.Host && strings.Contains(to.Path, "/api/")
 }
 
 // message returns the messages of an error response: GitHub has message and errors, GitLab message (a text, or lists of them
