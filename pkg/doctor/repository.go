@@ -47,7 +47,7 @@ func (d *doctor) stateRepository(ctx context.Context) []Check {
 	case !access.Branch:
 		return []Check{ok("can be read and written; the first push creates the branch %s", d.Config.Factory.State.Branch)}
 	}
-	return []Check{ok("branch %s of %s can be read and written", d.Config.Factory.State.Branch, repo)}
+	return []Check{ok("branch %s of %s can be read and written, unless a rule protects it", d.Config.Factory.State.Branch, repo)}
 }
 
 // fewPulls is the number of remaining pulls below which a registry is worth a warning.
