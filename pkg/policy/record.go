@@ -100,14 +100,17 @@ func demoteEvidence(facts *state.Image, proven []state.BuiltOn) {
 
 // endRebuild records the outcome of the rebuild that published a new version. A version on an older base that appears
 // during the run is from another build. A version that appears after the rebuild failed still makes it succeed if there is
-// evidence for the expected bases.
+// evidence for the expected bases, unless the rebuild had no run: then it stays failed, and is no longer to be repeated.
 func endRebuild(img *config.Image, st *state.State, g *graph.Graph, now time.Time) {
 	r := st.Images[img.Name].Rebuild
 	status, message := Outcome(img, st, g, now)
 	switch {
 	case r.Status == state.Built, r.Status.Active() && status != state.WrongBase:
 		r.Finish(status, message, now)
-	case !r.Status.Active() && !r.Status.CountsAsBuilt() && status == state.Succeeded:
+	case r.Status.Active(), r.Status.CountsAsBuilt(), status != state.Succeeded:
+	case r.Refused:
+		r.Failures = 0
+	default:
 		r.Finish(status, "seen after the rebuild had failed", now)
 	}
 }

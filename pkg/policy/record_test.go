@@ -101,6 +101,25 @@ func TestOutcomeOfARebuild(t *testing.T) {
 	}
 }
 
+// A rebuild that the forge refused had no run: whoever built the expected image, it was not the rebuild.
+func TestRefusedRebuildStaysFailed(t *testing.T) {
+	f := started(t, state.Requested)
+	r := f.st.Images["app"].Rebuild
+	r.Refused = true
+	r.Finish(state.Failed, "no such workflow", now.Add(-time.Hour))
+	require.True(t, f.record("app", policy.Publication{Version: "latest", Digest: dig("app2"), BuiltOn: proven("1")}))
+	assert.Equal(t, state.Failed, r.Status)
+	assert.Equal(t, "no such workflow", r.Message)
+	dec := f.decide()["app"]
+	assert.Equal(t, policy.Current, dec.Status)
+	assert.Empty(t, dec.Failure, "there is nothing to repeat")
+	f.tag(ref, cand("1", 9), cand("2", 8))
+	assert.Equal(t, policy.Due, f.decide()["app"].Status, "neither rebuildInterval nor the backoff counts from it")
+	f.st.Images["app"].Rebuild.Refused = false
+	require.True(t, f.record("app", policy.Publication{Version: "latest", Digest: dig("app3"), BuiltOn: proven("1")}))
+	assert.Equal(t, state.Succeeded, r.Status, "a run can publish late")
+}
+
 func TestOutcomeOnAParent(t *testing.T) {
 	for on, want := range map[string]state.RebuildStatus{"new": state.Succeeded, "newer": state.Succeeded, "parent": state.WrongBase} {
 		f := family(t)

@@ -35,6 +35,7 @@ type runStatus struct {
 	Run     string // ID at the forge; "" while it is not known
 	RunURL  string
 	Message string
+	Refused bool // the forge refused to start it
 }
 
 // externalRebuild is a rebuild that a person started.

@@ -198,6 +198,7 @@ func statusOf(p *cluster.Promotion) *runStatus {
 		out.Status = state.Built
 	default:
 		out.Status, out.Message = state.Failed, p.Message
+		out.Refused = p.Phase == "Failed" && p.RunID == "" // a step that gives up or is aborted ends it with another phase
 		if out.Message == "" {
 			out.Message = "the Promotion ended as " + p.Phase
 		}

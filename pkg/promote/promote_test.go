@@ -19,10 +19,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/imagefactory/imagefactory/pkg/analyze"
+	"github.com/imagefactory/imagefactory/pkg/cluster"
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/forge"
 	"github.com/imagefactory/imagefactory/pkg/internal/fair"
+	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
 	"github.com/imagefactory/imagefactory/pkg/store"
@@ -275,6 +277,7 @@ func TestPromotersNeitherLoseNorDouble(t *testing.T) {
 				assert.Equal(t, "run-"+r.ID, r.Run)
 			case state.Failed: // refused, or too often; or tried again with growing distance
 				assert.NotEmpty(t, r.Message)
+				assert.Equal(t, r.Message == "no such workflow", r.Refused)
 			default:
 				assert.Fail(t, "left behind", "%s is %s", name, r.Status)
 			}
@@ -447,5 +450,25 @@ func TestPassRecordsWhatItMissed(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range []string{"good0", "good1", "good2"} {
 		assert.NotNil(t, seen.State.Base(seen.State.Images[name].BaseImages[0].Ref).Baseline, name)
+	}
+}
+
+// A Promotion that fails before its dispatch step has an output was refused: it had no run.
+func TestRefusedPromotion(t *testing.T) {
+	for _, test := range []struct {
+		phase, run string
+		want       bool
+	}{
+		{"Failed", "", true},
+		{"Failed", kargo.UnknownRun, false},
+		{"Failed", "4711", false},
+		{"Errored", "", false}, // the response may have been lost
+		{"Aborted", "", false},
+		{"Succeeded", "", false},
+		{"Running", "", false},
+	} {
+		r := &state.Rebuild{Status: state.Requested}
+		statusOf(&cluster.Promotion{Phase: test.phase, RunID: test.run}).applyTo(r, time.Now())
+		assert.Equal(t, test.want, r.Refused, "%s %s", test.phase, test.run)
 	}
 }

@@ -98,7 +98,8 @@ func recordOutcomes(f *fleet.Fleet, outcomes map[string]outcome, requests []prop
 			case o.status != nil:
 				o.status.applyTo(facts.Rebuild, now)
 			case o.refused != "":
-				facts.Rebuild.Finish(state.Failed, o.refused, now)
+				refused := runStatus{Status: state.Failed, Message: o.refused, Refused: true}
+				refused.applyTo(facts.Rebuild, now)
 			default:
 				facts.Rebuild.Message = o.failed
 			}

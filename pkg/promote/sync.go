@@ -111,6 +111,7 @@ func (s *runStatus) applyTo(r *state.Rebuild, now time.Time) {
 		r.Status, r.Message = state.Running, ""
 		return
 	}
+	r.Refused = s.Refused
 	r.Finish(s.Status, s.Message, now)
 }
 

@@ -321,6 +321,7 @@ type Rebuild struct {
 	Status      RebuildStatus `yaml:"status" json:"status"`
 	Message     string        `yaml:"message,omitempty" json:"message,omitempty"`
 	FinishedAt  Time          `yaml:"finishedAt,omitempty" json:"finishedAt,omitzero"`
+	Refused     bool          `yaml:"refused,omitempty" json:"refused,omitempty"`   // the forge refused to start it, so it had no run
 	Failures    int           `yaml:"failures,omitempty" json:"failures,omitempty"` // in a row, this one included
 	Urgent      []string      `yaml:"urgent,omitempty" json:"urgent,omitempty"`     // IDs of the findings that made it urgent
 	Released    bool          `yaml:"released,omitempty" json:"released,omitempty"` // it brings a digest that a person has released

@@ -163,7 +163,7 @@ func (i *Image) changes(old *Image) (out []string) {
 			add("rebuild %s is %s%s", r.ID, r.Status, because(r.Message))
 		case was.Run == "" && r.Run != "":
 			add("rebuild %s is run %s", r.ID, r.Run)
-		case was.Failures > 0 && r.Failures == 0:
+		case was.Failures > 0 && r.Failures == 0 && r.Message != was.Message:
 			add("%s", r.Message)
 		case r.Status == Requested && r.Message != "" && was.Message != r.Message:
 			add("rebuild %s was not started%s", r.ID, because(r.Message))
