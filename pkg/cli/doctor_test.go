@@ -24,7 +24,7 @@ func TestDoctorJob(t *testing.T) {
 	for _, path := range []string{"/apis/kargo.akuity.io/v1alpha1", "/apis/argoproj.io/v1alpha1"} {
 		kube.Answer(path, map[string]any{})
 	}
-	for _, path := range []string{"/apis/apps/v1/deployments", "/api/v1/namespaces/image-factory-kargo", "/api/v1/namespaces/image-factory-kargo/secrets/s", "/apis/batch/v1/namespaces/image-factory-kargo/cronjobs/promote"} {
+	for _, path := range []string{"/apis/apps/v1/deployments", "/apis/argoproj.io/v1alpha1/applications", "/api/v1/namespaces/image-factory-kargo", "/api/v1/namespaces/image-factory-kargo/secrets/s", "/apis/batch/v1/namespaces/image-factory-kargo/cronjobs/promote"} {
 		kube.Answer(path, nil)
 	}
 	cfg, err := config.Load(strings.NewReader(images), "images.yaml")

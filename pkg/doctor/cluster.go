@@ -47,6 +47,7 @@ func (d *doctor) cluster() []probe {
 		{"Argo Rollouts", c.rollouts},
 		{"namespace " + d.Project, c.namespace},
 		{"factory", c.owner},
+		{"Argo CD", c.syncs},
 		{"Secrets", c.secrets},
 		{"permissions", c.permissions},
 		{"dist in the cluster", c.applied},
@@ -115,7 +116,7 @@ func (c *inCluster) namespace(ctx context.Context) []Check {
 	err = c.api.Get(ctx, kargoAPI+"/projects/"+c.Project, nil, &ns)
 	switch {
 	case cluster.IsStatus(err, http.StatusNotFound):
-		return []Check{bad("have Argo CD apply dist: kubectl apply -f "+bootstrap.ApplicationFile, "the Project %s does not exist", c.Project)}
+		return []Check{bad("have Argo CD apply dist: kubectl apply -k deploy", "the Project %s does not exist", c.Project)}
 	case err != nil:
 		return []Check{ok("labelled for Kargo"), unreadable("the Project", err)}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +22,14 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/credentials"
 	"github.com/imagefactory/imagefactory/pkg/doctor"
+	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/graph"
 	"github.com/imagefactory/imagefactory/pkg/internal/httpx"
 	"github.com/imagefactory/imagefactory/pkg/internal/yamlenc"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/registry"
 	"github.com/imagefactory/imagefactory/pkg/state"
+	"github.com/imagefactory/imagefactory/pkg/store"
 	"github.com/imagefactory/imagefactory/test/forgetest"
 	"github.com/imagefactory/imagefactory/test/gittest"
 	"github.com/imagefactory/imagefactory/test/kubetest"
@@ -165,6 +168,7 @@ func (w *world) inKubernetes(t *testing.T) {
 	}
 	w.kube.Answer("/apis/kargo.akuity.io/v1alpha1", resources("freights", "projectconfigs", "projects", "promotions", "promotiontasks", "stages", "warehouses"))
 	w.kube.Answer("/apis/argoproj.io/v1alpha1", resources("analysisruns", "analysistemplates"))
+	w.application(map[string]any{"automated": map[string]any{"prune": true}})
 	w.kargoVersion("v1.11.2")
 	w.kube.Answer("/api/v1/namespaces/"+ns, map[string]any{"metadata": map[string]any{"labels": map[string]any{"kargo.akuity.io/project": "true"}}})
 	w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/"+ns, map[string]any{"metadata": map[string]any{"name": ns}})
@@ -187,6 +191,18 @@ func (w *world) inKubernetes(t *testing.T) {
 		stage["spec"].(map[string]any)["addedByAWebhook"] = true
 		w.kube.Add("stages", stage)
 	}
+}
+
+// application makes the cluster have the Application of dist with a sync policy, and another one without.
+func (w *world) application(syncPolicy map[string]any) {
+	item := func(name, namespace string, syncPolicy map[string]any) any {
+		return map[string]any{
+			"metadata": map[string]any{"name": name}, "spec": map[string]any{"destination": map[string]any{"namespace": namespace}, "syncPolicy": syncPolicy},
+		}
+	}
+	w.kube.Answer("/apis/argoproj.io/v1alpha1/applications", map[string]any{"kind": "ApplicationList", "items": []any{
+		item("another", "elsewhere", nil), item("images", w.kube.Namespace, syncPolicy),
+	}})
 }
 
 const cronJobPath = "/apis/batch/v1/namespaces/image-factory-kargo/cronjobs/promote"
@@ -360,14 +376,20 @@ func TestProblems(t *testing.T) {
 		"no Project": {func(w *world) {
 			w.kube.Answer("/apis/kargo.akuity.io/v1alpha1/projects/image-factory-kargo", map[string]any{})
 		}, "the Project image-factory-kargo does not exist"},
-		"no Secret":      {func(w *world) { w.kube.Answer(ns+"/secrets/forge", map[string]any{}) }, "error Secrets: forge is missing"},
-		"Secrets hidden": {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: no permission to read Secrets"},
-		"Secret label":   {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge lacks the label kargo.akuity.io/cred-type=generic"},
-		"Secret key":     {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
-		"placeholder":    {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still holds the placeholder"},
-		"permissions":    {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "permissions missing: create promotions, promote stages rebuild-api"},
-		"Stage missing":  {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1"},
-		"Stage differs":  {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1"},
+		"CronJob suspended": {func(w *world) {
+			w.cronJob(t, func(text string) string { return strings.Replace(text, "suspend: false", "suspend: true", 1) })
+		}, "warning factory: the CronJob promote is suspended: nothing is started on its schedule"},
+		"no automated sync":       {func(w *world) { w.application(nil) }, "warning Argo CD: the Application images has no automated sync"},
+		"automated sync disabled": {func(w *world) { w.application(map[string]any{"automated": map[string]any{"enabled": false}}) }, "the Application images has no automated sync"},
+		"Applications hidden":     {func(w *world) { w.kube.Answer("/apis/argoproj.io/v1alpha1/applications", nil) }, "not checked Argo CD: no permission to read the Applications of Argo CD"},
+		"no Secret":               {func(w *world) { w.kube.Answer(ns+"/secrets/forge", map[string]any{}) }, "error Secrets: forge is missing"},
+		"Secrets hidden":          {func(w *world) { w.kube.Answer(ns+"/secrets/forge", nil) }, "not checked Secrets: no permission to read Secrets"},
+		"Secret label":            {func(w *world) { w.secret("forge", "git", map[string]string{"token": canary}) }, "forge lacks the label kargo.akuity.io/cred-type=generic"},
+		"Secret key":              {func(w *world) { w.secret("forge", "generic", map[string]string{"tokn": canary}) }, `forge has no key "token"`},
+		"placeholder":             {func(w *world) { w.secret("forge", "generic", map[string]string{"token": "REPLACE-ME"}) }, "still holds the placeholder"},
+		"permissions":             {func(w *world) { w.kube.Deny("create promotions"); w.kube.Deny("promote stages") }, "permissions missing: create promotions, promote stages rebuild-api"},
+		"Stage missing":           {func(w *world) { delete(w.kube.List("stages")[0]["metadata"].(map[string]any), "labels") }, "error dist in the cluster: Stages missing: observe-base-base-os-1"},
+		"Stage differs":           {func(w *world) { w.kube.List("stages")[0]["spec"] = map[string]any{} }, "Stages out of date: observe-base-base-os-1"},
 		"Stage too many": {func(w *world) {
 			w.kube.Add("stages", map[string]any{"metadata": map[string]any{"name": "old", "labels": map[string]any{"app.kubernetes.io/managed-by": "imagefactory"}}})
 		}, "warning dist in the cluster: Stages no longer needed: old"},
@@ -653,4 +675,65 @@ func TestChannels(t *testing.T) {
 	rooms = `{"joined_rooms": []}`
 	problems, _ = w.run(t)
 	assert.Contains(t, problems, "error channel room: the account has not joined the room !abc:example.com (invite it and accept)")
+}
+
+// TestMissingWorkflow: the first fix is to write the workflow, unless the repository cannot be read either.
+func TestMissingWorkflow(t *testing.T) {
+	fix := func(fault, workflowRepo string) string {
+		w := newWorld(t, gitServer(t))
+		w.github.Fail(forgetest.Fault{Match: fault, Status: 404, Body: `{"message":"Not Found"}`})
+		if workflowRepo != "" {
+			s := w.fleet.Config.Find("web").Source
+			s.WorkflowRepo, s.WorkflowBranch = workflowRepo, "main"
+		}
+		_, all := w.run(t)
+		i := slices.IndexFunc(all, func(c doctor.Check) bool { return c.Name == "workflow acme/web build.yml" })
+		require.GreaterOrEqual(t, i, 0)
+		require.Equal(t, doctor.Error, all[i].Result)
+		return all[i].Fix
+	}
+	const write = "write it: imagefactory workflow web --write DIR, then commit and push it; if it exists, correct source."
+	assert.True(t, strings.HasPrefix(fix("GET /api/v3/repos/acme/web/actions", ""), write))
+	assert.True(t, strings.HasPrefix(fix("GET /api/v3/repos/acme/web/contents", ""), write))
+	assert.True(t, strings.HasPrefix(fix("GET /api/v3/repos/acme/web", ""), "correct source.repo"))
+	assert.True(t, strings.HasPrefix(fix("GET /api/v3/repos/acme/web/actions", "acme/web"), "correct source.workflowRepo"))
+}
+
+// TestBlocked: rebuilds that could not be started are named, the first ones with their reasons.
+func TestBlocked(t *testing.T) {
+	dir := t.TempDir()
+	images := "factory: {state: {url: https://example.com/x.git}}\nimages:\n"
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "state", "images"), 0o755))
+	for i := range 7 {
+		name := "web" + strconv.Itoa(i)
+		images += fmt.Sprintf("- {name: %s, repository: acme/%s, tags: latest, source: {provider: github, repo: acme/%s, workflow: b.yml}}\n", name, name, name)
+		message := `, message: "no token for github.com"`
+		if i == 6 {
+			message = "" // interrupted
+		}
+		st := fmt.Sprintf("name: %s\nrepository: ghcr.io/acme/%s\nrebuild: {id: r1, reason: never published, requestedAt: \"2026-02-28T22:00:00Z\", status: requested%s}\n", name, name, message)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "state", "images", name+".yaml"), []byte(st), 0o600))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(images), 0o600))
+	paths := fleet.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
+	run := func() (found []doctor.Check) {
+		for _, c := range doctor.Run(t.Context(), doctor.Options{
+			Now: func() time.Time { return time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC) }, Store: store.Folder{Paths: paths}, Local: &paths, Offline: true, Direct: true, Timeout: time.Minute,
+		}) {
+			if c.Name == "rebuilds" {
+				found = append(found, c)
+			}
+		}
+		return found
+	}
+	found := run()
+	require.Len(t, found, 6)
+	assert.Equal(t, doctor.Check{
+		Name: "rebuilds", Result: doctor.Warning, Message: "web0 is blocked since 2026-02-28 22:00 UTC: no token for github.com",
+		Fix: "correct the cause, which may be among the other checks; the next pass of promote starts it",
+	}, found[0])
+	assert.Equal(t, "2 more are blocked", found[5].Message)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "state", "images")))
+	assert.Equal(t, []doctor.Check{{Name: "rebuilds", Result: doctor.OK, Message: "none is blocked"}}, run())
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +36,45 @@ func (c *inCluster) owner(ctx context.Context) []Check {
 				"the CronJob %s runs with %s%s, not %s: another factory uses the Project %s", kargo.PromoteName, flag, shownURL(other), shownURL(mine), c.Project)}
 		}
 	}
-	return []Check{ok("the Project belongs to this factory")}
+	out := []Check{ok("the Project belongs to this factory")}
+	if have.Spec.Suspend {
+		out = append(out, warning(fmt.Sprintf(`if that is no longer wanted: kubectl patch cronjob %s -n %s -p '{"spec":{"suspend":false}}'`, kargo.PromoteName, c.Project),
+			"the CronJob %s is suspended: nothing is started on its schedule", kargo.PromoteName))
+	}
+	return out
+}
+
+// syncs checks that Argo CD applies dist by itself. Its Application may be in any namespace, and may be in another cluster.
+func (c *inCluster) syncs(ctx context.Context) []Check {
+	list, err := c.api.List(ctx, argoAPI+"/applications", "")
+	switch {
+	case cluster.IsStatus(err, http.StatusNotFound):
+		return nil
+	case err != nil:
+		return []Check{unreadable("the Applications of Argo CD", err)}
+	}
+	var out []Check
+	for _, o := range list {
+		if text(o, "spec", "destination", "namespace") != c.Project {
+			continue
+		}
+		name := shownURL(text(o, "metadata", "name"))
+		if automated(o) {
+			out = append(out, ok("the Application %s is synced automatically", name))
+			continue
+		}
+		out = append(out, warning("if that is no longer wanted: kubectl apply -k deploy",
+			"the Application %s has no automated sync: Argo CD applies no change of dist", name))
+	}
+	return out
+}
+
+// automated reports whether Argo CD syncs an Application automatically.
+func automated(application map[string]any) bool {
+	spec, _ := application["spec"].(map[string]any)
+	policy, _ := spec["syncPolicy"].(map[string]any)
+	sync, isSet := policy["automated"].(map[string]any)
+	return isSet && sync["enabled"] != false
 }
 
 func argsOf(spec kargo.CronJobSpec) []string {

@@ -13,6 +13,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/kargo"
 	"github.com/imagefactory/imagefactory/pkg/manifest"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/store"
 )
 
@@ -40,6 +41,7 @@ func Run(ctx context.Context, o Options) []Check {
 	if o.Branch != "" {
 		f.Config.Factory.State.Branch = o.Branch
 	}
+	out = append(out, blocked(f, o.Now())...)
 	in := Fleet{Config: f.Config, State: f.State, Graph: f.Graph}
 	if o.Location != nil {
 		in.Location = *o.Location
@@ -122,6 +124,31 @@ func (o *Options) input(ctx context.Context) (*fleet.Fleet, []Check) {
 		return f, []Check{{Name: check, Result: Warning, Message: "valid, with " + plural.Count(n, "warning"), Fix: "imagefactory validate shows them"}}
 	}
 	return f, []Check{{Name: check, Result: OK, Message: fmt.Sprintf("valid: %s enrolled", plural.Count(len(f.Config.Images), "image"))}}
+}
+
+// blocked reports rebuilds that were recorded and could not be started.
+func blocked(f *fleet.Fleet, now time.Time) []Check {
+	const check, most = "rebuilds", 5
+	var out []Check
+	n := 0
+	for _, d := range policy.Decide(f.Config, f.State, f.Graph, now) {
+		if d.Status != policy.Blocked {
+			continue
+		}
+		if n++; n <= most {
+			out = append(out, Check{
+				Name: check, Result: Warning, Message: fmt.Sprintf("%s is blocked since %s: %s", d.Image, d.Since.UTC().Format("2006-01-02 15:04 UTC"), d.Reason),
+				Fix: "correct the cause, which may be among the other checks; the next pass of promote starts it",
+			})
+		}
+	}
+	switch {
+	case n == 0:
+		return []Check{{Name: check, Result: OK, Message: "none is blocked"}}
+	case n > most:
+		out = append(out, Check{Name: check, Result: Warning, Message: fmt.Sprintf("%d more are blocked", n-most), Fix: "imagefactory status lists them"})
+	}
+	return out
 }
 
 // pushCheck checks that images.yaml names the credential with which the Jobs push state: they cannot use those of this machine.

@@ -279,12 +279,21 @@ func (d *doctor) failed(err error, s *config.Source, missing string) *Check {
 	return &f
 }
 
+// noWorkflow returns the failed check for an error of a forge that was asked for a workflow file, in a repository that can be read.
+func (d *doctor) noWorkflow(err error, s *config.Source, images []*config.Image, missing string) *Check {
+	f := d.failed(err, s, missing)
+	if f != nil && forgeapi.IsNotFound(err) && s.WorkflowRepo == "" { // workflows of other repositories are not written
+		f.Fix = "write it: imagefactory workflow " + images[0].Name + " --write DIR, then commit and push it; if it exists, " + f.Fix
+	}
+	return f
+}
+
 func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*config.Image) []Check {
 	api, err := d.api.GitHub(ctx, s, gitHubNeeds)
 	if err != nil {
 		return []Check{bad("correct source.host", "%s", err)}
 	}
-	text, f := d.workflowFile(ctx, api, s)
+	text, f := d.workflowFile(ctx, api, s, images)
 	if f != nil {
 		return []Check{*f}
 	}
@@ -296,7 +305,7 @@ func (d *doctor) workflow(ctx context.Context, s *config.Source, images []*confi
 }
 
 // workflowFile reads the workflow file of the branch that is built, or returns the failed check.
-func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source) ([]byte, *Check) {
+func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *config.Source, images []*config.Image) ([]byte, *Check) {
 	owner, repo, _ := strings.Cut(s.Repo, "/")
 	unexpected := func() *Check { return d.failed(api.Unexpected(""), s, "") }
 	r, _, err := api.Repositories.Get(ctx, owner, repo)
@@ -307,7 +316,7 @@ func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *conf
 		return nil, unexpected()
 	}
 	about, _, err := api.Actions.GetWorkflowByFileName(ctx, owner, repo, url.PathEscape(s.Workflow))
-	if f := d.failed(api.Error(err), s, "no workflow "+s.Workflow+" on the default branch"); f != nil {
+	if f := d.noWorkflow(api.Error(err), s, images, "no workflow "+s.Workflow+" on the default branch"); f != nil {
 		return nil, f
 	}
 	if about.GetState() == "" {
@@ -318,7 +327,7 @@ func (d *doctor) workflowFile(ctx context.Context, api *forgeapi.GitHub, s *conf
 		return nil, &f
 	}
 	file, _, _, err := api.Repositories.GetContents(ctx, owner, repo, ".github/workflows/"+s.Workflow, &github.RepositoryContentGetOptions{Ref: s.Branch})
-	if f := d.failed(api.Error(err), s, "no workflow "+s.Workflow+" on the branch "+s.Branch); f != nil {
+	if f := d.noWorkflow(api.Error(err), s, images, "no workflow "+s.Workflow+" on the branch "+s.Branch); f != nil {
 		return nil, f
 	}
 	if file == nil || file.Content == nil {
@@ -476,7 +485,7 @@ func (d *doctor) checkPipeline(ctx context.Context, s *config.Source, images []*
 	}
 	if file := either(project.CIConfigPath, ".gitlab-ci.yml"); !strings.ContainsAny(file, "@:") { // otherwise the file is in another project or at a URL
 		_, _, err = api.RepositoryFiles.GetFile(s.Repo, file, &gitlab.GetFileOptions{Ref: &s.Branch}, gitlab.WithContext(ctx))
-		if f := d.failed(api.Error(err), s, "no "+file+" on the branch "+s.Branch+", so it has no pipeline of its own"); f != nil {
+		if f := d.noWorkflow(api.Error(err), s, images, "no "+file+" on the branch "+s.Branch+", so it has no pipeline of its own"); f != nil {
 			f.Result = Warning // a group or the server may define one for all projects
 			return *f
 		}

@@ -29,7 +29,7 @@ func (d *doctor) giteaWorkflow(ctx context.Context, s *config.Source, images []*
 	if err != nil {
 		return []Check{bad("correct source.host", "%s", err)}
 	}
-	text, f := d.giteaWorkflowFile(ctx, api, s)
+	text, f := d.giteaWorkflowFile(ctx, api, s, images)
 	if f != nil {
 		return []Check{*f}
 	}
@@ -41,7 +41,7 @@ func (d *doctor) giteaWorkflow(ctx context.Context, s *config.Source, images []*
 }
 
 // giteaWorkflowFile reads the workflow file of the branch that is built, or returns the failed check.
-func (d *doctor) giteaWorkflowFile(ctx context.Context, api *forgeapi.Gitea, s *config.Source) ([]byte, *Check) {
+func (d *doctor) giteaWorkflowFile(ctx context.Context, api *forgeapi.Gitea, s *config.Source, images []*config.Image) ([]byte, *Check) {
 	var repo struct {
 		FullName   string `json:"full_name"`
 		HasActions bool   `json:"has_actions"`
@@ -69,7 +69,7 @@ func (d *doctor) giteaWorkflowFile(ctx context.Context, api *forgeapi.Gitea, s *
 			break
 		}
 	}
-	return nil, d.failed(err, s, "no workflow "+s.Workflow+" on the branch "+s.Branch)
+	return nil, d.noWorkflow(err, s, images, "no workflow "+s.Workflow+" on the branch "+s.Branch)
 }
 
 // giteaStartable requests a start of the workflow on a branch that cannot exist. If the token may start it, Gitea answers that there
