@@ -15,7 +15,6 @@ type subject struct {
 	bases      []string // that the build uses, without the host: the base of the last stage first
 	noFinal    bool     // the last stage is FROM scratch
 	pinned     bool
-	urgent     string // what images.yaml has under this key
 	publish    publisher
 	final      evidence // for the base of the last stage
 	others     evidence // for other bases

@@ -65,7 +65,7 @@ func smallRegistry(t *testing.T) (r *parts.Registry, filler string) {
 	require.NoError(t, os.Mkdir(data, 0o755))
 	require.NoError(t, syscall.Mount("tmpfs", data, "tmpfs", 0, "size=256m"))
 	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(data, syscall.MNT_DETACH)) })
-	r, err := parts.StartRegistry(t.Context(), servers.Options, name)
+	r, err := parts.StartRegistry(t.Context(), servers.Options, name, "")
 	require.NoError(t, err)
 	t.Cleanup(r.Stop)
 	return r, filepath.Join(data, "filler")

@@ -45,9 +45,6 @@ func (l *fleet) enroll() {
 	fmt.Fprintf(&b, "  source: {provider: github, host: %q, workflow: image.yml, pinBases: true}\nimages:\n", l.forge.host)
 	for _, s := range l.subjects {
 		fmt.Fprintf(&b, "- name: %s\n  repository: %s\n  tags: latest\n  source:\n    repo: acme/%s\n    inputs: {image: \"{{image}}\"}\n    platforms: %s\n", s.name, s.repository(), s.name, list(s.platforms))
-		if s.urgent != "" {
-			fmt.Fprintf(&b, "  urgent: %s\n", s.urgent)
-		}
 		for key, values := range map[string]map[string]string{"buildArgs": s.args, "buildContexts": s.contexts} {
 			if len(values) > 0 {
 				fmt.Fprintf(&b, "    %s:\n", key)

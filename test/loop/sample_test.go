@@ -268,11 +268,11 @@ func (s *sample) build(e *entry, locked bool) map[string]string {
 }
 
 // materials returns the images in the attestations of a published image: reference to digest.
-func materials(t *testing.T, published string) map[string]string {
+func materials(t *testing.T, published string, options ...remote.Option) map[string]string {
 	t.Helper()
 	ref, err := name.ParseReference(published)
 	require.NoError(t, err)
-	idx, err := remote.Index(ref)
+	idx, err := remote.Index(ref, options...)
 	require.NoError(t, err)
 	m, err := idx.IndexManifest()
 	require.NoError(t, err)

@@ -1,6 +1,8 @@
 package loop_test
 
 import (
+	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -10,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/imagefactory/imagefactory/test/loop/content"
 	"github.com/imagefactory/imagefactory/test/parts"
@@ -28,8 +33,18 @@ type site struct {
 	code   map[string]*parts.Repository
 	runner *buildrunner.Runner
 
-	commits int // of the state repository that were counted
+	commits  int      // of the state repository that were counted
+	buildEnv []string // of builds outside workflows
 }
+
+// The users of a private registry: the workflows sign in as builder, imagefactory as reader.
+const (
+	builderName, readerName = "builder", "reader"
+	registryPassword        = "only-for-tests"
+)
+
+// asBuilder signs in as the workflows do. A registry without login ignores it.
+var asBuilder = remote.WithAuth(&authn.Basic{Username: builderName, Password: registryPassword})
 
 // newSite returns a site with an organization of its own, whose name is also that of a namespace in the registry.
 func newSite(t *testing.T, org, images string) *site {
@@ -45,10 +60,10 @@ func newSiteAt(t *testing.T, host, org, images string) *site {
 	var err error
 	s.state, err = servers.Gitea.NewRepository(t.Context(), org, "factory", true)
 	require.NoError(t, err)
-	for name, value := range map[string]string{"REGISTRY_USERNAME": "builder", "REGISTRY_PASSWORD": "only-for-tests", "IMAGEFACTORY_READ_TOKEN": servers.Gitea.Token} {
-		require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPut, "orgs/"+org+"/actions/secrets/"+name, map[string]any{"data": value}, nil))
+	for name, value := range map[string]string{"REGISTRY_USERNAME": builderName, "REGISTRY_PASSWORD": registryPassword} {
+		s.setSecret(name, value)
 	}
-	s.env = []string{"IMAGEFACTORY_TOKEN_" + strings.NewReplacer(".", "_", ":", "_").Replace(servers.Gitea.Host) + "=" + servers.Gitea.Token}
+	s.useTokens(servers.Gitea.Token, servers.Gitea.Token)
 	s.git("clone", "--quiet", s.state.URL(), ".")
 	s.enroll(images)
 	s.commits = 2 // with the one that made the repository
@@ -59,6 +74,57 @@ func newSiteAt(t *testing.T, host, org, images string) *site {
 	require.NoError(t, err)
 	t.Cleanup(s.runner.Close)
 	return s
+}
+
+// setSecret sets a secret of the organization's workflows.
+func (s *site) setSecret(name, value string) {
+	s.t.Helper()
+	require.NoError(s.t, servers.Gitea.Call(s.t.Context(), http.MethodPut, "orgs/"+s.org+"/actions/secrets/"+name, map[string]any{"data": value}, nil))
+}
+
+// useTokens sets the token of imagefactory, and the one with which workflows read state.
+func (s *site) useTokens(token, read string) {
+	s.t.Helper()
+	s.setSecret("IMAGEFACTORY_READ_TOKEN", read)
+	s.env = []string{"IMAGEFACTORY_TOKEN_" + strings.NewReplacer(".", "_", ":", "_").Replace(servers.Gitea.Host) + "=" + token}
+}
+
+// newPrivateSite returns a site whose registry has a login for pulls and pushes, and whose tokens are those of a user who is no
+// administrator. They have the scopes that the documentation names.
+func newPrivateSite(t *testing.T, org, images string) *site {
+	t.Helper()
+	var users strings.Builder
+	for _, user := range []string{builderName, readerName} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(registryPassword), bcrypt.MinCost)
+		require.NoError(t, err)
+		fmt.Fprintf(&users, "%s:%s\n", user, hash)
+	}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	require.NoError(t, os.WriteFile(file, []byte(users.String()), 0o600))
+	private, err := parts.StartRegistry(t.Context(), servers.Options, org+"-registry", file)
+	require.NoError(t, err)
+	t.Cleanup(private.Stop)
+	_, err = content.Digest(private.Host + "/" + org + "/any:latest")
+	require.ErrorContains(t, err, "401", "a pull without login")
+
+	s := newSiteAt(t, private.Host, org, images)
+	bot, err := servers.Gitea.NewMember(t.Context(), org, org+"-bot")
+	require.NoError(t, err)
+	token, err := bot.NewToken(t.Context(), "write:repository")
+	require.NoError(t, err)
+	read, err := bot.NewToken(t.Context(), "read:repository")
+	require.NoError(t, err)
+	s.useTokens(token, read)
+	s.writeLogin("credentials/registry/"+s.host, readerName)
+	s.buildEnv = []string{"DOCKER_CONFIG=" + s.writeLogin("docker", builderName)}
+	return s
+}
+
+// writeLogin writes the config.json of a user of the registry to a folder, and returns the folder.
+func (s *site) writeLogin(folder, user string) string {
+	s.t.Helper()
+	login := base64.StdEncoding.EncodeToString([]byte(user + ":" + registryPassword))
+	return filepath.Dir(s.write(folder+"/config.json", fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, s.host, login)))
 }
 
 // enroll replaces images.yaml. In its text, GITEA and REGISTRY are the hosts, and ORG is the organization.
@@ -83,7 +149,7 @@ func (s *site) push(tag, version string) string {
 	s.t.Helper()
 	files := content.Shell(shell, false)
 	files["etc/version"] = content.Text(tag + " " + version + "\n")
-	digest, err := content.Push(s.ref(tag), content.Image{Files: files, Platforms: both})
+	digest, err := content.Push(s.ref(tag), content.Image{Files: files, Platforms: both}, asBuilder)
 	require.NoError(s.t, err)
 	return digest
 }
@@ -126,18 +192,23 @@ func (s *site) workflow(image, repo string) {
 	s.build()
 }
 
-// observe records what is new, and updates the checkout.
+// observe records what is new.
 func (s *site) observe() {
 	s.t.Helper()
-	s.run("analyze", "--all", "--push")
+	s.record("analyze", "--all")
+}
+
+// record runs a command that pushes to the state repository, and updates the checkout.
+func (s *site) record(args ...string) {
+	s.t.Helper()
+	s.run(append(args, "--push")...)
 	s.git("pull", "--quiet", "--ff-only")
 }
 
-// promote starts what is due, and updates the checkout.
+// promote starts what is due.
 func (s *site) promote() {
 	s.t.Helper()
-	s.run("promote", "--push", "--direct")
-	s.git("pull", "--quiet", "--ff-only")
+	s.record("promote", "--direct")
 }
 
 // pass is a pass of a scheduler.
@@ -145,6 +216,24 @@ func (s *site) pass() {
 	s.t.Helper()
 	s.observe()
 	s.promote()
+}
+
+// settle promotes, builds what is started, and so on until nothing is started. It returns the repositories with the runs of each pass.
+func (s *site) settle() [][]string {
+	s.t.Helper()
+	var passes [][]string
+	for range 10 {
+		s.promote()
+		started := s.waiting()
+		if len(started) == 0 {
+			return passes
+		}
+		passes = append(passes, started)
+		s.build()
+		s.later(20 * time.Minute)
+	}
+	require.FailNow(s.t, "promote does not come to an end", "%v", passes)
+	return nil
 }
 
 // waiting returns the names of the repositories that have a run that has not ended, with the number of such runs.
@@ -202,7 +291,7 @@ func (s *site) wantCommits(want int, what string) {
 // digest returns the digest that a tag holds.
 func (s *site) digest(tag string) string {
 	s.t.Helper()
-	digest, err := content.Digest(s.ref(tag))
+	digest, err := content.Digest(s.ref(tag), asBuilder)
 	require.NoError(s.t, err)
 	return digest
 }
@@ -211,7 +300,7 @@ func (s *site) digest(tag string) string {
 func (s *site) built(tag string) map[string]string {
 	s.t.Helper()
 	out := map[string]string{}
-	for ref, digest := range materials(s.t, s.ref(tag)) {
+	for ref, digest := range materials(s.t, s.ref(tag), asBuilder) {
 		out[strings.TrimPrefix(ref, s.ref(""))] = digest
 	}
 	return out
@@ -225,4 +314,20 @@ func (s *site) history(image string) []string {
 		out = append(out, h.Status)
 	}
 	return out
+}
+
+// buildClone clones the code of an image, and builds and publishes it with buildctl, without a workflow.
+func (s *site) buildClone(image string, args ...string) {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	s.git("clone", "--quiet", s.code[image].URL(), dir)
+	s.buildFolder(dir, append(args, "--output", "type=image,push=true,name="+s.ref(image+":latest"))...)
+}
+
+// buildFolder builds a folder with buildctl, with provenance.
+func (s *site) buildFolder(dir string, args ...string) {
+	s.t.Helper()
+	all := append([]string{"build", "--frontend", "dockerfile.v0", "--local", "context=" + dir, "--local", "dockerfile=" + dir, "--opt", "attest:provenance=mode=max"}, args...)
+	_, err := servers.BuildKit.Ctl(s.t.Context(), s.buildEnv, all...)
+	require.NoError(s.t, err)
 }

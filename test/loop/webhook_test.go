@@ -141,10 +141,5 @@ func (s *site) buildOrder(o order) {
 	if o.Lock == "" {
 		o.Lock = s.run("pin", o.Image, "-o", "source-policy", "--state-repo", s.state.URL())
 	}
-	policy := s.write("policies/"+o.Image+".json", o.Lock)
-	dir := s.t.TempDir()
-	s.git("clone", "--quiet", s.code[o.Image].URL(), dir)
-	_, err := servers.BuildKit.Ctl(s.t.Context(), nil, "build", "--frontend", "dockerfile.v0", "--local", "context="+dir, "--local", "dockerfile="+dir,
-		"--source-policy-file", policy, "--opt", "attest:provenance=mode=max", "--output", "type=image,push=true,name="+s.ref(o.Image+":latest"))
-	require.NoError(s.t, err)
+	s.buildClone(o.Image, "--source-policy-file", s.write("policies/"+o.Image+".json", o.Lock))
 }

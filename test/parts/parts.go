@@ -43,7 +43,7 @@ func Start(ctx context.Context, o Options) (*Parts, error) {
 	var errs [3]error
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		if p.Docker, errs[0] = StartRegistry(ctx, o, "docker-registry"); errs[0] == nil {
+		if p.Docker, errs[0] = StartRegistry(ctx, o, "docker-registry", ""); errs[0] == nil {
 			p.BuildKit, errs[0] = startBuildKit(ctx, o, append([]string{p.Docker.Host}, o.Plain...)...)
 		}
 	})

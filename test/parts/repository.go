@@ -2,6 +2,8 @@ package parts
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,6 +25,43 @@ func (g *Gitea) Repository(name string) *Repository { return &Repository{g, name
 // NewOrganization makes an organization.
 func (g *Gitea) NewOrganization(ctx context.Context, name string) error {
 	return g.Call(ctx, http.MethodPost, "orgs", map[string]any{"username": name}, nil)
+}
+
+// Member is a user who is no administrator.
+type Member struct {
+	gitea          *Gitea
+	name, password string
+}
+
+// NewMember makes a user who may write to the code of an organization's repositories and start their workflows, and nothing else.
+func (g *Gitea) NewMember(ctx context.Context, organization, name string) (*Member, error) {
+	m := &Member{g, name, rand.Text()}
+	user := map[string]any{"username": name, "email": name + "@acme.example", "password": m.password, "must_change_password": false}
+	if err := g.Call(ctx, http.MethodPost, "admin/users", user, nil); err != nil {
+		return nil, err
+	}
+	var team struct {
+		ID int64 `json:"id"`
+	}
+	rights := map[string]any{
+		"name": name, "permission": "write", "includes_all_repositories": true,
+		"units_map": map[string]string{"repo.code": "write", "repo.actions": "write"},
+	}
+	if err := g.Call(ctx, http.MethodPost, "orgs/"+organization+"/teams", rights, &team); err != nil {
+		return nil, err
+	}
+	return m, g.Call(ctx, http.MethodPut, fmt.Sprintf("teams/%d/members/%s", team.ID, name), nil, nil)
+}
+
+// NewToken makes a token with a scope, such as write:repository.
+func (m *Member) NewToken(ctx context.Context, scope string) (string, error) {
+	var made struct {
+		Token string `json:"sha1"`
+	}
+	signIn := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(m.name+":"+m.password))}}
+	body := map[string]any{"name": scope, "scopes": []string{scope}}
+	err := callJSON(ctx, http.MethodPost, "http://"+m.gitea.Host+"/api/v1/users/"+m.name+"/tokens", signIn, body, &made)
+	return made.Token, err
 }
 
 // NewRepository makes a repository of acme, or of an organization, with a branch main.
@@ -98,16 +137,10 @@ func (r *Repository) Runs(ctx context.Context) ([]WorkflowRun, error) {
 	return list.Runs, err
 }
 
-// SetSecret sets a secret of the workflows.
-func (r *Repository) SetSecret(ctx context.Context, name, value string) error {
-	return r.Call(ctx, http.MethodPut, "/actions/secrets/"+name, map[string]any{"data": value}, nil)
-}
-
 // Pull is a pull request.
 type Pull struct {
 	Number int    `json:"number"`
 	State  string `json:"state"`
-	Merged bool   `json:"merged"`
 	Title  string `json:"title"`
 	Body   string `json:"body"`
 	Head   struct {

@@ -56,7 +56,7 @@ type Image struct {
 }
 
 // Push pushes the image to a registry on loopback and returns its digest. Platforms have the same files: no emulator is needed.
-func Push(ref string, img Image) (string, error) {
+func Push(ref string, img Image, options ...remote.Option) (string, error) {
 	r, err := name.ParseReference(ref)
 	if err != nil {
 		return "", err
@@ -75,7 +75,7 @@ func Push(ref string, img Image) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			return digest.String(), remote.Write(r, one)
+			return digest.String(), remote.Write(r, one, options...)
 		}
 		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: one, Descriptor: v1.Descriptor{Platform: p}})
 	}
@@ -83,16 +83,16 @@ func Push(ref string, img Image) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return digest.String(), remote.WriteIndex(r, idx)
+	return digest.String(), remote.WriteIndex(r, idx, options...)
 }
 
 // Digest returns the digest that a tag holds.
-func Digest(ref string) (string, error) {
+func Digest(ref string, options ...remote.Option) (string, error) {
 	r, err := name.ParseReference(ref)
 	if err != nil {
 		return "", err
 	}
-	head, err := remote.Head(r)
+	head, err := remote.Head(r, options...)
 	if err != nil {
 		return "", err
 	}
