@@ -200,7 +200,7 @@ func (m *images) bakeCommand(c command, args []string) {
 	f := parseFlags(args, switches...)
 	run := bakeRun{
 		by: "docker buildx bake", place: m.at(c), dir: c.dir, files: f.all("f", "file"), wanted: f.operands, overrides: f.all("set"),
-		push: f.on("push"), env: withVars(m.lookup(c), f.all("var")),
+		push: f.on("push"), env: withVars(m.scan.ofRunner(m.lookup(c)), f.all("var")),
 	}
 	if len(f.operands) > 0 && isRemote(f.operands[0]) {
 		run.why = "the file is read from " + m.scan.marks.show(f.operands[0])
@@ -221,6 +221,26 @@ func withVars(env func(string) (string, bool), list []string) func(string) (stri
 	}
 }
 
+// ofRunner returns an environment with the variables that the CI system sets, whose values are not known unless env has them.
+func (s *scanner) ofRunner(env func(string) (string, bool)) func(string) (string, bool) {
+	prefixes := []string{"GITHUB_", "RUNNER_"}
+	if s.repo.Provider == config.GitLab {
+		prefixes = []string{"CI_", "GITLAB_"}
+	}
+	return func(name string) (string, bool) {
+		if v, ok := env(name); ok {
+			return v, true
+		}
+		switch {
+		case name == "CI":
+			return "true", true
+		case slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }):
+			return s.marks.add("$" + name), true
+		}
+		return "", false
+	}
+}
+
 // isRemote reports whether a place is an address of a repository.
 func isRemote(place string) bool {
 	return strings.Contains(place, "://") || strings.HasPrefix(place, "git@") || strings.HasPrefix(place, "github.com/")
@@ -233,7 +253,7 @@ const defaultContext = "{{defaultContext}}"
 func (r *steps) bakeAction(place Place, name string, in func(...string) string) {
 	run := bakeRun{
 		by: name, place: place, dir: inside(".", orDot(in("workdir"))), files: list(in("files")), wanted: list(in("targets")), overrides: lines(in("set")),
-		push: strings.EqualFold(in("push"), "true"), env: withVars(r.images.env, lines(in("vars"))),
+		push: strings.EqualFold(in("push"), "true"), env: withVars(r.workflowRun.scan.ofRunner(r.images.env), lines(in("vars"))),
 	}
 	marks := r.workflowRun.scan.marks
 	guess := ""

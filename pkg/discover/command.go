@@ -123,8 +123,10 @@ func (m *images) push(c command, ref string) { m.pushed[ref] = m.pushed[ref] || 
 // lookup finds a variable in the environment of a command.
 func (m *images) lookup(c command) func(string) (string, bool) {
 	return func(name string) (string, bool) {
-		if v, ok := c.env[name]; ok {
-			return v, true
+		for _, vars := range []map[string]string{c.env, c.vars} {
+			if v, ok := vars[name]; ok {
+				return v, true
+			}
 		}
 		return m.env(name)
 	}

@@ -181,7 +181,7 @@ func (m *images) compose(c command, args []string) {
 	}
 	f := parseFlags(args[1:], switches...)
 	run := composeRun{
-		by: "docker compose", place: m.at(c), dir: c.dir, base: base, files: files, services: f.operands, env: m.lookup(c), args: f.all("build-arg"), why: why,
+		by: "docker compose", place: m.at(c), dir: c.dir, base: base, files: files, services: f.operands, env: m.scan.ofRunner(m.lookup(c)), args: f.all("build-arg"), why: why,
 	}
 	run.push = args[0] == "push" || f.on("push")
 	for _, b := range m.scan.composeBuilds(run) {

@@ -423,8 +423,25 @@ type steps struct {
 func (w *workflowRun) newSteps(c contexts, env map[string]string) *steps {
 	r := &steps{workflowRun: w, contexts: c, env: maps.Clone(env), dir: ".", outputs: open{}}
 	r.images = images{scan: w.scan, file: w.file, aliases: map[string]string{}, pushed: map[string]bool{}}
-	r.images.env = func(name string) (string, bool) { v, ok := r.env[name]; return v, ok }
+	r.images.env = func(name string) (string, bool) {
+		if v, ok := r.env[name]; ok {
+			return v, true
+		}
+		return r.gitHubVariable(name)
+	}
 	return r
+}
+
+// gitHubVariables are the variables whose values are known, with the keys of the context github.
+var gitHubVariables = map[string]string{
+	"GITHUB_REPOSITORY": "repository", "GITHUB_REPOSITORY_OWNER": "repository_owner", "GITHUB_REF_NAME": "ref_name", "GITHUB_REF": "ref",
+	"GITHUB_SERVER_URL": "server_url", "GITHUB_EVENT_NAME": "event_name", "GITHUB_WORKSPACE": "workspace",
+}
+
+func (r *steps) gitHubVariable(name string) (string, bool) {
+	github, _ := r.contexts["github"].(open)
+	v, ok := github[gitHubVariables[name]].(string)
+	return v, ok
 }
 
 // refresh sets the contexts that change from step to step.
@@ -509,11 +526,8 @@ func (r *steps) script(n, run *yaml.Node, id string) {
 		dir = inside(".", r.contexts.text(s.marks, d))
 	}
 	vars := maps.Clone(r.env)
-	for name, key := range map[string]string{
-		"GITHUB_REPOSITORY": "repository", "GITHUB_REPOSITORY_OWNER": "repository_owner", "GITHUB_REF_NAME": "ref_name", "GITHUB_REF": "ref",
-		"GITHUB_SERVER_URL": "server_url", "GITHUB_EVENT_NAME": "event_name", "GITHUB_WORKSPACE": "workspace",
-	} {
-		if v, ok := r.contexts["github"].(open)[key].(string); ok {
+	for name := range gitHubVariables {
+		if v, ok := r.gitHubVariable(name); ok {
 			vars[name] = v
 		}
 	}

@@ -30,6 +30,7 @@ type command struct {
 	line        int      // in the script, from 1
 	conditional bool     // inside of an if, a case, a loop that may not run, or behind && of a test
 	env         map[string]string
+	vars        map[string]string // of the shell: no difference is made between those that are exported and others
 }
 
 // shell reads scripts without running anything: it follows assignments, loops over literal words and functions, and goes both ways
@@ -254,7 +255,7 @@ func (s *shell) call(cmd *syntax.CallExpr, stmt *syntax.Stmt) {
 			env[name], args = v, args[1:]
 		}
 	}
-	c := command{args: args, dir: s.dir, line: s.line + int(stmt.Pos().Line()), conditional: s.branches > 0, env: env}
+	c := command{args: args, dir: s.dir, line: s.line + int(stmt.Pos().Line()), conditional: s.branches > 0, env: env, vars: s.vars}
 	if body := s.funcs[args[0]]; body != nil && s.calls < maxCalls {
 		params := s.params
 		s.params = args[1:]
