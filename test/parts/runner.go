@@ -3,6 +3,7 @@ package parts
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -11,6 +12,7 @@ import (
 type Runner struct {
 	gitea       *Gitea
 	uuid, token string
+	beat        time.Duration
 }
 
 // Task is a job of a workflow run.
@@ -46,7 +48,7 @@ func (g *Gitea) NewRunner(ctx context.Context, organization string) (*Runner, er
 	if err := g.Call(ctx, http.MethodPost, owner+"/actions/runners/registration-token", nil, &registration); err != nil {
 		return nil, err
 	}
-	r := &Runner{gitea: g}
+	r := &Runner{gitea: g, beat: time.Minute}
 	var response struct {
 		Runner struct{ UUID, Token string } `json:"runner"`
 	}
@@ -76,6 +78,28 @@ func (r *Runner) Next(ctx context.Context) (*Task, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Heartbeat reports every minute that a task runs, until stop is called. Gitea ends a task without a report for ten minutes.
+func (r *Runner) Heartbeat(ctx context.Context, at *Task) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ticker := time.NewTicker(r.beat)
+	var reports sync.WaitGroup
+	reports.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				_ = r.call(ctx, "UpdateTask", map[string]any{"state": map[string]any{"id": at.ID}}, nil) // the next one may succeed
+			}
+		}
+	})
+	return func() {
+		cancel()
+		ticker.Stop()
+		reports.Wait()
+	}
 }
 
 // Result is how a task ends.

@@ -69,7 +69,9 @@ func (r *Runner) Next(ctx context.Context) (*Done, error) {
 		return nil, err
 	}
 	done := &Done{Task: task}
+	stop := r.tasks.Heartbeat(ctx, task)
 	done.Result, done.Err = r.run(ctx, task)
+	stop()
 	if done.Err != nil {
 		_, _ = fmt.Fprintln(r.Log, done.Err)
 	}
