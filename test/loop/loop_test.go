@@ -4,6 +4,7 @@ package loop_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 	os.Exit(mainCode(m))
 }
 
-func mainCode(m *testing.M) int {
+func mainCode(m *testing.M) (code int) {
 	if programs == "" || docker == "" || busybox == "" || schemas == "" {
 		fmt.Fprintln(os.Stderr, "run `make loop`: it builds the programs and names them in PROGRAMS, DOCKER_REGISTRY and LOOP_BUSYBOX. KARGO_SCHEMAS names a folder with Kargo's CRDs")
 		return 1
@@ -55,7 +56,12 @@ func mainCode(m *testing.M) int {
 	defer cancel()
 	dir, err := os.MkdirTemp("", "imagefactory-loop-")
 	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
+		defer func() {
+			if err := errors.Join(stop(), os.RemoveAll(dir)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}()
 		shell, err = content.Program(busybox)
 	}
 	if err == nil {
@@ -71,11 +77,18 @@ func mainCode(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer servers.Stop()
 	create := []string{"create", "--name", builder, "--driver", "remote", servers.BuildKit.Address}
 	if _, err := servers.BuildKit.X(ctx, []string{"BUILDX_CONFIG=" + filepath.Join(dir, "buildx")}, create...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// stop ends the servers if they run.
+func stop() error {
+	if servers == nil {
+		return nil
+	}
+	return servers.Stop()
 }

@@ -3,11 +3,15 @@ package parts
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // mirrored are the public registries whose images BuildKit takes from the registry on loopback, each below its own name.
@@ -31,6 +35,7 @@ type BuildKit struct {
 
 	Address string // for buildctl and buildx
 	bin     string
+	under   string // the folder [Options.Dir]
 }
 
 // startBuildKit starts a daemon. The first of the registries, which all speak HTTP, is its mirror of the public ones.
@@ -41,8 +46,8 @@ func startBuildKit(ctx context.Context, o Options, plain ...string) (*BuildKit, 
 	}
 	socket := "unix://" + filepath.Join(o.Dir, "buildkitd.sock")
 	b := &BuildKit{
-		process: newProcess(o, "buildkitd", o.program("loop/buildkitd"), "--config", settings, "--root", filepath.Join(o.Dir, "buildkit"), "--addr", socket),
-		Address: socket, bin: o.program("loop"),
+		process: newProcess(o, "buildkitd", o.program("loop/buildkitd"), "--config", settings, "--root", buildkitRoot(o.Dir), "--addr", socket),
+		Address: socket, bin: o.program("loop"), under: o.Dir,
 	}
 	return b, b.Start(ctx)
 }
@@ -69,6 +74,54 @@ func (b *BuildKit) Start(ctx context.Context) error {
 		_, err := b.Ctl(ctx, nil, "debug", "workers")
 		return err
 	})
+}
+
+// Stop ends the daemon, and what it has left behind if it was killed.
+func (b *BuildKit) Stop() error {
+	b.process.Stop()
+	return Release(b.under)
+}
+
+func buildkitRoot(dir string) string { return filepath.Join(dir, "buildkit") }
+
+// Release deletes the containers and mounts that a BuildKit that was killed has left behind in a folder [Options.Dir].
+func Release(dir string) error {
+	root := buildkitRoot(dir)
+	bundles, err := filepath.Glob(filepath.Join(root, "runc-native/executor/*/config.json"))
+	errs := []error{err}
+	for _, bundle := range bundles {
+		out, err := exec.CommandContext(context.Background(), "runc", "delete", "--force", filepath.Base(filepath.Dir(bundle))).CombinedOutput()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("deleting the container of %s: %w\n%s", bundle, err, out))
+		}
+	}
+	return errors.Join(append(errs, unmountBelow(root))...)
+}
+
+// unmountBelow unmounts all file systems below a folder, those that were mounted last first.
+func unmountBelow(folder string) error {
+	folder, err := filepath.EvalSymlinks(folder)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if folder, err = filepath.Abs(folder); err != nil {
+		return err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	errs := []error{err}
+	for _, line := range slices.Backward(strings.Split(string(mounts), "\n")) {
+		fields := strings.Fields(line) // the fifth is the mount point
+		if len(fields) < 5 || !strings.HasPrefix(fields[4], folder+"/") {
+			continue
+		}
+		if err := syscall.Unmount(fields[4], syscall.MNT_DETACH); err != nil {
+			errs = append(errs, fmt.Errorf("unmounting %s: %w", fields[4], err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Program returns the path of a program that is built beside BuildKit, such as buildx.

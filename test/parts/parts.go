@@ -55,14 +55,13 @@ func Start(ctx context.Context, o Options) (*Parts, error) {
 	})
 	wait.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
-		p.Stop()
-		return nil, err
+		return nil, errors.Join(err, p.Stop())
 	}
 	return p, nil
 }
 
-// Stop ends all servers.
-func (p *Parts) Stop() {
+// Stop ends all servers. An error says what they have left behind.
+func (p *Parts) Stop() (err error) {
 	if p.ArgoCD != nil {
 		p.ArgoCD.Stop()
 	}
@@ -73,11 +72,12 @@ func (p *Parts) Stop() {
 		p.Gitea.Stop()
 	}
 	if p.BuildKit != nil {
-		p.BuildKit.Stop()
+		err = p.BuildKit.Stop()
 	}
 	if p.Docker != nil {
 		p.Docker.Stop()
 	}
+	return err
 }
 
 // Addresses returns what a person needs to use the servers, one assignment of a shell each.
