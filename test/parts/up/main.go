@@ -43,14 +43,19 @@ func main() {
 	}
 }
 
-func run(o parts.Options) error {
+func run(o parts.Options) (err error) {
+	release, err := occupy(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := parts.Start(context.WithoutCancel(ctx), o)
 	if err != nil {
 		return err
 	}
-	defer p.Stop()
+	defer func() { err = errors.Join(err, p.Stop()) }()
 	stopBuilds, err := build(ctx, p)
 	if err != nil {
 		return err
