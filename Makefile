@@ -85,7 +85,7 @@ e2e: build cluster-programs ## apply dist to a real API server, built from its G
 
 loop: loop-programs gitea-programs cluster-programs scanners-programs argocd-programs ## run the whole way with real servers and Trivy: Gitea, BuildKit, a registry, an API server and Argo CD, as root (needs Debian's runc, busybox-static, docker-registry and redis-server, and KARGO_SCHEMAS)
 	cd test/parts && GOFLAGS= $(GO) test ./...
-	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -count=1 -timeout 40m $(LOOPFLAGS) .
+	cd test/loop && GOFLAGS= PROGRAMS=$(PROGRAMS) LOOP_BUSYBOX=$(BUSYBOX) DOCKER_REGISTRY='$(or $(DOCKER_REGISTRY),docker-registry)' $(GO) test -v -count=1 -timeout 40m $(LOOPFLAGS) .
 
 loop-up: loop-programs gitea-programs cluster-programs argocd-programs ## start the servers of `make loop` and a runner of Gitea's workflows, print their addresses, and leave them running until Ctrl-C
 	cd test/parts && GOFLAGS= $(GO) run ./up -programs $(PROGRAMS) -registry '$(or $(DOCKER_REGISTRY),docker-registry)' $(PROGRAMS)/loop/up

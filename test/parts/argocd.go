@@ -70,11 +70,11 @@ func StartArgoCD(ctx context.Context, o Options, c *Cluster) (_ *ArgoCD, err err
 	if err := a.collector.start(ctx); err != nil {
 		return nil, err
 	}
-	return a, a.Start(ctx)
+	return a, a.start(ctx)
 }
 
-// Start starts Argo CD, also after a [ArgoCD.Kill], and returns when it responds.
-func (a *ArgoCD) Start(ctx context.Context) error {
+// start starts Argo CD, and returns when it responds.
+func (a *ArgoCD) start(ctx context.Context) error {
 	if err := errors.Join(a.redis.start(ctx), a.repo.start(ctx), a.controller.start(ctx)); err != nil {
 		return err
 	}
@@ -89,13 +89,6 @@ func (a *ArgoCD) Start(ctx context.Context) error {
 		a.repo.wait(ctx, func(ctx context.Context) error { return answers(ctx, http.DefaultClient, a.repoHealth, "") }),
 		a.controller.wait(ctx, func(ctx context.Context) error { return answers(ctx, http.DefaultClient, a.controllerHealth, "") }),
 	)
-}
-
-// Kill ends Argo CD at once, and its cache with it.
-func (a *ArgoCD) Kill() {
-	a.controller.Kill()
-	a.repo.Kill()
-	a.redis.Kill()
 }
 
 // Stop ends all servers.
