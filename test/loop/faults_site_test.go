@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,7 +71,19 @@ func (g *gate) reached() bool {
 	return err == nil
 }
 
+// pushes returns how many pushes have come to the gate.
+func (g *gate) pushes() int {
+	data, _ := os.ReadFile(filepath.Join(g.dir, "pushes")) // the first one writes it
+	return len(data)
+}
+
 func (g *gate) open(t *testing.T) { require.NoError(t, os.Remove(filepath.Join(g.dir, "shut"))) }
+
+// remove removes the gate. No push may be in it.
+func (g *gate) remove(t *testing.T) {
+	require.NoError(t, os.Remove(g.hook))
+	require.NoError(t, os.RemoveAll(g.dir))
+}
 
 // outage is what happens to Gitea while it handles a push.
 type outage struct {
@@ -117,8 +128,7 @@ func (s *site) during(o outage, hook string, nth int, args ...string) {
 	if err := <-done; err != nil {
 		s.t.Logf("%s, %s: %v", o.name, hook, err)
 	}
-	require.NoError(s.t, os.Remove(g.hook))
-	require.NoError(s.t, os.RemoveAll(g.dir))
+	g.remove(s.t)
 }
 
 // recordedOnce checks that no commit of the state repository repeats a fact of another.
@@ -199,12 +209,12 @@ func TestGiteaBuildFails(t *testing.T) {
 	ctx := context.WithoutCancel(t.Context())
 	t.Run("BuildKit killed", func(t *testing.T) {
 		s := newPair(t, servers.Docker.Host, "killed", "RUN sleep 1\n")
-		s.failOnce(fault{"RUN sleep", servers.BuildKit.Kill, func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
+		s.failOnce(fault{during: running, happen: servers.BuildKit.Kill, repair: func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
 	})
 	t.Run("registry out of space", func(t *testing.T) {
 		small, filler := smallRegistry(t)
 		s := newPair(t, small.Host, "full", "RUN sleep 1 && dd if=/dev/urandom of=/random bs=1M count=16\n")
-		s.failOnce(fault{"RUN sleep", func() { fill(t, filler) }, func() { require.NoError(t, os.Remove(filler)) }})
+		s.failOnce(fault{during: running, happen: func() { fill(t, filler) }, repair: func() { require.NoError(t, os.Remove(filler)) }})
 	})
 }
 
@@ -263,6 +273,8 @@ func (w writer) Write(data []byte) (int, error) {
 }
 
 // TestTwoPromoters runs two promoters at the same time, many times. Gitea shows one run of each image for each of its rebuilds.
+// In one round Gitea holds the claims of the first promoter until the other has pushed its own. In the next, it holds the response to the
+// first claims until the other promoter has ended.
 func TestTwoPromoters(t *testing.T) {
 	t.Parallel()
 	const images, rounds = 8, 6 // as many runs as Gitea lists at once
@@ -284,14 +296,7 @@ images:
 		s.later(time.Hour)
 		s.push("os:13", strconv.Itoa(round+1))
 		s.observe()
-		var errs [2]error
-		var wait sync.WaitGroup
-		for i := range errs {
-			wait.Go(func() { _, errs[i] = s.try("promote", "--push", "--direct") })
-		}
-		wait.Wait()
-		require.NoError(t, errs[0])
-		require.NoError(t, errs[1])
+		s.promoteTwice(round%2 == 0)
 		s.promote()
 		started, rebuilds := map[string]int{}, map[string]bool{}
 		for _, run := range s.runs("all") {
@@ -318,6 +323,28 @@ images:
 		assert.Len(t, s.history(fmt.Sprintf("image-%d", i)), rounds)
 	}
 	s.fsck()
+}
+
+// promoteTwice runs two promoters. Gitea holds the first push until both have pushed, or its response until the other one has ended.
+func (s *site) promoteTwice(pushed bool) {
+	s.t.Helper()
+	done := make(chan error, 2)
+	hook, overlap := "post-receive", func(*gate) bool { return len(done) == 1 }
+	if pushed {
+		hook, overlap = "pre-receive", func(g *gate) bool { return g.pushes() >= 2 }
+	}
+	g := s.newGate(hook, 1)
+	for range 2 {
+		go func() {
+			_, err := s.try("promote", "--push", "--direct")
+			done <- err
+		}()
+	}
+	require.Eventually(s.t, func() bool { return overlap(g) }, 5*time.Minute, 20*time.Millisecond)
+	g.open(s.t)
+	require.NoError(s.t, <-done)
+	require.NoError(s.t, <-done)
+	g.remove(s.t)
 }
 
 const titledWorkflow = `name: build

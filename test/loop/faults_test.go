@@ -19,10 +19,14 @@ import (
 
 // fault is something that happens while the build of a rebuild runs.
 type fault struct {
+	before func() // when the RUN starts; may be nil
 	during string // text in BuildKit's progress
 	happen func()
 	repair func()
 }
+
+// running is in BuildKit's progress when the RUN of a [fault] starts.
+const running = "RUN sleep"
 
 // family returns a parent whose build is long enough to be stopped, and a child.
 func family() []*subject {
@@ -41,19 +45,24 @@ func family() []*subject {
 // TestFaults stops servers while a rebuild is built. Whatever happens, the rebuild is recorded as failed, nothing else is started
 // for it, and the next one brings the fleet to where it would have been.
 func TestFaults(t *testing.T) {
-	ctx := context.WithoutCancel(t.Context()) // the servers outlive the test
+	ctx := context.WithoutCancel(t.Context())                      // the servers outlive the test
+	pause := func() { require.NoError(t, servers.Docker.Pause()) } // so that no push comes to an end
 	t.Run("BuildKit killed in a RUN", func(t *testing.T) {
-		survive(t, servers.Docker.Host, fault{"RUN sleep", servers.BuildKit.Kill, func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
+		survive(t, servers.Docker.Host, fault{during: running, happen: servers.BuildKit.Kill, repair: func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
 	})
 	t.Run("BuildKit killed in a push", func(t *testing.T) {
-		survive(t, servers.Docker.Host, fault{"pushing layers", servers.BuildKit.Kill, func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
+		kill := func() {
+			servers.BuildKit.Kill()
+			require.NoError(t, servers.Docker.Resume())
+		}
+		survive(t, servers.Docker.Host, fault{pause, "pushing layers", kill, func() { require.NoError(t, servers.BuildKit.Start(ctx)) }})
 	})
 	t.Run("registry killed in a push", func(t *testing.T) {
-		survive(t, servers.Docker.Host, fault{"pushing layers", servers.Docker.Kill, func() { require.NoError(t, servers.Docker.Start(ctx)) }})
+		survive(t, servers.Docker.Host, fault{pause, "pushing layers", servers.Docker.Kill, func() { require.NoError(t, servers.Docker.Start(ctx)) }})
 	})
 	t.Run("registry out of space in a push", func(t *testing.T) {
 		small, filler := smallRegistry(t)
-		survive(t, small.Host, fault{"RUN sleep", func() { fill(t, filler) }, func() { require.NoError(t, os.Remove(filler)) }})
+		survive(t, small.Host, fault{during: running, happen: func() { fill(t, filler) }, repair: func() { require.NoError(t, os.Remove(filler)) }})
 	})
 }
 
@@ -135,16 +144,20 @@ func (l *fleet) buildUntil(s *subject, f fault) error {
 	progress, err := cmd.StderrPipe()
 	require.NoError(l.t, err)
 	require.NoError(l.t, cmd.Start())
-	happened := false
+	prepared, happened := f.before == nil, false
 	var log strings.Builder
 	for lines := bufio.NewScanner(progress); lines.Scan(); {
 		log.WriteString(lines.Text() + "\n")
+		if !prepared && strings.Contains(lines.Text(), running) {
+			prepared = true
+			f.before()
+		}
 		if !happened && strings.Contains(lines.Text(), f.during) {
 			happened = true
 			f.happen()
 		}
 	}
 	err = cmd.Wait()
-	require.True(l.t, happened, "the build never came to %q:\n%s", f.during, &log)
+	require.True(l.t, prepared && happened, "the build never came to %q:\n%s", f.during, &log)
 	return err
 }

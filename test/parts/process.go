@@ -83,6 +83,12 @@ func (p *process) Kill() {
 	<-p.done
 }
 
+// Pause stops the server in whatever it does. It accepts connections, but does not respond.
+func (p *process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets the server go on after a [process.Pause].
+func (p *process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // wait calls ready until it returns nil, until the process ends, or for at most two minutes.
 func (p *process) wait(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
