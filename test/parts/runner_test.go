@@ -10,7 +10,7 @@ import (
 
 func TestHeartbeat(t *testing.T) {
 	reports := make(chan map[string]any)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var body struct {
 			State map[string]any `json:"state"`
 		}
