@@ -1,6 +1,7 @@
 package describe
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -236,6 +237,7 @@ func (c *chain) delay() {
 // image adds the steps about the image itself.
 func (c *chain) image() {
 	dec := &c.out.Decision
+	stop := cmp.Or(dec.Stop, dec.StopAhead)
 	if c.facts != nil {
 		c.imageFacts()
 	}
@@ -254,11 +256,11 @@ func (c *chain) image() {
 		c.rule(nil, "a failed rebuild is repeated after %s", config.Duration(policy.RetryAfter(failuresOf(c.facts))))
 	case dec.After != "":
 		c.rule(nil, "parents are rebuilt first")
-	case dec.Stop == policy.StopPause:
+	case stop == policy.StopPause:
 		c.pause()
-	case dec.Stop == policy.StopWindow:
+	case stop == policy.StopWindow:
 		c.rule([]string{"windows"}, "rebuilds start only while the windows of the image and of the factory are open")
-	case dec.Stop == policy.StopInterval:
+	case stop == policy.StopInterval:
 		c.rule([]string{"rebuildInterval"}, "two automatic rebuilds are at least %s apart, urgent ones and those for a release excepted", c.img.Interval())
 	}
 	status := strings.ToLower(string(dec.Status))

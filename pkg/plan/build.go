@@ -30,6 +30,8 @@ func (f *future) start(img *image) {
 		img.retry = nil
 	case f.now.Equal(f.Now):
 		e.Status, e.Rebuild = Now, r.ID
+	default:
+		e.Stop = img.stop
 	}
 	adds := f.added(img)
 	for i := range d.Bases {

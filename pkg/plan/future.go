@@ -61,9 +61,10 @@ type image struct {
 	wake  time.Time
 	first policy.Decision // of the first pass
 	last  policy.Decision
-	ends  time.Time // when its running rebuild ends; zero if none runs
-	retry *retry    // its rebuild that was recorded before, and could not be started
-	wave  int       // of its last rebuild
+	stop  policy.Stop // of the last decision before it was due and not stopped
+	ends  time.Time   // when its running rebuild ends; zero if none runs
+	retry *retry      // its rebuild that was recorded before, and could not be started
+	wave  int         // of its last rebuild
 }
 
 // retry is a rebuild that was recorded and not started. Like promote, a pass decides about it as if it had not been recorded.
@@ -326,11 +327,17 @@ func (f *future) settle(img *image, d policy.Decision) {
 		img.first = d
 	}
 	img.last, img.wake = d, time.Time{}
+	if d.Status != policy.Due {
+		img.stop = d.Stop
+	}
 	switch d.Status {
 	case policy.Current, policy.Held, policy.Incomplete, policy.Untrusted, policy.OptedOut, policy.Unknown:
 		img.awake = false
 	case policy.Waiting, policy.Paused:
 		img.awake, img.wake = d.After != "", d.Until
+		if d.StopAhead != "" {
+			img.wake = ripens(&d)
+		}
 	case policy.Failed:
 		img.awake, img.wake = !d.Until.IsZero(), d.Until
 	default:
@@ -348,6 +355,17 @@ func (f *future) settle(img *image, d policy.Decision) {
 			f.wakeForOlder(img, b)
 		}
 	}
+}
+
+// ripens returns when the first digest that an image waits for ripens.
+func ripens(d *policy.Decision) time.Time {
+	var first time.Time
+	for i := range d.Bases {
+		if t := d.Bases[i].Until; !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
 }
 
 // wakeForOlder wakes an image when the next digest of a base ripens.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/pkg/config"
 	"github.com/imagefactory/imagefactory/pkg/graph"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -67,6 +68,8 @@ type Entry struct {
 	Wave   int       `json:"wave"` // 1, or one more than the parent whose new image it waits for
 	At     time.Time `json:"at"`   // the pass that starts it
 	Ends   time.Time `json:"ends"` // when its image is expected
+	// Stop is what keeps it from starting before At, although it is due.
+	Stop policy.Stop `json:"stop,omitempty"`
 	// After is the planned rebuild of a parent that it waits for.
 	After string `json:"after,omitempty"`
 	// Latest is when it starts at the latest, however often the tags of its bases move until then: under the policy settle

@@ -267,7 +267,7 @@ func (d *decider) proposed(dec *Decision, img *config.Image, facts *state.Image)
 		return
 	}
 	what := strings.Join(moves, ", ")
-	dec.Status, dec.Until = Waiting, time.Time{}
+	dec.Status, dec.Until, dec.StopAhead = Waiting, time.Time{}, ""
 	switch r := facts.PullRequest; {
 	case r != nil && r.Message != "":
 		dec.Reason = fmt.Sprintf("pull request %s for %s, opened %s: %s", state.Text(r.URL), what, ago(d.now.Sub(r.Since.Time)), state.Text(r.Message))
@@ -286,7 +286,7 @@ func (d *decider) pinsStop(img *config.Image, urgent bool) string {
 		return p.String()
 	}
 	if opening := img.OpenWindows().NextOpen(d.now, urgent); !opening.At.Equal(d.now) {
-		return windowReason(opening, d.now)
+		return windowReason(opening, d.now, d.now)
 	}
 	return ""
 }

@@ -67,6 +67,8 @@ type Decision struct {
 	After  string            `json:"after,omitempty"` // ancestor that it waits for
 	// Stop is what keeps an image that is due from being rebuilt now; "" if nothing does.
 	Stop Stop `json:"stop,omitempty"`
+	// StopAhead is what keeps an image from being rebuilt before Until, although its digest ripens sooner.
+	StopAhead Stop `json:"stopAhead,omitempty"`
 	// Urgent are the findings that make the rebuild urgent.
 	Urgent  []string       `json:"urgent,omitempty"`
 	Rebuild string         `json:"rebuild,omitempty"` // ID of the rebuild that is running or would be started
@@ -341,6 +343,7 @@ func (d *decider) desired(dec *Decision, img *config.Image, facts *state.Image) 
 		if incomplete != "" {
 			dec.Reason += "; " + incomplete
 		}
+		d.stopAhead(dec, img, facts)
 	case len(onHeld) > 0:
 		dec.Status, dec.Reason = Held, fmt.Sprintf(builtOnHeld, strings.Join(onHeld, ", "))+"; waits for another digest that it can use"
 	case len(held) > 0:
@@ -401,7 +404,7 @@ func (d *decider) applyHolds(dec *Decision, img *config.Image, facts *state.Imag
 		if requested.After(d.now) {
 			requested = d.now
 		}
-		dec.Since, dec.Until, dec.Rebuild = requested, time.Time{}, r.ID
+		dec.Since, dec.Until, dec.StopAhead, dec.Rebuild = requested, time.Time{}, "", r.ID
 		dec.Status, dec.Reason = activeStatus(r, d.now)
 		return blocker{image: img.Name, since: requested}
 	}

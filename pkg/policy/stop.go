@@ -31,29 +31,47 @@ func (d *decider) stop(dec *Decision, img *config.Image, facts *state.Image) boo
 	}
 	last := lastAutomatic(facts, d.clock)
 	dec.released = dec.releasedSince(last)
-	earliest := d.now
-	if next := afterInterval(dec, img, last); next.After(d.now) {
-		earliest = next
-	}
-	opening := img.OpenWindows().NextOpen(earliest, len(dec.Urgent) > 0)
-	switch {
-	case !opening.At.Equal(earliest):
-		dec.Status, dec.Stop, dec.Until = Waiting, StopWindow, opening.At
-		dec.Reason = windowReason(opening, d.now) + "; " + dec.Reason
-		if opening.At.IsZero() {
-			dec.Status = Paused
-		}
-	case earliest.After(d.now):
-		dec.Status, dec.Stop, dec.Until = Waiting, StopInterval, earliest
-		dec.Reason = fmt.Sprintf("last rebuild %s; rebuildInterval %s; %s", ago(img.Interval().Std()-earliest.Sub(d.now)), img.Interval(), dec.Reason)
-	default:
+	at, stop, reason := d.startOf(dec, img, last, d.now)
+	if stop == "" {
 		return false
+	}
+	dec.Status, dec.Stop, dec.Until = Waiting, stop, at
+	dec.Reason = reason + "; " + dec.Reason
+	if at.IsZero() {
+		dec.Status = Paused
 	}
 	return true
 }
 
-// windowReason returns a text such as "window closed until Mon 08:00 Europe/Berlin".
-func windowReason(o window.Opening, now time.Time) string {
+// stopAhead extends the wait of an image whose digest still ripens until rebuildInterval has passed and its windows are open.
+func (d *decider) stopAhead(dec *Decision, img *config.Image, facts *state.Image) {
+	at, stop, reason := d.startOf(dec, img, lastAutomatic(facts, d.clock), dec.Until)
+	if stop == "" || !img.Rebuilds() {
+		return
+	}
+	dec.StopAhead, dec.Reason = stop, reason+"; "+dec.Reason
+	if !at.IsZero() {
+		dec.Until = at
+	}
+}
+
+// startOf returns when an image that is due at a time may be rebuilt, and what keeps it from that until then: its windows,
+// rebuildInterval after the last automatic rebuild, or "". The time is zero if no window opens within a year.
+func (d *decider) startOf(dec *Decision, img *config.Image, last, due time.Time) (at time.Time, stop Stop, reason string) {
+	at = due
+	if next := afterInterval(dec, img, last); next.After(due) {
+		at, stop = next, StopInterval
+		reason = fmt.Sprintf("last rebuild %s; rebuildInterval %s", ago(d.now.Sub(last)), img.Interval())
+	}
+	if opening := img.OpenWindows().NextOpen(at, len(dec.Urgent) > 0); !opening.At.Equal(at) {
+		return opening.At, StopWindow, windowReason(opening, d.now, due)
+	}
+	return at, stop, reason
+}
+
+// windowReason returns a text such as "window closed until Mon 08:00 Europe/Berlin", or "next window opens Mon 08:00 Europe/Berlin"
+// for an image that is due later.
+func windowReason(o window.Opening, now, due time.Time) string {
 	if o.At.IsZero() {
 		return "window closed; none opens within a year"
 	}
@@ -61,7 +79,11 @@ func windowReason(o window.Opening, now time.Time) string {
 	if o.At.Sub(now) >= 6*24*time.Hour {
 		layout = "2006-01-02 15:04"
 	}
-	return "window closed until " + o.At.In(o.Zone).Format(layout) + " " + o.Zone.String()
+	text := "window closed until "
+	if due.After(now) {
+		text = "next window opens "
+	}
+	return text + o.At.In(o.Zone).Format(layout) + " " + o.Zone.String()
 }
 
 // afterInterval returns when rebuildInterval has passed since the last automatic rebuild of an image; the zero time if it does

@@ -122,6 +122,48 @@ func TestRebuildInterval(t *testing.T) {
 	assert.Equal(t, "last rebuild 6h ago; rebuildInterval 1d; newer digest of node:22 is due", f.decide()["app"].Reason)
 }
 
+// An image whose digest ripens sooner waits for the end of rebuildInterval, or for its window.
+func TestStopAhead(t *testing.T) {
+	const windows = `  windows: [{kind: Allow, schedule: "0 20 * * *", duration: 4h}]` + "\n"
+	const hour = 1.0 / 24
+	for _, test := range []struct {
+		name, lines string
+		rebuilt     float64 // days ago
+		ripens      float64 // days from now
+		want        policy.Stop
+		until       float64 // days from now
+		reason      string
+	}{
+		{"interval is over before", "", 0.5, 0.75, "", 0.75, "node:22 moved 6d ago; 7d delay"},
+		{"interval ends later", "", 0.25, 0.5, policy.StopInterval, 0.75, "last rebuild 6h ago; rebuildInterval 1d; node:22 moved 6d ago; 7d delay"},
+		{"window opens later", windows, 3, 2 * hour, policy.StopWindow, 8 * hour, "next window opens Mon 20:00 UTC; node:22 moved 6d ago; 7d delay"},
+		{"window is open then", windows, 3, 9 * hour, "", 9 * hour, "node:22 moved 6d ago; 7d delay"},
+		{"interval ends after the window", windows, 0.25, 9 * hour, policy.StopWindow, 1 + 8*hour, "next window opens Tue 20:00 UTC; node:22 moved 6d ago; 7d delay"},
+		{"no window opens", `  windows: [{kind: Deny, schedule: "* * * * *", duration: 1m}]` + "\n", 3, 0.5, policy.StopWindow, 0.5, "window closed; none opens within a year; node:22 moved 6d ago; 7d delay"},
+		{"opted out", "  autoRebuild: false\n", 0.25, 0.5, "", 0, "autoRebuild is false; node:22 moved 6d ago; 7d delay"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := configured(t, test.lines, cand("1", 7-test.ripens))
+			f.rebuilt("app", "r-1", test.rebuilt)
+			dec := f.decide()["app"]
+			assert.Equal(t, test.want, dec.StopAhead)
+			assert.Empty(t, dec.Stop, "it is not due")
+			assert.Equal(t, test.reason, dec.Reason)
+			if dec.Status == policy.OptedOut {
+				assert.Zero(t, dec.Until)
+				return
+			}
+			assert.Equal(t, policy.Waiting, dec.Status)
+			assert.Equal(t, ago(-test.until).Time, dec.Until)
+			assert.Equal(t, ago(-test.ripens).Time, dec.Bases[0].Until)
+		})
+	}
+	f := configured(t, "", cand("1", 6.5))
+	f.rebuilt("app", "r-1", 0.25)
+	f.st.Images["app"].Rebuild.Status = state.Running
+	assert.Empty(t, f.decide()["app"].StopAhead)
+}
+
 // now is a Monday, 12:00 UTC.
 func TestWindows(t *testing.T) {
 	const evenings = `  windows: [{kind: Allow, schedule: "0 20 * * *", duration: 4h, timeZone: Europe/Berlin}]` + "\n"

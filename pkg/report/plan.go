@@ -14,6 +14,7 @@ import (
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/internal/sanitize"
 	"github.com/imagefactory/imagefactory/pkg/plan"
+	"github.com/imagefactory/imagefactory/pkg/policy"
 	"github.com/imagefactory/imagefactory/pkg/state"
 )
 
@@ -120,7 +121,7 @@ func planWhen(e *plan.Entry, now time.Time) string {
 // PlanWhy returns in one line why a rebuild is planned.
 func PlanWhy(e *plan.Entry) string {
 	if e.Status == plan.Running || e.Status == plan.Blocked || len(e.Bases) == 0 {
-		return sanitize.Words(e.Reason)
+		return sanitize.Words(e.Reason + stopText(e.Stop))
 	}
 	var parts []string
 	for i := range e.Bases {
@@ -130,7 +131,20 @@ func PlanWhy(e *plan.Entry) string {
 	if e.Takes != "" {
 		text += "; takes the new digest of " + state.Short(e.Takes) + " with it"
 	}
-	return sanitize.Words(text)
+	return sanitize.Words(text + stopText(e.Stop))
+}
+
+// stopText returns what a rebuild that is due still waits for, as the end of a sentence.
+func stopText(s policy.Stop) string {
+	switch s {
+	case policy.StopInterval:
+		return "; once rebuildInterval has passed"
+	case policy.StopWindow:
+		return "; once its window opens"
+	case policy.StopPause:
+		return "; once its pause ends"
+	}
+	return ""
 }
 
 func baseWhy(b *plan.Base) string {

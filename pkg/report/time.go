@@ -18,7 +18,7 @@ const (
 // Times in the past are "3h ago", "12d ago" or a date. Clock times and dates are UTC.
 func Time(t, now time.Time) string {
 	switch d := t.Sub(now); {
-	case d.Abs() < time.Minute:
+	case d <= 0 && d > -time.Minute:
 		return "now"
 	case d.Abs() >= farAway:
 		return t.UTC().Format(time.DateOnly)
@@ -35,7 +35,7 @@ func Time(t, now time.Time) string {
 func ExactTime(t, now time.Time) string {
 	exact := t.UTC().Format("2006-01-02 15:04")
 	switch d := t.Sub(now); {
-	case d.Abs() < time.Minute:
+	case d <= 0 && d > -time.Minute:
 		return exact + " (now)"
 	case d < 0:
 		return exact + " (" + span(-d) + " ago)"
@@ -44,9 +44,11 @@ func ExactTime(t, now time.Time) string {
 	}
 }
 
-// span returns a duration in its largest unit: "59m", "3h", "12d". Hours go up to two days.
+// span returns a duration in its largest unit: "<1m", "59m", "3h", "12d". Hours go up to two days.
 func span(d time.Duration) string {
 	switch {
+	case d < time.Minute:
+		return "<1m"
 	case d < time.Hour:
 		return fmt.Sprintf("%dm", d/time.Minute)
 	case d < 2*day:

@@ -17,7 +17,8 @@ func TestTime(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := map[time.Duration]struct{ short, exact string }{
 		0:                    {"now", "2026-03-01 12:00 (now)"},
-		59 * time.Second:     {"now", "2026-03-01 12:00 (now)"},
+		time.Second:          {"in <1m", "2026-03-01 12:00 (in <1m)"},
+		59 * time.Second:     {"in <1m", "2026-03-01 12:00 (in <1m)"},
 		-59 * time.Second:    {"now", "2026-03-01 11:59 (now)"},
 		time.Minute:          {"in 1m", "2026-03-01 12:01 (in 1m)"},
 		time.Hour:            {"in 1h", "2026-03-01 13:00 (in 1h)"},
