@@ -35,8 +35,11 @@ func (f *future) start(img *image) {
 	}
 	adds := f.added(img)
 	for i := range d.Bases {
-		if b := &d.Bases[i]; b.Due {
+		switch b := &d.Bases[i]; {
+		case b.Due:
 			f.addBase(&e, img, b, adds)
+		case f.st.Images[img.Name].CurrentDigest == "" && b.Origin != policy.FromPin: // its first build uses the parent's new image
+			f.follow(&e, b.Parent)
 		}
 	}
 	taken := f.taken(img, d.Bases)
@@ -73,9 +76,7 @@ func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision, adds map[
 		base.Digest = b.Lock.Digest
 	}
 	if b.Parent != "" {
-		if parent := &f.images[f.index[b.Parent]]; parent.wave >= e.Wave {
-			e.Wave, e.After = parent.wave+1, b.Parent
-		}
+		f.follow(e, b.Parent)
 		e.Bases = append(e.Bases, base)
 		return
 	}
@@ -96,6 +97,13 @@ func (f *future) addBase(e *Entry, img *image, b *policy.BaseDecision, adds map[
 		e.Latest = latest
 	}
 	e.Bases = append(e.Bases, base)
+}
+
+// follow puts a rebuild into the wave after that of a parent whose new image it waits for.
+func (f *future) follow(e *Entry, parent string) {
+	if at, known := f.index[parent]; known && f.images[at].wave >= e.Wave {
+		e.Wave, e.After = f.images[at].wave+1, parent
+	}
 }
 
 // newer returns the digests after the one that the published image is built on; all but the baseline if that is not known.

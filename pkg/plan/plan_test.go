@@ -135,6 +135,21 @@ func TestCascade(t *testing.T) {
 	assert.Empty(t, p.Skipped)
 }
 
+// An image that was never published follows the parents that were not published either, on all levels.
+func TestNeverPublished(t *testing.T) {
+	f := enroll(t, head+entry("base", "")+entry("web", "")+entry("api", "")+entry("job", ""), map[string][]string{
+		"base": {node}, "web": {base, node}, "api": {"ghcr.io/acme/web:latest"}, "job": {node},
+	})
+	for _, img := range f.st.Images {
+		img.CurrentVersion, img.CurrentDigest, img.BuiltOn, img.Published, img.Unpublished = "", "", nil, nil, state.At(now.Add(-day))
+	}
+	p := f.plan(t, f.options())
+	assert.Equal(t, []string{"base now 1 03-01 08:40", "job now 1 03-01 08:40", "web planned 2 03-01 09:17 base", "api planned 3 03-01 10:17 web"}, lines(p))
+
+	f.st.Images["base"].CurrentDigest = dig("base")
+	assert.Equal(t, []string{"job now 1 03-01 08:40", "web now 1 03-01 08:40", "api planned 2 03-01 09:17 web"}, lines(f.plan(t, f.options())))
+}
+
 // Times are whole seconds, and a rebuild that takes longer than usual may end now.
 func TestWholeSeconds(t *testing.T) {
 	f := enroll(t, head+entry("base", "")+entry("web", ""), map[string][]string{"base": {node}, "web": {node}})
