@@ -81,7 +81,7 @@ func (b *workflowBuilder) gitHub(img *config.Image) (*Workflow, error) {
 	if len(ids) > 0 { // imagefactory finds the run of a rebuild by its title
 		w.RunName = fmt.Sprintf("%s ${{ %s || github.ref_name }}", title, strings.Join(ids, " || "))
 	} else {
-		b.note("add inputs: {rebuild: \"{{promotion}}\"} to the entry in images.yaml and write the workflow again, so that the title of a run names its rebuild")
+		b.note("add inputs: {rebuild: \"{{promotion}}\"} to source of the entry in images.yaml and write the workflow again, so that the title of a run names its rebuild")
 	}
 	for _, x := range b.images {
 		job, err := b.gitHubJob(x)

@@ -117,6 +117,20 @@ var invalid = map[string]struct {
 		`images.yaml:2:3: unknown key "repositry" in images[0] (did you mean "repository"?) [IF002]`,
 		`images.yaml:3:3: unknown key "sorce" in images[0] (did you mean "source"?)`,
 	}},
+	"keys of another level": {`factory: {schedule: 1 * * * *, baseImages: 1h}
+registries: {}
+images:
+- {name: a, repository: o/a, inputs: {x: y}, repo: o/a, target: t, severity: high}
+- {name: b, repository: o/b, source: {provider: github, repo: o/b, workflow: b.yml, constraint: latest}}
+`, []string{
+		`images.yaml:1:32: unknown key "baseImages" in factory (did you mean "poll.baseImages"?)`,
+		`images.yaml:2:1: unknown key "registries" in the file (did you mean "factory.registries"?)`,
+		`images.yaml:4:30: unknown key "inputs" in images[0] (did you mean "source.inputs"?)`,
+		`images.yaml:4:46: unknown key "repo" in images[0] (did you mean "source.repo"?)`,
+		`images.yaml:4:57: unknown key "target" in images[0] (did you mean "source.target"?)`,
+		`images.yaml:4:68: unknown key "severity" in images[0] (did you mean "urgent.severity"?)`,
+		`images.yaml:5:85: unknown key "constraint" in images[1].source (valid: `,
+	}},
 	"wrong types": {`- name: [a]
   repository: {a: b}
   autoRebuild: perhaps

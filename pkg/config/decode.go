@@ -139,7 +139,7 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, path string) {
 	d.eachPair(n, path, func(key, value *yaml.Node) {
 		i, ok := fields.index[key.Value]
 		if !ok {
-			d.add(finding.UnknownKey, key, fmt.Sprintf("unknown key %q in %s", key.Value, orFile(path)), hint(key.Value, fields.names))
+			d.add(finding.UnknownKey, key, fmt.Sprintf("unknown key %q in %s", key.Value, orFile(path)), d.keyHint(key.Value, v.Type()))
 			return
 		}
 		d.decode(value, v.Field(i), join(path, key.Value))
@@ -192,6 +192,24 @@ func (d *decoder) fieldsOf(t reflect.Type) structFields {
 	}
 	d.fields[t] = f
 	return f
+}
+
+// keyHint is hint for a key of a struct. A key that one of its fields knows belongs one level deeper.
+func (d *decoder) keyHint(key string, t reflect.Type) string {
+	fields := d.fieldsOf(t)
+	for _, name := range fields.names {
+		inner := t.Field(fields.index[name]).Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() != reflect.Struct {
+			continue
+		}
+		if _, known := d.fieldsOf(inner).index[key]; known {
+			return fmt.Sprintf("did you mean %q?", name+"."+key)
+		}
+	}
+	return hint(key, fields.names)
 }
 
 // suggest returns a "did you mean" hint with the known name closest to got, or else the list of known names.
