@@ -215,26 +215,35 @@ func (f *Fleet) lintImage(img *config.Image, publishers map[string]string, whole
 
 // lintFleet reports problems that many images often have in common, in one finding each.
 func (f *Fleet) lintFleet(ignored *ignores, keep map[string]bool) finding.List {
-	var unlocked, undecided []*config.Image
+	var unlocked, undecided, unpublished []*config.Image
 	for i := range f.Config.Images {
 		img := &f.Config.Images[i]
 		facts := f.State.Images[img.Name]
 		if facts == nil || keep != nil && !keep[img.Name] {
 			continue
 		}
-		if _, known := graph.TagsOf(img, facts); !known {
+		switch _, known := graph.TagsOf(img, facts); {
+		case known:
+		case facts.Unpublished.IsZero():
 			undecided = append(undecided, img)
+		default:
+			unpublished = append(unpublished, img)
 		}
 		if img.Rebuilds() && img.Source.Triggerable() && !img.Source.PinsBases() && img.Delay() > 0 && !f.onlyPins(img) {
 			unlocked = append(unlocked, img)
 		}
 	}
-	undecided, unlocked = ignored.images(finding.TagsAssumed, undecided), ignored.images(finding.UnlockedWait, unlocked)
+	undecided, unpublished = ignored.images(finding.TagsAssumed, undecided), ignored.images(finding.TagsAssumed, unpublished)
+	unlocked = ignored.images(finding.UnlockedWait, unlocked)
 	var l finding.List
 	if len(undecided) > 0 {
 		l = append(l, finding.TagsAssumed.At(f.Config.File(), undecided[0].Line, undecided[0].Column,
 			"published tags are not known yet, so semantic versions are assumed: "+listed(undecided),
 			"set `tags`, or run `imagefactory analyze`"))
+	}
+	if len(unpublished) > 0 {
+		l = append(l, finding.TagsAssumed.At(f.Config.File(), unpublished[0].Line, unpublished[0].Column,
+			"nothing is published yet, so semantic versions are assumed: "+listed(unpublished), "publish it once, or set `tags`"))
 	}
 	if len(unlocked) > 0 {
 		l = append(l, finding.UnlockedWait.At(f.Config.File(), unlocked[0].Line, unlocked[0].Column,
