@@ -292,6 +292,11 @@ func TestPinWithoutLock(t *testing.T) {
 	assert.Contains(t, got.args, "--partial\n")
 	assert.Equal(t, map[string]string{policyVariable: ""}, got.env, "the lock of an earlier step ends")
 
+	// The state repository cannot be read: the credential is the input token.
+	got = pin(t, "echo 'imagefactory: git repository https://x: not found, or the credential has no access (check the URL, and the credential for git on x)' >&2; exit 1")
+	require.Error(t, got.err)
+	assert.Contains(t, got.out, "the credential for git on x); in this action, the input token: one that may read the contents of the repository\n")
+
 	got = pin(t, "echo '{}'; echo 'warning: no digest of a is known yet' >&2", "ON_MISSING=warn")
 	require.NoError(t, got.err)
 	assert.Contains(t, got.out, "::warning::imagefactory: warning: no digest of a is known yet\n")
