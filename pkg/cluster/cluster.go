@@ -484,6 +484,8 @@ func (c *Client) explain(err error, what string) error {
 		advice = "a check of the cluster refused it; the Role is hardly the cause"
 	case apierrors.IsNotFound(err):
 		advice = "is Kargo installed, and does the project exist? Give --project if it is another one"
+	case apierrors.IsInvalid(err) && strings.Contains(message, "spec.steps"): // which Kargo's webhook fills in
+		advice = "is Kargo's webhook running? It adds the steps of a Promotion"
 	case apierrors.IsBadRequest(err) || apierrors.IsInvalid(err):
 		advice = "is dist applied as `imagefactory synth` writes it now?"
 	}

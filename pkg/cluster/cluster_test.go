@@ -209,6 +209,8 @@ func TestAdmissionErrorIsNotAPermissionProblem(t *testing.T) {
 		`promotions.kargo.akuity.io "r" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: y is not permitted to do that`:                                                {422, "Invalid", admission},
 		`promotions.kargo.akuity.io "r" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: not now`:                                                                      {422, "Invalid", admission},
 		`promotions.kargo.akuity.io "r" is forbidden: exceeded quota: q, requested: count/promotions=1`:                                                                                            {403, "Forbidden", admission},
+		`Promotion.kargo.akuity.io "r" is invalid: spec.steps: Required value`:                                                                                                                     {422, "Invalid", "is Kargo's webhook running?"},
+		`Promotion.kargo.akuity.io "r" is invalid: spec.freight: Required value`:                                                                                                                   {422, "Invalid", "is dist applied as `imagefactory synth` writes it now?"},
 		`promotions.kargo.akuity.io "r" is forbidden: because of something else`:                                                                                                                   {403, "Forbidden", "the Role is hardly the cause"},
 		`the server could not find the requested resource`:                                                                                                                                         {404, "NotFound", "is Kargo installed"},
 	} {
