@@ -64,7 +64,7 @@ Images with source.updatePins get pull or merge requests that move the digests o
 ripened: one for all images of a repository and branch, brought up to date by every pass.
 
 Rebuilds are started through Kargo: in the cluster with the token of the service account, elsewhere with the kubeconfig.
-With --direct they are started at GitHub and GitLab, without a cluster. With --wait, passes are repeated until no rebuild
+With --direct they are started at the forges, without a cluster. With --wait, passes are repeated until no rebuild
 runs. A rebuild that is due but cannot be started is blocked: each pass prints the reason, and its exit code is 1.
 
 With --selector or --owner, a pass starts the rebuilds of these images only. It still records the results of all rebuilds.
@@ -261,7 +261,7 @@ func (o *promoteOptions) print(env *Env, r *promote.Report) error {
 			rows = append(rows, []string{d.Image, d.Rebuild, "dropped", "no longer due: " + d.Message, ""})
 		}
 		for _, e := range r.Ended {
-			rows = append(rows, []string{e.Image, e.Rebuild, string(e.Status), e.Message, ""})
+			rows = append(rows, []string{e.Image, e.Rebuild, e.Status.Words(), e.Message, ""})
 		}
 		if err := env.style(o.output.wide()).Table(env.Out, []string{"IMAGE", "REBUILD", "STATUS", "WHY", "RUN"}, rows); err != nil {
 			return err
@@ -291,7 +291,7 @@ func promoteSummary(r *promote.Report, counts string) report.JobSummary {
 		s.Rows = append(s.Rows, []string{x.Image, "started", x.Reason, x.RunURL})
 	}
 	for _, e := range r.Ended {
-		s.Rows = append(s.Rows, []string{e.Image, string(e.Status), e.Message, ""})
+		s.Rows = append(s.Rows, []string{e.Image, e.Status.Words(), e.Message, ""})
 	}
 	for _, x := range r.Issues {
 		s.Rows = append(s.Rows, []string{x.Image, "issue " + string(x.Action), x.Title, x.URL})

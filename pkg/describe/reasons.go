@@ -318,6 +318,6 @@ func (c *chain) imageFacts() {
 		if r.Message != "" {
 			message = ": " + state.Text(r.Message)
 		}
-		c.fact(c.d.inState(file, "rebuild", "id: "+r.ID), "", "rebuild %s, requested %s, is %s%s", r.ID, stamp(r.RequestedAt.Time), r.Status, message)
+		c.fact(c.d.inState(file, "rebuild", "id: "+r.ID), "", "rebuild %s, requested %s, %s%s", r.ID, stamp(r.RequestedAt.Time), r.Status.Predicate(), message)
 	}
 }

@@ -70,7 +70,7 @@ func auditRow(b *audit.Rebuild, c *audit.Change) row {
 	}
 	return row{cells: []cell{
 		{content: to("image", b.Image, text(b.Image))}, {content: link(b.RunURL, at(b.RequestedAt))},
-		{content: el("span", class("st s-"+string(b.Status)), text(string(b.Status)))},
+		{content: el("span", class("st s-"+string(b.Status)), text(b.Status.Words()))},
 		digestOf(c.Ref, c.Digest), waited, plain(string(c.Evidence)), plain(report.RebuildReason(b)),
 	}}
 }

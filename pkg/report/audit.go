@@ -188,7 +188,7 @@ func auditSections(r *audit.Report) []section {
 			if c.Digest != "" {
 				change = state.Short(c.Ref) + "@" + state.ShortDigest(c.Digest)
 			}
-			rebuilds.rows = append(rebuilds.rows, []string{b.Image, minute(b.RequestedAt), string(b.Status), change, waited, string(c.Evidence), RebuildReason(b)})
+			rebuilds.rows = append(rebuilds.rows, []string{b.Image, minute(b.RequestedAt), b.Status.Words(), change, waited, string(c.Evidence), RebuildReason(b)})
 		}
 	}
 	stale := section{title: "Stale images", header: []string{"IMAGE", "SINCE", "STATUS", "WHY"}}
@@ -218,7 +218,7 @@ func wait(w audit.Waits, s audit.Seconds) string {
 func RebuildReason(b *audit.Rebuild) string {
 	text := b.Reason
 	if b.Message != "" {
-		text = strings.TrimPrefix(text+"; "+string(b.Status)+": "+b.Message, "; ")
+		text = strings.TrimPrefix(text+"; "+b.Status.Words()+": "+b.Message, "; ")
 	}
 	if i := slices.IndexFunc(b.Changes, func(c audit.Change) bool { return c.Released != "" }); i >= 0 {
 		text += " (released: " + b.Changes[i].Released + ")"

@@ -358,7 +358,7 @@ func (d *description) rebuilds(list []state.Rebuild) textTable {
 		if r.RunURL != "" {
 			why = append(why, sanitize.URL(r.RunURL))
 		}
-		t.rows = append(t.rows, []string{d.time(r.RequestedAt.Time), string(r.Status), text, r.ID, strings.Join(why, "; ")})
+		t.rows = append(t.rows, []string{d.time(r.RequestedAt.Time), r.Status.Words(), text, r.ID, strings.Join(why, "; ")})
 	}
 	return t
 }

@@ -294,6 +294,25 @@ const (
 	Failed    RebuildStatus = "failed"    // the run failed, or never ended
 )
 
+// Words returns the status as people read it.
+func (s RebuildStatus) Words() string {
+	if s == WrongBase {
+		return "wrong base"
+	}
+	return string(s)
+}
+
+// Predicate returns the status as the rest of a sentence about a rebuild.
+func (s RebuildStatus) Predicate() string {
+	switch s {
+	case Succeeded, Failed:
+		return string(s)
+	case WrongBase:
+		return "has the wrong base"
+	}
+	return "is " + string(s)
+}
+
 // known reports whether this version knows the status.
 func (s RebuildStatus) known() bool {
 	switch s {

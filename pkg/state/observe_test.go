@@ -423,3 +423,22 @@ func TestObserveAlways(t *testing.T) {
 		}
 	})
 }
+
+// TestRebuildSummary: a commit message says in words how a rebuild ended.
+func TestRebuildSummary(t *testing.T) {
+	encode := func(status state.RebuildStatus, message string) []byte {
+		st := state.New()
+		st.Images["web"] = &state.Image{Name: "web", Repository: "ghcr.io/acme/web", Rebuild: &state.Rebuild{ID: "r-1", Reason: "x", RequestedAt: state.At(t0), Status: status, Message: message}}
+		files, err := st.Encode()
+		require.NoError(t, err)
+		return files["images/web.yaml"]
+	}
+	for status, want := range map[state.RebuildStatus]string{
+		state.Succeeded: "rebuild r-1 succeeded: m", state.Failed: "rebuild r-1 failed: m", state.WrongBase: "rebuild r-1 has the wrong base: m",
+		state.Unproven: "rebuild r-1 is unproven: m", state.Built: "rebuild r-1 is built: m",
+	} {
+		assert.Equal(t, []string{"web: " + want}, state.Summary("images/web.yaml", encode(state.Running, ""), encode(status, "m")))
+	}
+	assert.Equal(t, "wrong base", state.WrongBase.Words())
+	assert.Equal(t, "failed", state.Failed.Words())
+}

@@ -160,7 +160,7 @@ func (i *Image) changes(old *Image) (out []string) {
 		case was.Status != r.Status && r.Status == Requested:
 			add("rebuild %s requested: %s", r.ID, r.Reason)
 		case was.Status != r.Status:
-			add("rebuild %s is %s%s", r.ID, r.Status, because(r.Message))
+			add("rebuild %s %s%s", r.ID, r.Status.Predicate(), because(r.Message))
 		case was.Run == "" && r.Run != "":
 			add("rebuild %s is run %s", r.ID, r.Run)
 		case was.Failures > 0 && r.Failures == 0 && r.Message != was.Message:

@@ -137,7 +137,7 @@ func (s *site) recordedOnce() {
 	messages, err := s.state.Messages(s.t.Context())
 	require.NoError(s.t, err)
 	seen := map[string]bool{}
-	for _, fact := range regexp.MustCompile(`(?m)^\S+ (rebuild r-\w+ requested: .+|rebuild r-\w+ is succeeded|moved from \S+ to \S+)$`).FindAllString(strings.Join(messages, "\n"), -1) {
+	for _, fact := range regexp.MustCompile(`(?m)^\S+ (rebuild r-\w+ requested: .+|rebuild r-\w+ succeeded|moved from \S+ to \S+)$`).FindAllString(strings.Join(messages, "\n"), -1) {
 		assert.False(s.t, seen[fact], fact)
 		seen[fact] = true
 	}
