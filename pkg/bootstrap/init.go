@@ -62,7 +62,7 @@ func PlanInit(p fleet.Paths, o InitOptions) (*InitPlan, error) {
 	_, err := os.Lstat(p.Config)
 	isNew := err != nil
 	if !isNew && !o.Full {
-		return nil, fmt.Errorf("writing %q: already exists; nothing was changed", p.Config)
+		return nil, fmt.Errorf("writing %q: already exists; nothing was changed (next: enroll images, then init --full writes the files around it)", p.Config)
 	}
 	plan := &InitPlan{}
 	if isNew {

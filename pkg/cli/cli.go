@@ -199,7 +199,8 @@ func newRoot(env *Env) *cobra.Command {
 		Long: `imagefactory rebuilds your images when their base images change, after a delay and in the right order.
 
 You list your images in images.yaml. imagefactory analyzes their Dockerfiles as BuildKit does, asks the registries, records
-what it finds in state/ in git, decides which rebuilds are due, and starts them at GitHub or GitLab, directly or through Kargo.`,
+what it finds in state/ in git, decides which rebuilds are due, and starts them at GitHub, GitLab, Gitea or by a webhook,
+directly or through Kargo.`,
 		Example: `  imagefactory init                                    # a first images.yaml
   imagefactory analyze --source-dir .. --offline       # Dockerfiles to state/
   imagefactory synth                                   # state/ to dist/

@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/imagefactory/imagefactory/pkg/config"
+	"github.com/imagefactory/imagefactory/pkg/finding"
 	"github.com/imagefactory/imagefactory/pkg/fleet"
 	"github.com/imagefactory/imagefactory/pkg/internal/plural"
 	"github.com/imagefactory/imagefactory/pkg/report"
@@ -69,7 +72,7 @@ and none is enrolled.`,
 			}
 			o.image.Name = names[0]
 			o.managed = slices.ContainsFunc(sourceFlags, cmd.Flags().Changed)
-			return runEnroll(env, paths, o)
+			return namingFlags(runEnroll(env, paths, o), cmd.Flags())
 		},
 	}
 	f := cmd.Flags()
@@ -97,6 +100,22 @@ and none is enrolled.`,
 	f.StringVar(&o.from, "from", "", "`file` with a list of entries to add; - for stdin")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print a diff and write nothing")
 	return cmd
+}
+
+// namingFlags makes the fixes for missing keys of a new entry name the flags that set them.
+func namingFlags(err error, flags *pflag.FlagSet) error {
+	var problems finding.List
+	if !errors.As(err, &problems) {
+		return err
+	}
+	for i := range problems {
+		f := &problems[i]
+		key, isKey := strings.CutPrefix(f.Fix, "add ")
+		if key = strings.Trim(key, `"`); isKey && f.Line == 0 && flags.Lookup(key) != nil {
+			f.Fix = "pass --" + key
+		}
+	}
+	return problems
 }
 
 func runEnroll(env *Env, paths *pathFlags, o *enrollOptions) error {
