@@ -25,6 +25,7 @@ images:
 func TestPinnedCascade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "pinned", pinnedImages)
+	s.useMember([]string{"repo.code", "repo.pulls"}, []string{"write:repository", "write:issue"})
 	pinned := func(tag, digest string) string { return "FROM " + s.ref(tag) + "@" + digest + "\nCOPY Dockerfile /\n" }
 	first := s.push("os:13", "1")
 	s.commit("web", map[string]string{"Dockerfile": pinned("os:13", first)})

@@ -100,6 +100,7 @@ func (s *site) on(want map[string]string) {
 func TestScan(t *testing.T) {
 	t.Parallel()
 	s := newPrivateSite(t, "scan", scanImages)
+	s.useMember([]string{"repo.code", "repo.actions"}, []string{"write:repository"})
 	s.env = append(s.env, trivy(t)...)
 	images := []string{"web", "everywhere", "calm"}
 	pass := func() [][]string {

@@ -89,8 +89,20 @@ func (s *site) useTokens(token, read string) {
 	s.env = []string{"IMAGEFACTORY_TOKEN_" + strings.NewReplacer(".", "_", ":", "_").Replace(servers.Gitea.Host) + "=" + token}
 }
 
-// newPrivateSite returns a site whose registry has a login for pulls and pushes, and whose tokens are those of a user who is no
-// administrator. They have the scopes that the documentation names.
+// useMember replaces the tokens of an administrator by those of a user who may write to units of the organization's repositories. The one
+// of imagefactory has the given scopes.
+func (s *site) useMember(units, scopes []string) {
+	s.t.Helper()
+	member, err := servers.Gitea.NewMember(s.t.Context(), s.org, s.org+"-bot", units...)
+	require.NoError(s.t, err)
+	token, err := member.NewToken(s.t.Context(), scopes...)
+	require.NoError(s.t, err)
+	read, err := member.NewToken(s.t.Context(), "read:repository")
+	require.NoError(s.t, err)
+	s.useTokens(token, read)
+}
+
+// newPrivateSite returns a site whose registry has a login for pulls and pushes.
 func newPrivateSite(t *testing.T, org, images string) *site {
 	t.Helper()
 	var users strings.Builder
@@ -108,13 +120,6 @@ func newPrivateSite(t *testing.T, org, images string) *site {
 	require.ErrorContains(t, err, "401", "a pull without login")
 
 	s := newSiteAt(t, private.Host, org, images)
-	bot, err := servers.Gitea.NewMember(t.Context(), org, org+"-bot")
-	require.NoError(t, err)
-	token, err := bot.NewToken(t.Context(), "write:repository")
-	require.NoError(t, err)
-	read, err := bot.NewToken(t.Context(), "read:repository")
-	require.NoError(t, err)
-	s.useTokens(token, read)
 	s.writeLogin("credentials/registry/"+s.host, readerName)
 	s.buildEnv = []string{"DOCKER_CONFIG=" + s.writeLogin("docker", builderName)}
 	return s

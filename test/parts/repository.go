@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -33,8 +34,12 @@ type Member struct {
 	name, password string
 }
 
-// NewMember makes a user who may write to the code of an organization's repositories and start their workflows, and nothing else.
-func (g *Gitea) NewMember(ctx context.Context, organization, name string) (*Member, error) {
+// NewMember makes a user who may write to units of an organization's repositories, such as repo.code, and see no others.
+func (g *Gitea) NewMember(ctx context.Context, organization, name string, units ...string) (*Member, error) {
+	write := map[string]string{}
+	for _, unit := range units {
+		write[unit] = "write"
+	}
 	m := &Member{g, name, rand.Text()}
 	user := map[string]any{"username": name, "email": name + "@acme.example", "password": m.password, "must_change_password": false}
 	if err := g.Call(ctx, http.MethodPost, "admin/users", user, nil); err != nil {
@@ -43,23 +48,20 @@ func (g *Gitea) NewMember(ctx context.Context, organization, name string) (*Memb
 	var team struct {
 		ID int64 `json:"id"`
 	}
-	rights := map[string]any{
-		"name": name, "permission": "write", "includes_all_repositories": true,
-		"units_map": map[string]string{"repo.code": "write", "repo.actions": "write"},
-	}
+	rights := map[string]any{"name": name, "permission": "write", "includes_all_repositories": true, "units_map": write}
 	if err := g.Call(ctx, http.MethodPost, "orgs/"+organization+"/teams", rights, &team); err != nil {
 		return nil, err
 	}
 	return m, g.Call(ctx, http.MethodPut, fmt.Sprintf("teams/%d/members/%s", team.ID, name), nil, nil)
 }
 
-// NewToken makes a token with a scope, such as write:repository.
-func (m *Member) NewToken(ctx context.Context, scope string) (string, error) {
+// NewToken makes a token with scopes, such as write:repository.
+func (m *Member) NewToken(ctx context.Context, scopes ...string) (string, error) {
 	var made struct {
 		Token string `json:"sha1"`
 	}
 	signIn := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(m.name+":"+m.password))}}
-	body := map[string]any{"name": scope, "scopes": []string{scope}}
+	body := map[string]any{"name": strings.Join(scopes, " "), "scopes": scopes}
 	err := callJSON(ctx, http.MethodPost, "http://"+m.gitea.Host+"/api/v1/users/"+m.name+"/tokens", signIn, body, &made)
 	return made.Token, err
 }

@@ -22,7 +22,7 @@ func occupy(dir string) (release func(), err error) {
 	}
 	lock := filepath.Join(dir, marker)
 	if _, err := os.Stat(lock); err != nil && len(entries) > 0 {
-		return nil, fmt.Errorf("using the folder %s: it has files of somebody else (name an empty folder, or remove it): %w", dir, err)
+		return nil, fmt.Errorf("using the folder %s: it has files of somebody else (name an empty folder, or remove it)", dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
