@@ -49,7 +49,8 @@ type lab struct {
 
 	entries strings.Builder
 	ids     map[string]*image
-	poll    string // interval of the Warehouses
+	poll    string        // interval of the Warehouses
+	pass    time.Duration // interval of promote
 
 	asked, called int // requests to the forge and to Kubernetes at the last count
 
@@ -72,7 +73,7 @@ func newLab(t *testing.T, project string) *lab {
 		registry: registrytest.New(t), space: "lab",
 		forge:  &forge{Server: forgetest.New(t), provider: "github", repos: "/api/v3/repos/", token: forgeToken},
 		gitlab: &forge{Server: forgetest.New(t), provider: "gitlab", token: gitlabToken},
-		tags:   map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s",
+		tags:   map[string]registrytest.Content{}, all: map[string]registrytest.Content{}, ids: map[string]*image{}, poll: "10s", pass: 15 * time.Second,
 		held: map[string]chan struct{}{},
 	}
 	l.forge.Token, l.gitlab.Token = forgeToken, gitlabToken
@@ -254,6 +255,9 @@ func (l *lab) end() {
 // clear deletes the project with everything in it.
 func (l *lab) clear() {
 	l.t.Helper()
+	if argoCD != "" { // which would apply it again
+		l.inArgoCD("", "delete", "application", l.project, "--ignore-not-found")
+	}
 	l.must("kubectl", "delete", "project", l.project, "--ignore-not-found", "--wait=false")
 	l.eventually("the namespace is gone", func() bool {
 		_, err := l.try("kubectl", "get", "namespace", l.project)
@@ -271,7 +275,7 @@ func (l *lab) work(ctx context.Context) {
 				s.work()
 			}
 		}
-		if time.Since(last) > 15*time.Second {
+		if time.Since(last) > l.pass {
 			last = time.Now()
 			cron.Wait()
 			cron.Go(func() {

@@ -114,38 +114,45 @@ func (r *repository) push(dir, message string) error {
 	return nil
 }
 
-// sync has Argo CD apply what synth writes: it is pushed to the repository, and Argo CD syncs it to the cluster of the lab.
+// sync has Argo CD apply what synth writes, with the Application that `init --full` writes: both are pushed to the repository, and
+// Argo CD syncs the commit to the cluster of the lab.
 func (l *lab) sync() {
 	l.t.Helper()
 	dir := l.repo.clone()
-	l.must(l.binary, "synth", "--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist"))
+	at := []string{"--config", filepath.Join(dir, "images.yaml"), "--state-dir", filepath.Join(dir, "state"), "--out-dir", filepath.Join(dir, "dist")}
+	l.must(l.binary, append([]string{"synth"}, at...)...)
+	l.must(l.binary, append([]string{"init", "--full", "--force", "--ci", "gitea"}, at...)...)
 	if strings.TrimSpace(l.must("git", "-C", dir, "status", "--porcelain")) != "" {
-		require.NoError(l.t, l.repo.push(dir, "Synth"))
+		require.NoError(l.t, l.repo.push(dir, "Synth [skip ci]"))
 	}
 	revision := strings.TrimSpace(l.must("git", "-C", dir, "rev-parse", "HEAD"))
 	server := strings.TrimSpace(l.must("kubectl", "config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.server}"))
 	token := strings.TrimSpace(l.must("kubectl", "config", "view", "--raw", "-o", "jsonpath={.users[0].user.token}"))
-	ended := func() string {
-		return l.inArgoCD("", "get", "application", l.project, "--ignore-not-found", "-o", "jsonpath={.status.operationState.finishedAt}")
-	}
-	before := ended()
+	application, err := os.ReadFile(filepath.Join(dir, "deploy", "application.yaml"))
+	require.NoError(l.t, err)
 	l.inArgoCD(fmt.Sprintf(`apiVersion: v1
 kind: Secret
 metadata: {name: lab, labels: {argocd.argoproj.io/secret-type: cluster}}
 stringData: {name: lab, server: %q, config: '{"bearerToken": %q, "tlsClientConfig": {"insecure": true}}'}
 ---
-apiVersion: argoproj.io/v1alpha1
-kind: Application
-metadata: {name: %s, annotations: {argocd.argoproj.io/refresh: hard}}
-spec:
-  project: default
-  source: {repoURL: %q, path: dist, targetRevision: main}
-  destination: {server: %[1]q, namespace: %[3]s}
-operation: {sync: {revision: %[5]q, syncOptions: [ServerSideApply=true]}}
-`, server, token, l.project, l.repo.url, revision), "apply", "-f", "-")
-	l.eventually("Argo CD has synced", func() bool {
-		out := l.inArgoCD("", "get", "application", l.project, "-o", "jsonpath={.status.operationState.phase} {.status.operationState.syncResult.revision}")
-		return out == "Succeeded "+revision && ended() != before
+%s`, server, token, strings.Replace(string(application), "https://kubernetes.default.svc", server, 1)), "apply", "-f", "-")
+	l.synced(revision)
+}
+
+// synced has Argo CD compare what is in the cluster with the newest commit, and waits until it finds no difference from a commit or a
+// later one.
+func (l *lab) synced(revision string) {
+	l.t.Helper()
+	l.inArgoCD("", "annotate", "application", l.project, "--overwrite", "argocd.argoproj.io/refresh=hard")
+	l.eventually("Argo CD has compared and synced", func() bool {
+		out := l.inArgoCD("", "get", "application", l.project, "-o", "jsonpath={.metadata.annotations.argocd\\.argoproj\\.io/refresh}:"+
+			"{.status.operationState.phase}:{.status.health.status}:{.status.sync.status}:{.status.sync.revision}")
+		at, ok := strings.CutPrefix(out, ":Succeeded:Healthy:Synced:")
+		if !ok {
+			return false
+		}
+		_, err := l.repo.git("merge-base", "--is-ancestor", revision, at)
+		return err == nil
 	})
 }
 

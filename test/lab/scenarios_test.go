@@ -228,7 +228,7 @@ func paused(l *lab) scenario {
 
 // closedWindow: the window is closed when the digest is due, and opens by itself.
 func closedWindow(l *lab) scenario {
-	const closed = 6 * time.Minute
+	const closed = 10 * time.Minute // a slow set-up is part of it
 	from := time.Now().UTC().Truncate(time.Minute)
 	i := l.upToDate("o-window", "o/window:1", fmt.Sprintf("windows: [{kind: Deny, schedule: %q, duration: %s}]", fmt.Sprintf("%d %d * * *", from.Minute(), from.Hour()), closed))
 	return scenario{"a window that is closed when a digest is due", func(t *testing.T) {
@@ -554,6 +554,9 @@ func noDrift(t *testing.T, l *lab) {
 		before[name] = int64(generation)
 	}
 	l.applyObjects(objects)
+	if argoCD != "" {
+		l.synced(strings.TrimSpace(l.repo.must("log", "-1", "--format=%H", "main", "--", "dist")))
+	}
 	for name, generation := range before {
 		if generation > 0 {
 			assert.Equal(t, strconv.FormatInt(generation, 10), l.kubectl("get", strings.ToLower(name), "-o", "jsonpath={.metadata.generation}"), name)
