@@ -33,7 +33,8 @@ func newDoctor(env *Env, paths *pathFlags) *cobra.Command {
 		Short: "Check tokens, workflows, registries and the cluster",
 		Long: `Doctor checks images.yaml and state, dist, the token for each forge, each workflow or project that builds, the state
 repository, each registry, and in the cluster Kargo, Argo Rollouts, the Project, its Secrets, the permissions of the
-account, and whether the Stages are those of dist. It changes nothing and shows no secret.
+account, whether the Stages are those of dist, and whether Argo CD or the CronJob was stopped. It lists rebuilds that are
+blocked, changes nothing and shows no secret.
 
 It uses the credentials and the kubeconfig of the machine it runs on: yours, those of CI, or in the cluster those of the Jobs
 (init --full writes a Job for it). A check that these do not allow is reported as not checked. For a fleet without a
