@@ -27,11 +27,17 @@ type Task struct {
 		SHA        string `json:"sha"`
 		Ref        string `json:"ref"`
 		RefName    string `json:"ref_name"`
+		BaseRef    string `json:"base_ref"` // of a pull request
 		EventName  string `json:"event_name"`
 		ServerURL  string `json:"server_url"`
 		Token      string `json:"token"` // for the duration of the job
 		Event      struct {
-			Inputs map[string]string `json:"inputs"`
+			Inputs     map[string]string `json:"inputs"`
+			HeadCommit struct {
+				Author struct {
+					Name string `json:"name"`
+				} `json:"author"`
+			} `json:"head_commit"`
 		} `json:"event"`
 	} `json:"context"`
 }

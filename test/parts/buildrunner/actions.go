@@ -2,6 +2,7 @@ package buildrunner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -60,18 +61,36 @@ func (j *job) execIn(ctx context.Context, folder string, env []string, program s
 	return nil
 }
 
-// checkout is actions/checkout: the commit of the task alone.
+// checkout is actions/checkout: it checks out the commit of the task, or the branch ref.
 func (j *job) checkout(ctx context.Context, in inputs) error {
-	if in.get("persist-credentials") != "false" {
-		return fmt.Errorf("input persist-credentials: only false is known")
+	keep := in.get("persist-credentials")
+	if !slices.Contains([]string{"", "true", "false"}, keep) {
+		return fmt.Errorf("invalid input persist-credentials %q", keep)
 	}
 	c := &j.task.Context
-	header := "http.extraHeader=Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+c.Token))
-	for _, args := range [][]string{
+	key := "http." + c.ServerURL + ".extraHeader"
+	fetch, target := []string{"fetch", "--quiet", "--no-tags"}, []string{"--detach", c.SHA}
+	wanted := c.SHA
+	if branch := in.get("ref"); branch != "" {
+		remote := "refs/remotes/origin/" + branch
+		wanted, target = "+refs/heads/"+branch+":"+remote, []string{"-B", branch, remote}
+	}
+	if depth := cmp.Or(in.get("fetch-depth"), "1"); depth == "0" { // the history of all branches
+		fetch = append(fetch, "origin", "+refs/heads/*:refs/remotes/origin/*", wanted)
+	} else {
+		fetch = append(fetch, "--depth="+depth, "origin", wanted)
+	}
+	commands := [][]string{
 		{"init", "--quiet"},
-		{"-c", header, "fetch", "--quiet", "--depth=1", strings.TrimSuffix(c.ServerURL, "/") + "/" + c.Repository + ".git", c.SHA},
-		{"checkout", "--quiet", "--detach", c.SHA},
-	} {
+		{"remote", "add", "origin", strings.TrimSuffix(c.ServerURL, "/") + "/" + c.Repository},
+		{"config", "--local", key, "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+c.Token))},
+		fetch,
+		append([]string{"checkout", "--quiet"}, target...),
+	}
+	if keep == "false" {
+		commands = append(commands, []string{"config", "--local", "--unset", key})
+	}
+	for _, args := range commands {
 		if err := j.exec(ctx, nil, "git", args...); err != nil {
 			return err
 		}
@@ -199,6 +218,9 @@ func (j *job) composite(ctx context.Context, name, ref, id string, in inputs) er
 	if err := j.steps(ctx, v, action.Runs.Steps, folder); err != nil {
 		return err
 	}
+	if id == "" { // nobody can read the outputs
+		return nil
+	}
 	for key, output := range action.Outputs {
 		if j.values["steps."+id+".outputs."+key], err = v.expand(output.Value); err != nil {
 			return err
@@ -208,14 +230,11 @@ func (j *job) composite(ctx context.Context, name, ref, id string, in inputs) er
 }
 
 // script runs the commands of a step, and takes over the variables, outputs and folders of PATH that they write.
-func (j *job) script(ctx context.Context, v values, s step, text string, env map[string]string, actionPath string) error {
+func (j *job) script(ctx context.Context, v values, s step, actionPath string) error {
 	if s.Shell != "" && s.Shell != "bash" {
 		return fmt.Errorf("unknown shell %q", s.Shell)
 	}
-	var variables []string
-	for name, value := range env {
-		variables = append(variables, name+"="+value)
-	}
+	variables := assignments(s.Env)
 	files := map[string]string{}
 	for _, name := range []string{"ENV", "OUTPUT", "PATH"} {
 		files[name] = filepath.Join(j.dir, "temp", "written-"+strings.ToLower(name))
@@ -227,7 +246,7 @@ func (j *job) script(ctx context.Context, v values, s step, text string, env map
 	if actionPath != "" {
 		variables = append(variables, "GITHUB_ACTION_PATH="+actionPath)
 	}
-	if err := j.exec(ctx, variables, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text); err != nil {
+	if err := j.execIn(ctx, s.Folder, variables, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", s.Run); err != nil {
 		return err
 	}
 	return j.takeOver(v, s.ID, files)

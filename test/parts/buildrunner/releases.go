@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// releases is a server from which the action pin installs imagefactory: whatever version it wants, it gets the program.
+// releases is a server from which the actions install imagefactory: whatever version it wants, it gets the program.
 type releases struct {
 	url    string
 	server *http.Server

@@ -1,6 +1,6 @@
-// Package buildrunner is a runner of Gitea Actions that does what the workflows say that `imagefactory workflow` writes: it clones
-// the repository, takes the lock with the script of the action pin, and builds with BuildKit. It knows the actions and expressions
-// of these workflows and commands; anything else in a workflow is an error.
+// Package buildrunner is a runner of Gitea Actions for the workflows that `imagefactory workflow` and `imagefactory init --full` write: it
+// clones the repository, runs the actions of imagefactory and the commands, and builds with BuildKit. It knows the actions and
+// expressions of these workflows; anything else in a workflow is an error.
 package buildrunner
 
 import (
@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Parts        *parts.Parts
 	Organization string          // whose jobs the runner takes; empty for all
-	Source       string          // the repository of imagefactory, which has the action pin
+	Source       string          // the repository of imagefactory, which has its actions
 	Program      string          // imagefactory, as the release that the action installs
 	Environ      func() []string // variables of all steps in addition, as of now; may be nil
 	Log          io.Writer       // for what the steps print; may be nil
@@ -95,13 +95,16 @@ type file struct {
 	On          any    `json:"on"`
 	Permissions any    `json:"permissions"`
 	Concurrency any    `json:"concurrency"`
-	Jobs        map[string]struct {
-		Name        string `json:"name"`
-		If          string `json:"if"`
-		RunsOn      any    `json:"runs-on"`
-		Timeout     any    `json:"timeout-minutes"`
-		Permissions any    `json:"permissions"`
-		Steps       []step `json:"steps"`
+
+	Env  map[string]string `json:"env"`
+	Jobs map[string]struct {
+		Name        string            `json:"name"`
+		If          string            `json:"if"`
+		RunsOn      any               `json:"runs-on"`
+		Timeout     any               `json:"timeout-minutes"`
+		Permissions any               `json:"permissions"`
+		Env         map[string]string `json:"env"`
+		Steps       []step            `json:"steps"`
 	} `json:"jobs"`
 }
 
@@ -114,6 +117,7 @@ type step struct {
 	With            map[string]string `json:"with"`
 	Run             string            `json:"run"`
 	Shell           string            `json:"shell"`
+	Folder          string            `json:"working-directory"`
 	Env             map[string]string `json:"env"`
 	ContinueOnError any               `json:"continue-on-error"`
 }
@@ -137,12 +141,15 @@ func (r *Runner) run(ctx context.Context, task *parts.Task) (parts.Result, error
 		return parts.Failure, err
 	}
 	for name, def := range w.Jobs {
-		wanted, err := j.values.holds(def.If)
+		wanted, err := j.values.holds(def.If, false)
 		switch {
 		case err != nil:
 			return parts.Failure, fmt.Errorf("job %s: %w", name, err)
 		case !wanted:
 			return parts.Skipped, nil
+		}
+		if err := errors.Join(j.setEnv(w.Env), j.setEnv(def.Env)); err != nil {
+			return parts.Failure, fmt.Errorf("job %s: %w", name, err)
 		}
 		if err := j.steps(ctx, j.values, def.Steps, ""); err != nil {
 			return parts.Failure, fmt.Errorf("job %s: %w", name, err)
@@ -168,6 +175,7 @@ func (r *Runner) newJob(task *parts.Task, w *file, dir string) (*job, error) {
 	j.values = values{
 		"github.repository": c.Repository, "github.sha": c.SHA, "github.ref": c.Ref, "github.ref_name": c.RefName, "github.run_id": c.RunID,
 		"github.run_number": c.RunNumber, "github.event_name": c.EventName, "github.server_url": c.ServerURL, "github.token": c.Token, "github.action_ref": "",
+		"github.base_ref": c.BaseRef, "github.event.head_commit.author.name": c.Event.HeadCommit.Author.Name, "runner.temp": filepath.Join(dir, "temp"),
 	}
 	for name, secret := range task.Secrets {
 		j.values["secrets."+name] = secret
@@ -194,6 +202,22 @@ func (r *Runner) newJob(task *parts.Task, w *file, dir string) (*job, error) {
 	return j, nil
 }
 
+// setEnv sets variables of all steps.
+func (j *job) setEnv(env map[string]string) error {
+	expanded, err := j.values.expandAll(env)
+	j.environ = append(j.environ, assignments(expanded)...)
+	return err
+}
+
+// assignments returns NAME=VALUE for each variable.
+func assignments(env map[string]string) []string {
+	var out []string
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
 // declaredInputs returns the inputs of workflow_dispatch.
 func declaredInputs(on any) []string {
 	events, _ := on.(map[string]any)
@@ -206,14 +230,25 @@ func declaredInputs(on any) []string {
 	return out
 }
 
+// The outcomes of steps.
+const (
+	success = "success"
+	failure = "failure"
+	skipped = "skipped"
+)
+
 // steps runs steps one after the other. actionPath is the folder of the action that they are part of, if any.
 func (j *job) steps(ctx context.Context, v values, steps []step, actionPath string) error {
+	var failed error
 	for i, s := range steps {
 		title := s.Name
 		if title == "" {
 			title = fmt.Sprintf("step %d %s", i+1, s.Uses)
 		}
-		err := j.step(ctx, v, s, actionPath)
+		outcome, err := j.step(ctx, v, s, actionPath, failed != nil)
+		if s.ID != "" {
+			v["steps."+s.ID+".outcome"] = outcome
+		}
 		if err == nil {
 			continue
 		}
@@ -223,32 +258,46 @@ func (j *job) steps(ctx context.Context, v values, steps []step, actionPath stri
 			goOn, err = text == "true", errors.Join(err, invalid)
 		}
 		if !goOn {
-			return fmt.Errorf("%s: %w", title, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", title, err))
 		}
 	}
-	return nil
+	return failed
 }
 
-func (j *job) step(ctx context.Context, v values, s step, actionPath string) error {
-	wanted, err := v.holds(s.If)
-	if err != nil || !wanted {
-		return err
+// step runs a step, unless its condition does not hold. failed reports whether an earlier step has failed.
+func (j *job) step(ctx context.Context, v values, s step, actionPath string, failed bool) (outcome string, err error) {
+	wanted, err := v.holds(s.If, failed)
+	if err == nil && !wanted {
+		return skipped, nil
 	}
+	if err == nil {
+		err = j.do(ctx, v, s, actionPath)
+	}
+	if err != nil {
+		return failure, err
+	}
+	return success, nil
+}
+
+// do does what a step says.
+func (j *job) do(ctx context.Context, v values, s step, actionPath string) error {
 	with, errWith := v.expandAll(s.With)
 	env, errEnv := v.expandAll(s.Env)
 	if err := errors.Join(errWith, errEnv); err != nil {
 		return err
 	}
 	if s.Uses == "" {
-		script, err := v.expand(s.Run)
-		if err != nil {
+		script, errScript := v.expand(s.Run)
+		folder, errFolder := v.expand(s.Folder)
+		if err := errors.Join(errScript, errFolder); err != nil {
 			return err
 		}
-		return j.script(ctx, v, s, script, env, actionPath)
+		s.Run, s.Folder, s.Env = script, folder, env
+		return j.script(ctx, v, s, actionPath)
 	}
 	name, ref, _ := strings.Cut(strings.TrimPrefix(s.Uses, "https://github.com/"), "@")
-	if s.Run != "" || len(env) > 0 && name != "docker/bake-action" {
-		return errors.New("uses together with run or env")
+	if s.Run != "" || s.Folder != "" || len(env) > 0 && name != "docker/bake-action" {
+		return errors.New("uses together with run, working-directory or env")
 	}
 	run := map[string]func(context.Context, inputs) error{
 		"actions/checkout":              j.checkout,
@@ -257,6 +306,7 @@ func (j *job) step(ctx context.Context, v values, s step, actionPath string) err
 		"docker/login-action":           j.login,
 		"docker/build-push-action":      j.buildPush,
 		"docker/bake-action":            func(ctx context.Context, in inputs) error { return j.bake(ctx, in, env) },
+		"imagefactory/imagefactory":     func(ctx context.Context, in inputs) error { return j.composite(ctx, ".", ref, s.ID, in) },
 		"imagefactory/imagefactory/pin": func(ctx context.Context, in inputs) error { return j.composite(ctx, "pin", ref, s.ID, in) },
 	}[name]
 	if run == nil {
