@@ -76,9 +76,10 @@ argocd-programs:
 		cp --no-preserve=mode manifests/crds/*-crd.yaml $(PROGRAMS)/argocd/crds/ && cp --no-preserve=mode manifests/base/config/*-cm.yaml $(PROGRAMS)/argocd/config/ && \
 		install -m 755 hack/git-verify-wrapper.sh $(PROGRAMS)/argocd/
 
-# imagefactory with a clock that the tests set.
+# imagefactory with a clock that the tests set. It is built as a release, so that the CI that it writes uses the action of imagefactory.
+CLI := github.com/imagefactory/imagefactory/pkg/cli
 clocked:
-	CGO_ENABLED=0 $(GO) build -o $(PROGRAMS)/loop/imagefactory ./test/clocked
+	CGO_ENABLED=0 $(GO) build -ldflags='-X $(CLI).releaseVersion=v1.2.3 -X $(CLI).releaseCommit=0123456789012345678901234567890123456789' -o $(PROGRAMS)/loop/imagefactory ./test/clocked
 
 e2e: build cluster-programs ## apply dist to a real API server, built from its Go module (KARGO_SCHEMAS names a folder with Kargo's CRDs)
 	cd test/e2e && PROGRAMS=$(PROGRAMS) E2E_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -v ./...

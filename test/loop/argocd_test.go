@@ -20,21 +20,27 @@ import (
 
 	"github.com/imagefactory/imagefactory/test/loop/content"
 	"github.com/imagefactory/imagefactory/test/parts"
+	"github.com/imagefactory/imagefactory/test/parts/buildrunner"
 )
 
 // syncTimeout bounds the wait for Argo CD, which takes seconds on a machine that is not busy.
 const syncTimeout = 4 * time.Minute
 
-// deployment is a factory whose repository is at Gitea, and whose dist Argo CD applies.
+// deployment is a factory whose repository is at Gitea, with the CI that `init --full` writes, and whose dist Argo CD applies.
 type deployment struct {
 	*factory
 	project string
 	synth   []string // the command that writes dist
 	app     string   // path of the Application at the API server
+
+	repo   *parts.Repository
+	runner *buildrunner.Runner
+	log    strings.Builder // of CI
+	runs   int             // of CI, that have ended
 }
 
 // TestArgoCD takes a fleet from `init --full` in an empty repository to a cluster that Argo CD keeps in sync, with dist in one file and
-// in one file per resource.
+// in one file per resource. After that a person changes images.yaml alone: CI writes dist.
 func TestArgoCD(t *testing.T) {
 	t.Parallel()
 	for name, synth := range map[string][]string{"one-file": {"synth"}, "split": {"synth", "--split"}} {
@@ -44,27 +50,34 @@ func TestArgoCD(t *testing.T) {
 			d.first()
 			d.repeated()
 			d.changed()
+			d.edited()
 			d.dropped()
 			d.reverted()
+			d.wantRuns(5)
 		})
 	}
 }
 
-// newDeployment makes a repository, and in it a factory of four images: a parent, two that are built on it, and redis.
+// newDeployment makes an organization with the repositories of a factory of four images: a parent, two that are built on it, and redis.
 func newDeployment(t *testing.T, project string, synth []string) *deployment {
 	t.Helper()
 	d := &deployment{factory: newFactory(t), project: project, synth: synth}
 	d.app = "/apis/argoproj.io/v1alpha1/namespaces/" + parts.ArgoCDNamespace + "/applications/" + project
-	d.env = []string{"GITEA_TOKEN=" + servers.Gitea.Token}
+	d.env = []string{variable("TOKEN") + "=" + servers.Gitea.Token}
 	for _, name := range []string{"node:22", "library/redis:7"} {
 		_, err := content.Push(d.ref(name), content.Image{Platforms: []string{"linux/amd64"}, Files: map[string]content.File{"etc/name": content.Text(name)}})
 		require.NoError(t, err)
 	}
-	empty := map[string]any{"name": project, "default_branch": "main", "private": true}
-	require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "user/repos", empty, nil))
+	require.NoError(t, servers.Gitea.NewOrganization(t.Context(), project))
+	empty := map[string]any{"name": "factory", "default_branch": "main", "private": true}
+	require.NoError(t, servers.Gitea.Call(t.Context(), http.MethodPost, "orgs/"+project+"/repos", empty, nil))
+	d.repo = servers.Gitea.Repository(project + "/factory")
 	for name, base := range map[string]string{"base": d.ref("node:22"), "web": d.ref("base:latest"), "worker": d.ref("base:latest")} {
-		newRepository(t, project+"-"+name, map[string]string{"Dockerfile": "FROM " + base + "\n"})
+		code, err := servers.Gitea.NewRepository(t.Context(), project, name, true)
+		require.NoError(t, err)
+		require.NoError(t, code.Commit(t.Context(), "main", "Add files", map[string]string{"Dockerfile": "FROM " + base + "\n"}))
 	}
+	d.startCI()
 	d.git("init", "--quiet", "--initial-branch=main")
 	d.git("remote", "add", "origin", d.url())
 	d.run("init", "--full", "--ci", "gitea")
@@ -79,7 +92,7 @@ func (d *deployment) ref(name string) string {
 }
 
 func (d *deployment) url() string {
-	return servers.Gitea.Repository("acme/" + d.project).URL()
+	return d.repo.URL()
 }
 
 // images returns an images.yaml with redis and the named images. workflow is that of web.
@@ -95,7 +108,7 @@ images:
 		if name == "web" {
 			own = ", workflow: " + workflow
 		}
-		fmt.Fprintf(&text, "- {name: %[1]s, repository: %[2]s/%[1]s, source: {repo: acme/%[2]s-%[1]s%[3]s}}\n", name, d.project, own)
+		fmt.Fprintf(&text, "- {name: %[1]s, repository: %[2]s/%[1]s, source: {repo: %[2]s/%[1]s%[3]s}}\n", name, d.project, own)
 	}
 	return text.String()
 }
@@ -105,14 +118,89 @@ func (d *deployment) git(args ...string) string {
 	return git(d.t, d.dir, args...)
 }
 
-// publish writes dist, commits everything and pushes it. It returns the commit.
-func (d *deployment) publish(message string) string {
+// startCI registers a runner for the organization, and creates the secret that CI reads the Dockerfiles with.
+func (d *deployment) startCI() {
 	d.t.Helper()
-	d.run(d.synth...)
+	require.NoError(d.t, d.repo.SetSecret(d.t.Context(), variable("API_TOKEN"), servers.Gitea.Token))
+	var err error
+	d.runner, err = buildrunner.New(d.t.Context(), buildrunner.Options{
+		Parts: servers, Organization: d.project, Source: repository, Program: filepath.Join(bin, "imagefactory"), Log: &d.log,
+		Environ: func() []string { return []string{"IMAGEFACTORY_TEST_NOW=" + d.now.Format(time.RFC3339)} },
+	})
+	require.NoError(d.t, err)
+	d.t.Cleanup(d.runner.Close)
+}
+
+// The conclusions of the jobs of CI.
+var (
+	onMain    = map[string]string{"check": "skipped", "plan": "skipped", "update": "success"}
+	onRequest = map[string]string{"check": "success", "plan": "success", "update": "skipped"}
+)
+
+// ci runs the jobs of the next run of CI, checks their conclusions, and returns what they print.
+func (d *deployment) ci(want map[string]string) string {
+	d.t.Helper()
+	d.runs++
+	d.log.Reset()
+	d.wantRuns(d.runs)
+	begin := time.Now()
+	for {
+		runs, err := d.repo.Runs(d.t.Context())
+		require.NoError(d.t, err)
+		if runs[0].Status == "completed" {
+			got, err := d.repo.Jobs(d.t.Context(), runs[0].ID)
+			require.NoError(d.t, err)
+			require.Equal(d.t, want, got, d.log.String())
+			d.t.Logf("CI of %q: %s", runs[0].Title, time.Since(begin).Round(100*time.Millisecond))
+			return d.log.String()
+		}
+		done, err := d.runner.Next(d.t.Context())
+		require.NoError(d.t, err)
+		require.NotNil(d.t, done, "a run waits, but there is no job")
+	}
+}
+
+// wantRuns waits until CI has had a number of runs: Gitea starts those of a push a little later.
+func (d *deployment) wantRuns(want int) {
+	d.t.Helper()
+	var runs []parts.WorkflowRun
+	require.Eventually(d.t, func() bool {
+		var err error
+		runs, err = d.repo.Runs(d.t.Context())
+		return err == nil && len(runs) >= want
+	}, time.Minute, 100*time.Millisecond)
+	require.Len(d.t, runs, want, "runs of CI")
+}
+
+// commit commits all changes.
+func (d *deployment) commit(message string) {
+	d.t.Helper()
 	d.git("add", "-A")
 	d.git("commit", "--quiet", "-m", message)
-	d.git("push", "--quiet", "origin", "main")
+}
+
+// updated runs CI after a change of images.yaml on main: it changes dist alone, in one commit. It returns that commit.
+func (d *deployment) updated() string {
+	d.t.Helper()
+	person := d.git("rev-parse", "origin/main")
+	d.ci(onMain)
+	d.git("pull", "--quiet", "--ff-only", "origin", "main")
+	assert.Equal(d.t, "imagefactory: Synthesize dist", d.git("log", "--format=%an: %s", person+".."))
+	for file := range strings.Lines(d.git("diff", "--name-only", person)) {
+		assert.Equal(d.t, "dist", filepath.Dir(file))
+	}
+	d.run("synth", "--check")
 	return d.git("rev-parse", "HEAD")
+}
+
+// propose opens a pull request with the commits that are not on main, and takes them away here. It returns the number.
+func (d *deployment) propose(branch, title string) int {
+	d.t.Helper()
+	d.git("push", "--quiet", "origin", "HEAD:refs/heads/"+branch)
+	d.git("reset", "--quiet", "--hard", "origin/main")
+	number, err := d.repo.Propose(d.t.Context(), branch, title)
+	require.NoError(d.t, err)
+	return number
 }
 
 // object is an object of Kubernetes.
@@ -331,7 +419,13 @@ func (d *deployment) checkSynced(s *status) {
 func (d *deployment) first() {
 	d.t.Helper()
 	d.run("analyze")
-	commit := d.publish("Set up imagefactory")
+	d.run(d.synth...)
+	d.commit("Set up imagefactory")
+	d.git("push", "--quiet", "origin", "main")
+	d.ci(onMain)
+	commit := d.git("rev-parse", "HEAD")
+	d.git("fetch", "--quiet")
+	require.Equal(d.t, commit, d.git("rev-parse", "origin/main"), "CI has no news, so it must not commit")
 	out, err := exec.CommandContext(d.t.Context(), filepath.Join(programs, "argocd", "kustomize"), "build", filepath.Join(d.dir, "deploy")).Output()
 	require.NoError(d.t, err)
 	d.apply(d.permissions())
@@ -409,12 +503,14 @@ func (d *deployment) controlled() {
 	}
 }
 
-// changed checks that a change of images.yaml changes what it concerns.
+// changed checks that a change of images.yaml, pushed alone, changes what it concerns.
 func (d *deployment) changed() {
 	d.t.Helper()
 	before := revisions(d.live())
 	d.write("images.yaml", d.images("other.yml", "base", "web", "worker"))
-	commit := d.publish("Build web with another workflow")
+	d.commit("Build web with another workflow")
+	d.git("push", "--quiet", "origin", "main")
+	commit := d.updated()
 	d.refresh()
 	s := d.synced("sync of a changed workflow", commit)
 	d.checkSynced(s)
@@ -439,12 +535,42 @@ func differing(a, b map[string]string) []string {
 	return out
 }
 
-// dropped checks that the objects of an image that is no longer enrolled are removed, when Kargo lets go of them.
+// edited checks that CI does not accept a pull request in which dist was edited by hand, in whichever of its commits.
+func (d *deployment) edited() {
+	d.t.Helper()
+	files, err := filepath.Glob(filepath.Join(d.dir, "dist", "*.yaml"))
+	require.NoError(d.t, err)
+	changes := 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(d.t, err)
+		text := strings.ReplaceAll(string(data), "other.yml", "mine.yml")
+		if text != string(data) {
+			changes++
+		}
+		require.NoError(d.t, os.WriteFile(file, []byte(text), 0o644))
+	}
+	require.NotZero(d.t, changes)
+	d.commit("Edit dist")
+	d.write("images.yaml", d.images("other.yml", "base", "web"))
+	d.commit("Drop worker")
+	number := d.propose("edited", "Drop worker, and edit dist")
+	log := d.ci(map[string]string{"check": "failure", "plan": "success", "update": "skipped"})
+	assert.Contains(d.t, log, "dist is out of date")
+	require.NoError(d.t, d.repo.ClosePull(d.t.Context(), number))
+}
+
+// dropped checks that the objects of an image that is no longer enrolled are removed, when Kargo lets go of them. A pull request drops it.
 func (d *deployment) dropped() {
 	d.t.Helper()
 	before, gone := d.live(), d.dist()
 	d.write("images.yaml", d.images("other.yml", "base", "web"))
-	commit := d.publish("Drop worker")
+	d.commit("Drop worker")
+	number := d.propose("dropped", "Drop worker")
+	assert.Contains(d.t, d.ci(onRequest), "images: 0 added, 1 removed, 0 changed, 0 due at once; 4 Kargo resources")
+	require.NoError(d.t, d.repo.Merge(d.t.Context(), number))
+	d.git("pull", "--quiet", "--ff-only", "origin", "main")
+	commit := d.updated()
 	for id := range d.dist() {
 		delete(gone, id)
 	}

@@ -16,6 +16,11 @@ func authorization() string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("acme:"+servers.Gitea.Token))
 }
 
+// variable returns the variable of imagefactory with a credential of Gitea.
+func variable(kind string) string {
+	return "IMAGEFACTORY_" + kind + "_" + strings.NewReplacer(".", "_", ":", "_").Replace(servers.Gitea.Host)
+}
+
 // git runs git in a folder, as acme, and returns its output.
 func git(t *testing.T, dir string, args ...string) string {
 	t.Helper()

@@ -86,7 +86,7 @@ func (s *site) setSecret(name, value string) {
 func (s *site) useTokens(token, read string) {
 	s.t.Helper()
 	s.setSecret("IMAGEFACTORY_READ_TOKEN", read)
-	s.env = []string{"IMAGEFACTORY_TOKEN_" + strings.NewReplacer(".", "_", ":", "_").Replace(servers.Gitea.Host) + "=" + token}
+	s.env = []string{variable("TOKEN") + "=" + token}
 }
 
 // useMember replaces the tokens of an administrator by those of a user who may write to units of the organization's repositories. The one

@@ -139,6 +139,27 @@ func (r *Repository) Runs(ctx context.Context) ([]WorkflowRun, error) {
 	return list.Runs, err
 }
 
+// Jobs returns the conclusion of each job of a workflow run, by name.
+func (r *Repository) Jobs(ctx context.Context, run int64) (map[string]string, error) {
+	var list struct {
+		Jobs []struct {
+			Name       string `json:"name"`
+			Conclusion string `json:"conclusion"`
+		} `json:"jobs"`
+	}
+	err := r.Call(ctx, http.MethodGet, "/actions/runs/"+strconv.FormatInt(run, 10)+"/jobs", nil, &list)
+	out := map[string]string{}
+	for _, job := range list.Jobs {
+		out[job.Name] = job.Conclusion
+	}
+	return out, err
+}
+
+// SetSecret sets a secret of the workflows.
+func (r *Repository) SetSecret(ctx context.Context, name, value string) error {
+	return r.Call(ctx, http.MethodPut, "/actions/secrets/"+name, map[string]any{"data": value}, nil)
+}
+
 // Pull is a pull request.
 type Pull struct {
 	Number int    `json:"number"`
@@ -156,6 +177,18 @@ func (r *Repository) Pulls(ctx context.Context) ([]Pull, error) {
 	var list []Pull
 	err := r.Call(ctx, http.MethodGet, "/pulls?state=all&sort=oldest", nil, &list)
 	return list, err
+}
+
+// Propose opens a pull request that merges a branch into main, and returns its number.
+func (r *Repository) Propose(ctx context.Context, branch, title string) (int, error) {
+	var p Pull
+	err := r.Call(ctx, http.MethodPost, "/pulls", map[string]any{"head": branch, "base": "main", "title": title}, &p)
+	return p.Number, err
+}
+
+// ClosePull closes a pull request without merging it.
+func (r *Repository) ClosePull(ctx context.Context, number int) error {
+	return r.Call(ctx, http.MethodPatch, "/pulls/"+strconv.Itoa(number), map[string]any{"state": "closed"}, nil)
 }
 
 // Merge merges a pull request, once Gitea has found out that it can be merged.
