@@ -702,11 +702,12 @@ func TestMissingWorkflow(t *testing.T) {
 // TestBlocked: rebuilds that could not be started are named, the first ones with their reasons.
 func TestBlocked(t *testing.T) {
 	dir := t.TempDir()
-	images := "factory: {state: {url: https://example.com/x.git}}\nimages:\n"
+	var images strings.Builder
+	images.WriteString("factory: {state: {url: https://example.com/x.git}}\nimages:\n")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "state", "images"), 0o755))
 	for i := range 7 {
 		name := "web" + strconv.Itoa(i)
-		images += fmt.Sprintf("- {name: %s, repository: acme/%s, tags: latest, source: {provider: github, repo: acme/%s, workflow: b.yml}}\n", name, name, name)
+		fmt.Fprintf(&images, "- {name: %s, repository: acme/%s, tags: latest, source: {provider: github, repo: acme/%s, workflow: b.yml}}\n", name, name, name)
 		message := `, message: "no token for github.com"`
 		if i == 6 {
 			message = "" // interrupted
@@ -714,7 +715,7 @@ func TestBlocked(t *testing.T) {
 		st := fmt.Sprintf("name: %s\nrepository: ghcr.io/acme/%s\nrebuild: {id: r1, reason: never published, requestedAt: \"2026-02-28T22:00:00Z\", status: requested%s}\n", name, name, message)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "state", "images", name+".yaml"), []byte(st), 0o600))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(images), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(images.String()), 0o600))
 	paths := fleet.Paths{Config: filepath.Join(dir, "images.yaml"), StateDir: filepath.Join(dir, "state"), OutDir: filepath.Join(dir, "dist")}
 	run := func() (found []doctor.Check) {
 		for _, c := range doctor.Run(t.Context(), doctor.Options{
