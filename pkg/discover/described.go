@@ -21,7 +21,7 @@ type described struct {
 // compare sets the platforms that the file says, and why an entry cannot name the target or service. read returns how analyze reads one
 // from the file, and resolve how it is built.
 func (s *scanner) compare(d *described, read func(name string) (*buildfile.Build, error), resolve func(name string) *build) {
-	if !known(d.name) {
+	if d.name == "" || !known(d.name) {
 		d.why = "its name is not known"
 		return
 	}

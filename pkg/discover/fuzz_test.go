@@ -131,6 +131,7 @@ func FuzzBake(f *testing.F) {
 	f.Add("variable \"A\" { default = \"x\" }\ngroup \"default\" { targets = [\"b\"] }\ntarget \"b\" {\n name = \"b-${i}\"\n matrix = { i = [1, A] }\n inherits = [\"c\"]\n tags = [lower(\"X/${A}:${i}\"), f(1)]\n args = { K = i }\n}\ntarget \"c\" { platforms = [for p in [\"a\"]: p] }\n", false)
 	f.Add("B = replace(replace(\"aaaa\", \"\", \"bbbb\"), \"\", format(\"%900000d\", 1))\ntarget \"default\" { tags = [B, \"${B}${B}\"] }", false)
 	f.Add(`{"variable": {"A": {"default": "b"}}, "group": {"default": {"targets": ["t"]}}, "target": {"t": {"tags": ["x/${A}:${B:-c}"], "args": {"n": 1}, "output": ["type=registry"]}}}`, true)
+	f.Add("group \"default\" { targets = [\"b\"] }\ntarget \"b\" {\n name = \"\"\n matrix = { i = [1] }\n tags = [\"x/y:${i}\"]\n args = { K = i }\n}\n", false)
 	f.Fuzz(func(t *testing.T, text string, isJSON bool) {
 		name := "docker-bake.hcl"
 		if isJSON {
