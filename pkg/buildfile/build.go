@@ -69,18 +69,22 @@ func (f *BakeFile) Build(dir, target string) (*Build, error) {
 	case len(names) == 0:
 		return nil, r.refuse(0, 0, "no target %q (targets: %s)", target, list(maps.Keys(f.bake.Targets)))
 	case len(names) > 1:
-		return nil, r.refuse(0, 0, "%q is a group of several targets: name one of them (%s)", target, strings.Join(names, ", "))
+		return nil, r.refuse(0, 0, "%q is a group of several targets: name one of them (%s)", target, shown(names))
 	}
 	return r.bake(f.bake, names[0], dir)
 }
 
 func list(names func(func(string) bool)) string {
-	all := slices.Sorted(names)
-	all = slices.DeleteFunc(all, func(name string) bool { return strings.Contains(name, markStart) })
-	if len(all) > maxNames {
-		all = append(all[:maxNames], "…")
+	return shown(slices.Sorted(names))
+}
+
+// shown returns the names that are known, a limited number of them.
+func shown(names []string) string {
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, markStart) })
+	if len(names) > maxNames {
+		names = append(names[:maxNames], "…")
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(names, ", ")
 }
 
 // reading reads a file whose unknown expressions are numbered.

@@ -57,6 +57,7 @@ func seeds(f *testing.F, ext ...string) {
 func FuzzBake(f *testing.F) {
 	seeds(f, ".hcl", ".json")
 	f.Add(`target "default" { contexts = { a = "target:default" } }`)
+	f.Add("target \"a\" {}\ntarget \"b\" {\n matrix = { i = [1, 2] }\n name = \"b-${item.n}\"\n}\ngroup \"default\" { targets = [\"a\", \"b\"] }\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		name := "docker-bake.hcl"
 		if strings.HasPrefix(text, "{") {
