@@ -76,18 +76,10 @@ func evaluateNothing(t *testing.T, provider config.Provider) {
 		} else {
 			source["job"] = text("job")
 		}
-		f := enrolled(t, dir, source)
-		if f == nil {
+		doc, src := workflowOf(t, dir, source)
+		if doc == nil {
 			return
 		}
-		w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: "."})
-		if usage := (*fleet.UsageError)(nil); err != nil {
-			require.ErrorAs(t, err, &usage)
-			return
-		}
-		var doc map[string]any
-		require.NoError(t, yaml.UnmarshalStrict(w.Content, &doc), "%s", w.Content)
-		src := f.Config.Find("web").Source
 		written++
 		if provider == config.GitLab {
 			checkGitLab(t, doc, src)
@@ -96,6 +88,22 @@ func evaluateNothing(t *testing.T, provider config.Provider) {
 		}
 	})
 	assert.Positive(t, written, "all entries are invalid")
+}
+
+// workflowOf returns the workflow of an entry, and the entry as it was read. It returns nothing if the entry is invalid, or its workflow
+// is refused.
+func workflowOf(t *rapid.T, dir string, source map[string]any) (doc map[string]any, src *config.Source) {
+	f := enrolled(t, dir, source)
+	if f == nil {
+		return nil, nil
+	}
+	w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: "."})
+	if usage := (*fleet.UsageError)(nil); err != nil {
+		require.ErrorAs(t, err, &usage)
+		return nil, nil
+	}
+	require.NoError(t, yaml.UnmarshalStrict(w.Content, &doc), "%s", w.Content)
+	return doc, f.Config.Find("web").Source
 }
 
 // TestBakeWorkflowsEvaluateNothingOfAnEntry: whatever an entry with a bake file holds reaches buildx as it is.
@@ -123,18 +131,10 @@ func bakeNothing(t *testing.T, provider config.Provider) {
 		if provider == config.GitHub {
 			source["workflow"] = "build.yml"
 		}
-		f := enrolled(t, dir, source)
-		if f == nil {
+		doc, src := workflowOf(t, dir, source)
+		if doc == nil {
 			return
 		}
-		w, err := bootstrap.NewWorkflow(f, "web", bootstrap.WorkflowOptions{Release: "v1.2.3", Context: "."})
-		if usage := (*fleet.UsageError)(nil); err != nil {
-			require.ErrorAs(t, err, &usage)
-			return
-		}
-		var doc map[string]any
-		require.NoError(t, yaml.UnmarshalStrict(w.Content, &doc), "%s", w.Content)
-		src := f.Config.Find("web").Source
 		written++
 		want := []string{"*.platform=linux/arm64", "*.tags=ghcr.io/acme/web:latest"}
 		for name, value := range src.BuildArgs {

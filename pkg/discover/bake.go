@@ -87,7 +87,10 @@ func (s *scanner) bake(run bakeRun) []*build {
 		run.why = cmp.Or(run.why, "several files are used: "+strings.Join(slices.Sorted(maps.Keys(used)), ", "))
 	}
 	resolve := func(name string) *build { return s.bakeBuild(&run, all, where, name) }
-	read := readBake(run.dir, used)
+	var read func(name string) (*buildfile.Build, error)
+	if run.why == "" {
+		read = readBake(run.dir, used)
+	}
 	var out []*build
 	for _, name := range all.Names(run.wanted) {
 		b := resolve(name)
@@ -96,7 +99,7 @@ func (s *scanner) bake(run bakeRun) []*build {
 			b.described.bake.Workdir = run.dir
 		}
 		if run.why == "" {
-			s.compare(b.described, read, resolve)
+			s.compare(b, read, resolve)
 		}
 		out = append(out, b)
 	}

@@ -55,7 +55,10 @@ func (s *scanner) composeBuilds(run composeRun) []*build {
 			services[service.Name] = service
 		}
 		resolve := func(name string) *build { return s.service(&run, file, services[name]) }
-		read := s.readCompose(file)
+		var read func(name string) (*buildfile.Build, error)
+		if run.why == "" {
+			read = s.readCompose(file)
+		}
 		for _, service := range all {
 			if len(run.services) > 0 && !slices.Contains(run.services, service.Name) {
 				continue
@@ -63,7 +66,7 @@ func (s *scanner) composeBuilds(run composeRun) []*build {
 			b := resolve(service.Name)
 			b.described = &described{file: file, name: service.Name, compose: &config.ComposeService{File: file, Service: service.Name}, why: run.why}
 			if run.why == "" {
-				s.compare(b.described, read, resolve)
+				s.compare(b, read, resolve)
 			}
 			out = append(out, b)
 		}

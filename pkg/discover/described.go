@@ -18,9 +18,10 @@ type described struct {
 	why        string // why an entry cannot name it: what is built differs from what analyze would read; "" if it does not
 }
 
-// compare sets the platforms that the file says, and why an entry cannot name the target or service. read returns how analyze reads one
-// from the file, and resolve how it is built.
-func (s *scanner) compare(d *described, read func(name string) (*buildfile.Build, error), resolve func(name string) *build) {
+// compare sets the platforms that the file says, and why an entry cannot name the target or service of a build. read returns how analyze
+// reads one from the file, and resolve how it is built.
+func (s *scanner) compare(b *build, read func(name string) (*buildfile.Build, error), resolve func(name string) *build) {
+	d := b.described
 	if d.name == "" || !known(d.name) {
 		d.why = "its name is not known"
 		return
@@ -36,14 +37,13 @@ func (s *scanner) compare(d *described, read func(name string) (*buildfile.Build
 		return
 	}
 	d.platforms = says.Platforms
-	d.why = s.differs(resolve, d.name, says)
+	d.why = s.differs(b, d.name, says, resolve)
 }
 
 const heldSecret = "a value has the form of a token"
 
 // differs returns what of a build is not as its file says; "" if nothing that decides which images it uses is.
-func (s *scanner) differs(resolve func(string) *build, name string, says *buildfile.Build) string {
-	b := resolve(name)
+func (s *scanner) differs(b *build, name string, says *buildfile.Build, resolve func(string) *build) string {
 	contexts := maps.Clone(b.contexts)
 	maps.DeleteFunc(contexts, func(_, v string) bool { return v == "" })
 	what := ""
@@ -68,7 +68,8 @@ func (s *scanner) differs(resolve func(string) *build, name string, says *buildf
 		return heldSecret
 	}
 	for _, to := range slices.Sorted(maps.Keys(says.Links)) {
-		if why := s.differs(resolve, says.Links[to].Name, says.Links[to]); why != "" {
+		link := says.Links[to]
+		if why := s.differs(resolve(link.Name), link.Name, link, resolve); why != "" {
 			return why
 		}
 	}

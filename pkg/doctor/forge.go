@@ -119,7 +119,7 @@ func checksOf(p config.Provider) provider {
 	return map[config.Provider]provider{
 		config.GitHub: {gitHubNeeds, "workflow", (*doctor).tokenOfGitHub, (*doctor).workflow},
 		config.GitLab: {gitLabNeeds, "pipeline", (*doctor).tokenOfGitLab, (*doctor).pipeline},
-		config.Gitea:  {giteaNeeds, "workflow", (*doctor).tokenOfGitea, (*doctor).giteaWorkflow},
+		config.Gitea:  {forgeapi.GiteaStarts, "workflow", (*doctor).tokenOfGitea, (*doctor).giteaWorkflow},
 	}[p]
 }
 
@@ -127,7 +127,6 @@ func checksOf(p config.Provider) provider {
 const (
 	gitHubNeeds = "read and write access to Actions, and read access to Contents"
 	gitLabNeeds = "the scope api"
-	giteaNeeds  = "the scope write:repository and write access to the repository, where Actions must be enabled"
 )
 
 // checkToken checks that a token is valid, and that it can start builds if it must.

@@ -13,7 +13,7 @@ import (
 
 // tokenOfGitea checks that a token is valid. Gitea does not tell its scopes: the workflow checks show them.
 func (d *doctor) tokenOfGitea(ctx context.Context, clients *forgeapi.Clients, t tokenCheck) Check {
-	api, err := clients.Gitea(ctx, t.source, giteaNeeds)
+	api, err := clients.Gitea(ctx, t.source, forgeapi.GiteaStarts)
 	if err != nil {
 		return bad("correct source.host", "%s", err)
 	}
@@ -25,7 +25,7 @@ func (d *doctor) tokenOfGitea(ctx context.Context, clients *forgeapi.Clients, t 
 }
 
 func (d *doctor) giteaWorkflow(ctx context.Context, s *config.Source, images []*config.Image) []Check {
-	api, err := d.api.Gitea(ctx, s, giteaNeeds)
+	api, err := d.api.Gitea(ctx, s, forgeapi.GiteaStarts)
 	if err != nil {
 		return []Check{bad("correct source.host", "%s", err)}
 	}
@@ -85,7 +85,7 @@ func (d *doctor) giteaStartable(ctx context.Context, api *forgeapi.Gitea, s *con
 		return bad("enable it on the Actions page of the repository", "not enabled (%s)", e.Message)
 	case forgeapi.HasStatus(err, http.StatusUnauthorized, http.StatusForbidden) && !e.Limited:
 		token, _ := d.token(ctx, credentials.API, s.Host) // it was found above
-		return readOnly(bad("give the token "+giteaNeeds+": "+d.hint(s.Host), "the token cannot start it (%d: %s)", e.Status, e.Message), d.starts(token))
+		return readOnly(bad("give the token "+forgeapi.GiteaStarts+": "+d.hint(s.Host), "the token cannot start it (%d: %s)", e.Status, e.Message), d.starts(token))
 	case forgeapi.IsNotFound(err) && strings.Contains(e.Message, "ref"):
 		return ok(accepts + ", and the token can start it")
 	case e != nil && e.Status == 0:

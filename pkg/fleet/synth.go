@@ -135,7 +135,7 @@ func (f *Fleet) StateElsewhere() error {
 	}
 	at := &f.Config.Factory
 	branch, where := cmp.Or(at.State.Branch, config.DefaultBranch), ""
-	if co, _, err := checkout.Find(filepath.Dir(f.Paths.Config)); err == nil && at.State.URL != "" && co.Origin != "" && !sameRepository(at.State.URL, co.Origin) {
+	if co, _, err := checkout.Find(filepath.Dir(f.Paths.Config)); err == nil && at.State.URL != "" && co.Origin != "" && !hostname.SameRepository(at.State.URL, co.Origin) {
 		where = fmt.Sprintf(" of %s", at.State.URL)
 	}
 	if where == "" && (at.Config.Ref == "" || at.Config.Ref == branch) {
@@ -143,10 +143,6 @@ func (f *Fleet) StateElsewhere() error {
 	}
 	return Usagef("no state in %q: it is on the branch %q%s (check that out, and name its folder with --state-dir or IMAGEFACTORY_STATE_DIR; "+
 		"if it does not exist yet, run `imagefactory analyze --push`)", f.Paths.StateDir, branch, where)
-}
-
-func sameRepository(a, b string) bool {
-	return strings.TrimSuffix(a, ".git") == strings.TrimSuffix(b, ".git")
 }
 
 // Synth returns the files of dist with the Kargo resources, by name: one file, or one per resource if split is set. The

@@ -19,8 +19,6 @@ const (
 	giteaPages = 5
 )
 
-const giteaNeeds = "the scope write:repository and write access to the repository, where Actions must be enabled"
-
 // gitea is a repository at Gitea or Forgejo.
 type gitea struct {
 	*forgeapi.Gitea
@@ -28,7 +26,7 @@ type gitea struct {
 }
 
 func openGitea(ctx context.Context, c *Client, src *config.Source) (service, *forgeapi.Endpoint, error) {
-	api, err := c.o.API.Gitea(ctx, src, giteaNeeds)
+	api, err := c.o.API.Gitea(ctx, src, forgeapi.GiteaStarts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +73,7 @@ func (g *gitea) advice(e *forgeapi.Error) string {
 	case strings.Contains(e.Message, "ref"):
 		return "correct " + branch
 	case e.Status == http.StatusNotFound:
-		return "check " + repo + ", that Actions are enabled in the repository, and that the token has " + giteaNeeds
+		return "check " + repo + ", that Actions are enabled in the repository, and that the token has " + forgeapi.GiteaStarts
 	}
 	return "check the workflow file and source.inputs"
 }

@@ -28,6 +28,9 @@ func (c *Clients) Gitea(ctx context.Context, s *config.Source, needs string) (*G
 	return &Gitea{e, &http.Client{Transport: e}}, nil
 }
 
+// GiteaStarts is what a token needs to start workflows.
+const GiteaStarts = "the scope write:repository and write access to the repository, where Actions must be enabled"
+
 // Get reads a path of the API into a value.
 func (g *Gitea) Get(ctx context.Context, path string, query url.Values, into any) error {
 	_, err := g.Send(ctx, http.MethodGet, path, query, nil, into)
