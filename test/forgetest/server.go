@@ -5,16 +5,15 @@ package forgetest
 import (
 	"bytes"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/imagefactory/imagefactory/test/proxytest"
 )
 
 // Server is one forge. Its API is below /api/v3 (GitHub) or /api/v4 (GitLab) of Host.
@@ -60,13 +59,7 @@ func NewTLS(t testing.TB) *Server { return start(t, httptest.NewTLSServer) }
 // Before starts a server that passes requests on to another forge, at a host without TLS.
 func Before(t testing.TB, host string) *Server {
 	s := New(t)
-	s.mux.Handle("/", &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: host})
-			r.Out.Host = r.In.Host // the URLs in its responses lead back here
-		},
-		ErrorLog: log.New(io.Discard, "", 0), // of clients that do not wait
-	})
+	s.mux.Handle("/", proxytest.To(host))
 	return s
 }
 

@@ -53,7 +53,7 @@ func TestArgoCD(t *testing.T) {
 			d.edited()
 			d.dropped()
 			d.reverted()
-			d.wantRuns(5)
+			waitForRuns(t, d.repo, 5)
 		})
 	}
 }
@@ -122,13 +122,7 @@ func (d *deployment) git(args ...string) string {
 func (d *deployment) startCI() {
 	d.t.Helper()
 	require.NoError(d.t, d.repo.SetSecret(d.t.Context(), variable("API_TOKEN"), servers.Gitea.Token))
-	var err error
-	d.runner, err = buildrunner.New(d.t.Context(), buildrunner.Options{
-		Parts: servers, Organization: d.project, Source: repository, Program: filepath.Join(bin, "imagefactory"), Log: &d.log,
-		Environ: func() []string { return []string{"IMAGEFACTORY_TEST_NOW=" + d.now.Format(time.RFC3339)} },
-	})
-	require.NoError(d.t, err)
-	d.t.Cleanup(d.runner.Close)
+	d.runner = d.newRunner(d.project, &d.log)
 }
 
 // The conclusions of the jobs of CI.
@@ -142,7 +136,7 @@ func (d *deployment) ci(want map[string]string) string {
 	d.t.Helper()
 	d.runs++
 	d.log.Reset()
-	d.wantRuns(d.runs)
+	waitForRuns(d.t, d.repo, d.runs)
 	begin := time.Now()
 	for {
 		runs, err := d.repo.Runs(d.t.Context())
@@ -158,18 +152,6 @@ func (d *deployment) ci(want map[string]string) string {
 		require.NoError(d.t, err)
 		require.NotNil(d.t, done, "a run waits, but there is no job")
 	}
-}
-
-// wantRuns waits until CI has had a number of runs: Gitea starts those of a push a little later.
-func (d *deployment) wantRuns(want int) {
-	d.t.Helper()
-	var runs []parts.WorkflowRun
-	require.Eventually(d.t, func() bool {
-		var err error
-		runs, err = d.repo.Runs(d.t.Context())
-		return err == nil && len(runs) >= want
-	}, time.Minute, 100*time.Millisecond)
-	require.Len(d.t, runs, want, "runs of CI")
 }
 
 // commit commits all changes.

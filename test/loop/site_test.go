@@ -67,12 +67,7 @@ func newSiteAt(t *testing.T, host, org, images string) *site {
 	s.git("clone", "--quiet", s.state.URL(), ".")
 	s.enroll(images)
 	s.commits = 2 // with the one that made the repository
-	s.runner, err = buildrunner.New(t.Context(), buildrunner.Options{
-		Parts: servers, Organization: org, Source: repository, Program: filepath.Join(bin, "imagefactory"),
-		Environ: func() []string { return []string{"IMAGEFACTORY_TEST_NOW=" + s.now.Format(time.RFC3339)} },
-	})
-	require.NoError(t, err)
-	t.Cleanup(s.runner.Close)
+	s.runner = s.newRunner(org, nil)
 	return s
 }
 
@@ -266,10 +261,7 @@ func (s *site) runs(repo string) []parts.WorkflowRun {
 // started waits until a repository has had a number of runs: Gitea starts those of a push a little later.
 func (s *site) started(repo string, runs int) {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool {
-		list, err := s.code[repo].Runs(s.t.Context())
-		return err == nil && len(list) == runs
-	}, time.Minute, 100*time.Millisecond, "runs of %s", repo)
+	waitForRuns(s.t, s.code[repo], runs)
 }
 
 // build runs all jobs that wait. They must succeed.

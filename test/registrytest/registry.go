@@ -12,8 +12,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +27,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/imagefactory/imagefactory/test/proxytest"
 )
 
 // Registry is a registry on loopback. Without a User it needs no credentials.
@@ -62,13 +62,7 @@ func NewTLS(t testing.TB) *Registry { return start(t, httptest.NewTLSServer, new
 
 // Before starts a registry that keeps its images in another one, at a host without TLS.
 func Before(t testing.TB, host string) *Registry {
-	return start(t, httptest.NewServer, &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: host})
-			r.Out.Host = r.In.Host // the URLs in its responses lead back here
-		},
-		ErrorLog: log.New(io.Discard, "", 0), // of clients that do not wait
-	})
+	return start(t, httptest.NewServer, proxytest.To(host))
 }
 
 // newRegistry returns a registry without images.

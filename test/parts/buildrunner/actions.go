@@ -161,11 +161,7 @@ func (j *job) bake(ctx context.Context, in inputs, variables map[string]string) 
 	for _, override := range in.lines("set") {
 		args = append(args, "--set", override)
 	}
-	var env []string
-	for name, value := range variables {
-		env = append(env, name+"="+value)
-	}
-	return j.execIn(ctx, source, env, j.docker(), append(args, in.lines("targets")...)...)
+	return j.execIn(ctx, source, assignments(variables), j.docker(), append(args, in.lines("targets")...)...)
 }
 
 // composite runs the steps of an action of imagefactory.
